@@ -1,0 +1,57 @@
+"""What every test may ask for: seeded randomness, a small VOC-shaped world, the real pictures."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from data.synthetic import write_synthetic_voc
+
+settings.register_profile(
+    "suite", deadline=None, derandomize=True
+)  # shared cores are slow at times
+settings.load_profile("suite")
+torch.set_num_threads(1)  # sums then do not depend on how many cores there are
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    reasons = {}
+    if not config.getoption("--slow"):
+        reasons["slow"] = "takes minutes; run with --slow"
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "no CUDA device"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """torch's default generator, seeded: weights and cells drawn inside the code follow it too."""
+    return torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds ``VOC2007`` in miniature: 12 train, 6 val, 6 test; not to be written to."""
+    root = tmp_path_factory.mktemp("tiny_voc")
+    write_synthetic_voc(root, num_train=12, num_val=6, num_test=6)
+    return root
+
+
+@pytest.fixture(scope="session")
+def voc_root() -> Path:
+    """The folder that holds the real ``VOC2007``; tests that ask for it carry the marker voc."""
+    root = os.environ.get("VOC_ROOT")
+    if not root:
+        pytest.skip("VOC_ROOT is not set")
+    if not (Path(root) / "VOC2007").is_dir():
+        pytest.skip(f"VOC_ROOT={root} holds no VOC2007")
+    return Path(root)

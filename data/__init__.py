@@ -1,0 +1,1 @@
+"""Disk to tensors: the box convention, VOC reading, safe decoding, the VOC evaluation."""

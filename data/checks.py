@@ -1,0 +1,110 @@
+"""Checks that raise ``ValueError`` with the value and whose it is; made once, at the door.
+
+torchvision's operators take not-a-number, inverted and outside boxes without a word, so boxes are
+checked before any of them.
+"""
+
+import torch
+from torch import Tensor
+
+from data.types import Annotation, Detections
+
+
+def check_boxes(
+    boxes: Tensor, image_size: tuple[int, int] | None = None, *, whose: str = "boxes"
+) -> None:
+    """Raise unless the boxes are well-formed.
+
+    Args:
+        boxes: to check; ``[R, 4]`` floating point, R may be 0.
+        image_size: (height, width) that must hold every box, or None for no such limit.
+        whose: words for the message, for example an image id or a file.
+
+    Raises:
+        ValueError: wrong shape or kind, a coordinate that is not finite, a box without area, or
+            one outside of the image. The message names the first such row.
+    """
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
+        raise ValueError(
+            f"{whose}: boxes are a floating-point [R, 4]; "
+            f"got {list(boxes.shape)} of {str(boxes.dtype).removeprefix('torch.')}"
+        )
+    wrong = ~torch.isfinite(boxes).all(dim=1)
+    _refuse_row(boxes, wrong, f"{whose}: a coordinate is not finite")
+    wrong = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    _refuse_row(boxes, wrong, f"{whose}: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1)")
+    if image_size is not None:
+        height, width = image_size
+        wrong = (boxes[:, :2] < 0).any(dim=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
+        _refuse_row(boxes, wrong, f"{whose}: a box leaves the {width}x{height} image")
+
+
+def check_annotation(annotation: Annotation, num_classes: int) -> None:
+    """Raise unless boxes, labels and flags agree with each other and with the image.
+
+    Raises:
+        ValueError: naming the image.
+    """
+    whose = f"image {annotation.image_id}"
+    check_boxes(annotation.boxes, annotation.image_size, whose=whose)
+    count = len(annotation.boxes)
+    for name in ("labels", "difficult", "truncated"):
+        tensor = getattr(annotation, name)
+        if tensor.shape != (count,):
+            raise ValueError(f"{whose}: {count} boxes but {name} has shape {list(tensor.shape)}")
+    check_labels(annotation.labels, num_classes, whose=whose)
+
+
+def check_labels(labels: Tensor, num_classes: int, *, whose: str = "labels") -> None:
+    """Raise unless labels are int64 in 0 .. C-1.
+
+    Raises:
+        ValueError: wrong kind, or the first label outside of the range.
+    """
+    if labels.dtype != torch.int64:
+        raise ValueError(f"{whose}: labels are int64, got {labels.dtype}")
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if len(outside):
+        raise ValueError(f"{whose}: label {int(outside[0])} is not in 0 .. {num_classes - 1}")
+
+
+def check_detections(
+    detections: Detections, num_classes: int, *, whose: str = "detections"
+) -> None:
+    """Raise unless boxes, labels and scores are finite and of one length.
+
+    Raises:
+        ValueError: naming ``whose``.
+    """
+    check_boxes(detections.boxes, whose=whose)
+    count = len(detections.boxes)
+    if detections.labels.shape != (count,) or detections.scores.shape != (count,):
+        raise ValueError(
+            f"{whose}: {count} boxes, labels {list(detections.labels.shape)}, "
+            f"scores {list(detections.scores.shape)}"
+        )
+    check_labels(detections.labels, num_classes, whose=whose)
+    if not torch.isfinite(detections.scores).all():
+        raise ValueError(f"{whose}: a score is not finite")
+
+
+def check_heatmaps(heatmaps: Tensor) -> None:
+    """Raise unless ``[B, C, h, w]``, floating point, finite, with at least one cell.
+
+    Raises:
+        ValueError: with the shape, or the count of cells that are not finite.
+    """
+    if heatmaps.ndim != 4 or not heatmaps.is_floating_point() or 0 in heatmaps.shape[-2:]:
+        raise ValueError(
+            f"heatmaps are a floating-point [B, C, h, w] with at least one cell; "
+            f"got {list(heatmaps.shape)} of {heatmaps.dtype}"
+        )
+    bad = int((~torch.isfinite(heatmaps)).sum())
+    if bad:
+        raise ValueError(f"{bad} of {heatmaps.numel()} heatmap cells are not finite")
+
+
+def _refuse_row(boxes: Tensor, wrong: Tensor, what: str) -> None:
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(f"{what}: row {row} is {boxes[row].tolist()}")

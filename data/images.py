@@ -1,0 +1,66 @@
+"""Pictures from disk: every file becomes ``[3, H, W]`` uint8 RGB, or is refused by name."""
+
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+MAX_PIXELS = 100_000_000  # 300 MB decoded; larger is a bomb or a scan that wants tiling
+
+
+def read_image(path: Path) -> Tensor:
+    """Decode one picture as it is stored; an EXIF rotation is not applied.
+
+    Annotations are in pixels as stored, so turning the picture would part it from its boxes.
+    Grey and palette pictures get three channels, transparency is laid on white, 16-bit grey is
+    scaled to 8 bit.
+
+    Returns:
+        ``[3, H, W]`` uint8 RGB.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a regular file, empty, truncated, not a picture, or above
+            ``MAX_PIXELS``; names the file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such picture")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError(f"{path}: not a regular file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata is no reason to stop
+            with Image.open(path) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"{width}x{height} pixels, at most {MAX_PIXELS} are accepted")
+                pixels = _to_rgb(picture)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        RuntimeError,  # what PIL's AVIF decoder raises for damaged bytes
+        Image.DecompressionBombError,
+    ) as error:
+        raise ValueError(f"{path}: the picture does not decode ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode == "F" or picture.mode.startswith("I"):  # PIL would clip these to white
+        return _scale_to_8_bit(np.asarray(picture))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        white = Image.new("RGBA", layered.size, "white")
+        picture = Image.alpha_composite(white, layered)
+    return np.array(picture.convert("RGB"))
+
+
+def _scale_to_8_bit(grey: np.ndarray) -> np.ndarray:
+    if grey.dtype.kind == "f" or grey.min() < 0 or grey.max() > 65535:
+        raise ValueError(f"grey values of type {grey.dtype} that are not 16-bit")
+    return np.repeat(np.round(grey / 257).astype(np.uint8)[..., None], 3, axis=2)

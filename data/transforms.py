@@ -1,0 +1,62 @@
+"""Pictures between disk and network: resizing, normalising. All sizes are (height, width)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+ResizeMode = Literal["longest_side", "square"]
+
+
+def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Tensor]:
+    """Bilinear with antialiasing, on uint8.
+
+    Args:
+        image: ``[3, H, W]`` uint8.
+        size: pixels of the longest side, or of both sides for ``square``.
+        mode: ``longest_side`` keeps the proportions, ``square`` gives them up.
+
+    Returns:
+        The picture, and ``scale_xy`` ``[2]`` float64: boxes of the original are multiplied by
+        ``scale_xy.repeat(2)``. It is the *actual* ratio of each axis after rounding.
+    """
+    if size < 1:
+        raise ValueError(f"size is at least one pixel, got {size}")
+    height, width = image.shape[-2:]
+    if mode == "square":
+        new_height, new_width = size, size
+    else:
+        ratio = size / max(height, width)
+        new_height = max(1, round(height * ratio))
+        new_width = max(1, round(width * ratio))
+    scale_xy = torch.tensor([new_width / width, new_height / height], dtype=torch.float64)
+    return F.resize(image, [new_height, new_width], antialias=True), scale_xy
+
+
+def normalize_images(
+    images: Tensor,
+    sizes: Tensor,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> Tensor:
+    """Bytes to what a network reads; padding becomes exact zeros.
+
+    Args:
+        images: ``[B, 3, H, W]`` uint8, padded right and bottom.
+        sizes: ``[B, 2]`` (height, width) of what is not padding.
+        mean: of each channel, in 0 .. 1.
+        std: of each channel, in 0 .. 1.
+
+    Returns:
+        ``[B, 3, H, W]`` float32 on the device of ``images``.
+    """
+    shift = images.new_tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255
+    spread = images.new_tensor(std, dtype=torch.float32).view(3, 1, 1) * 255
+    normalized = (images.float() - shift) / spread
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) < sizes[:, :1]  # [B, H]
+    columns = torch.arange(width, device=images.device) < sizes[:, 1:]  # [B, W]
+    if bool(rows.all()) and bool(columns.all()):
+        return normalized
+    return normalized * (rows[:, None, :, None] & columns[:, None, None, :])

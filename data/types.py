@@ -1,0 +1,92 @@
+"""What travels between the rooms, and the box convention, which is declared here once.
+
+A box is ``x1 y1 x2 y2``, zero-based and half-open, in pixels of the image beside it: pixel k is
+the interval ``[k, k + 1)``. VOC's one-based closed corners ``(xmin, ymin, xmax, ymax)`` become
+``(xmin - 1, ymin - 1, xmax, ymax)``; after that ``+ 1`` appears nowhere, and a plain
+intersection over union equals the devkit's. No boxes are ``torch.zeros(0, 4)``, never ``None``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What VOC says of one picture; all tensors have G rows, one an object.
+
+    Attributes:
+        image_id: name without folder or ending.
+        image_size: (height, width) in pixels.
+        boxes: ``[G, 4]`` float32, original image.
+        labels: ``[G]`` int64 in 0 .. C-1.
+        difficult: ``[G]`` bool; such an object is neither a hit nor a miss.
+        truncated: ``[G]`` bool; the object goes on outside of its box.
+    """
+
+    image_id: str
+    image_size: tuple[int, int]
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+    truncated: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSample:
+    """One training picture: pixels and image-level labels, no boxes.
+
+    Attributes:
+        image_id: name without folder or ending.
+        image: ``[3, H, W]`` uint8 RGB, or ``[K, h, w]`` features of it.
+        targets: ``[C]`` float32 in {0, 1}.
+        weights: ``[C]`` float32, 0 = the class is ignored for this picture.
+        network_size: (height, width) of the picture that a network sees, without padding.
+    """
+
+    image_id: str
+    image: Tensor
+    targets: Tensor
+    weights: Tensor
+    network_size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Pictures of several sizes (or features of them) in one tensor, padded right and bottom.
+
+    Attributes:
+        image_ids: B names.
+        images: ``[B, 3, H, W]``, uint8 RGB from the loader, float32 normalised for a network; or
+            ``[B, K, h, w]`` features.
+        sizes: ``[B, 2]`` int64, (height, width) of each network image without padding, in pixels.
+        targets: ``[B, C]`` float32 in {0, 1}.
+        weights: ``[B, C]`` float32, 0 = ignored.
+    """
+
+    image_ids: tuple[str, ...]
+    images: Tensor
+    sizes: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Boxes with one class and one score each, in pixels of the original image.
+
+    Attributes:
+        boxes: ``[D, 4]`` float32.
+        labels: ``[D]`` int64 in 0 .. C-1.
+        scores: ``[D]`` float32, higher is surer; no order is promised.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    scores: Tensor
+
+
+def no_detections() -> Detections:
+    """Detections of a picture in which nothing was found: tensors of zero rows."""
+    return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))

@@ -1,0 +1,1 @@
+"""Tensors to tensors: trunks, class heatmaps, pooling, losses, and boxes from heatmaps."""

@@ -1,0 +1,91 @@
+"""A heatmap to boxes: connected components above a share of the map's range."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from localizer.trunks import Geometry
+
+BoxMode = Literal["components", "extent"]
+
+
+def heatmap_to_boxes(
+    heatmap: Tensor,
+    geometry: Geometry,
+    image_size: tuple[int, int],
+    *,
+    thresholds: Sequence[float],
+    mode: BoxMode = "components",
+    min_cells: int = 1,
+    max_boxes: int = 10,
+) -> tuple[Tensor, Tensor]:
+    """Boxes around the hot regions of one class's map.
+
+    Args:
+        heatmap: ``[h, w]`` logits of one image and class, valid cells only.
+        geometry: of the map.
+        image_size: (height, width) of the network image without padding; boxes are clipped to it.
+        thresholds: shares t in (0, 1] of the map's range; a cell is hot when its logit is at
+            least ``min + t * (max - min)``. Each gives its own boxes.
+        mode: ``components`` boxes each 8-connected region, ``extent`` all hot cells together.
+        min_cells: smaller regions are dropped.
+        max_boxes: at most so many are returned, the best.
+
+    Returns:
+        boxes ``[k, 4]`` in pixels of the network image, each the union of its cells' squares, and
+        scores ``[k]`` in (0, 1]: the region's highest value as a share of the map's range, so the
+        region of the peak has 1. Sorted by score, then by area, larger first. A constant map
+        gives none.
+    """
+    for threshold in thresholds:
+        if not 0 < threshold <= 1:
+            raise ValueError(
+                f"a threshold is a share of the heatmap's range, in (0, 1]; got {threshold}"
+            )
+    values = heatmap.detach().float().cpu().numpy()
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        return torch.zeros(0, 4), torch.zeros(0)
+    shares = (values - low) / (high - low)
+    found = [
+        region
+        for threshold in thresholds
+        for region in _regions(shares, values >= low + threshold * (high - low), mode, min_cells)
+    ]
+    if not found:
+        return torch.zeros(0, 4), torch.zeros(0)
+    cells, scores = (np.array(column) for column in zip(*found, strict=True))
+    area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
+    order = np.lexsort((-area, -scores))[:max_boxes].copy()
+    boxes = _cells_to_pixels(torch.from_numpy(cells[order]), geometry, image_size)
+    return boxes, torch.from_numpy(scores[order]).float()
+
+
+def _regions(
+    shares: np.ndarray, hot: np.ndarray, mode: BoxMode, min_cells: int
+) -> list[tuple[tuple[int, int, int, int], float]]:
+    """Half-open cell rectangles (x1, y1, x2, y2) with the highest share inside of each region."""
+    if mode == "extent":
+        rows, columns = np.nonzero(hot)
+        if len(rows) < min_cells:
+            return []
+        rectangle = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return [(rectangle, float(shares[hot].max()))]
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8))
+    found = []
+    for region in range(1, count):  # region 0 is what is not hot
+        left, top, width, height, size = (int(value) for value in stats[region])
+        if size >= min_cells:
+            best = float(shares[regions == region].max())
+            found.append(((left, top, left + width, top + height), best))
+    return found
+
+
+def _cells_to_pixels(cells: Tensor, geometry: Geometry, image_size: tuple[int, int]) -> Tensor:
+    height, width = image_size
+    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
+    return (geometry.start + geometry.stride * cells.float()).clamp(min=0).minimum(limit)

@@ -1,0 +1,71 @@
+"""One builder for every localizer: AlexNet with the report's head, other trunks with 1x1 heads."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from localizer.alexnet import localizer_alexnet
+from localizer.model import Localizer, Scale
+from localizer.trunks import TRUNKS, load_trunk_weights
+
+CLASS_PRIOR = 0.05  # a class is in about one picture of twenty; heads start from there
+
+
+def build_localizer(
+    trunk: str,
+    num_classes: int,
+    *,
+    pooling: str = "max",
+    pooling_value: float = 0.0,
+    robust: bool = False,
+    hidden: int = 0,
+    init: str = "xavier",
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> Localizer:
+    """A localizer on a trunk of ``localizer.trunks``.
+
+    Args:
+        trunk: a key of ``TRUNKS``.
+        num_classes: C.
+        pooling: a key of ``localizer.pooling.POOLINGS``.
+        pooling_value: its sharpness or share of cells.
+        robust: hide half of the cells from the pooling while training.
+        hidden: width of a hidden 1x1 convolution, 0 for none; AlexNet's head is fixed.
+        init: of AlexNet's new layers, see ``localizer_alexnet``; others start as torch does.
+        state_dict: published weights of the trunk, None for random ones.
+
+    Raises:
+        ValueError: an unknown trunk or pooling, or weights that are not the trunk's.
+    """
+    if trunk not in TRUNKS:
+        raise ValueError(f"trunk is one of {', '.join(TRUNKS)}; got {trunk!r}")
+    if trunk == "alexnet":
+        return localizer_alexnet(
+            state_dict,
+            num_classes,
+            robust=robust,
+            pooling=pooling,
+            pooling_value=pooling_value,
+            init=init,
+        )
+    row = TRUNKS[trunk]
+    layers: list[nn.Module] = [Scale(row.feature_rms)]
+    width = row.channels
+    if hidden:
+        layers += [nn.Conv2d(width, hidden, kernel_size=1), nn.ReLU(inplace=True)]
+        width = hidden
+    last = nn.Conv2d(width, num_classes, kernel_size=1)
+    classifier = nn.Sequential(*layers, last)
+    nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
+    model = Localizer(
+        row,
+        classifier,
+        row.geometry,
+        pooling=pooling,
+        pooling_value=pooling_value,
+        cell_dropout=0.5 if robust else 0.0,
+    )
+    if state_dict is not None:
+        load_trunk_weights(model.features, row, state_dict)
+    return model

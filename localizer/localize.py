@@ -1,0 +1,124 @@
+"""A model and a picture: heatmaps, image scores and detections in the original frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms
+
+from data.types import Detections, no_detections
+from localizer.boxes import BoxMode, heatmap_to_boxes
+from localizer.heatmaps import mirror_heatmaps
+from localizer.model import LocalizerHead
+from localizer.trunks import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeatmaps:
+    """What a localizer says of one picture.
+
+    Attributes:
+        logits: ``[C, h, w]`` float32, valid cells only.
+        image_logits: ``[C]`` float32.
+        geometry: of the maps, in the network image.
+        network_size: (height, width) of the network image without padding.
+        image_size: (height, width) of the original.
+    """
+
+    logits: Tensor
+    image_logits: Tensor
+    geometry: Geometry
+    network_size: tuple[int, int]
+    image_size: tuple[int, int]
+
+    @property
+    def to_original(self) -> Tensor:
+        """``[4]`` float32 that takes a box of the network image to the original."""
+        scale_y, scale_x = (
+            original / network
+            for original, network in zip(self.image_size, self.network_size, strict=True)
+        )
+        return torch.tensor([scale_x, scale_y, scale_x, scale_y])
+
+
+@torch.inference_mode()
+def predict_heatmaps(
+    model: LocalizerHead,
+    views: Tensor,
+    network_size: tuple[int, int],
+    image_size: tuple[int, int],
+) -> ImageHeatmaps:
+    """Heatmaps of one picture, averaged over the picture and its mirror image when both are given.
+
+    Args:
+        model: a ``Localizer`` for pictures, or its ``head()`` for features; in evaluation mode.
+        views: ``[V, ...]`` what the model takes, V = 1, or 2 with the mirrored one second.
+        network_size: (height, width) of the network image without padding.
+        image_size: (height, width) of the original.
+    """
+    logits = model(views).float().cpu()  # [V, C, h, w]
+    sizes = torch.tensor([network_size])
+    image_logits = model.pool(logits, sizes.expand(len(logits), 2)).mean(dim=0)
+    valid = model.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))[0]
+    rows, columns = int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())
+    upright = logits[0, :, :rows, :columns]
+    if len(logits) == 2:
+        mirrored = mirror_heatmaps(
+            logits[1, :, :rows, :columns], model.geometry, network_size[1], columns
+        )
+        upright = (upright + mirrored) / 2
+    return ImageHeatmaps(upright, image_logits, model.geometry, network_size, image_size)
+
+
+def localize(
+    heatmaps: ImageHeatmaps,
+    *,
+    thresholds: Sequence[float],
+    mode: BoxMode = "components",
+    min_cells: int = 1,
+    score_threshold: float = 1e-4,
+    nms_threshold: float = 0.4,
+    max_detections: int = 100,
+    labels: Sequence[int] | None = None,
+) -> Detections:
+    """Boxes of every class of one picture.
+
+    A box's score is the image's probability of the class times the box's own share of the heat.
+
+    Args:
+        heatmaps: of one picture.
+        thresholds: shares of each map's range, see ``heatmap_to_boxes``.
+        mode: see ``heatmap_to_boxes``.
+        min_cells: see ``heatmap_to_boxes``.
+        score_threshold: detections below are dropped; 0 keeps at least one box of every class
+            whose map is not constant.
+        nms_threshold: IoU above which the lower of two boxes of one class goes.
+        max_detections: of all classes together, the best ones.
+        labels: the classes to box; None for all.
+
+    Returns:
+        Detections in pixels of the original picture, by descending score; maybe none.
+    """
+    probabilities = heatmaps.image_logits.sigmoid()
+    found_boxes, found_labels, found_scores = [], [], []
+    for label in range(len(probabilities)) if labels is None else labels:
+        if probabilities[label] < score_threshold:
+            continue
+        boxes, shares = heatmap_to_boxes(
+            heatmaps.logits[label],
+            heatmaps.geometry,
+            heatmaps.network_size,
+            thresholds=thresholds,
+            mode=mode,
+            min_cells=min_cells,
+        )
+        found_boxes.append(boxes * heatmaps.to_original)
+        found_scores.append(shares * probabilities[label])
+        found_labels.append(torch.full((len(boxes),), label))
+    if not found_boxes:
+        return no_detections()
+    every = Detections(torch.cat(found_boxes), torch.cat(found_labels), torch.cat(found_scores))
+    kept = batched_nms(every.boxes, every.scores, every.labels, nms_threshold)
+    kept = kept[every.scores[kept] >= score_threshold][:max_detections]
+    return Detections(every.boxes[kept], every.labels[kept], every.scores[kept])

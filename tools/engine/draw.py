@@ -1,0 +1,101 @@
+"""Pictures for a person: heat over a photograph, boxes, sheets. All are ``[3, H, W]`` uint8."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes
+
+from localizer.heatmaps import normalize_range, render_heatmap
+from localizer.localize import ImageHeatmaps
+
+TRUTH, FOUND = "lime", "magenta"
+HEAT = 0.5  # how much of a covered pixel is heat instead of photograph
+
+
+def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
+    """A photograph under the heat of one class, from its lowest (blue) to its highest cell (red).
+
+    The frame that no cell sees keeps the photograph's own colours.
+    """
+    rendered = render_heatmap(
+        normalize_range(heatmaps.logits[label]),
+        heatmaps.geometry,
+        heatmaps.network_size,
+        heatmaps.image_size,
+    )
+    covered = torch.isfinite(rendered)
+    bytes_ = (rendered.nan_to_num() * 255).round().to(torch.uint8).numpy()
+    coloured = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
+    heat = torch.from_numpy(np.ascontiguousarray(coloured)).permute(2, 0, 1)
+    mixed = (image.float() * (1 - HEAT) + heat.float() * HEAT).round().to(torch.uint8)
+    return torch.where(covered, mixed, image)
+
+
+def draw_boxes(image: Tensor, boxes: Tensor, colour: str, texts: Sequence[str] = ()) -> Tensor:
+    """Outlines of ``[R, 4]`` half-open boxes; none leaves the picture as it is."""
+    if not len(boxes):
+        return image
+    closed = boxes.round() - torch.tensor([0.0, 0.0, 1.0, 1.0])  # drawing takes the last pixel
+    drawn: Tensor = draw_bounding_boxes(
+        image,
+        torch.maximum(closed, closed[:, [0, 1, 0, 1]]),
+        labels=list(texts) or None,
+        colors=colour,
+        width=max(2, image.shape[2] // 200),
+    )
+    return drawn
+
+
+def caption(image: Tensor, text: str) -> Tensor:
+    """The picture under a bar with a line of text; signs outside of ASCII become ``?``."""
+    bar = np.full((22, image.shape[2], 3), 32, dtype=np.uint8)
+    plain = text.encode("ascii", "replace").decode()
+    cv2.putText(bar, plain, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 1, cv2.LINE_AA)
+    return torch.cat([torch.from_numpy(bar).permute(2, 0, 1), image], dim=1)
+
+
+def fit_height(image: Tensor, height: int) -> Tensor:
+    """The picture scaled to that height, proportions kept."""
+    width = max(1, round(image.shape[2] * height / image.shape[1]))
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(scaled).permute(2, 0, 1)
+
+
+def in_a_row(images: Sequence[Tensor]) -> Tensor:
+    """Pictures of one height side by side, with a white gap between them."""
+    gap = torch.full((3, images[0].shape[1], 4), 255, dtype=torch.uint8)
+    parts = [part for image in images for part in (image, gap)]
+    return torch.cat(parts[:-1], dim=2)
+
+
+def sheet(rows: Sequence[Tensor], columns: int) -> Tensor:
+    """Cells of one height in a grid of so many columns, white where there is none."""
+    width = max(row.shape[2] for row in rows) + 12
+    height = max(row.shape[1] for row in rows) + 8
+    lines = -(-len(rows) // columns)
+    page = torch.full((3, lines * height, columns * width), 255, dtype=torch.uint8)
+    for number, row in enumerate(rows):
+        top, left = number // columns * height, number % columns * width
+        page[:, top : top + row.shape[1], left : left + row.shape[2]] = row
+    return page
+
+
+def write_jpeg(path: Path, image: Tensor, quality: int = 85) -> None:
+    """Write a picture.
+
+    Raises:
+        OSError: the file could not be written.
+    """
+    path.write_bytes(encode_jpeg(image, quality))
+
+
+def encode_jpeg(image: Tensor, quality: int = 85) -> bytes:
+    """The bytes of a JPEG."""
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[:, :, ::-1])
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()

@@ -1,0 +1,247 @@
+"""A localizer on a split: image scores, detections, and every number that the reports show."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.image_metrics import eval_classification, mean_over_present
+from data.types import Annotation, Detections
+from data.voc import VOCDataset
+from data.voc_eval import corloc, eval_detection_voc
+from localizer.boxes import heatmap_to_boxes
+from localizer.heatmaps import normalize_range, peak_point
+from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
+from localizer.model import LocalizerHead
+from tools.engine.device import Device
+from tools.engine.interrupts import check_interrupted
+from tools.engine.progress import track
+from tools.engine.samples import Samples, both_views
+from tools.engine.settings import BoxSettings
+
+POINT_TOLERANCE = 18  # pixels of the original that a peak may miss its box by (Oquab et al., 2015)
+CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
+MAX_DETECTIONS = 100
+SCORE_THRESHOLD = 1e-4
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a localizer reaches on a split.
+
+    Attributes:
+        scores: ``[N, C]`` probabilities in the order of the data set.
+        detections: by image id; score at least 1e-4, at most 100 an image.
+        metrics: means over the classes, by their names in ``report.json``.
+        per_class: the same numbers for each class by name, None where it is absent.
+        threshold_curve: CorLoc by heatmap threshold.
+    """
+
+    scores: Floats
+    detections: dict[str, Detections]
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float | None]]
+    threshold_curve: dict[float, float]
+
+
+def heatmaps_of(
+    model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
+) -> ImageHeatmaps:
+    """Heatmaps of one picture, the mean of the upright and the mirrored view."""
+    pair = both_views(samples, index, device)
+    height, width = pair.sizes[0].tolist()
+    with device.autocast():
+        return predict_heatmaps(
+            model, pair.images, (height, width), dataset.annotations[index].image_size
+        )
+
+
+def evaluate_localizer(
+    model: LocalizerHead,
+    samples: Samples,
+    dataset: VOCDataset,
+    boxes: BoxSettings,
+    device: Device,
+    *,
+    what: str = "evaluation",
+) -> Evaluation:
+    """Score every picture of a split and compare with its annotations.
+
+    CorLoc takes the best box of each class with an object that is not difficult, whatever its
+    score; mAP takes detections above 1e-4. Every module gets its own mode back afterwards.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    scores = np.zeros((len(dataset), len(dataset.classes)))
+    every: dict[str, Detections] = {}
+    best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
+    shapes = _HeatShapes(len(dataset.classes))
+    for index in track(range(len(dataset)), what, total=len(dataset)):
+        check_interrupted()
+        heatmaps = heatmaps_of(model, samples, dataset, index, device)
+        annotation = dataset.annotations[index]
+        scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
+        every[annotation.image_id] = _detect(heatmaps, boxes)
+        shapes.add(heatmaps, annotation, boxes.thresholds[0])
+        present = present_labels(annotation)
+        for threshold, found in best.items():
+            found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
+    for module, mode in modes.items():
+        module.training = mode
+    return _summarize(dataset, scores, every, best, shapes)
+
+
+def present_labels(annotation: Annotation) -> list[int]:
+    """Classes with an object that is not difficult, ascending."""
+    return sorted(set(annotation.labels[~annotation.difficult].tolist()))
+
+
+def _detect(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:
+    """Every box of every class, however low its score."""
+    return localize(
+        heatmaps,
+        thresholds=boxes.thresholds,
+        mode=boxes.mode,
+        min_cells=boxes.min_cells,
+        score_threshold=0.0,
+        max_detections=10_000,
+    )
+
+
+def _best_boxes(
+    heatmaps: ImageHeatmaps, labels: list[int], threshold: float, boxes: BoxSettings
+) -> Detections:
+    """The best box of each of some classes, at one threshold."""
+    found = [
+        heatmap_to_boxes(
+            heatmaps.logits[label],
+            heatmaps.geometry,
+            heatmaps.network_size,
+            thresholds=(threshold,),
+            mode=boxes.mode,
+            min_cells=boxes.min_cells,
+            max_boxes=1,
+        )[0]
+        for label in labels
+    ]
+    counts = torch.tensor([len(rows) for rows in found], dtype=torch.int64)
+    best = torch.cat([torch.zeros(0, 4), *found]) * heatmaps.to_original
+    return Detections(
+        best,
+        torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
+        torch.ones(len(best)),
+    )
+
+
+def _summarize(
+    dataset: VOCDataset,
+    scores: Floats,
+    every: dict[str, Detections],
+    best: dict[float, dict[str, Detections]],
+    shapes: "_HeatShapes",
+) -> Evaluation:
+    classes, annotations = dataset.classes, dataset.annotations
+    count = len(classes)
+    detections = {image_id: _keep(found) for image_id, found in every.items()}
+    image = eval_classification(
+        scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
+    )
+    columns = {
+        "image_map": image.average_precision,
+        "f2": image.f_beta,
+        "recall": image.recall,
+        "box_map_11point": eval_detection_voc(detections, annotations, num_classes=count).per_class,
+        "box_map_area": eval_detection_voc(
+            detections, annotations, num_classes=count, use_07_metric=False
+        ).per_class,
+        "corloc": corloc(every, annotations, num_classes=count).per_class,
+        **shapes.per_class(),
+    }
+    return Evaluation(
+        scores,
+        detections,
+        {name: mean_over_present(column) for name, column in columns.items()},
+        {
+            name: {key: _number(column[label]) for key, column in columns.items()}
+            for label, name in enumerate(classes)
+        },
+        {
+            threshold: corloc(found, annotations, num_classes=count).mean
+            for threshold, found in best.items()
+        },
+    )
+
+
+def _keep(found: Detections) -> Detections:
+    kept = torch.nonzero(found.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
+    return Detections(found.boxes[kept], found.labels[kept], found.scores[kept])
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+class _HeatShapes:
+    """Sums over images of where the heat of present classes lies."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.sums = {
+            name: np.zeros(num_classes)
+            for name in ("point_accuracy", "heat_coverage", "peak_mean_ratio")
+        }
+        self.counts = {name: np.zeros(num_classes) for name in self.sums}
+
+    def per_class(self) -> dict[str, Floats]:
+        """Means by name, ``[C]`` each, nan for an absent class."""
+        means = {}
+        for name, sums in self.sums.items():
+            means[name] = np.full(len(sums), np.nan)
+            np.divide(sums, self.counts[name], out=means[name], where=self.counts[name] > 0)
+        return means
+
+    def add(self, heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> None:
+        """Count one picture; classes with objects that are not difficult take part."""
+        certain = ~annotation.difficult
+        for label in present_labels(annotation):
+            boxes = annotation.boxes[certain & (annotation.labels == label)]
+            network_boxes = boxes / heatmaps.to_original
+            share = normalize_range(heatmaps.logits[label])
+            self._count("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes))
+            mean = float(share.mean())
+            if mean > 0:
+                self._count("peak_mean_ratio", label, 1 / mean)
+            for inside in _cells_inside(heatmaps, share, network_boxes):
+                self._count("heat_coverage", label, float((inside >= threshold).float().mean()))
+
+    def _count(self, name: str, label: int, value: float) -> None:
+        self.sums[name][label] += value
+        self.counts[name][label] += 1
+
+
+def _peak_is_inside(heatmaps: ImageHeatmaps, label: int, boxes: Tensor) -> bool:
+    """Whether the peak lies in a box grown by the tolerance; boxes in the original picture."""
+    point = torch.tensor(peak_point(heatmaps.logits[label], heatmaps.geometry))
+    x, y = point * heatmaps.to_original[:2]
+    grown = boxes + torch.tensor([-1.0, -1.0, 1.0, 1.0]) * POINT_TOLERANCE
+    inside = (grown[:, 0] <= x) & (x < grown[:, 2]) & (grown[:, 1] <= y) & (y < grown[:, 3])
+    return bool(inside.any())
+
+
+def _cells_inside(heatmaps: ImageHeatmaps, share: Tensor, boxes: Tensor) -> list[Tensor]:
+    """For each box the values of the cells centred in it; a box without any is left out."""
+    half = heatmaps.geometry.stride / 2
+    ys, xs = (heatmaps.geometry.edges(count)[:-1] + half for count in share.shape)
+    values = []
+    for x1, y1, x2, y2 in boxes.tolist():
+        inside = share[(ys >= y1) & (ys < y2)][:, (xs >= x1) & (xs < x2)]
+        if inside.numel():
+            values.append(inside)
+    return values

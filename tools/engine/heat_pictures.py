@@ -1,0 +1,132 @@
+"""The same pictures again and again: heat of present classes while training, boxes at the end."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from data.voc import VOCDataset
+from localizer.localize import localize
+from localizer.model import LocalizerHead
+from tools.engine.device import Device
+from tools.engine.draw import (
+    FOUND,
+    TRUTH,
+    caption,
+    draw_boxes,
+    fit_height,
+    in_a_row,
+    overlay_heatmap,
+    sheet,
+)
+from tools.engine.evaluation import heatmaps_of
+from tools.engine.logger import Logger, image_tag
+from tools.engine.samples import Samples
+from tools.engine.settings import BoxSettings
+
+BATCHES, IMAGES = 4, 4  # pictures logged an epoch
+PICTURE_SEED = 20  # the same pictures in every experiment
+HEIGHT = 240
+
+
+def chosen_pictures(dataset: VOCDataset, count: int) -> list[int]:
+    """Numbers of ``count`` pictures with a sure class, the same for every run on this split."""
+    with_class = np.flatnonzero((dataset.targets * dataset.weights).sum(dim=1).numpy() > 0)
+    drawn = np.random.default_rng(PICTURE_SEED).permutation(with_class)
+    return [int(index) for index in drawn[:count]]
+
+
+def log_heat_pictures(
+    logger: Logger,
+    model: LocalizerHead,
+    samples: Samples,
+    dataset: VOCDataset,
+    device: Device,
+    *,
+    epoch: int,
+    step: int,
+    is_first: bool,
+) -> None:
+    """Four batches of four pictures, each with the heat of all its present classes.
+
+    The first logged epoch keeps its windows; every later one takes the windows of the one before,
+    so first and last stay side by side.
+    """
+    side = "first" if is_first else "last"
+    for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
+        batch, image = divmod(number, IMAGES)
+        logger.image(
+            image_tag(epoch, step, batch, image),
+            heat_row(model, samples, dataset, index, device),
+            step,
+            window=f"{side}_batch{batch}_image{image}",
+        )
+
+
+def heat_row(
+    model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
+) -> Tensor:
+    """A picture, and beside it the heat of each class that it holds."""
+    picture = dataset[index].image
+    heatmaps = heatmaps_of(model, samples, dataset, index, device)
+    probabilities = heatmaps.image_logits.sigmoid()
+    labels = dataset.targets[index].nonzero()[:, 0].tolist()
+    heated = [
+        caption(
+            fit_height(overlay_heatmap(picture, heatmaps, label), HEIGHT),
+            f"{dataset.classes[label]} {probabilities[label]:.2f}",
+        )
+        for label in labels
+    ]
+    return in_a_row([caption(fit_height(picture, HEIGHT), dataset.ids[index]), *heated])
+
+
+def box_sheet(
+    models: Sequence[tuple[str, LocalizerHead]],
+    samples: Samples,
+    dataset: VOCDataset,
+    boxes: BoxSettings,
+    device: Device,
+    *,
+    count: int = 20,
+) -> Tensor:
+    """Pictures with the heat of one present class, its best box, and the true ones.
+
+    Args:
+        models: names and models to stand side by side, for example plain and robust.
+        samples: what the models take.
+        dataset: the split.
+        boxes: how heat becomes boxes.
+        device: for the models.
+        count: pictures.
+    """
+    cells = []
+    for index in chosen_pictures(dataset, count):
+        views = [
+            _boxed(name, model, samples, dataset, index, boxes, device) for name, model in models
+        ]
+        cells.append(in_a_row(views))
+    return sheet(cells, columns=2 if len(models) > 1 else 4)
+
+
+def _boxed(
+    name: str,
+    model: LocalizerHead,
+    samples: Samples,
+    dataset: VOCDataset,
+    index: int,
+    boxes: BoxSettings,
+    device: Device,
+) -> Tensor:
+    heatmaps = heatmaps_of(model, samples, dataset, index, device)
+    annotation = dataset.annotations[index]
+    label = int(annotation.labels[~annotation.difficult][0])
+    best = localize(
+        heatmaps, thresholds=boxes.thresholds, mode=boxes.mode, score_threshold=0.0, labels=[label]
+    )
+    picture = overlay_heatmap(dataset[index].image, heatmaps, label)
+    picture = draw_boxes(picture, annotation.boxes[annotation.labels == label], TRUTH)
+    picture = draw_boxes(picture, best.boxes[:1], FOUND)
+    probability = heatmaps.image_logits[label].sigmoid()
+    name = f"{name}: {dataset.classes[label]} {probability:.2f}"
+    return caption(fit_height(picture, HEIGHT), name)

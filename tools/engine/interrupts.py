@@ -1,0 +1,39 @@
+"""SIGTERM and SIGINT become a note that long work reads at its safe points. No torch here."""
+
+import signal
+from types import FrameType
+
+_received: list[int] = []
+
+
+class Interrupted(Exception):  # noqa: N818 - being asked to stop is no error
+    """Work stopped at a safe point because of a signal; what was done is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+def install_signal_handlers() -> None:
+    """Note the first SIGTERM or SIGINT; a second one ends the process at once."""
+    _received.clear()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _note)
+
+
+def is_interrupted() -> bool:
+    """Whether a signal has come."""
+    return bool(_received)
+
+
+def check_interrupted() -> None:
+    """Raise ``Interrupted`` if a signal has come; call it where stopping loses nothing."""
+    if _received:
+        raise Interrupted(_received[0])
+
+
+def _note(signal_number: int, _: FrameType | None) -> None:
+    if _received:
+        signal.signal(signal_number, signal.SIG_DFL)
+        signal.raise_signal(signal_number)
+    _received.append(signal_number)

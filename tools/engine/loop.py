@@ -1,0 +1,244 @@
+"""The training loop: batches to named losses to steps, with logs, checkpoints and clean stops."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.image_metrics import eval_classification
+from data.types import ImageBatch
+from tools.engine.checkpoint import FORMAT_VERSION, check_state_dict, save_checkpoint
+from tools.engine.device import Device, random_state, restore_random_state
+from tools.engine.interrupts import check_interrupted, is_interrupted
+from tools.engine.logger import Logger
+from tools.engine.progress import say, track
+from tools.engine.settings import LoopSettings, OptimSettings
+
+Step = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training, and that a checkpoint must hold.
+
+    Attributes:
+        model: whose weights are saved.
+        optimizer: of the weights that learn.
+        scheduler: of the learning rate, stepped every iteration.
+        scaler: of the loss, for fp16; idle otherwise.
+        settings: of the run, as plain values.
+        builder: how to build the model again, as plain values.
+        step: iterations done.
+        epoch: epochs done.
+        batch: batches done of the epoch in progress.
+        evaluated: epochs whose end has been evaluated.
+        best: highest value of the metric that chooses the best checkpoint.
+        window: scores, targets and weights since the last log line.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    settings: dict[str, Any]
+    builder: dict[str, Any]
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    evaluated: int = 0
+    best: float = -math.inf
+    window: list[Tensor] = field(default_factory=list)
+
+    def save(self, folder: Path, *, is_best: bool = False) -> None:
+        """Write a checkpoint into the folder."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "rng": random_state(),
+            "best": self.best,
+            "settings": self.settings,
+            "builder": self.builder,
+            "progress": {"evaluated": self.evaluated, "window": self.window},
+        }
+        save_checkpoint(folder, content, is_best=is_best)
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: its model is not this one; names the tensors.
+        """
+        check_state_dict(self.model.state_dict(), content["model"], "the checkpoint's model")
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scheduler.load_state_dict(content["scheduler"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.step, self.epoch, self.batch = content["step"], content["epoch"], content["batch"]
+        self.best = content["best"]
+        self.evaluated = content["progress"]["evaluated"]
+        self.window = content["progress"]["window"]
+        restore_random_state(content["rng"])
+
+
+def build_optimizer(parameters: list[nn.Parameter], settings: OptimSettings) -> Any:
+    """SGD or AdamW, fused: one pass over the weights instead of several."""
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+    return torch.optim.AdamW(
+        parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, settings: OptimSettings, *, epochs: int, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Learning rate by iteration: constant, steps, or a cosine to zero, after a linear warm-up."""
+    warmup = settings.warmup_epochs * steps_per_epoch
+    total = epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if settings.schedule == "step":
+            return float(settings.gamma ** (step // (settings.step_epochs * steps_per_epoch)))
+        if settings.schedule == "cosine":
+            return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(total - warmup, 1))
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def train(
+    state: TrainingState,
+    step: Step,
+    batches: Callable[[int, int], Iterator[ImageBatch]],
+    *,
+    steps_per_epoch: int,
+    settings: LoopSettings,
+    device: Device,
+    logger: Logger,
+    checkpoints: Path,
+    end_of_epoch: Callable[[TrainingState], float],
+) -> None:
+    """Train up to ``settings.epochs`` epochs, from wherever the state is.
+
+    Args:
+        state: what is trained; changed in place.
+        step: a prepared batch to its losses by name and its image scores ``[B, C]``.
+        batches: (epoch, first batch) to the batches of that epoch from there on.
+        steps_per_epoch: number of batches.
+        settings: epochs, how often to log and to save.
+        device: its autocast surrounds the step.
+        logger: receives ``train/...``.
+        checkpoints: folder for them.
+        end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
+
+    Raises:
+        FloatingPointError: a loss is not finite; nothing is saved after it.
+        Interrupted: a signal came; the state is saved.
+    """
+    while state.epoch < settings.epochs or state.evaluated < state.epoch:
+        if state.evaluated < state.epoch:
+            _close_epoch(state, end_of_epoch, checkpoints)
+            continue
+        shown = track(
+            batches(state.epoch, state.batch),
+            f"epoch {state.epoch + 1}/{settings.epochs}",
+            total=steps_per_epoch,
+            done=state.batch,
+            size=settings.batch_size,
+        )
+        for batch in shown:
+            losses = _optimize(state, step, batch, device)
+            state.step += 1
+            state.batch += 1
+            if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
+                _log(state, losses, logger)
+            if state.step % settings.histogram_every == 0:
+                log_histograms(state, logger, every_layer=settings.histogram_every_layer)
+            if is_interrupted():
+                state.save(checkpoints)
+                logger.flush()
+                check_interrupted()
+            if state.step % settings.checkpoint_every == 0:
+                state.save(checkpoints)
+        state.epoch, state.batch = state.epoch + 1, 0
+    logger.flush()
+
+
+def _optimize(
+    state: TrainingState, step: Step, batch: ImageBatch, device: Device
+) -> dict[str, float]:
+    with device.autocast():
+        losses, scores = step(batch)
+    total = torch.stack(list(losses.values())).sum()
+    values = {name: float(loss.detach()) for name, loss in losses.items()}
+    if not math.isfinite(float(total.detach())):
+        raise FloatingPointError(
+            f"the loss is not finite at step {state.step}, learning rate "
+            f"{state.scheduler.get_last_lr()[0]:g}: {values}; images {', '.join(batch.image_ids)}"
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.scheduler.step()
+    state.window.append(torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()]))
+    return {"loss": float(total.detach()), **values}
+
+
+def _log(state: TrainingState, losses: dict[str, float], logger: Logger) -> None:
+    """Losses of this iteration; metrics over all pictures since the last log line."""
+    for name, value in losses.items():
+        logger.scalar(f"train/{name}", value, state.step)
+    scores, targets, weights = torch.cat(state.window, dim=1).double().numpy()
+    state.window.clear()
+    metrics = eval_classification(scores, targets, weights)
+    logger.scalar("train/metric1", metrics.mean_average_precision, state.step)
+    logger.scalar("train/metric2", metrics.mean_f_beta, state.step)
+    logger.scalar("train/learning_rate", state.scheduler.get_last_lr()[0], state.step)
+
+
+def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -> None:
+    """Weights and gradients of the first two layers and the last, or of all.
+
+    A frozen layer says so in its name and has no gradient.
+    """
+    weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
+    if not every_layer:
+        weights = weights[:2] + weights[-1:]
+    for name, parameter in weights:
+        layer = name.removesuffix(".weight")
+        suffix = "" if parameter.requires_grad else " (frozen)"
+        logger.histogram(f"weights/{layer}{suffix}", parameter.detach(), state.step)
+        if parameter.grad is not None:
+            logger.histogram(f"gradients/{layer}", parameter.grad, state.step)
+
+
+def _close_epoch(
+    state: TrainingState, end_of_epoch: Callable[[TrainingState], float], checkpoints: Path
+) -> None:
+    """Evaluate before saving: a kill in between repeats the evaluation, it never skips it."""
+    state.save(checkpoints)
+    quality = end_of_epoch(state)
+    state.evaluated = state.epoch
+    is_best = quality > state.best
+    state.best = max(state.best, quality)
+    state.save(checkpoints, is_best=is_best)
+    say(f"epoch {state.epoch}: {quality:.4f}" + (" (best so far)" if is_best else ""))

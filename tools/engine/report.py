@@ -1,0 +1,100 @@
+"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from torch import Tensor
+
+from tools.engine.checkpoint import write_atomically
+from tools.engine.draw import encode_jpeg
+from tools.engine.run_folder import environment, write_json
+
+COLUMNS = {
+    "image_map": "image mAP",
+    "f2": "F2",
+    "recall": "recall",
+    "box_map_11point": "box mAP 11-point",
+    "box_map_area": "box mAP area",
+    "corloc": "CorLoc",
+    "point_accuracy": "point accuracy",
+    "heat_coverage": "heat coverage",
+}
+COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    models: Mapping[str, Mapping[str, Any]],
+    *,
+    settings: Mapping[str, Any],
+    curves: Mapping[str, Mapping[str, list[tuple[int, float]]]],
+    pictures: Mapping[str, Tensor],
+    repeat: str,
+) -> None:
+    """Write both files.
+
+    Args:
+        folder: gets ``report.json`` and ``report.html``.
+        title: of the page.
+        models: by name (``localizer``, ``localizer_robust``): the numbers of ``COLUMNS``,
+            ``per_class``, ``threshold_curve``, ``weights_sha256``, ``seconds``.
+        settings: flat, shown as a table.
+        curves: by heading, then by name of the line: points (x, y).
+        pictures: by heading.
+        repeat: the command that gives the same again.
+    """
+    content = {**models, "settings": settings, "environment": environment(), "command": repeat}
+    write_json(folder / "report.json", content)
+    templates = Environment(loader=PackageLoader("tools.engine"), autoescape=True)
+    page = templates.get_template("report.html").render(
+        title=title,
+        columns=COLUMNS,
+        models=models,
+        settings=settings,
+        environment=content["environment"],
+        charts={heading: _chart(lines) for heading, lines in curves.items() if lines},
+        pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
+        repeat=repeat,
+    )
+    write_atomically(folder / "report.html", page.encode())
+
+
+def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """The means of all models, one a line."""
+    lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, numbers in models.items():
+        cells = [_three_digits(numbers.get(key)) for key in COLUMNS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _three_digits(value: float | None) -> str:
+    return "n/a" if value is None or value != value else f"{value:.3f}"
+
+
+def _embedded(picture: Tensor) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
+
+
+def _chart(lines: Mapping[str, list[tuple[int, float]]]) -> dict[str, Any]:
+    """Lines in a 560x220 drawing; axes begin at the smallest value and end at the largest."""
+    points = [point for line in lines.values() for point in line]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    left, low = min(xs), min(0.0, *ys)
+    width, height = (max(xs) - left) or 1, (max(ys) - low) or 1
+
+    def place(x: float, y: float) -> str:
+        return f"{50 + 500 * (x - left) / width:.1f},{200 - 180 * (y - low) / height:.1f}"
+
+    return {
+        "lines": [
+            {"name": name, "colour": colour, "points": " ".join(place(x, y) for x, y in line)}
+            for (name, line), colour in zip(lines.items(), COLOURS * 8, strict=False)
+        ],
+        "x": (f"{left:g}", f"{max(xs):g}"),
+        "y": (f"{low:.3g}", f"{max(ys):.3g}"),
+    }

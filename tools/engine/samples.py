@@ -1,0 +1,213 @@
+"""What a model is fed: pictures, or the cached features of a frozen trunk, upright or mirrored."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from data.collate import collate_images
+from data.transforms import ResizeMode, normalize_images, resize_image
+from data.types import ImageBatch, ImageSample
+from data.voc import VOCDataset, image_path
+from localizer.trunks import Trunk
+from tools.engine.checkpoint import weights_sha256
+from tools.engine.device import Device
+from tools.engine.interrupts import check_interrupted
+from tools.engine.progress import say, track
+
+
+class Samples(Protocol):
+    """Pictures by number, upright or mirrored, in the form that a model takes."""
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of a batch must be multiples of it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        """Picture ``index`` of the split."""
+        ...
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """A batch on the device, ready for the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSamples:
+    """Pictures resized for the network.
+
+    Attributes:
+        dataset: a split.
+        trunk: what it is resized and normalised for.
+        image_size: pixels of the longest side, or of both sides.
+        resize: ``longest_side`` or ``square``.
+    """
+
+    dataset: VOCDataset
+    trunk: Trunk
+    image_size: int
+    resize: ResizeMode
+
+    @property
+    def multiple(self) -> int:
+        """What the trunk needs."""
+        return self.trunk.multiple
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        """``[3, H, W]`` uint8."""
+        original = self.dataset[index]
+        image, _ = resize_image(original.image, self.image_size, self.resize)
+        if mirrored:
+            image = image.flip(-1)
+        size = (image.shape[1], image.shape[2])
+        return replace(original, image=image, network_size=size)
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """Bytes to normalised floats, padding to zeros, in the device's memory format."""
+        moved = device.move(batch)
+        images = normalize_images(moved.images, moved.sizes, self.trunk.mean, self.trunk.std)
+        return replace(moved, images=device.layout(images))
+
+
+class FeatureSamples:
+    """Features of a frozen trunk, computed once and kept on disk as float16.
+
+    One file a picture, named by the picture's content, in a folder named by everything else that
+    the features depend on: weights, size and precision. A changed picture or setting finds no
+    file and is computed anew; a killed run keeps what it has written.
+    """
+
+    multiple = 1
+
+    def __init__(
+        self, pictures: PictureSamples, features: nn.Module, cache: Path, device: Device
+    ) -> None:
+        self.pictures = pictures
+        key = f"{weights_sha256(features.state_dict())} {pictures.image_size} {pictures.resize}"
+        key += f" {device.amp} {device.kind}"
+        self.folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.files = [self._file(image_id) for image_id in pictures.dataset.ids]
+        self._fill(features, device)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        """``[K, h, w]`` float16."""
+        with np.load(self.files[index], allow_pickle=False) as cached:
+            features = torch.from_numpy(cached["mirrored" if mirrored else "upright"])
+            size = tuple(cached["network_size"].tolist())
+        dataset = self.pictures.dataset
+        return ImageSample(
+            dataset.ids[index], features, dataset.targets[index], dataset.weights[index], size
+        )
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """Features as float32 on the device."""
+        moved = device.move(batch)
+        return replace(moved, images=device.layout(moved.images.float()))
+
+    def _file(self, image_id: str) -> Path:
+        content = image_path(self.pictures.dataset.voc_root, image_id).read_bytes()
+        return self.folder / f"{image_id}-{hashlib.sha256(content).hexdigest()[:12]}.npz"
+
+    def _fill(self, features: nn.Module, device: Device) -> None:
+        missing = [index for index, file in enumerate(self.files) if not file.is_file()]
+        if not missing:
+            say(f"features of {len(self.files)} pictures found in {self.folder}")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        done = len(self.files) - len(missing)
+        progress = track(missing, "features", total=len(self.files), done=done)
+        features = device.place(features).eval()
+        for index in progress:
+            check_interrupted()
+            self._compute(index, features, device)
+
+    @torch.inference_mode()
+    def _compute(self, index: int, features: nn.Module, device: Device) -> None:
+        arrays = {}
+        for name, mirrored in (("upright", False), ("mirrored", True)):
+            sample = self.pictures.sample(index, mirrored=mirrored)
+            batch = collate_images([sample], multiple=self.pictures.multiple)
+            with device.autocast():
+                computed = features(self.pictures.prepare(batch, device).images)[0]
+            arrays[name] = computed.to(torch.float16).contiguous().cpu().numpy()
+        temporary = self.files[index].with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, network_size=np.array(sample.network_size), **arrays)
+        temporary.replace(self.files[index])
+
+
+class TrainingViews(Dataset[ImageSample]):
+    """The pictures of one epoch in its order, each mirrored or not.
+
+    Order and mirroring depend on (seed, epoch, picture) alone, so an epoch can be entered in the
+    middle, by any number of workers, with the same result.
+    """
+
+    def __init__(self, samples: Samples, *, seed: int, epoch: int, flip: bool) -> None:
+        self.samples = samples
+        draws = np.random.default_rng((seed, epoch))
+        self.order = draws.permutation(len(samples))
+        self.mirrored = draws.random(len(samples)) < (0.5 if flip else 0.0)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> ImageSample:
+        index = int(self.order[position])
+        return self.samples.sample(index, mirrored=bool(self.mirrored[index]))
+
+
+def training_batches(
+    samples: Samples,
+    *,
+    seed: int,
+    epoch: int,
+    first: int,
+    batch_size: int,
+    flip: bool,
+    workers: int,
+) -> Iterator[ImageBatch]:
+    """The batches of an epoch from number ``first`` on; the last one may be smaller."""
+    views = TrainingViews(samples, seed=seed, epoch=epoch, flip=flip)
+    positions = range(first * batch_size, len(views))
+    loader = DataLoader(
+        views,
+        batch_size=batch_size,
+        sampler=positions,
+        num_workers=workers,
+        collate_fn=_Collate(samples.multiple),
+        timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for, for ever
+    )
+    return iter(loader)
+
+
+def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:
+    """One picture as a batch of two, upright and mirrored, ready for the model."""
+    pair: Sequence[ImageSample] = [
+        samples.sample(index, mirrored=False),
+        samples.sample(index, mirrored=True),
+    ]
+    return samples.prepare(collate_images(pair, multiple=samples.multiple), device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collate:
+    multiple: int
+
+    def __call__(self, samples: Sequence[ImageSample]) -> ImageBatch:
+        return collate_images(samples, multiple=self.multiple)

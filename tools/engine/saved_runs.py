@@ -1,0 +1,104 @@
+"""Open what commands share: a data set, a model built from plain settings, a trained run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from data.synthetic import SYNTHETIC_CLASSES
+from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, DifficultPolicy, VOCDataset
+from localizer.builders import build_localizer
+from localizer.model import Localizer, LocalizerHead
+from tools.engine.checkpoint import check_state_dict, load_checkpoint
+from tools.engine.device import Device
+from tools.engine.progress import say
+from tools.engine.run_folder import read_settings
+from tools.engine.samples import FeatureSamples, PictureSamples, Samples
+
+CLASSES = {"voc": VOC_CLASSES, "synthetic": SYNTHETIC_CLASSES}
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A trained localizer and how it was trained.
+
+    Attributes:
+        run_dir: its folder.
+        model: on the CPU, in evaluation mode.
+        settings: plain, as in ``settings.yaml``.
+        step: iterations that it was trained for.
+    """
+
+    run_dir: Path
+    model: Localizer
+    settings: dict[str, Any]
+    step: int
+
+    @property
+    def name(self) -> str:
+        """``localizer`` or ``localizer_robust``, as in ``report.json``."""
+        return "localizer_robust" if self.settings["model"]["robust"] else "localizer"
+
+
+def open_dataset(
+    dataset: str, voc_root: Path, split: str, *, difficult: DifficultPolicy = "ignore"
+) -> VOCDataset:
+    """A split; says so when it is only a part of the official one."""
+    opened = VOCDataset(voc_root, split, classes=CLASSES[dataset], difficult=difficult)
+    official = OFFICIAL_COUNTS.get(split) if dataset == "voc" else None
+    partial = "" if official in (None, len(opened)) else f" (partial: {len(opened)} of {official})"
+    say(f"{split}: {len(opened)} pictures{partial}")
+    return opened
+
+
+def build_model(
+    settings: Mapping[str, Any], num_classes: int, state_dict: Mapping[str, Tensor] | None = None
+) -> Localizer:
+    """A localizer from the plain form of ``ModelSettings``."""
+    return build_localizer(num_classes=num_classes, state_dict=state_dict, **settings)
+
+
+def open_samples(
+    model: Localizer,
+    dataset: VOCDataset,
+    *,
+    image_size: int,
+    resize: Any,
+    feature_cache: Path | None,
+    device: Device,
+) -> tuple[Samples, LocalizerHead]:
+    """What is fed, and the module that takes it: pictures to the model, or features to its head.
+
+    Args:
+        model: whose trunk decides on size and normalisation.
+        dataset: a split.
+        image_size: of the network image.
+        resize: ``longest_side`` or ``square``.
+        feature_cache: where features of the frozen trunk are kept; None feeds pictures.
+        device: computes the features.
+    """
+    pictures = PictureSamples(dataset, model.trunk, image_size, resize)
+    if feature_cache is None:
+        return pictures, model
+    return FeatureSamples(pictures, model.features, feature_cache, device), model.head()
+
+
+def load_run(run_dir: Path, which: str = "last") -> SavedRun:
+    """A trained localizer from its folder.
+
+    Raises:
+        FileNotFoundError: no run, or no checkpoint yet.
+        ValueError: no intact checkpoint, or weights that are not the model's.
+    """
+    settings = read_settings(run_dir)
+    content = load_checkpoint(run_dir / "checkpoints", which)
+    if content is None:
+        raise FileNotFoundError(
+            f"{run_dir}: no {which} checkpoint (the training has not saved one)"
+        )
+    model = build_model(content["builder"], len(CLASSES[settings["dataset"]]))
+    check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
+    model.load_state_dict(content["model"])
+    return SavedRun(run_dir, model.eval(), settings, content["step"])

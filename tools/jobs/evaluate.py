@@ -1,0 +1,170 @@
+"""Evaluation of trained localizers: numbers, files and the report."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.voc import VOCDataset
+from localizer.model import LocalizerHead
+from tools.engine.checkpoint import weights_sha256
+from tools.engine.device import Device, choose_device
+from tools.engine.evaluation import Evaluation, evaluate_localizer
+from tools.engine.heat_pictures import box_sheet
+from tools.engine.metrics_file import read_metrics
+from tools.engine.progress import say
+from tools.engine.report import markdown_table, write_report
+from tools.engine.run_folder import flat, locked, plain, write_detections, write_scores
+from tools.engine.samples import Samples
+from tools.engine.saved_runs import SavedRun, load_run, open_dataset, open_samples
+from tools.engine.settings import BoxSettings, require_voc_root
+from tools.evaluate import EvaluateSettings
+
+
+def run(settings: EvaluateSettings) -> None:
+    """Evaluate one run, or two side by side."""
+    root = require_voc_root(settings.voc_root)
+    device = choose_device(settings.device, settings.amp)
+    with locked(settings.run_dir):
+        evaluate_runs(settings, root, device)
+
+
+def evaluate_runs(
+    settings: EvaluateSettings, root: Path, device: Device
+) -> dict[str, dict[str, Any]]:
+    """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
+    folders = [settings.run_dir, *([settings.beside] if settings.beside else [])]
+    runs = [load_run(folder, settings.checkpoint) for folder in folders]
+    if len({saved.name for saved in runs}) < len(runs):
+        raise ValueError(
+            f"--beside {settings.beside}: both runs are a {runs[0].name} (one plain, one robust)"
+        )
+    models: dict[str, dict[str, Any]] = {}
+    shown = []
+    for saved in runs:
+        opened = _Opened.open(saved, settings, root, settings.split, device)
+        models[saved.name] = _evaluate(opened, settings, root, device)
+        shown.append((saved.name, opened.fed))
+    first = _Opened.open(runs[0], settings, root, settings.split, device)
+    picture = box_sheet(shown, first.samples, first.dataset, first.boxes, device)
+    folder = settings.report_dir or settings.run_dir
+    write_report(
+        folder,
+        f"{folder.name} on {settings.split}",
+        models,
+        settings=flat(runs[0].settings),
+        curves=_curves(runs, models),
+        pictures={"Heat and best box of one present class": picture},
+        repeat=_command(settings),
+    )
+    say(markdown_table(models))
+    say(f"report: {folder / 'report.html'}")
+    return models
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A run on a split, ready to be evaluated."""
+
+    saved: SavedRun
+    dataset: VOCDataset
+    samples: Samples
+    fed: LocalizerHead
+    boxes: BoxSettings
+
+    @classmethod
+    def open(
+        cls, saved: SavedRun, settings: EvaluateSettings, root: Path, split: str, device: Device
+    ) -> "_Opened":
+        trained = saved.settings
+        dataset = open_dataset(trained["dataset"], root, split, difficult=trained["difficult"])
+        device.place(saved.model)
+        samples, fed = open_samples(
+            saved.model,
+            dataset,
+            image_size=trained["eval_image_size"] or trained["image_size"],
+            resize=trained["resize"],
+            feature_cache=Path(trained["feature_cache"]) if trained["frozen_trunk"] else None,
+            device=device,
+        )
+        own = {**trained["boxes"], "thresholds": tuple(trained["boxes"]["thresholds"])}
+        return cls(saved, dataset, samples, fed, settings.boxes or BoxSettings(**own))
+
+    def evaluate(self, device: Device) -> Evaluation:
+        what = f"{self.saved.name} on {self.dataset.split}"
+        return evaluate_localizer(
+            self.fed, self.samples, self.dataset, self.boxes, device, what=what
+        )
+
+
+def _evaluate(
+    opened: _Opened, settings: EvaluateSettings, root: Path, device: Device
+) -> dict[str, Any]:
+    """Everything that the report says of one model; writes its detections and scores."""
+    start = time.monotonic()
+    found = opened.evaluate(device)
+    _write_files(opened, found)
+    metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
+    if settings.corloc_split and settings.corloc_split != settings.split:
+        labelled = _Opened.open(opened.saved, settings, root, settings.corloc_split, device)
+        there = labelled.evaluate(device)
+        metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
+        for name, row in per_class.items():
+            row["corloc"] = there.per_class[name]["corloc"]
+    return {
+        **metrics,
+        "per_class": per_class,
+        "threshold_curve": curve,
+        "split": settings.split,
+        "corloc_split": settings.corloc_split or settings.split,
+        "boxes": plain(opened.boxes),
+        "weights_sha256": weights_sha256(opened.saved.model.state_dict()),
+        "seconds": _training_seconds(opened.saved.run_dir),
+        "evaluation_seconds": time.monotonic() - start,
+    }
+
+
+def _write_files(opened: _Opened, found: Evaluation) -> None:
+    dataset, folder = opened.dataset, opened.saved.run_dir
+    sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
+    write_detections(folder / "detections.json", dataset.classes, found.detections, sizes)
+    write_scores(
+        folder / "scores.npz",
+        ids=np.array(dataset.ids),
+        classes=np.array(dataset.classes),
+        scores=found.scores,
+        targets=dataset.targets.numpy(),
+        weights=dataset.weights.numpy(),
+    )
+
+
+def _training_seconds(run_dir: Path) -> float | None:
+    path = run_dir / "training.json"
+    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else None
+
+
+def _curves(
+    runs: list[SavedRun], models: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Training curves of every run, and CorLoc by heatmap threshold in percent of the range."""
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for saved in runs:
+        for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
+            if not tag.startswith("baseline/") and len(points) > 1:
+                curves.setdefault(tag, {})[saved.name] = points
+    curves["CorLoc by heatmap threshold (% of the range)"] = {
+        name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
+        for name, numbers in models.items()
+    }
+    return curves
+
+
+def _command(settings: EvaluateSettings) -> str:
+    beside = f" --beside {settings.beside}" if settings.beside else ""
+    return (
+        f"python -m tools.evaluate --run-dir {settings.run_dir}{beside} --split {settings.split} "
+        f"--corloc-split {settings.corloc_split}"
+    )

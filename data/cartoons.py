@@ -199,11 +199,13 @@ def plain(x: Floats, y: Floats) -> Floats:
 
 
 def _dots(x: Floats, y: Floats) -> Floats:
-    return 2.2 * np.cos(0.8 * x) * np.cos(0.8 * y) - 0.6
+    texture: Floats = 2.2 * np.cos(0.8 * x) * np.cos(0.8 * y) - 0.6
+    return texture
 
 
 def _checks(x: Floats, y: Floats) -> Floats:
-    return 2 * np.sin(0.8 * x) * np.sin(0.8 * y)
+    texture: Floats = 2 * np.sin(0.8 * x) * np.sin(0.8 * y)
+    return texture
 
 
 def _ribs(x: Floats, y: Floats) -> Floats:
@@ -215,11 +217,13 @@ def _stripes(x: Floats, y: Floats) -> Floats:
 
 
 def _spiral(x: Floats, y: Floats) -> Floats:
-    return np.sin(np.hypot(x, y) - np.arctan2(y, x))
+    texture: Floats = np.sin(np.hypot(x, y) - np.arctan2(y, x))
+    return texture
 
 
 def _waves(x: Floats, y: Floats) -> Floats:
-    return np.sin(y + 1.7 * np.sin(0.7 * x))
+    texture: Floats = np.sin(y + 1.7 * np.sin(0.7 * x))
+    return texture
 
 
 def _rings(x: Floats, y: Floats) -> Floats:
@@ -227,7 +231,8 @@ def _rings(x: Floats, y: Floats) -> Floats:
 
 
 def _rays(x: Floats, y: Floats) -> Floats:
-    return np.sin(8 * np.arctan2(y, x))
+    texture: Floats = np.sin(8 * np.arctan2(y, x))
+    return texture
 
 
 _FIN = _points((0.25, 0.1), (0.72, 0.6), (0.7, 0.95), (0.2, 0.78))

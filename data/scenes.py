@@ -288,7 +288,8 @@ def _develop(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
     """Light of another strength and colour, and the noise of a camera."""
     light = rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     noise = rng.standard_normal((*canvas.shape[:2], 1), dtype=np.float32) * rng.uniform(2, 7)
-    return np.clip(canvas * light + noise, 0, 255).astype(np.uint8)
+    developed: NDArray[np.uint8] = np.clip(canvas * light + noise, 0, 255).astype(np.uint8)
+    return developed
 
 
 def _extent(mask: NDArray[np.bool_]) -> Box:

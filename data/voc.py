@@ -53,12 +53,15 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
             f"{path}: no list of split {split!r} (--voc-root or $VOC_ROOT is the folder that "
             f"holds {_YEAR})"
         )
-    ids = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    ids = [name for name in ids if name]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+    ids = [line.strip() for line in text.splitlines() if line.strip()]
     if not ids:
         raise ValueError(f"{path}: the list is empty")
     for name in ids:
-        if not re.fullmatch(r"[\w][\w.\- ]*", name):
+        if not re.fullmatch(r"\w[\w.-]*", name):
             raise ValueError(f"{path}: {name!r} is not the name of an image")
     twice = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
     if twice:

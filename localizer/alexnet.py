@@ -80,7 +80,7 @@ def localizer_alexnet(
 
     Args:
         state_dict: ImageNet weights of torchvision's AlexNet for the features; None starts all
-            layers from Xavier.
+            layers as ``init`` says.
         num_classes: C.
         robust: hide cells while training.
         pooling: a key of ``localizer.pooling.POOLINGS``.

@@ -40,7 +40,14 @@ def heatmap_to_boxes(
         scores ``[k]`` in (0, 1]: the region's highest value as a share of the map's range, so the
         region of the peak has 1. Sorted by score, then by area, larger first. A constant map
         gives none.
+
+    Raises:
+        ValueError: a threshold or mode that is none, or a cell that is not finite.
     """
+    if mode not in ("components", "extent"):
+        raise ValueError(f"mode is components or extent; got {mode!r}")
+    if not torch.isfinite(heatmap).all():
+        raise ValueError("a heatmap has a cell that is not finite")
     for threshold in thresholds:
         if not 0 < threshold <= 1:
             raise ValueError(

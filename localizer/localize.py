@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import batched_nms
 
+from data.checks import check_heatmaps
 from data.types import Detections, no_detections
 from localizer.boxes import BoxMode, heatmap_to_boxes
 from localizer.heatmaps import mirror_heatmaps
@@ -56,8 +57,12 @@ def predict_heatmaps(
         views: ``[V, ...]`` what the model takes, V = 1, or 2 with the mirrored one second.
         network_size: (height, width) of the network image without padding.
         image_size: (height, width) of the original.
+
+    Raises:
+        ValueError: a cell is not finite.
     """
     logits = model(views).float().cpu()  # [V, C, h, w]
+    check_heatmaps(logits)
     sizes = torch.tensor([network_size])
     image_logits = model.pool(logits, sizes.expand(len(logits), 2)).mean(dim=0)
     valid = model.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))[0]

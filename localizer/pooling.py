@@ -73,7 +73,8 @@ def top_pool_logits(
     if not 0 < value <= 1:
         raise ValueError(f"top pooling takes a share of the cells in (0, 1], got {value}")
     cells = _hide(logits, valid, visible).float()
-    wanted = (_count(valid) * value).ceil()
+    # In float32 the product may come out just above a whole number and be rounded up by one.
+    wanted = (_count(valid).double() * value - 1e-6).ceil().clamp(min=1).float()
     if visible is not None:
         wanted = wanted.minimum(_count(visible))
     top = cells.topk(int(wanted.max()), dim=2).values

@@ -40,7 +40,7 @@ def rng() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds ``VOC2007`` in miniature: 12 train, 6 val, 6 test; not to be written to."""
+    """The folder of a ``VOC2007`` in miniature (12 train, 6 val, 6 test); tests only read it."""
     root = tmp_path_factory.mktemp("tiny_voc")
     write_synthetic_voc(root, num_train=12, num_val=6, num_test=6)
     return root

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from data.collate import collate_images, pad_stack
+from data.types import ImageSample
+
+
+def sample(name: str, height: int, width: int, label: int = 0) -> ImageSample:
+    targets = torch.zeros(3)
+    targets[label] = 1
+    weights = 1 - targets / 2
+    image = torch.full((3, height, width), 9, dtype=torch.uint8)
+    return ImageSample(name, image, targets, weights, (height, width))
+
+
+def test_rows_keep_the_order_of_the_samples() -> None:
+    batch = collate_images([sample("b", 2, 2, label=1), sample("a", 2, 2, label=2)])
+    assert batch.image_ids == ("b", "a")
+    assert batch.targets.tolist() == [[0, 1, 0], [0, 0, 1]]
+    assert batch.weights.tolist() == [[1, 0.5, 1], [1, 1, 0.5]]
+
+
+def test_sizes_are_those_without_padding() -> None:
+    batch = collate_images([sample("a", 2, 5), sample("b", 4, 3)], multiple=8)
+    assert batch.sizes.tolist() == [[2, 5], [4, 3]]
+    assert batch.sizes.dtype == torch.int64
+
+
+def test_features_travel_with_the_size_of_their_picture() -> None:
+    features = ImageSample("a", torch.zeros(7, 2, 3), torch.zeros(1), torch.ones(1), (64, 96))
+    batch = collate_images([features])
+    assert batch.images.shape == (1, 7, 2, 3)
+    assert batch.sizes.tolist() == [[64, 96]]
+
+
+def test_a_batch_of_no_samples_is_refused() -> None:
+    with pytest.raises(ValueError, match="a batch has at least one sample"):
+        collate_images([])
+
+
+def test_smaller_pictures_are_padded_right_and_bottom() -> None:
+    stacked = pad_stack([torch.ones(1, 1, 2), torch.ones(1, 2, 1)])
+    assert stacked.tolist() == [[[[1, 1], [0, 0]]], [[[1, 0], [1, 0]]]]
+
+
+def test_height_and_width_are_rounded_up_to_the_multiple() -> None:
+    assert pad_stack([torch.ones(3, 33, 64)], multiple=32).shape == (1, 3, 64, 64)
+
+
+def test_pictures_of_one_size_are_not_padded() -> None:
+    assert pad_stack([torch.ones(3, 5, 7)] * 2).shape == (2, 3, 5, 7)
+
+
+def test_padding_keeps_bytes_bytes() -> None:
+    assert pad_stack([torch.ones(3, 2, 2, dtype=torch.uint8)], multiple=4).dtype == torch.uint8

@@ -1,0 +1,230 @@
+"""Every kind of picture file, whole and broken, through the one door they come in by."""
+
+import io
+import os
+import random
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data import images
+from data.images import read_image
+
+
+def save(folder: Path, picture: Image.Image, name: str = "a.png", **options: Any) -> Path:
+    path = folder / name
+    picture.save(path, **options)
+    return path
+
+
+def noise(height: int = 24, width: int = 32) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def colours(image: Tensor) -> list[list[int]]:
+    """Pixels in reading order, [red, green, blue] each."""
+    listed: list[list[int]] = image.flatten(1).T.tolist()
+    return listed
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and holds no pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    checked = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + checked + end
+
+
+# --- kinds of pictures ---------------------------------------------------------------------------
+
+
+def test_colour_pixels_come_out_as_stored(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (2, 1), (10, 20, 30))
+    picture.putpixel((1, 0), (40, 50, 60))
+    image = read_image(save(tmp_path, picture))
+    assert image.dtype == torch.uint8
+    assert image.shape == (3, 1, 2)
+    assert colours(image) == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_a_decoded_picture_may_be_written_to(tmp_path: Path) -> None:
+    image = read_image(save(tmp_path, Image.new("RGB", (1, 1))))
+    image += 7
+    assert colours(image) == [[7, 7, 7]]
+
+
+def test_grey_is_repeated_three_times(tmp_path: Path) -> None:
+    assert colours(read_image(save(tmp_path, Image.new("L", (1, 1), 77)))) == [[77, 77, 77]]
+
+
+def test_one_bit_becomes_black_and_white(tmp_path: Path) -> None:
+    assert colours(read_image(save(tmp_path, Image.new("1", (1, 1), 1)))) == [[255, 255, 255]]
+
+
+def test_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    image = read_image(save(tmp_path, red, "a.jpg", quality=95))
+    wanted = torch.tensor([255, 0, 0]).view(3, 1, 1)
+    assert (image.int() - wanted).abs().max() <= 3  # JPEG rounds
+
+
+def test_palette_becomes_its_colours(tmp_path: Path) -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    assert colours(read_image(save(tmp_path, picture))) == [[10, 20, 30], [40, 50, 60]]
+
+
+def test_a_transparent_palette_entry_lies_on_white(tmp_path: Path) -> None:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    path = save(tmp_path, picture, transparency=0)
+    assert colours(read_image(path)) == [[255, 255, 255], [40, 50, 60]]
+
+
+@pytest.mark.parametrize(("alpha", "grey"), [(0, 255), (255, 0), (51, 204)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_lies_on_white(tmp_path: Path, mode: str, alpha: int, grey: int) -> None:
+    black = (0, alpha) if mode == "LA" else (0, 0, 0, alpha)
+    assert colours(read_image(save(tmp_path, Image.new(mode, (1, 1), black)))) == [[grey] * 3]
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped_to_white(tmp_path: Path) -> None:
+    grey = np.array([[0, 200, 100 * 257, 65535]], dtype=np.uint16)
+    image = read_image(save(tmp_path, Image.fromarray(grey)))
+    assert colours(image) == [[0] * 3, [1] * 3, [100] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    "grey", [np.array([[0.5]], dtype=np.float32), np.array([[70000]], dtype=np.int32)]
+)
+def test_grey_that_is_neither_8_nor_16_bit_is_refused(tmp_path: Path, grey: Any) -> None:
+    path = save(tmp_path, Image.fromarray(grey), "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: .*that are not 16-bit"):
+        read_image(path)
+
+
+def test_a_progressive_jpeg_equals_the_plain_one(tmp_path: Path) -> None:
+    plain = read_image(save(tmp_path, noise(), "plain.jpg"))
+    progressive = read_image(save(tmp_path, noise(), "progressive.jpg", progressive=True))
+    assert torch.equal(plain, progressive)  # the same coefficients in another order
+
+
+def test_a_misnamed_picture_is_known_by_its_content(tmp_path: Path) -> None:
+    path = save(tmp_path, Image.new("RGB", (1, 1), (1, 2, 3)), "a.jpg", format="PNG")
+    assert colours(read_image(path)) == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_an_exif_rotation_is_not_applied(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    plain = read_image(save(tmp_path, noise(24, 32), "plain.jpg"))
+    tagged = read_image(save(tmp_path, noise(24, 32), "tagged.jpg", exif=exif))
+    assert torch.equal(tagged, plain)
+
+
+def test_odd_metadata_costs_no_warning(tmp_path: Path) -> None:
+    path = save(tmp_path, noise(), "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_image(path).shape == (3, 24, 32)
+
+
+def test_blanks_and_signs_in_the_name_work(tmp_path: Path) -> None:
+    path = save(tmp_path, Image.new("RGB", (1, 1), (1, 2, 3)), "Bild 1 für später 图.png")
+    assert colours(read_image(path)) == [[1, 2, 3]]
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such picture"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_link_to_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such picture"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(ValueError, match=r"a\.jpg: not a regular file"):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match=r"a\.jpg: not a regular file"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"once upon a time", b"<html></html>", bytes(1000)])
+def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.jpg: the picture does not decode"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.webp"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_picture_is_refused(tmp_path: Path, name: str, share: float) -> None:
+    path = save(tmp_path, noise(), name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=rf"{name}: the picture does not decode"):
+        read_image(path)
+
+
+def test_a_picture_with_too_many_pixels_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 24 * 32 - 1)
+    with pytest.raises(ValueError, match=r"a\.png: .*32x24 pixels, at most 767 are accepted"):
+        read_image(save(tmp_path, noise()))
+
+
+def test_a_picture_with_as_many_pixels_as_allowed_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 24 * 32)
+    assert read_image(save(tmp_path, noise())).shape == (3, 24, 32)
+
+
+@pytest.mark.parametrize("side", [10_001, 20_000, 60_000])
+def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path, side: int) -> None:
+    (tmp_path / "a.png").write_bytes(png_header(side, side))
+    with pytest.raises(ValueError, match=r"a\.png: .*pixels"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_damaged_bytes_give_a_picture_or_a_refusal_that_names_the_file(
+    tmp_path: Path, kind: str
+) -> None:
+    whole = io.BytesIO()
+    noise().save(whole, kind)
+    path = tmp_path / "a.jpg"
+    draw = random.Random(0)
+    for _ in range(40):
+        content = bytearray(whole.getvalue())
+        for _ in range(draw.choice((1, 3, 20))):
+            content[draw.randrange(min(len(content), 400))] = draw.choice((0, 255, 128))
+        path.write_bytes(content)
+        try:
+            assert read_image(path).shape[0] == 3
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either outcome is right

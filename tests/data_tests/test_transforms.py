@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from data.transforms import normalize_images, resize_image
+
+GREY = (0.5, 0.5, 0.5)
+
+
+def picture(height: int, width: int) -> torch.Tensor:
+    return torch.zeros(3, height, width, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("original", "size", "resized"),
+    [((375, 500), 512, (384, 512)), ((500, 375), 512, (512, 384)), ((512, 512), 224, (224, 224))],
+)
+def test_the_longest_side_gets_the_size_and_the_proportions_stay(
+    original: tuple[int, int], size: int, resized: tuple[int, int]
+) -> None:
+    image, _ = resize_image(picture(*original), size, "longest_side")
+    assert image.shape == (3, *resized)
+
+
+def test_square_gives_both_sides_the_size() -> None:
+    image, scale_xy = resize_image(picture(50, 100), 200, "square")
+    assert image.shape == (3, 200, 200)
+    assert scale_xy.tolist() == [2, 4]  # x first
+
+
+def test_the_scale_is_the_ratio_after_rounding() -> None:
+    image, scale_xy = resize_image(picture(35, 100), 50, "longest_side")  # 17.5 rows asked for
+    assert image.shape == (3, 18, 50)
+    assert scale_xy.tolist() == [50 / 100, 18 / 35]
+
+
+def test_the_box_of_the_whole_picture_stays_the_whole_picture() -> None:
+    image, scale_xy = resize_image(picture(333, 500), 224, "longest_side")
+    box = torch.tensor([0, 0, 500, 333]) * scale_xy.repeat(2)
+    torch.testing.assert_close(
+        box, torch.tensor([0, 0, image.shape[2], image.shape[1]], dtype=torch.float64)
+    )
+
+
+def test_a_very_long_picture_keeps_one_row() -> None:
+    image, _ = resize_image(picture(1, 1000), 100, "longest_side")
+    assert image.shape == (3, 1, 100)
+
+
+def test_a_resized_picture_is_bytes_of_the_same_colour() -> None:
+    image, _ = resize_image(picture(30, 40) + 77, 25, "longest_side")
+    assert image.dtype == torch.uint8
+    assert set(image.flatten().tolist()) == {77}
+
+
+def test_shrinking_averages_instead_of_picking() -> None:
+    stripes = picture(64, 64)
+    stripes[:, :, ::4] = 200
+    image, _ = resize_image(stripes, 8, "square")
+    assert (image[:, :, 1:-1].float() - 200 / 4).abs().max() <= 5  # the filter's support is finite
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_a_size_below_one_pixel_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"size is at least one pixel, got {size}"):
+        resize_image(picture(2, 2), size, "square")
+
+
+def test_each_channel_loses_its_own_mean_and_deviation() -> None:
+    images = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+    normalized = normalize_images(images, torch.tensor([[1, 1]]), (0, 0.5, 1), (0.5, 0.25, 1))
+    torch.testing.assert_close(normalized.flatten(), torch.tensor([2.0, 2.0, 0.0]))
+
+
+def test_padding_becomes_exact_zeros() -> None:
+    images = torch.full((2, 3, 3, 4), 255, dtype=torch.uint8)
+    sizes = torch.tensor([[2, 4], [3, 1]])
+    expected = torch.zeros(2, 1, 3, 4)
+    expected[0, :, :2] = 1
+    expected[1, :, :, :1] = 1
+    normalized = normalize_images(images, sizes, GREY, GREY)
+    torch.testing.assert_close(normalized, expected.expand(2, 3, 3, 4), rtol=0, atol=0)
+
+
+def test_a_picture_is_normalised_alike_with_and_without_padding(rng: torch.Generator) -> None:
+    images = torch.randint(0, 256, (1, 3, 4, 4), generator=rng).to(torch.uint8)
+    size = torch.tensor([[4, 4]])
+    padded = torch.nn.functional.pad(images, (0, 3, 0, 2))
+    alone = normalize_images(images, size, GREY, GREY)
+    torch.testing.assert_close(normalize_images(padded, size, GREY, GREY)[..., :4, :4], alone)
+
+
+def test_a_batch_of_no_pictures_stays_empty() -> None:
+    images = torch.zeros(0, 3, 4, 4, dtype=torch.uint8)
+    assert normalize_images(images, torch.zeros(0, 2), GREY, GREY).shape == (0, 3, 4, 4)

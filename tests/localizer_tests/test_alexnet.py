@@ -1,0 +1,111 @@
+"""The report's networks: their maps, their names, their first weights."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from localizer.alexnet import LocalizerAlexNet, LocalizerAlexNetRobust, localizer_alexnet
+
+Weights = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def published() -> Weights:
+    weights: Weights = models.alexnet(weights=None).state_dict()
+    return weights
+
+
+@pytest.fixture(scope="module")
+def network() -> LocalizerAlexNet:
+    return localizer_alexnet()
+
+
+@pytest.mark.parametrize(("side", "cells"), [(512, 29), (384, 21), (224, 11)])
+def test_a_square_picture_gives_the_known_number_of_cells(
+    network: LocalizerAlexNet, side: int, cells: int
+) -> None:
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, side, side)).shape == (1, 20, cells, cells)
+
+
+def test_cell_i_is_centred_at_pixel_31_plus_16_i(network: LocalizerAlexNet) -> None:
+    assert (network.geometry.offset, network.geometry.stride) == (31, 16)
+
+
+def test_state_dict_names_are_those_of_torchvisions_alexnet(network: LocalizerAlexNet) -> None:
+    layers = ["features.0", "features.3", "features.6", "features.8", "features.10"]
+    layers += ["classifier.0", "classifier.2", "classifier.4"]
+    names = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    assert set(network.state_dict()) == names
+
+
+def test_published_weights_fill_the_features_by_name(published: Weights) -> None:
+    loaded = localizer_alexnet(published).state_dict()
+    for layer in (0, 3, 6, 8, 10):
+        key = f"features.{layer}.weight"
+        assert torch.equal(loaded[key], published[key])
+
+
+def test_the_published_classifier_is_not_taken(published: Weights) -> None:
+    assert localizer_alexnet(published).state_dict()["classifier.4.weight"].shape == (20, 256, 1, 1)
+
+
+def test_weights_that_are_not_alexnets_are_refused(published: Weights) -> None:
+    short = {key: value for key, value in published.items() if key != "features.3.weight"}
+    with pytest.raises(ValueError, match=r"the weights lack features\.3\.weight"):
+        localizer_alexnet(short)
+
+
+def test_classifier_biases_start_at_zero(published: Weights) -> None:
+    biases = [layer.bias for layer in localizer_alexnet(published).classifier[::2]]
+    assert len(biases) == 3
+    assert all(isinstance(bias, Tensor) and not bias.any() for bias in biases)
+
+
+def test_weights_start_uniform_within_xaviers_bound(network: LocalizerAlexNet) -> None:
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            filters, channels, height, width = layer.weight.shape
+            bound = (6 / ((filters + channels) * height * width)) ** 0.5
+            # the largest of at least 5120 uniform draws is nearly the bound
+            assert 0.99 * bound < float(layer.weight.detach().abs().max()) <= bound
+
+
+def test_without_weights_the_features_start_from_xavier_too(network: LocalizerAlexNet) -> None:
+    assert not network.state_dict()["features.0.bias"].any()
+
+
+def test_the_robust_network_hides_half_of_the_cells() -> None:
+    network = localizer_alexnet(robust=True)
+    assert isinstance(network, LocalizerAlexNetRobust)
+    assert network.cell_dropout == 0.5
+
+
+def test_the_plain_network_hides_none(network: LocalizerAlexNet) -> None:
+    assert not isinstance(network, LocalizerAlexNetRobust)
+    assert network.cell_dropout == 0
+
+
+def test_both_networks_hold_the_same_weights_by_name(network: LocalizerAlexNet) -> None:
+    robust = LocalizerAlexNetRobust()
+    robust.load_state_dict(network.state_dict())
+    key = "features.0.weight"
+    assert torch.equal(robust.state_dict()[key], network.state_dict()[key])
+
+
+def test_the_number_of_classes_is_that_of_the_maps() -> None:
+    with torch.inference_mode():
+        assert localizer_alexnet(num_classes=3)(torch.zeros(1, 3, 224, 224)).shape[1] == 3
+
+
+@pytest.mark.usefixtures("rng")
+def test_he_weights_keep_the_variance_under_rectifiers() -> None:
+    weight = localizer_alexnet(init="he").state_dict()["features.3.weight"]
+    fan_in = weight[0].numel()
+    assert float(weight.square().mean() * fan_in) == pytest.approx(2, rel=0.02)  # 307 200 draws
+
+
+def test_an_unknown_start_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"init is one of xavier, .*; got 'zeros'"):
+        localizer_alexnet(init="zeros")

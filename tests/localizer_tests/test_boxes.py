@@ -1,0 +1,271 @@
+"""Boxes around hot cells. AlexNet's cells: number i covers pixels 23.5 + 16 i to 39.5 + 16 i."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from data.checks import check_boxes
+from localizer.boxes import heatmap_to_boxes
+from localizer.trunks import Geometry
+
+ALEXNET = Geometry(16, 31)
+LARGE = (512, 512)  # holds every cell of the maps here
+
+
+def find(
+    heat: Sequence[Sequence[float]] | Tensor, size: tuple[int, int] = LARGE, **options: Any
+) -> tuple[list[list[float]], list[float]]:
+    """Boxes and scores at half of the range, unless told otherwise."""
+    heatmap = torch.as_tensor(heat, dtype=torch.float32)
+    options = {"thresholds": [0.5], **options}
+    boxes, scores = heatmap_to_boxes(heatmap, ALEXNET, size, **options)
+    return boxes.tolist(), scores.tolist()
+
+
+def square(left: int, top: int, right: int, bottom: int) -> list[float]:
+    """The box of cells left .. right and top .. bottom, the last ones included."""
+    return [23.5 + 16 * left, 23.5 + 16 * top, 39.5 + 16 * right, 39.5 + 16 * bottom]
+
+
+TWO_REGIONS = [
+    [0, 0, 0, 0, 0],
+    [0, 9, 0, 0, 6],
+    [0, 9, 0, 0, 0],
+]
+
+
+# --- regions --------------------------------------------------------------------------------------
+
+
+def test_one_hot_cell_gives_its_square() -> None:
+    boxes, scores = find([[0, 0, 0], [0, 0, 4]])
+    assert boxes == [[55.5, 39.5, 71.5, 55.5]]
+    assert scores == [1]
+
+
+def test_a_region_gives_the_union_of_its_squares() -> None:
+    boxes, _ = find([[0, 0, 9, 0], [0, 9, 9, 0], [0, 0, 0, 0]])
+    assert boxes == [square(1, 0, 2, 1)]
+
+
+def test_regions_apart_give_a_box_each() -> None:
+    boxes, scores = find(TWO_REGIONS)
+    assert boxes == [square(1, 1, 1, 2), square(4, 1, 4, 1)]
+    assert scores == pytest.approx([1, 6 / 9])
+
+
+def test_extent_bridges_regions_apart() -> None:
+    boxes, scores = find(TWO_REGIONS, mode="extent")
+    assert boxes == [square(1, 1, 4, 2)]
+    assert scores == [1]
+
+
+def test_cells_that_touch_at_a_corner_are_one_region() -> None:
+    boxes, _ = find([[9, 0, 0], [0, 9, 0], [0, 0, 9]])
+    assert boxes == [square(0, 0, 2, 2)]
+
+
+def test_a_ring_is_one_region_with_its_hole() -> None:
+    boxes, _ = find([[9, 9, 9], [9, 0, 9], [9, 9, 9]])
+    assert boxes == [square(0, 0, 2, 2)]
+
+
+# --- thresholds -----------------------------------------------------------------------------------
+
+
+def test_a_cell_exactly_at_the_threshold_is_hot() -> None:
+    boxes, _ = find([[0, 2, 4]], thresholds=[0.5])
+    assert boxes == [square(1, 0, 2, 0)]
+
+
+def test_a_cell_just_below_the_threshold_is_not() -> None:
+    boxes, _ = find([[0, 2, 4]], thresholds=[0.501])
+    assert boxes == [square(2, 0, 2, 0)]
+
+
+def test_a_threshold_of_one_leaves_the_peak() -> None:
+    boxes, scores = find([[0.1, 0.3, 0.7]], thresholds=[1.0])
+    assert boxes == [square(2, 0, 2, 0)]
+    assert scores == [1]
+
+
+def test_the_range_begins_at_the_lowest_cell_and_not_at_zero() -> None:
+    boxes, scores = find([[-10, -7, -6]], thresholds=[0.75])
+    assert boxes == [square(1, 0, 2, 0)]
+    assert scores == [1]
+
+
+def test_every_threshold_gives_its_own_boxes() -> None:
+    boxes, scores = find([[0, 2, 4]], thresholds=[0.5, 0.9])
+    assert boxes == [square(1, 0, 2, 0), square(2, 0, 2, 0)]
+    assert scores == [1, 1]
+
+
+def test_no_thresholds_give_no_boxes() -> None:
+    assert find([[0, 4]], thresholds=[]) == ([], [])
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
+def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
+    says = r"a share of the heatmap's range, in \(0, 1\]; got"
+    with pytest.raises(ValueError, match=says):
+        find([[0, 1]], thresholds=[0.5, threshold])
+
+
+# --- what is left out -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["components", "extent"])
+@pytest.mark.parametrize("value", [-3.0, 0.0, 3.0])
+def test_a_constant_map_gives_no_boxes(mode: str, value: float) -> None:
+    boxes, scores = heatmap_to_boxes(
+        torch.full((3, 4), value),
+        ALEXNET,
+        LARGE,
+        thresholds=[0.5],
+        mode=mode,  # type: ignore[arg-type]
+    )
+    assert boxes.shape == (0, 4)
+    assert scores.shape == (0,)
+
+
+def test_a_map_of_one_cell_gives_no_boxes() -> None:
+    assert find([[5]]) == ([], [])
+
+
+@pytest.mark.parametrize(("min_cells", "count"), [(1, 2), (2, 1), (3, 0)])
+def test_smaller_regions_are_dropped(min_cells: int, count: int) -> None:
+    boxes, scores = find(TWO_REGIONS, min_cells=min_cells)
+    assert len(boxes) == len(scores) == count
+
+
+@pytest.mark.parametrize(("min_cells", "count"), [(3, 1), (4, 0)])
+def test_an_extent_of_fewer_cells_is_dropped(min_cells: int, count: int) -> None:
+    assert len(find(TWO_REGIONS, mode="extent", min_cells=min_cells)[0]) == count
+
+
+def test_when_all_is_dropped_the_boxes_keep_their_shape() -> None:
+    boxes, _ = heatmap_to_boxes(
+        torch.tensor([[0.0, 1.0]]), ALEXNET, LARGE, thresholds=[0.5], min_cells=2
+    )
+    assert boxes.shape == (0, 4)
+
+
+def test_only_the_best_boxes_are_returned() -> None:
+    boxes, scores = find([[6, 0, 8, 0, 7]], max_boxes=2)
+    assert boxes == [square(2, 0, 2, 0), square(4, 0, 4, 0)]
+    assert scores == pytest.approx([1, 7 / 8])
+
+
+def test_a_higher_score_comes_before_a_larger_box() -> None:
+    boxes, _ = find([[7, 7, 7, 0, 8]])
+    assert boxes == [square(4, 0, 4, 0), square(0, 0, 2, 0)]
+
+
+def test_of_equal_scores_the_larger_comes_first() -> None:
+    boxes, _ = find([[8, 0, 8, 8, 8, 0, 8, 8]])
+    assert boxes == [square(2, 0, 4, 0), square(6, 0, 7, 0), square(0, 0, 0, 0)]
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+
+def test_boxes_end_at_the_border_of_the_picture() -> None:
+    boxes, _ = find([[0, 0], [0, 9]], size=(50, 45))  # the cell reaches from 39.5 to 55.5
+    assert boxes == [[39.5, 39.5, 45, 50]]
+
+
+def test_boxes_do_not_begin_before_the_picture() -> None:
+    boxes, _ = heatmap_to_boxes(
+        torch.tensor([[9.0, 0.0]]), Geometry(16, 3), (64, 64), thresholds=[0.5]
+    )  # the cell reaches from -4.5 to 11.5
+    assert boxes.tolist() == [[0, 0, 11.5, 11.5]]
+
+
+def test_boxes_and_scores_are_float32_on_the_cpu() -> None:
+    boxes, scores = heatmap_to_boxes(
+        torch.tensor([[9.0, 0.0]], dtype=torch.bfloat16, requires_grad=True),
+        ALEXNET,
+        LARGE,
+        thresholds=[0.5],
+    )
+    assert boxes.dtype == scores.dtype == torch.float32
+    assert not scores.requires_grad
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+small_maps = st.lists(
+    st.lists(st.sampled_from([0, 0, 0, 6, 9]), min_size=4, max_size=4), min_size=3, max_size=3
+).map(lambda rows: torch.tensor(rows, dtype=torch.float32))
+modes = st.sampled_from(["components", "extent"])
+some_thresholds = st.lists(st.floats(0.01, 1), min_size=1, max_size=3)
+
+
+@given(small_maps, some_thresholds, modes, st.integers(0, 3), st.integers(0, 2))
+def test_moving_the_heat_by_a_cell_moves_the_boxes_by_a_stride(
+    heat: Tensor, thresholds: list[float], mode: str, right: int, down: int
+) -> None:
+    still, moved = torch.zeros(8, 9), torch.zeros(8, 9)
+    still[2:5, 2:6] = heat
+    moved[2 + down : 5 + down, 2 + right : 6 + right] = heat
+    boxes, scores = find(still, thresholds=thresholds, mode=mode)
+    moved_boxes, moved_scores = find(moved, thresholds=thresholds, mode=mode)
+    by = [16 * right, 16 * down] * 2
+    assert moved_boxes == [[c + b for c, b in zip(box, by, strict=True)] for box in boxes]
+    assert moved_scores == scores
+
+
+@given(small_maps, some_thresholds, modes)
+def test_boxes_are_well_formed_and_inside_the_picture(
+    heat: Tensor, thresholds: list[float], mode: str
+) -> None:
+    boxes, _ = find(heat, size=(60, 75), thresholds=thresholds, mode=mode)
+    check_boxes(torch.tensor(boxes).reshape(-1, 4), (60, 75))
+
+
+@given(small_maps, some_thresholds, modes)
+def test_scores_fall_from_one_and_stay_above_zero(
+    heat: Tensor, thresholds: list[float], mode: str
+) -> None:
+    _, scores = find(heat, thresholds=thresholds, mode=mode)
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 < score <= 1 for score in scores)
+    if scores:
+        assert scores[0] == 1
+
+
+@given(small_maps, some_thresholds, modes)
+def test_stretching_the_map_changes_nothing(
+    heat: Tensor, thresholds: list[float], mode: str
+) -> None:
+    # a power of two keeps every share exact
+    boxes, scores = find(heat, thresholds=thresholds, mode=mode)
+    assert find(heat * 4, thresholds=thresholds, mode=mode) == (boxes, scores)
+
+
+@given(small_maps, some_thresholds)
+def test_mirroring_the_map_mirrors_the_boxes(heat: Tensor, thresholds: list[float]) -> None:
+    width = 31.5 + 16 * 3 + 31.5
+    boxes, scores = find(heat, thresholds=thresholds)
+    mirrored_boxes, mirrored_scores = find(heat.flip(1), thresholds=thresholds)
+    back = [[width - x2, y1, width - x1, y2] for x1, y1, x2, y2 in mirrored_boxes]
+    assert sorted(back) == sorted(boxes)
+    assert mirrored_scores == scores
+
+
+def test_a_cell_that_is_not_finite_is_refused() -> None:
+    heat = torch.zeros(3, 3)
+    heat[1, 1] = torch.nan
+    with pytest.raises(ValueError, match="not finite"):
+        find(heat)
+
+
+def test_an_unknown_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="components or extent; got 'extend'"):
+        find(torch.eye(3), mode="extend")

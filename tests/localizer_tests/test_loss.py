@@ -1,0 +1,102 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from data.types import ImageBatch
+from localizer.loss import localizer_step, multilabel_bce
+from localizer.model import LocalizerHead
+from localizer.trunks import Geometry
+
+
+def test_zero_logits_cost_the_logarithm_of_two() -> None:
+    loss = multilabel_bce(torch.zeros(2, 3), torch.ones(2, 3), torch.ones(2, 3))
+    torch.testing.assert_close(loss, torch.tensor(math.log(2)))
+
+
+def test_a_probability_of_three_quarters_costs_what_it_should() -> None:
+    logits = torch.full((1, 2), math.log(3))  # sigmoid gives 3 / 4
+    loss = multilabel_bce(logits, torch.tensor([[1.0, 0.0]]), torch.ones(1, 2))
+    torch.testing.assert_close(loss, torch.tensor((-math.log(3 / 4) - math.log(1 / 4)) / 2))
+
+
+def test_an_ignored_entry_changes_neither_the_sum_nor_the_count() -> None:
+    logits = torch.tensor([[math.log(3), 50.0]])
+    loss = multilabel_bce(logits, torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(loss, torch.tensor(-math.log(3 / 4)))
+
+
+def test_an_ignored_entry_gets_no_gradient() -> None:
+    logits = torch.zeros(1, 2, requires_grad=True)
+    loss = multilabel_bce(logits, torch.ones(1, 2), torch.tensor([[1.0, 0.0]]))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient.tolist() == [[-0.5, 0]]
+
+
+def test_with_every_entry_ignored_loss_and_gradient_are_zero() -> None:
+    logits = torch.ones(2, 3, requires_grad=True)
+    loss = multilabel_bce(logits, torch.ones(2, 3), torch.zeros(2, 3))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert float(loss.detach()) == 0
+    assert not gradient.any()
+
+
+def test_with_nothing_ignored_it_is_the_mean_of_all_entries(rng: torch.Generator) -> None:
+    logits = torch.randn(4, 20, generator=rng)
+    targets = (torch.rand(4, 20, generator=rng) < 0.3).float()
+    expected = F.binary_cross_entropy(torch.sigmoid(logits), targets)
+    loss = multilabel_bce(logits, targets, torch.ones(4, 20))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_confident_errors_cost_their_logit() -> None:
+    logits = torch.tensor([[-1000.0]])
+    loss = multilabel_bce(logits, torch.ones(1, 1), torch.ones(1, 1))
+    assert float(loss) == 1000
+
+
+def test_half_precision_logits_give_a_full_precision_loss() -> None:
+    logits = torch.zeros(1, 1, dtype=torch.bfloat16)
+    assert multilabel_bce(logits, torch.ones(1, 1), torch.ones(1, 1)).dtype == torch.float32
+
+
+# --- the step -------------------------------------------------------------------------------------
+
+
+def head() -> LocalizerHead:
+    """A head whose map is its input: cells of 3 pixels that begin at pixel 0."""
+    return LocalizerHead(nn.Sequential(), Geometry(stride=3, offset=1))
+
+
+def batch(images: torch.Tensor, height: int, width: int) -> ImageBatch:
+    shape = images.shape[:2]
+    sizes = torch.tensor([[height, width]]).repeat(len(images), 1)
+    return ImageBatch(("a",) * len(images), images, sizes, torch.ones(shape), torch.ones(shape))
+
+
+def test_the_step_names_its_loss() -> None:
+    losses, _ = localizer_step(head(), batch(torch.zeros(1, 3, 2, 2), 6, 6))
+    assert list(losses) == ["image_label"]
+    torch.testing.assert_close(losses["image_label"], torch.tensor(math.log(2)))
+
+
+def test_the_step_gives_the_image_scores_behind_the_loss() -> None:
+    heat = torch.tensor([[[[-9.0, math.log(3)]], [[-9.0, 0.0]]]])
+    _, scores = localizer_step(head(), batch(heat, 3, 6))
+    torch.testing.assert_close(scores, torch.tensor([[3 / 4, 1 / 2]]))
+
+
+def test_scores_of_the_step_are_detached_and_its_loss_is_not() -> None:
+    heat = torch.zeros(1, 1, 1, 2, requires_grad=True)
+    losses, scores = localizer_step(head(), batch(heat, 3, 6))
+    assert not scores.requires_grad
+    assert losses["image_label"].requires_grad
+
+
+def test_padding_has_no_part_in_the_step() -> None:
+    heat = torch.tensor([[[[0.0, 99.0]]]])
+    losses, scores = localizer_step(head(), batch(heat, 3, 3))  # the second cell begins at pixel 3
+    torch.testing.assert_close(losses["image_label"], torch.tensor(math.log(2)))
+    assert float(scores) == pytest.approx(1 / 2)

@@ -1,0 +1,219 @@
+"""Localizers and their builder, on the smallest trunk."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from localizer.builders import build_localizer
+from localizer.model import Localizer, LocalizerHead, Scale
+from localizer.pooling import POOLINGS
+from localizer.trunks import TRUNKS, Geometry
+
+SIZES = torch.tensor([[64, 64]])
+SMALL = "squeezenet1_1"
+
+
+@pytest.fixture
+def pictures(rng: torch.Generator) -> Tensor:
+    return torch.randn(1, 3, 64, 64, generator=rng)
+
+
+def identity_head(cell_dropout: float = 0.0, pooling: str = "max") -> LocalizerHead:
+    """A head whose map is its input."""
+    return LocalizerHead(
+        nn.Sequential(),
+        Geometry(stride=4, offset=1),
+        pooling=pooling,
+        pooling_value=0.5,
+        cell_dropout=cell_dropout,
+    )
+
+
+# --- the head -------------------------------------------------------------------------------------
+
+
+def test_the_head_on_features_equals_the_model_on_pictures(pictures: Tensor) -> None:
+    model = build_localizer(SMALL, 3).eval()
+    with torch.inference_mode():
+        assert torch.equal(model.head()(model.features(pictures)), model(pictures))
+
+
+def test_the_head_shares_its_weights_with_the_model() -> None:
+    model = build_localizer(SMALL, 3)
+    own = {id(weight) for weight in model.classifier.parameters()}
+    assert {id(weight) for weight in model.head().parameters()} == own
+
+
+def test_the_head_pools_like_the_model(rng: torch.Generator) -> None:
+    model = build_localizer(SMALL, 3, pooling="top", pooling_value=0.25).eval()
+    logits = torch.randn(1, 3, 4, 4, generator=rng)
+    assert torch.equal(model.head().pool(logits, SIZES), model.pool(logits, SIZES))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_head_is_in_the_mode_of_the_model(training: bool) -> None:
+    model = build_localizer(SMALL, 3, robust=True).train(training)
+    assert model.head().training is training
+
+
+def test_an_unknown_pooling_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"pooling is one of max, mean, .*; got 'median'"):
+        LocalizerHead(nn.Sequential(), Geometry(1, 0), pooling="median")
+
+
+def test_cells_in_the_padding_are_not_pooled() -> None:
+    logits = torch.zeros(1, 1, 2, 3)
+    logits[..., 2] = 99  # begins at pixel 7.5
+    assert identity_head().pool(logits, torch.tensor([[8, 7]])).tolist() == [[0]]
+
+
+def test_pooling_is_full_precision_whatever_the_map_is() -> None:
+    logits = torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16)
+    assert identity_head().pool(logits, SIZES).dtype == torch.float32
+
+
+# --- hiding cells ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("rng")
+def test_training_pools_over_other_cells_each_time() -> None:
+    head = identity_head(cell_dropout=0.5)
+    logits = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert len({float(head.pool(logits, SIZES)) for _ in range(20)}) > 1
+
+
+def test_evaluation_hides_no_cell() -> None:
+    head = identity_head(cell_dropout=0.5).eval()
+    logits = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert {float(head.pool(logits, SIZES)) for _ in range(20)} == {15}
+
+
+@pytest.mark.usefixtures("rng")
+@pytest.mark.parametrize("pooling", ["max", "mean", "top"])
+def test_hidden_cells_do_not_lift_a_negative_map_to_zero(pooling: str) -> None:
+    head = identity_head(cell_dropout=0.5, pooling=pooling)
+    for _ in range(20):
+        pooled = head.pool(torch.full((2, 3, 4, 4), -3.0), SIZES.repeat(2, 1))
+        torch.testing.assert_close(pooled, torch.full((2, 3), -3.0))
+
+
+@pytest.mark.usefixtures("rng")
+def test_hiding_cells_never_raises_the_maximum() -> None:
+    head = identity_head(cell_dropout=0.5)
+    logits = torch.randn(8, 3, 4, 4)
+    sizes = SIZES.repeat(8, 1)
+    hidden = head.pool(logits, sizes)
+    assert (hidden <= head.eval().pool(logits, sizes)).all()
+
+
+@pytest.mark.usefixtures("rng")
+def test_one_picture_loses_the_same_cells_for_every_class() -> None:
+    head = identity_head(cell_dropout=0.5)
+    logits = torch.randn(4, 1, 4, 4).expand(4, 5, 4, 4)
+    pooled = head.pool(logits, SIZES.repeat(4, 1))
+    assert torch.equal(pooled, pooled[:, :1].expand(4, 5))
+
+
+@pytest.mark.usefixtures("rng")
+def test_padding_stays_hidden_while_cells_are_dropped() -> None:
+    head = identity_head(cell_dropout=0.9)
+    logits = torch.full((1, 1, 4, 4), 99.0)
+    logits[:, :, :2, :2] = -1
+    assert {float(head.pool(logits, torch.tensor([[7, 7]]))) for _ in range(50)} == {-1}
+
+
+# --- the builder ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_trunk_makes_a_localizer(trunk: str) -> None:
+    model = build_localizer(trunk, 3).eval()
+    with torch.inference_mode():
+        logits = model(torch.zeros(2, 3, 96, 96))
+    assert logits.shape[:2] == (2, 3)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_pooling_makes_a_localizer(pooling: str, pictures: Tensor) -> None:
+    model = build_localizer(SMALL, 3, pooling=pooling, pooling_value=0.5).eval()
+    with torch.inference_mode():
+        assert model.pool(model(pictures), SIZES).shape == (1, 3)
+
+
+@pytest.mark.parametrize("hidden", [0, 8])
+def test_classes_start_from_their_prior(hidden: int) -> None:
+    bias = build_localizer(SMALL, 3, hidden=hidden).classifier[-1].bias
+    assert isinstance(bias, Tensor)
+    torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.05))
+
+
+def test_a_hidden_layer_has_its_width() -> None:
+    layers = build_localizer(SMALL, 3, hidden=8).classifier
+    widths = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
+    assert widths == [8, 3]
+
+
+def test_heads_of_one_by_one_keep_the_trunks_geometry() -> None:
+    for name in ("squeezenet1_1", "efficientnet_lite0"):
+        assert build_localizer(name, 3, hidden=4).geometry == TRUNKS[name].geometry
+
+
+def test_features_are_divided_by_the_trunks_scale() -> None:
+    divisor = build_localizer("efficientnet_lite0", 3).classifier[0]
+    assert isinstance(divisor, Scale)
+    scale = TRUNKS["efficientnet_lite0"].feature_rms
+    torch.testing.assert_close(divisor(torch.tensor([6.0])), torch.tensor([6.0 / scale]))
+
+
+@pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])
+@pytest.mark.parametrize(("robust", "share"), [(True, 0.5), (False, 0.0)])
+def test_robust_hides_half_of_the_cells(trunk: str, robust: bool, share: float) -> None:
+    assert build_localizer(trunk, 3, robust=robust).cell_dropout == share
+
+
+def test_published_weights_reach_the_trunk() -> None:
+    published = models.squeezenet1_1(weights=None).state_dict()
+    model = build_localizer(SMALL, 3, state_dict=published)
+    key = "features.0.weight"
+    assert torch.equal(model.state_dict()[key], published[key])
+
+
+@pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])
+def test_weights_of_something_else_are_refused(trunk: str) -> None:
+    with pytest.raises(ValueError, match="the weights lack"):
+        build_localizer(trunk, 3, state_dict={"conv1.weight": torch.zeros(1)})
+
+
+def test_an_unknown_trunk_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trunk is one of alexnet, .*; got 'resnet9000'"):
+        build_localizer("resnet9000", 3)
+
+
+@pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])
+def test_the_builder_refuses_an_unknown_pooling(trunk: str) -> None:
+    with pytest.raises(ValueError, match="pooling is one of"):
+        build_localizer(trunk, 3, pooling="median")
+
+
+def test_evaluation_gives_the_same_maps_twice(pictures: Tensor) -> None:
+    model: Localizer = build_localizer(SMALL, 3, robust=True).eval()
+    with torch.inference_mode():
+        assert torch.equal(model(pictures), model(pictures))
+
+
+def test_the_loss_reaches_every_weight(pictures: Tensor) -> None:
+    model = build_localizer(SMALL, 3, hidden=8)
+    weights = list(model.parameters())
+    gradients = torch.autograd.grad(model.pool(model(pictures), SIZES).sum(), weights)
+    assert len(gradients) == len(weights)  # a weight out of reach raises
+
+
+def test_a_head_with_its_prior_starts_near_it(pictures: Tensor) -> None:
+    model = build_localizer(SMALL, 3).eval()
+    with torch.inference_mode():
+        untouched = model.classifier[-1](torch.zeros(1, 512, 1, 1))
+    assert float(untouched.mean()) == pytest.approx(math.log(0.05 / 0.95))

@@ -1,0 +1,265 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from localizer.pooling import (
+    POOLINGS,
+    drop_cells,
+    log_sum_exp_pool_logits,
+    max_pool_logits,
+    mean_pool_logits,
+    top_pool_logits,
+)
+
+VALUES = {"max": 0.0, "mean": 0.0, "log_sum_exp": 2.0, "top": 0.5}  # a good one for each pooling
+each_pooling = pytest.mark.parametrize("name", POOLINGS)
+
+
+def maps(cells: list[list[float]]) -> Tensor:
+    """One image, one class."""
+    return torch.tensor(cells)[None, None]
+
+
+def all_cells(logits: Tensor) -> Tensor:
+    return torch.ones(len(logits), *logits.shape[2:], dtype=torch.bool)
+
+
+def pool(name: str, logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    return POOLINGS[name](logits, all_cells(logits) if valid is None else valid, VALUES[name])
+
+
+FOUR = maps([[1.0, 2.0], [3.0, 6.0]])
+
+
+def test_max_takes_the_best_cell() -> None:
+    assert max_pool_logits(FOUR, all_cells(FOUR)).tolist() == [[6]]
+
+
+def test_mean_takes_every_cell() -> None:
+    assert mean_pool_logits(FOUR, all_cells(FOUR)).tolist() == [[3]]
+
+
+def test_log_sum_exp_is_the_logarithm_of_the_mean_exponential() -> None:
+    logits = maps([[0.0, math.log(3)]])
+    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 1.0)
+    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 3) / 2)]]))
+
+
+def test_log_sum_exp_divides_by_its_sharpness() -> None:
+    logits = maps([[0.0, math.log(3)]])
+    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 2.0)
+    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 9) / 2) / 2]]))
+
+
+def test_top_takes_the_mean_of_the_highest_share() -> None:
+    assert top_pool_logits(FOUR, all_cells(FOUR), 0.5).tolist() == [[(6 + 3) / 2]]
+
+
+def test_top_rounds_the_number_of_cells_up() -> None:
+    assert top_pool_logits(FOUR, all_cells(FOUR), 0.26).tolist() == [[(6 + 3) / 2]]
+
+
+def test_top_takes_at_least_one_cell() -> None:
+    assert top_pool_logits(FOUR, all_cells(FOUR), 1e-6).tolist() == [[6]]
+
+
+def test_top_counts_the_share_of_each_image_by_itself() -> None:
+    logits = FOUR.repeat(2, 1, 1, 1)
+    valid = torch.tensor([[[True, True], [True, True]], [[True, True], [False, False]]])
+    assert top_pool_logits(logits, valid, 0.5).tolist() == [[4.5], [2]]
+
+
+def test_classes_are_pooled_apart() -> None:
+    logits = torch.cat([FOUR, -FOUR], dim=1)
+    assert max_pool_logits(logits, all_cells(logits)).tolist() == [[6, -1]]
+
+
+@pytest.mark.parametrize("sharpness", [0.01, 1.0, 100.0])
+def test_log_sum_exp_lies_between_mean_and_maximum(sharpness: float) -> None:
+    pooled = float(log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness))
+    assert 3 < pooled < 6
+
+
+def test_log_sum_exp_nears_the_mean_for_a_small_sharpness() -> None:
+    pooled = log_sum_exp_pool_logits(FOUR, all_cells(FOUR), 1e-3)
+    assert float(pooled) == pytest.approx(3, abs=2e-3)  # half of the sharpness times the variance
+
+
+def test_log_sum_exp_nears_the_maximum_for_a_large_sharpness() -> None:
+    pooled = log_sum_exp_pool_logits(FOUR, all_cells(FOUR), 1e3)
+    assert float(pooled) == pytest.approx(6, abs=2e-3)  # log(4) / 1000 is missing
+
+
+def test_log_sum_exp_of_huge_logits_is_finite() -> None:
+    logits = maps([[1e4, 1e4]])
+    assert float(log_sum_exp_pool_logits(logits, all_cells(logits), 5.0)) == pytest.approx(1e4)
+
+
+@each_pooling
+def test_a_constant_map_pools_to_its_constant(name: str) -> None:
+    torch.testing.assert_close(pool(name, torch.full((1, 1, 3, 3), -7.0)), torch.tensor([[-7.0]]))
+
+
+@each_pooling
+@pytest.mark.parametrize("hidden", [1e6, -1e6, 0.0])
+def test_cells_that_do_not_count_never_matter(name: str, hidden: float) -> None:
+    padded = maps([[1.0, 2.0, hidden], [3.0, 6.0, hidden], [hidden, hidden, hidden]])
+    valid = torch.zeros(1, 3, 3, dtype=torch.bool)
+    valid[:, :2, :2] = True
+    torch.testing.assert_close(pool(name, padded, valid), pool(name, FOUR))
+
+
+@each_pooling
+def test_cells_that_do_not_count_get_no_gradient(name: str) -> None:
+    logits = FOUR.clone().requires_grad_()
+    valid = torch.tensor([[[True, True], [True, False]]])
+    (gradient,) = torch.autograd.grad(pool(name, logits, valid).sum(), logits)
+    assert gradient[0, 0, 1, 1] == 0
+    torch.testing.assert_close(gradient.sum(), torch.tensor(1.0))
+
+
+@each_pooling
+def test_negative_maps_with_hidden_cells_do_not_pool_to_zero(name: str) -> None:
+    valid = torch.tensor([[[True, False], [False, False]]])
+    torch.testing.assert_close(pool(name, FOUR - 10, valid), torch.tensor([[-9.0]]))
+
+
+def test_the_gradient_of_the_maximum_goes_to_one_cell() -> None:
+    logits = FOUR.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(max_pool_logits(logits, all_cells(logits)).sum(), logits)
+    assert gradient.tolist() == [[[[0, 0], [0, 1]]]]
+
+
+def test_the_gradient_of_the_top_share_is_spread_over_it() -> None:
+    logits = FOUR.clone().requires_grad_()
+    pooled = top_pool_logits(logits, all_cells(logits), 0.5)
+    (gradient,) = torch.autograd.grad(pooled.sum(), logits)
+    assert gradient.tolist() == [[[[0, 0], [0.5, 0.5]]]]
+
+
+@pytest.mark.parametrize("sharpness", [0.0, -1.0, math.nan])
+def test_a_sharpness_that_is_not_above_zero_is_refused(sharpness: float) -> None:
+    with pytest.raises(ValueError, match="sharpness of log-sum-exp pooling is above 0, got"):
+        log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, math.nan])
+def test_a_share_of_cells_outside_of_0_to_1_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"a share of the cells in \(0, 1\], got"):
+        top_pool_logits(FOUR, all_cells(FOUR), fraction)
+
+
+@each_pooling
+def test_valid_cells_of_another_map_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"logits \[1, 1, 2, 2\] and valid cells \[1, 2, 3\]"):
+        pool(name, FOUR, torch.ones(1, 2, 3, dtype=torch.bool))
+
+
+# --- pooling while some cells are hidden ----------------------------------------------------------
+
+BEST_HIDDEN = torch.tensor([[[True, True], [True, False]]])
+
+
+def test_max_takes_the_best_of_the_visible_cells() -> None:
+    assert max_pool_logits(FOUR, all_cells(FOUR), visible=BEST_HIDDEN).tolist() == [[3]]
+
+
+def test_mean_takes_the_visible_cells_only() -> None:
+    assert mean_pool_logits(FOUR, all_cells(FOUR), visible=BEST_HIDDEN).tolist() == [[2]]
+
+
+def test_log_sum_exp_counts_the_visible_cells_only() -> None:
+    logits = maps([[0.0, math.log(3), 9.0]])
+    visible = torch.tensor([[[True, True, False]]])
+    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 1.0, visible=visible)
+    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 3) / 2)]]))
+
+
+def test_top_looks_for_as_many_cells_as_if_none_were_hidden() -> None:
+    visible = torch.tensor([[[True, False], [True, False]]])
+    pooled = top_pool_logits(FOUR, all_cells(FOUR), 0.5, visible=visible)
+    assert pooled.tolist() == [[(3 + 1) / 2]]  # half of four cells, not of two
+
+
+def test_top_takes_every_visible_cell_when_there_are_too_few() -> None:
+    visible = torch.tensor([[[False, True], [False, False]]])
+    assert top_pool_logits(FOUR, all_cells(FOUR), 0.75, visible=visible).tolist() == [[2]]
+
+
+@each_pooling
+def test_hiding_nothing_changes_nothing(name: str) -> None:
+    valid = all_cells(FOUR)
+    pooled = POOLINGS[name](FOUR, valid, VALUES[name], visible=valid)
+    torch.testing.assert_close(pooled, pool(name, FOUR))
+
+
+# --- hiding cells ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("rng")
+def test_the_share_of_hidden_cells_is_the_one_asked_for() -> None:
+    kept = drop_cells(torch.ones(100, 10, 10, dtype=torch.bool), 0.3)
+    # 10 000 draws: the deviation of the share is .0046
+    assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * 0.0046)
+
+
+@pytest.mark.usefixtures("rng")
+def test_every_image_keeps_a_cell_however_large_the_share() -> None:
+    kept = drop_cells(torch.ones(200, 3, 3, dtype=torch.bool), 0.999)
+    assert kept.flatten(1).any(dim=1).all()
+
+
+@pytest.mark.usefixtures("rng")
+def test_a_single_valid_cell_is_never_hidden() -> None:
+    valid = torch.zeros(200, 3, 3, dtype=torch.bool)
+    valid[:, 1, 2] = True
+    assert torch.equal(drop_cells(valid, 0.999), valid)
+
+
+@pytest.mark.usefixtures("rng")
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_cell_that_does_not_count_is_never_revived(share: float) -> None:
+    valid = torch.rand(200, 3, 3) < 0.5
+    assert not (drop_cells(valid, share) & ~valid).any()
+
+
+@pytest.mark.usefixtures("rng")
+def test_a_share_of_zero_hides_nothing() -> None:
+    valid = torch.ones(50, 9, 9, dtype=torch.bool)
+    assert torch.equal(drop_cells(valid, 0.0), valid)
+
+
+@pytest.mark.usefixtures("rng")
+def test_hiding_leaves_the_given_cells_as_they_are() -> None:
+    valid = torch.ones(5, 9, 9, dtype=torch.bool)
+    drop_cells(valid, 0.5)
+    assert valid.all()
+
+
+@pytest.mark.usefixtures("rng")
+def test_images_of_a_batch_lose_different_cells() -> None:
+    kept = drop_cells(torch.ones(2, 9, 9, dtype=torch.bool), 0.5)
+    assert not torch.equal(kept[0], kept[1])
+
+
+def test_no_images_have_no_cells_to_hide() -> None:
+    assert drop_cells(torch.ones(0, 3, 3, dtype=torch.bool), 0.5).shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
+def test_a_share_outside_of_0_to_1_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"the share of dropped cells is in \[0, 1\), got"):
+        drop_cells(torch.ones(1, 2, 2, dtype=torch.bool), share)
+
+
+@pytest.mark.parametrize(
+    ("cells", "share", "taken"), [(100, 0.15, 15), (200, 0.15, 30), (50, 0.3, 15)]
+)
+def test_a_share_that_is_a_whole_number_of_cells_takes_just_these(
+    cells: int, share: float, taken: int
+) -> None:
+    logits = torch.arange(float(cells)).view(1, 1, 1, cells)
+    pooled = top_pool_logits(logits, torch.ones(1, 1, cells, dtype=torch.bool), share)
+    assert pooled.item() == cells - 1 - (taken - 1) / 2

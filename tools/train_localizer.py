@@ -98,8 +98,11 @@ class TrainLocalizerSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         check_positive(image_size=self.image_size)
-        if self.eval_image_size < 0:
-            raise ValueError(f"--eval-image-size is 0 or more, got {self.eval_image_size}")
+        if self.eval_image_size < 0 or self.seed < 0:
+            raise ValueError(
+                f"--eval-image-size and --seed are 0 or more, got {self.eval_image_size}, "
+                f"{self.seed}"
+            )
         if self.frozen_trunk and not (self.pretrained or self.weights):
             raise ValueError(
                 "--frozen-trunk needs ImageNet weights (--pretrained or --weights FILE)"

@@ -468,6 +468,17 @@ def test_resuming_drops_a_torn_line_and_repeats_no_step(tmp_path: Path) -> None:
     assert [event.step for event in scalars] == list(range(10))
 
 
+def test_lines_of_the_resumed_step_that_will_come_again_are_taken_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Logger([MetricsFile(path)]) as logger:
+        for tag, step in (("validation/map", 1), ("train/loss", 2), ("validation/map", 2)):
+            logger.scalar(tag, 0.5, step)
+
+    truncate_after(path, 2, again=("validation/",))
+
+    assert read_metrics(path) == {"validation/map": [(1, 0.5)], "train/loss": [(2, 0.5)]}
+
+
 def test_a_run_from_nothing_keeps_no_line_of_an_earlier_one(tmp_path: Path) -> None:
     for _ in range(2):
         with open_logger(tmp_path, VisdomSettings(), resume_step=None) as logger:

@@ -66,25 +66,26 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{content['step']:08d}.pt"
     temporary = path.with_name(f"{path.name}.tmp")
-    last = folder / "last.json"
-    named = _entries(last)
+    lists = ("best", "last") if is_best else ("last",)  # whoever resumes from it finds it the best
+    before = {name: _entries(folder / f"{name}.json") for name in lists}
     try:
         with temporary.open("wb") as file:
             torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
         entry = {"file": path.name, "sha256": _sha256(temporary), "step": content["step"]}
-        if any(old["file"] == path.name for old in named):  # both contents count until it is over
-            write_atomically(last, _json([entry, *named]))
+        if any(old["file"] == path.name for old in before["last"]):
+            for name, named in before.items():  # the old content counts until the rename
+                write_atomically(folder / f"{name}.json", _json([entry, *named]))
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         size = temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written after {size} bytes ({error})") from error
-    older = [old for old in named if old["step"] < entry["step"]]
-    write_atomically(last, _json([entry, *older[: KEEP - 1]]))
-    if is_best:
-        write_atomically(folder / "best.json", _json([entry]))
+    for name, named in before.items():
+        older = [old for old in named if old["step"] < entry["step"]]
+        count = KEEP if name == "last" else 1
+        write_atomically(folder / f"{name}.json", _json([entry, *older][:count]))
     _remove_unnamed(folder)
     return path
 

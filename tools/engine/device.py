@@ -76,9 +76,10 @@ def random_state() -> dict[str, Any]:
     version, numbers, gauss = random.getstate()
     numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002
     position, keys = numpy_state["state"]["pos"], numpy_state["state"]["key"]
+    gauss_of_numpy = (numpy_state["has_gauss"], numpy_state["gauss"])
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [torch.from_numpy(keys.astype(np.int64)), position],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), position, *gauss_of_numpy],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -88,8 +89,9 @@ def restore_random_state(state: dict[str, Any]) -> None:
     """Put back what ``random_state`` gave."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
-    keys, position = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, 0, 0.0))  # noqa: NPY002
+    keys, position, *gauss_of_numpy = state["numpy"]
+    numpy_state = ("MT19937", keys.numpy().astype(np.uint32), position, *gauss_of_numpy)
+    np.random.set_state(numpy_state)  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])

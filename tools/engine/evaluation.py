@@ -1,12 +1,14 @@
 """A localizer on a split: image scores, detections, and every number that the reports show."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.image_metrics import eval_classification, mean_over_present
 from data.types import Annotation, Detections
@@ -49,6 +51,18 @@ class Evaluation:
     threshold_curve: dict[float, float]
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside of it; afterwards every module has its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def heatmaps_of(
     model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
 ) -> ImageHeatmaps:
@@ -78,24 +92,21 @@ def evaluate_localizer(
     Raises:
         Interrupted: a signal came.
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     scores = np.zeros((len(dataset), len(dataset.classes)))
     every: dict[str, Detections] = {}
     best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
     shapes = _HeatShapes(len(dataset.classes))
-    for index in track(range(len(dataset)), what, total=len(dataset)):
-        check_interrupted()
-        heatmaps = heatmaps_of(model, samples, dataset, index, device)
-        annotation = dataset.annotations[index]
-        scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
-        every[annotation.image_id] = _detect(heatmaps, boxes)
-        shapes.add(heatmaps, annotation, boxes.thresholds[0])
-        present = present_labels(annotation)
-        for threshold, found in best.items():
-            found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
-    for module, mode in modes.items():
-        module.training = mode
+    with evaluation_mode(model):
+        for index in track(range(len(dataset)), what, total=len(dataset)):
+            check_interrupted()
+            heatmaps = heatmaps_of(model, samples, dataset, index, device)
+            annotation = dataset.annotations[index]
+            scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
+            every[annotation.image_id] = _detect(heatmaps, boxes)
+            shapes.add(heatmaps, annotation, boxes.thresholds[0])
+            present = present_labels(annotation)
+            for threshold, found in best.items():
+                found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
     return _summarize(dataset, scores, every, best, shapes)
 
 

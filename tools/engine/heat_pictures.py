@@ -19,7 +19,7 @@ from tools.engine.draw import (
     overlay_heatmap,
     sheet,
 )
-from tools.engine.evaluation import heatmaps_of
+from tools.engine.evaluation import evaluation_mode, heatmaps_of
 from tools.engine.logger import Logger, image_tag
 from tools.engine.samples import Samples
 from tools.engine.settings import BoxSettings
@@ -53,14 +53,15 @@ def log_heat_pictures(
     so first and last stay side by side.
     """
     side = "first" if is_first else "last"
-    for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
-        batch, image = divmod(number, IMAGES)
-        logger.image(
-            image_tag(epoch, step, batch, image),
-            heat_row(model, samples, dataset, index, device),
-            step,
-            window=f"{side}_batch{batch}_image{image}",
-        )
+    with evaluation_mode(model):
+        for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
+            batch, image = divmod(number, IMAGES)
+            logger.image(
+                image_tag(epoch, step, batch, image),
+                heat_row(model, samples, dataset, index, device),
+                step,
+                window=f"{side}_batch{batch}_image{image}",
+            )
 
 
 def heat_row(
@@ -120,9 +121,15 @@ def _boxed(
 ) -> Tensor:
     heatmaps = heatmaps_of(model, samples, dataset, index, device)
     annotation = dataset.annotations[index]
-    label = int(annotation.labels[~annotation.difficult][0])
+    certain = annotation.labels[~annotation.difficult]
+    label = int(certain[0] if len(certain) else annotation.labels[0])
     best = localize(
-        heatmaps, thresholds=boxes.thresholds, mode=boxes.mode, score_threshold=0.0, labels=[label]
+        heatmaps,
+        thresholds=boxes.thresholds,
+        mode=boxes.mode,
+        min_cells=boxes.min_cells,
+        score_threshold=0.0,
+        labels=[label],
     )
     picture = overlay_heatmap(dataset[index].image, heatmaps, label)
     picture = draw_boxes(picture, annotation.boxes[annotation.labels == label], TRUTH)

@@ -98,6 +98,7 @@ def open_logger(
     visdom: VisdomSettings,
     *,
     resume_step: int | None,
+    again: tuple[str, ...] = (),
     warn: Warn = progress.warn,
 ) -> Logger:
     """Open ``metrics.jsonl`` and ``events/`` of a run folder and, if a server is named, visdom.
@@ -108,12 +109,14 @@ def open_logger(
         resume_step: the last step that the resumed checkpoint has seen; what was logged for later
             steps is taken out, because it will be logged again. None starts from nothing, and
             what an earlier run logged in this folder is taken out too.
+        again: tags that begin so will be logged again for ``resume_step`` itself, because the
+            earlier run ended between their lines.
         warn: receives one message for each backend that cannot be opened or fails later.
     """
     last_step = -1 if resume_step is None else resume_step
     metrics_file = run_dir / "metrics.jsonl"
     openers: dict[str, Callable[[], Backend]] = {
-        "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step),
+        "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step, again=again),
         "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step),
     }
     if visdom.server:

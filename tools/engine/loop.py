@@ -1,6 +1,7 @@
 """The training loop: batches to named losses to steps, with logs, checkpoints and clean stops."""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class TrainingState:
         evaluated: epochs whose end has been evaluated.
         best: highest value of the metric that chooses the best checkpoint.
         window: scores, targets and weights since the last log line.
+        seconds: spent on training up to the last checkpoint, by all processes together.
+        since: monotonic time of the last checkpoint, before it of this process's start.
     """
 
     model: nn.Module
@@ -52,9 +55,24 @@ class TrainingState:
     evaluated: int = 0
     best: float = -math.inf
     window: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    since: float = field(default_factory=time.monotonic)
 
     def save(self, folder: Path, *, is_best: bool = False) -> None:
-        """Write a checkpoint into the folder."""
+        """Write a checkpoint into the folder.
+
+        Raises:
+            FloatingPointError: a weight is not finite; nothing is written.
+        """
+        broken = [key for key, t in self.model.state_dict().items() if not t.isfinite().all()]
+        if broken:
+            raise FloatingPointError(
+                f"the weights are not finite after step {self.step}, learning rate "
+                f"{self.scheduler.get_last_lr()[0]:g}: {', '.join(broken[:4])} ({len(broken)} in "
+                "all); they are not saved"
+            )
+        now = time.monotonic()
+        self.seconds, self.since = self.seconds + now - self.since, now
         content = {
             "format_version": FORMAT_VERSION,
             "model": self.model.state_dict(),
@@ -68,7 +86,11 @@ class TrainingState:
             "best": self.best,
             "settings": self.settings,
             "builder": self.builder,
-            "progress": {"evaluated": self.evaluated, "window": self.window},
+            "progress": {
+                "evaluated": self.evaluated,
+                "window": self.window,
+                "seconds": self.seconds,
+            },
         }
         save_checkpoint(folder, content, is_best=is_best)
 
@@ -87,6 +109,7 @@ class TrainingState:
         self.best = content["best"]
         self.evaluated = content["progress"]["evaluated"]
         self.window = content["progress"]["window"]
+        self.seconds = content["progress"].get("seconds", 0.0)
         restore_random_state(content["rng"])
 
 

@@ -20,13 +20,14 @@ class MetricsFile(Backend):
     Args:
         path: the file; its folder is made if it does not exist.
         last_step: lines of later steps are taken out first, and so is a torn last line.
+        again: tags that begin so are taken out at ``last_step`` as well.
     """
 
     name = "metrics.jsonl"
 
-    def __init__(self, path: Path, *, last_step: int = -1) -> None:
+    def __init__(self, path: Path, *, last_step: int = -1, again: tuple[str, ...] = ()) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        truncate_after(path, last_step)
+        truncate_after(path, last_step, again=again)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def scalar(self, tag: str, value: float, step: int) -> None:
@@ -43,14 +44,18 @@ class MetricsFile(Backend):
         self._file.close()
 
 
-def truncate_after(path: Path, last_step: int) -> None:
-    """Rewrite the file without torn lines and without lines of a step after ``last_step``."""
+def truncate_after(path: Path, last_step: int, *, again: tuple[str, ...] = ()) -> None:
+    """Rewrite the file without torn lines and without lines of a step after ``last_step``.
+
+    Lines of ``last_step`` itself go too when their tag begins with one of ``again``.
+    """
     if not path.exists():
         return
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
         for line, event in _whole_lines(path):
-            if event["step"] <= last_step:
+            is_again = event["step"] == last_step and event["tag"].startswith(again)
+            if event["step"] <= last_step and not is_again:
                 file.write(line)
     part.replace(path)
 

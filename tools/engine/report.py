@@ -1,6 +1,7 @@
 """``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
 
 import base64
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def write_report(
         models=models,
         settings=settings,
         environment=content["environment"],
-        charts={heading: _chart(lines) for heading, lines in curves.items() if lines},
+        charts=_charts(curves),
         pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
         repeat=repeat,
     )
@@ -78,6 +79,19 @@ def _three_digits(value: float | None) -> str:
 
 def _embedded(picture: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
+
+
+def _charts(
+    curves: Mapping[str, Mapping[str, list[tuple[int, float]]]],
+) -> dict[str, dict[str, Any]]:
+    """What can be drawn: points that are finite, lines and headings that have any."""
+    charts = {}
+    for heading, lines in curves.items():
+        finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
+        drawn = {name: line for name, line in finite.items() if line}
+        if drawn:
+            charts[heading] = _chart(drawn)
+    return charts
 
 
 def _chart(lines: Mapping[str, list[tuple[int, float]]]) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def read_settings(run_dir: Path) -> dict[str, Any]:
     path = run_dir / "settings.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no run in this folder (train one with --run-dir)")
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not settings of a run ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not settings of a run")
     return content

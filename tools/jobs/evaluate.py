@@ -17,7 +17,14 @@ from tools.engine.heat_pictures import box_sheet
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
 from tools.engine.report import markdown_table, write_report
-from tools.engine.run_folder import flat, locked, plain, write_detections, write_scores
+from tools.engine.run_folder import (
+    flat,
+    locked,
+    plain,
+    read_settings,
+    write_detections,
+    write_scores,
+)
 from tools.engine.samples import Samples
 from tools.engine.saved_runs import SavedRun, load_run, open_dataset, open_samples
 from tools.engine.settings import BoxSettings, require_voc_root
@@ -28,6 +35,7 @@ def run(settings: EvaluateSettings) -> None:
     """Evaluate one run, or two side by side."""
     root = require_voc_root(settings.voc_root)
     device = choose_device(settings.device, settings.amp)
+    read_settings(settings.run_dir)  # a folder without a run is refused, not made
     with locked(settings.run_dir):
         evaluate_runs(settings, root, device)
 

@@ -1,5 +1,6 @@
 """Training of a localizer, from labels to a checkpoint."""
 
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -50,17 +51,6 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
         else None
     )
     model = _build(settings, dataset, device)
-    cache = settings.feature_cache if settings.frozen_trunk else None
-    samples, fed = open_samples(
-        model,
-        dataset,
-        image_size=settings.image_size,
-        resize=settings.resize,
-        feature_cache=cache,
-        device=device,
-    )
-    _training_mode(model, fed)
-
     steps_per_epoch = math.ceil(len(dataset) / settings.loop.batch_size)
     optimizer = build_optimizer([p for p in model.parameters() if p.requires_grad], settings.optim)
     state = TrainingState(
@@ -72,10 +62,24 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
         scaler=torch.amp.GradScaler(device.kind, enabled=settings.amp == "fp16"),
         settings=plain(settings),
         builder=plain(settings.model),
+        since=start,
     )
     resumed = _resume(state, settings)
-    write_settings(settings.run_dir, plain(settings))
+    if state.evaluated == settings.loop.epochs:
+        _finish(settings, state)
+        return
+    write_settings(settings.run_dir, plain(dataclasses.replace(settings, resume="")))
 
+    cache = settings.feature_cache if settings.frozen_trunk else None
+    samples, fed = open_samples(
+        model,
+        dataset,
+        image_size=settings.image_size,
+        resize=settings.resize,
+        feature_cache=cache,
+        device=device,
+    )
+    _training_mode(model, fed)
     seen = validation or dataset  # what the pictures of each epoch show
     seen_samples, _ = open_samples(
         model,
@@ -87,7 +91,10 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
     )
 
     with open_logger(
-        settings.run_dir, settings.visdom, resume_step=state.step if resumed else None
+        settings.run_dir,
+        settings.visdom,
+        resume_step=state.step if resumed else None,
+        again=("validation/",) if state.evaluated < state.epoch else (),
     ) as logger:
         if not resumed:
             _log_baseline(dataset, logger)
@@ -130,7 +137,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             end_of_epoch=end_of_epoch,
         )
         logger.settings(flat(plain(settings)), {"best": state.best})
-    _finish(settings, state, time.monotonic() - start)
+    _finish(settings, state)
 
 
 def _build(settings: TrainLocalizerSettings, dataset: VOCDataset, device: Device) -> Localizer:
@@ -208,10 +215,9 @@ def _log_baseline(dataset: VOCDataset, logger: Logger) -> None:
     logger.scalar("baseline/recall", metrics.mean_recall, 0)
 
 
-def _finish(settings: TrainLocalizerSettings, state: TrainingState, seconds: float) -> None:
+def _finish(settings: TrainLocalizerSettings, state: TrainingState) -> None:
+    """Sum up; a finished run that is resumed gives the same again."""
     digest = weights_sha256(state.model.state_dict())
-    write_json(
-        settings.run_dir / "training.json",
-        {"weights_sha256": digest, "seconds": seconds, "step": state.step, "epochs": state.epoch},
-    )
-    say(f"trained {state.epoch} epochs in {seconds:.0f} s, weights_sha256 {digest}")
+    summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
+    write_json(settings.run_dir / "training.json", {"weights_sha256": digest, **summary})
+    say(f"trained {state.epoch} epochs in {state.seconds:.0f} s, weights_sha256 {digest}")

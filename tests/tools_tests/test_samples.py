@@ -1,0 +1,251 @@
+"""What a model is fed: pictures in batches, and the cached features of a frozen trunk."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.synthetic import SYNTHETIC_CLASSES
+from data.types import ImageBatch
+from data.voc import VOCDataset, image_path
+from localizer.builders import build_localizer
+from localizer.model import Localizer
+from localizer.trunks import TRUNKS
+from tools.engine.device import Device
+from tools.engine.interrupts import Interrupted, check_interrupted
+from tools.engine.samples import (
+    FeatureSamples,
+    PictureSamples,
+    both_views,
+    training_batches,
+)
+
+CPU = Device("cpu", "off")
+
+
+@pytest.fixture
+def dataset(tiny_voc: Path) -> VOCDataset:
+    return VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+
+
+@pytest.fixture
+def pictures(dataset: VOCDataset) -> PictureSamples:
+    return PictureSamples(dataset, TRUNKS["squeezenet1_1"], 64, "longest_side")
+
+
+@pytest.fixture
+def model(rng: torch.Generator) -> Localizer:
+    return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES)).eval()
+
+
+def batches_of(samples: PictureSamples | FeatureSamples, workers: int = 0) -> list[ImageBatch]:
+    return list(
+        training_batches(
+            samples, seed=1, epoch=2, first=1, batch_size=2, flip=True, workers=workers
+        )
+    )
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_batches(
+    workers: int, pictures: PictureSamples
+) -> None:
+    batches = batches_of(pictures, workers)
+
+    for one, other in zip(batches, batches_of(pictures), strict=True):
+        assert one.image_ids == other.image_ids
+        assert one.images.equal(other.images)
+        assert one.sizes.equal(other.sizes)
+        assert one.targets.equal(other.targets)
+
+
+def test_a_picture_keeps_its_proportions_or_becomes_square(
+    dataset: VOCDataset, pictures: PictureSamples
+) -> None:
+    height, width = dataset.annotations[0].image_size
+    longest = max(height, width)
+    square = PictureSamples(dataset, TRUNKS["alexnet"], 64, "square").sample(0, mirrored=False)
+
+    sample = pictures.sample(0, mirrored=False)
+
+    assert sample.network_size == (round(64 * height / longest), round(64 * width / longest))
+    assert tuple(sample.image.shape[1:]) == sample.network_size
+    assert square.network_size == tuple(square.image.shape[1:]) == (64, 64)
+
+
+def test_a_mirrored_sample_is_the_upright_one_from_right_to_left(
+    pictures: PictureSamples,
+) -> None:
+    upright, mirrored = (pictures.sample(0, mirrored=flag) for flag in (False, True))
+
+    assert mirrored.image.equal(upright.image.flip(-1))
+    assert mirrored.targets.equal(upright.targets)
+
+
+def test_padding_is_zero_after_normalising(pictures: PictureSamples) -> None:
+    batch = next(batch for batch in batches_of(pictures) if len(set(batch.sizes[:, 0])) > 1)
+    lower = int(batch.sizes[:, 0].argmin())
+    height = int(batch.sizes[lower, 0])
+
+    prepared = pictures.prepare(batch, CPU)
+
+    assert prepared.images.dtype == torch.float32
+    assert (prepared.images[lower, :, height:] == 0).all()
+    assert (prepared.images[lower, :, :height] != 0).any()
+
+
+def test_both_views_are_one_batch_with_the_upright_one_first(pictures: PictureSamples) -> None:
+    pair = both_views(pictures, 1, CPU)
+
+    assert pair.image_ids == (pictures.dataset.ids[1],) * 2
+    assert pair.images[1].equal(pair.images[0].flip(-1))
+
+
+# Cached features
+
+
+def cached(pictures: PictureSamples, model: Localizer, folder: Path) -> FeatureSamples:
+    return FeatureSamples(pictures, model.features, folder, CPU)
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
+
+
+@torch.no_grad()
+def image_logits(model: Localizer, samples: PictureSamples | FeatureSamples) -> Tensor:
+    fed = model if isinstance(samples, PictureSamples) else model.head().eval()
+    logits = []
+    for batch in batches_of(samples):
+        prepared = samples.prepare(batch, CPU)
+        logits.append(fed.pool(fed(prepared.images), prepared.sizes))
+    return torch.cat(logits)
+
+
+def test_features_give_what_pictures_give_but_for_rounding(
+    dataset: VOCDataset, model: Localizer, tmp_path: Path
+) -> None:
+    pictures = PictureSamples(dataset, model.trunk, 64, "square")
+
+    from_features = image_logits(model, cached(pictures, model, tmp_path))
+
+    expected = image_logits(model, pictures)
+    # float16 keeps 11 bits
+    torch.testing.assert_close(from_features, expected, rtol=2**-10, atol=2**-10)
+    assert expected.std() > 0.01
+
+
+def test_a_sample_of_features_has_the_labels_and_size_of_its_picture(
+    pictures: PictureSamples, model: Localizer, tmp_path: Path
+) -> None:
+    features = cached(pictures, model, tmp_path).sample(2, mirrored=False)
+
+    picture = pictures.sample(2, mirrored=False)
+    assert features.image.dtype == torch.float16
+    assert features.network_size == picture.network_size
+    assert (features.image_id, features.targets.tolist(), features.weights.tolist()) == (
+        picture.image_id,
+        picture.targets.tolist(),
+        picture.weights.tolist(),
+    )
+
+
+def test_features_are_computed_once(
+    pictures: PictureSamples,
+    model: Localizer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cached(pictures, model, tmp_path)
+    before = files_of(tmp_path)
+    again = cached(pictures, model, tmp_path)
+
+    assert len(before) == len(again) == len(pictures)
+    assert files_of(tmp_path) == before
+    assert capsys.readouterr().out.startswith(f"features of {len(again)} pictures found in ")
+
+
+def test_a_changed_picture_is_computed_anew(
+    tiny_voc: Path, model: Localizer, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_voc, tmp_path / "voc")
+    dataset = VOCDataset(tmp_path / "voc", "val", classes=SYNTHETIC_CLASSES)
+    pictures = PictureSamples(dataset, model.trunk, 64, "square")
+    before = cached(pictures, model, tmp_path / "cache").sample(0, mirrored=False)
+    path = image_path(tmp_path / "voc", dataset.ids[0])
+    path.write_bytes(path.read_bytes() + b"\x00")  # the pixels stay, the file is another
+    files = files_of(tmp_path / "cache")
+
+    after = cached(pictures, model, tmp_path / "cache").sample(0, mirrored=False)
+
+    assert after.image.equal(before.image)
+    assert len(files_of(tmp_path / "cache")) == len(files) + 1
+    assert files.items() <= files_of(tmp_path / "cache").items()
+
+
+def test_other_weights_and_sizes_have_features_of_their_own(
+    dataset: VOCDataset, model: Localizer, tmp_path: Path
+) -> None:
+    square = PictureSamples(dataset, model.trunk, 64, "square")
+    other_size = PictureSamples(dataset, model.trunk, 48, "square")
+    longest = PictureSamples(dataset, model.trunk, 64, "longest_side")
+    other = build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES))
+
+    folders = [
+        cached(square, model, tmp_path).folder,
+        cached(other_size, model, tmp_path).folder,
+        cached(longest, model, tmp_path).folder,
+        cached(square, other, tmp_path).folder,
+    ]
+
+    assert len(set(folders)) == len(folders)
+
+
+def test_features_are_the_same_in_every_number_format(
+    pictures: PictureSamples, model: Localizer, tmp_path: Path
+) -> None:
+    full, half = (
+        FeatureSamples(pictures, model.features, tmp_path / amp, Device("cpu", amp))
+        for amp in ("off", "bf16")
+    )
+
+    assert full.sample(0, mirrored=True).image.equal(half.sample(0, mirrored=True).image)
+
+
+def test_a_stopped_computation_keeps_what_it_has_and_goes_on(
+    pictures: PictureSamples,
+    model: Localizer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts = iter(range(3))
+
+    def stop_at_the_fourth() -> None:
+        if next(counts, None) is None:
+            raise Interrupted(15)
+
+    monkeypatch.setattr("tools.engine.samples.check_interrupted", stop_at_the_fourth)
+    with pytest.raises(Interrupted):
+        cached(pictures, model, tmp_path)
+    before = files_of(tmp_path)
+    monkeypatch.setattr("tools.engine.samples.check_interrupted", check_interrupted)
+    cached(pictures, model, tmp_path)
+
+    assert len(before) == 3
+    assert before.items() <= files_of(tmp_path).items()
+    assert len(files_of(tmp_path)) == len(pictures)
+
+
+def test_a_damaged_file_of_features_is_refused_by_name(
+    pictures: PictureSamples, model: Localizer, tmp_path: Path
+) -> None:
+    samples = cached(pictures, model, tmp_path)
+    samples.files[0].write_bytes(samples.files[0].read_bytes()[:-100])
+
+    with pytest.raises(ValueError, match=rf"{samples.files[0]}: not readable features"):
+        samples.sample(0, mirrored=False)

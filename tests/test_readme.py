@@ -1,0 +1,62 @@
+"""What the README says can be done, and what its tables claim."""
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tools.engine.command import parse_settings
+from tools.evaluate import EvaluateSettings
+from tools.jobs.make_results import RESULTS, read_rows, with_tables
+from tools.train_localizer import TrainLocalizerSettings
+from tools.view_heatmaps import ViewHeatmapsSettings
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text()
+SETTINGS = {
+    "train_localizer": TrainLocalizerSettings,
+    "evaluate": EvaluateSettings,
+    "view_heatmaps": ViewHeatmapsSettings,
+}
+COMMANDS = re.findall(r"^python -m tools\.(.+)$", README, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_is_understood(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    name, *words = shlex.split(command)
+    parse_settings(SETTINGS[name], name, words)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(COMMANDS) >= 4
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_every_module_that_the_readme_names_is_a_command() -> None:
+    for name in set(re.findall(r"python -m tools\.(\w+)", README)):
+        assert callable(import_module(f"tools.{name}").main)
+
+
+def test_the_tables_are_those_of_the_result_files() -> None:
+    assert with_tables(README, read_rows()) == README
+
+
+def test_every_result_file_belongs_to_a_row() -> None:
+    wanted = {row.result(seed) for row in read_rows() for seed in row.seeds}
+    assert set(RESULTS.glob("*.json")) <= wanted
+
+
+def test_every_relative_link_leads_somewhere() -> None:
+    for page in PROJECT.glob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (PROJECT / target).exists(), f"{page.name}: {target}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from localizer.alexnet import localizer_alexnet
-from localizer.model import Localizer, Scale
+from localizer.model import Localizer
 from localizer.trunks import TRUNKS, load_trunk_weights
 
 CLASS_PRIOR = 0.05  # a class is in about one picture of twenty; heads start from there
@@ -24,6 +24,9 @@ def build_localizer(
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> Localizer:
     """A localizer on a trunk of ``localizer.trunks``.
+
+    Heads of 1x1 convolutions begin by removing mean and deviation of each channel, measured while
+    training: trunks differ a hundredfold in the size of their features, and so do channels.
 
     Args:
         trunk: a key of ``TRUNKS``.
@@ -50,7 +53,7 @@ def build_localizer(
             init=init,
         )
     row = TRUNKS[trunk]
-    layers: list[nn.Module] = [Scale(row.feature_rms)]
+    layers: list[nn.Module] = [nn.BatchNorm2d(row.channels, affine=False)]
     width = row.channels
     if hidden:
         layers += [nn.Conv2d(width, hidden, kernel_size=1), nn.ReLU(inplace=True)]

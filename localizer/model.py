@@ -97,15 +97,3 @@ class Localizer(LocalizerHead):
         )
         head.training = self.training  # a new module is in training mode
         return head
-
-
-class Scale(nn.Module):
-    """Divide by a constant; keeps a head's learning rate independent of its trunk."""
-
-    def __init__(self, divisor: float) -> None:
-        super().__init__()
-        self.divisor = divisor
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Any tensor, divided."""
-        return features / self.divisor

@@ -66,8 +66,6 @@ class Trunk:
         multiple: height and width of the input must be multiples of it.
         mean: of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
-        feature_rms: root mean square of the feature map on photographs of about 700 pixels with
-            ImageNet weights, so that heads divide by it; 1 where no head does.
         prefix: of the trunk's keys in a published state dictionary.
         unused: prefixes of keys in such a file that belong to the classifier.
     """
@@ -76,7 +74,6 @@ class Trunk:
     channels: int
     geometry: Geometry
     multiple: int
-    feature_rms: float = 1.0
     prefix: str = "features."
     unused: tuple[str, ...] = ("classifier.",)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -150,7 +147,7 @@ TRUNKS: dict[str, Trunk] = {
     # conv1 k11 s4 p2 centres cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
     "alexnet": Trunk(_alexnet, 256, Geometry(16, 15), multiple=1),
     # conv1 k3 s2 without padding centres cell 0 at pixel 1; three poolings k3 add 2, 4 and 8
-    "squeezenet1_1": Trunk(_squeezenet, 512, Geometry(16, 15), multiple=1, feature_rms=10.0),
+    "squeezenet1_1": Trunk(_squeezenet, 512, Geometry(16, 15), multiple=1),
     # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
     # 1 + 2 + 4 + 8 + 16 pixels over the five strides
     "efficientnet_lite0": Trunk(
@@ -158,7 +155,6 @@ TRUNKS: dict[str, Trunk] = {
         1280,
         Geometry(32, 31),
         multiple=32,
-        feature_rms=0.46,
         prefix="",
         unused=("_fc.",),
         mean=(127 / 255,) * 3,

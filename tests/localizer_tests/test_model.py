@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from localizer.builders import build_localizer
-from localizer.model import Localizer, LocalizerHead, Scale
+from localizer.model import Localizer, LocalizerHead
 from localizer.pooling import POOLINGS
 from localizer.trunks import TRUNKS, Geometry
 
@@ -162,11 +162,10 @@ def test_heads_of_one_by_one_keep_the_trunks_geometry() -> None:
         assert build_localizer(name, 3, hidden=4).geometry == TRUNKS[name].geometry
 
 
-def test_features_are_divided_by_the_trunks_scale() -> None:
-    divisor = build_localizer("efficientnet_lite0", 3).classifier[0]
-    assert isinstance(divisor, Scale)
-    scale = TRUNKS["efficientnet_lite0"].feature_rms
-    torch.testing.assert_close(divisor(torch.tensor([6.0])), torch.tensor([6.0 / scale]))
+def test_a_head_learns_alike_from_features_of_any_size() -> None:
+    first = build_localizer("efficientnet_lite0", 3).classifier[0]
+    features = torch.randn(8, 1280, 4, 4)
+    torch.testing.assert_close(first(300 * features + 7), first(features), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])

@@ -528,3 +528,13 @@ def test_a_fall_of_the_rate_keeps_the_momentum(run: Run) -> None:
         scheduler.step()
 
     assert weight.item() == -(1 + (1 + 0.5) / 2)  # the second speed is 1 + .5, at half the rate
+
+
+def test_a_trunk_learns_at_its_share_of_the_rate() -> None:
+    head, trunk = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    settings = OptimSettings(lr=0.5, trunk_factor=0.25, momentum=0.0, weight_decay=0.0)
+    optimizer = build_optimizer([head], settings, trunk=[trunk])
+    head.grad, trunk.grad = torch.ones(1), torch.ones(1)
+    optimizer.step()
+    assert head.item() == -0.5
+    assert trunk.item() == -0.125

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tools.engine.checkpoint import FORMAT_VERSION, check_state_dict, save_check
 from tools.engine.device import Device, random_state, restore_random_state
 from tools.engine.interrupts import check_interrupted, is_interrupted
 from tools.engine.logger import Logger
-from tools.engine.progress import say, track
+from tools.engine.progress import track
 from tools.engine.settings import LoopSettings, OptimSettings
 
 Step = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
@@ -113,19 +113,28 @@ class TrainingState:
         restore_random_state(content["rng"])
 
 
-def build_optimizer(parameters: list[nn.Parameter], settings: OptimSettings) -> Any:
-    """SGD or AdamW, fused: one pass over the weights instead of several."""
+def build_optimizer(
+    head: Sequence[nn.Parameter], settings: OptimSettings, *, trunk: Sequence[nn.Parameter] = ()
+) -> Any:
+    """SGD or AdamW, fused: one pass over the weights instead of several.
+
+    Args:
+        head: learns at the settings' rate.
+        settings: of the optimizer.
+        trunk: learns at ``settings.trunk_factor`` times that rate; none if it is frozen.
+    """
+    groups: list[dict[str, Any]] = [{"params": list(head)}]
+    if trunk:
+        groups.append({"params": list(trunk), "lr": settings.lr * settings.trunk_factor})
     if settings.name == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=settings.lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             fused=True,
         )
-    return torch.optim.AdamW(
-        parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-    )
+    return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def build_scheduler(
@@ -264,4 +273,3 @@ def _close_epoch(
     is_best = quality > state.best
     state.best = max(state.best, quality)
     state.save(checkpoints, is_best=is_best)
-    say(f"epoch {state.epoch}: {quality:.4f}" + (" (best so far)" if is_best else ""))

@@ -99,6 +99,9 @@ class OptimSettings:
     lr: float = 0.01
     """Learning rate after the warm-up."""
 
+    trunk_factor: float = 1.0
+    """Learning rate of the trunk as a share of the head's; small for pretrained trunks."""
+
     momentum: float = 0.9
     """Of sgd."""
 
@@ -119,7 +122,8 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
-        check_positive(**{"optim.lr": self.lr, "optim.step_epochs": self.step_epochs})
+        names = ("lr", "trunk_factor", "step_epochs")
+        check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
         if not 0 <= self.warmup_epochs < math.inf:
             raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
         if not (

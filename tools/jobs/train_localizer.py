@@ -52,7 +52,11 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
     )
     model = _build(settings, dataset, device)
     steps_per_epoch = math.ceil(len(dataset) / settings.loop.batch_size)
-    optimizer = build_optimizer([p for p in model.parameters() if p.requires_grad], settings.optim)
+    optimizer = build_optimizer(
+        list(model.classifier.parameters()),
+        settings.optim,
+        trunk=[p for p in model.features.parameters() if p.requires_grad],
+    )
     state = TrainingState(
         model=model,
         optimizer=optimizer,
@@ -79,7 +83,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
         feature_cache=cache,
         device=device,
     )
-    _training_mode(model, fed)
+    _training_mode(model, fed, keep_statistics=settings.pretrained or settings.weights is not None)
     seen = validation or dataset  # what the pictures of each epoch show
     seen_samples, _ = open_samples(
         model,
@@ -115,7 +119,9 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             found = evaluate_localizer(fed, seen_samples, validation, settings.boxes, device)
             for name, value in found.metrics.items():
                 logger.scalar(f"validation/{name}", value, state.step)
-            return found.metrics["image_map"]
+            image_map = found.metrics["image_map"]
+            say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
+            return image_map
 
         train(
             state,
@@ -156,12 +162,12 @@ def _build(settings: TrainLocalizerSettings, dataset: VOCDataset, device: Device
     return model
 
 
-def _training_mode(model: Localizer, fed: nn.Module) -> None:
-    """Everything learns but the statistics of batch norms, which small batches would blur."""
+def _training_mode(model: Localizer, fed: nn.Module, *, keep_statistics: bool) -> None:
+    """Everything learns; batch norms of a pretrained trunk keep the statistics of ImageNet."""
     model.train()
     fed.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+    for module in model.features.modules():
+        if keep_statistics and isinstance(module, nn.BatchNorm2d):
             module.eval()
 
 

@@ -1,4 +1,4 @@
-"""One builder for every localizer: AlexNet with the report's head, other trunks with 1x1 heads."""
+"""One builder for every localizer: AlexNet with the report's head, one 1x1 convolution on others."""
 
 import math
 from collections.abc import Mapping
@@ -19,14 +19,13 @@ def build_localizer(
     pooling: str = "max",
     pooling_value: float = 0.0,
     robust: bool = False,
-    hidden: int = 0,
     init: str = "xavier",
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> Localizer:
     """A localizer on a trunk of ``localizer.trunks``.
 
-    Heads of 1x1 convolutions begin by removing mean and deviation of each channel, measured while
-    training: trunks differ a hundredfold in the size of their features, and so do channels.
+    A head of one 1x1 convolution begins by removing mean and deviation of each channel, measured
+    while training: trunks differ a hundredfold in the size of their features, and so do channels.
 
     Args:
         trunk: a key of ``TRUNKS``.
@@ -34,7 +33,6 @@ def build_localizer(
         pooling: a key of ``localizer.pooling.POOLINGS``.
         pooling_value: its sharpness or share of cells.
         robust: hide half of the cells from the pooling while training.
-        hidden: width of a hidden 1x1 convolution, 0 for none; AlexNet's head is fixed.
         init: of AlexNet's new layers, see ``localizer_alexnet``; others start as torch does.
         state_dict: published weights of the trunk, None for random ones.
 
@@ -53,14 +51,9 @@ def build_localizer(
             init=init,
         )
     row = TRUNKS[trunk]
-    layers: list[nn.Module] = [nn.BatchNorm2d(row.channels, affine=False)]
-    width = row.channels
-    if hidden:
-        layers += [nn.Conv2d(width, hidden, kernel_size=1), nn.ReLU(inplace=True)]
-        width = hidden
-    last = nn.Conv2d(width, num_classes, kernel_size=1)
-    classifier = nn.Sequential(*layers, last)
+    last = nn.Conv2d(row.channels, num_classes, kernel_size=1)
     nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
+    classifier = nn.Sequential(nn.BatchNorm2d(row.channels, affine=False), last)
     model = Localizer(
         row,
         classifier,

@@ -144,22 +144,15 @@ def test_every_pooling_makes_a_localizer(pooling: str, pictures: Tensor) -> None
         assert model.pool(model(pictures), SIZES).shape == (1, 3)
 
 
-@pytest.mark.parametrize("hidden", [0, 8])
-def test_classes_start_from_their_prior(hidden: int) -> None:
-    bias = build_localizer(SMALL, 3, hidden=hidden).classifier[-1].bias
+def test_classes_start_from_their_prior() -> None:
+    bias = build_localizer(SMALL, 3).classifier[-1].bias
     assert isinstance(bias, Tensor)
     torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.05))
 
 
-def test_a_hidden_layer_has_its_width() -> None:
-    layers = build_localizer(SMALL, 3, hidden=8).classifier
-    widths = [layer.out_channels for layer in layers if isinstance(layer, nn.Conv2d)]
-    assert widths == [8, 3]
-
-
 def test_heads_of_one_by_one_keep_the_trunks_geometry() -> None:
     for name in ("squeezenet1_1", "efficientnet_lite0"):
-        assert build_localizer(name, 3, hidden=4).geometry == TRUNKS[name].geometry
+        assert build_localizer(name, 3).geometry == TRUNKS[name].geometry
 
 
 def test_a_head_learns_alike_from_features_of_any_size() -> None:
@@ -205,7 +198,7 @@ def test_evaluation_gives_the_same_maps_twice(pictures: Tensor) -> None:
 
 
 def test_the_loss_reaches_every_weight(pictures: Tensor) -> None:
-    model = build_localizer(SMALL, 3, hidden=8)
+    model = build_localizer(SMALL, 3)
     weights = list(model.parameters())
     gradients = torch.autograd.grad(model.pool(model(pictures), SIZES).sum(), weights)
     assert len(gradients) == len(weights)  # a weight out of reach raises

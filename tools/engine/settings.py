@@ -60,7 +60,7 @@ class ModelSettings:
     """The localizer."""
 
     trunk: Literal["alexnet", "squeezenet1_1", "efficientnet_lite0"] = "alexnet"
-    """Convolutional part; alexnet carries the report's head, the others 1x1 convolutions."""
+    """Convolutional part; alexnet carries the report's head, the others one 1x1 convolution."""
 
     pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
     """How a class's heatmap becomes its image logit."""
@@ -74,9 +74,6 @@ class ModelSettings:
     init: Literal["xavier", "he"] = "xavier"
     """How alexnet's new layers start; from scratch he learns several times faster."""
 
-    hidden: int = 0
-    """Width of a hidden 1x1 convolution in the head, 0 for none; alexnet's head is fixed."""
-
     def __post_init__(self) -> None:
         """Refuse a pooling without its value."""
         if self.pooling == "top" and not 0 < self.pooling_value <= 1:
@@ -85,8 +82,6 @@ class ModelSettings:
             )
         if self.pooling == "log_sum_exp":
             check_positive(**{"model.pooling-value": self.pooling_value})
-        if self.hidden < 0:
-            raise ValueError(f"--model.hidden is 0 or more, got {self.hidden}")
 
 
 @dataclass(frozen=True)

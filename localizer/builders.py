@@ -1,4 +1,4 @@
-"""One builder for every localizer: AlexNet with the report's head, one 1x1 convolution on others."""
+"""One builder for all localizers: the report's head on AlexNet, a 1x1 convolution on others."""
 
 import math
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ from tools.train_localizer import TrainLocalizerSettings
 
 # A resumed run must be the run that was interrupted; these may differ from it.
 FREE_TO_CHANGE = frozenset(("run_dir", "voc_root", "resume", "feature_cache", "weights", "device"))
-FREE_GROUPS = ("visdom.", "loop.workers", "loop.checkpoint_every")
+FREE_GROUPS = ("boxes.", "visdom.", "loop.workers", "loop.checkpoint_every")
 
 
 def run(settings: TrainLocalizerSettings) -> None:

@@ -26,7 +26,7 @@ class LocalizerAlexNet(Localizer):
         *,
         pooling: str = "max",
         pooling_value: float = 0.0,
-        cell_dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         trunk = TRUNKS["alexnet"]
         classifier = nn.Sequential(
@@ -39,19 +39,21 @@ class LocalizerAlexNet(Localizer):
         stride, offset = trunk.geometry.stride, trunk.geometry.offset
         super().__init__(
             trunk,
+            nn.Identity(),
             classifier,
             Geometry(stride, offset + stride),
             pooling=pooling,
             pooling_value=pooling_value,
-            cell_dropout=cell_dropout,
+            channel_dropout=channel_dropout,
         )
 
 
 class LocalizerAlexNetRobust(LocalizerAlexNet):
-    """The same network, trained while a random share of its cells is hidden from the pooling.
+    """The same network, trained while half of conv5's channels are dropped at random.
 
-    The label must then be explained by other parts of the object too, so the map covers more of
-    it. Hidden cells are removed from the competition, not set to 0; nothing is rescaled.
+    A class must then be seen by many channels, so its map covers more of the object than the
+    most salient part. Nothing is dropped from the heatmaps themselves: a cell set to 0 would win
+    over negative logits, and a dropped class map would forget its label.
     """
 
     def __init__(
@@ -60,10 +62,13 @@ class LocalizerAlexNetRobust(LocalizerAlexNet):
         *,
         pooling: str = "max",
         pooling_value: float = 0.0,
-        cell_dropout: float = 0.5,
+        channel_dropout: float = 0.5,
     ) -> None:
         super().__init__(
-            num_classes, pooling=pooling, pooling_value=pooling_value, cell_dropout=cell_dropout
+            num_classes,
+            pooling=pooling,
+            pooling_value=pooling_value,
+            channel_dropout=channel_dropout,
         )
 
 
@@ -82,7 +87,7 @@ def localizer_alexnet(
         state_dict: ImageNet weights of torchvision's AlexNet for the features; None starts all
             layers as ``init`` says.
         num_classes: C.
-        robust: hide cells while training.
+        robust: drop channels while training.
         pooling: a key of ``localizer.pooling.POOLINGS``.
         pooling_value: its sharpness or share of cells.
         init: a key of ``INITIALIZERS`` for the layers that no weights are given for. Xavier is

@@ -32,7 +32,7 @@ def build_localizer(
         num_classes: C.
         pooling: a key of ``localizer.pooling.POOLINGS``.
         pooling_value: its sharpness or share of cells.
-        robust: hide half of the cells from the pooling while training.
+        robust: drop half of the channels while training.
         init: of AlexNet's new layers, see ``localizer_alexnet``; others start as torch does.
         state_dict: published weights of the trunk, None for random ones.
 
@@ -53,14 +53,14 @@ def build_localizer(
     row = TRUNKS[trunk]
     last = nn.Conv2d(row.channels, num_classes, kernel_size=1)
     nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
-    classifier = nn.Sequential(nn.BatchNorm2d(row.channels, affine=False), last)
     model = Localizer(
         row,
-        classifier,
+        nn.BatchNorm2d(row.channels, affine=False),
+        nn.Sequential(last),
         row.geometry,
         pooling=pooling,
         pooling_value=pooling_value,
-        cell_dropout=0.5 if robust else 0.0,
+        channel_dropout=0.5 if robust else 0.0,
     )
     if state_dict is not None:
         load_trunk_weights(model.features, row, state_dict)

@@ -1,43 +1,55 @@
 """Localizers: a trunk, a head that gives one heatmap a class, and a pooling to image logits."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from localizer.pooling import POOLINGS, drop_cells
+from localizer.pooling import POOLINGS
 from localizer.trunks import Geometry, Trunk
 
 
 class LocalizerHead(nn.Module):
     """Features to heatmaps to image logits.
 
+    The robust variant drops whole channels of the normalised features while training. What is
+    dropped is evidence, not places and not classes: a class must then be seen by many channels,
+    which different parts of the object excite, and its map covers more of it.
+
     Attributes:
+        normalize: of the features, before anything is dropped.
         classifier: ``[B, K, h, w]`` features to ``[B, C, h', w']`` logits.
         geometry: of the heatmap.
         pooling: a key of ``POOLINGS``.
         pooling_value: its sharpness or share of cells; ignored by max and mean.
-        cell_dropout: share of the cells hidden from the pooling while training.
+        channel_dropout: share of the channels dropped while training.
     """
 
     def __init__(
         self,
+        normalize: nn.Module,
         classifier: nn.Sequential,
         geometry: Geometry,
         *,
         pooling: str = "max",
         pooling_value: float = 0.0,
-        cell_dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
+        if not 0 <= channel_dropout < 1:
+            raise ValueError(f"the share of dropped channels is in [0, 1), got {channel_dropout}")
+        self.normalize = normalize
         self.classifier = classifier
         self.geometry = geometry
         self.pooling = pooling
         self.pooling_value = pooling_value
-        self.cell_dropout = cell_dropout
+        self.channel_dropout = channel_dropout
 
     def forward(self, features: Tensor) -> Tensor:
         """``[B, K, h, w]`` features to ``[B, C, h', w']`` heatmap logits."""
-        logits: Tensor = self.classifier(features)
+        normalized = self.normalize(features)
+        kept = F.dropout2d(normalized, self.channel_dropout, training=self.training)
+        logits: Tensor = self.classifier(kept)
         return logits
 
     def pool(self, logits: Tensor, sizes: Tensor) -> Tensor:
@@ -48,10 +60,7 @@ class LocalizerHead(nn.Module):
             sizes: ``[B, 2]`` (height, width) of the pictures without padding, network pixels.
         """
         valid = self.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))
-        dropping = self.training and self.cell_dropout > 0
-        visible = drop_cells(valid, self.cell_dropout) if dropping else None
-        pool = POOLINGS[self.pooling]
-        return pool(logits.float(), valid, self.pooling_value, visible=visible)
+        return POOLINGS[self.pooling](logits.float(), valid, self.pooling_value)
 
 
 class Localizer(LocalizerHead):
@@ -65,19 +74,21 @@ class Localizer(LocalizerHead):
     def __init__(
         self,
         trunk: Trunk,
+        normalize: nn.Module,
         classifier: nn.Sequential,
         geometry: Geometry,
         *,
         pooling: str = "max",
         pooling_value: float = 0.0,
-        cell_dropout: float = 0.0,
+        channel_dropout: float = 0.0,
     ) -> None:
         super().__init__(
+            normalize,
             classifier,
             geometry,
             pooling=pooling,
             pooling_value=pooling_value,
-            cell_dropout=cell_dropout,
+            channel_dropout=channel_dropout,
         )
         self.trunk = trunk
         self.features = trunk.build()
@@ -87,13 +98,12 @@ class Localizer(LocalizerHead):
         return super().forward(self.features(images))
 
     def head(self) -> LocalizerHead:
-        """The part behind the trunk, sharing its weights; takes features instead of images."""
-        head = LocalizerHead(
+        """The part behind the trunk, in the same mode, sharing its weights; takes features."""
+        return LocalizerHead(
+            self.normalize,
             self.classifier,
             self.geometry,
             pooling=self.pooling,
             pooling_value=self.pooling_value,
-            cell_dropout=self.cell_dropout,
-        )
-        head.training = self.training  # a new module is in training mode
-        return head
+            channel_dropout=self.channel_dropout,
+        ).train(self.training)

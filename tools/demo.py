@@ -23,7 +23,7 @@ class DemoSettings:
     run_dir: Path = Path("runs/demo")
     """Folder for the world, both trainings and the report."""
 
-    num_train: int = 300
+    num_train: int = 600
     """Pictures to learn from."""
 
     num_test: int = 150

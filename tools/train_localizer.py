@@ -81,7 +81,7 @@ class TrainLocalizerSettings:
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 
     seed: int = 0
-    """Of weights, order, mirroring and dropped cells."""
+    """Of weights, order, mirroring and dropped channels."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""

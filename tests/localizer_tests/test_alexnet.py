@@ -76,15 +76,15 @@ def test_without_weights_the_features_start_from_xavier_too(network: LocalizerAl
     assert not network.state_dict()["features.0.bias"].any()
 
 
-def test_the_robust_network_hides_half_of_the_cells() -> None:
+def test_the_robust_network_drops_half_of_the_channels() -> None:
     network = localizer_alexnet(robust=True)
     assert isinstance(network, LocalizerAlexNetRobust)
-    assert network.cell_dropout == 0.5
+    assert network.channel_dropout == 0.5
 
 
-def test_the_plain_network_hides_none(network: LocalizerAlexNet) -> None:
+def test_the_plain_network_drops_none(network: LocalizerAlexNet) -> None:
     assert not isinstance(network, LocalizerAlexNetRobust)
-    assert network.cell_dropout == 0
+    assert network.channel_dropout == 0
 
 
 def test_both_networks_hold_the_same_weights_by_name(network: LocalizerAlexNet) -> None:

@@ -153,7 +153,7 @@ def test_detections_of_random_maps_are_well_formed(rng: torch.Generator) -> None
 
 def head(**options: Any) -> LocalizerHead:
     """A head whose map is its input."""
-    return LocalizerHead(nn.Sequential(), SMALL, **options).eval()
+    return LocalizerHead(nn.Identity(), nn.Sequential(), SMALL, **options).eval()
 
 
 def row(*values: float) -> Tensor:
@@ -190,7 +190,7 @@ def test_cells_in_the_padding_are_cut_off() -> None:
 
 def test_the_mirrored_view_is_turned_within_the_picture_and_not_within_the_padding() -> None:
     views = torch.stack([row(0, 0, 99), row(8, 4, 99)])
-    first_cell_at_the_border = LocalizerHead(nn.Sequential(), Geometry(4, 0)).eval()
+    first_cell_at_the_border = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(4, 0)).eval()
     predicted = predict_heatmaps(first_cell_at_the_border, views, (3, 6), (3, 6))
     # centres .5 and 4.5 are mirrored to 5.5 and 1.5: beyond the second cell, and a quarter past
     # the first

@@ -67,7 +67,7 @@ def test_half_precision_logits_give_a_full_precision_loss() -> None:
 
 def head() -> LocalizerHead:
     """A head whose map is its input: cells of 3 pixels that begin at pixel 0."""
-    return LocalizerHead(nn.Sequential(), Geometry(stride=3, offset=1))
+    return LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(stride=3, offset=1))
 
 
 def batch(images: torch.Tensor, height: int, width: int) -> ImageBatch:

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from localizer.pooling import (
     POOLINGS,
-    drop_cells,
     log_sum_exp_pool_logits,
     max_pool_logits,
     mean_pool_logits,
@@ -155,103 +154,6 @@ def test_a_share_of_cells_outside_of_0_to_1_is_refused(fraction: float) -> None:
 def test_valid_cells_of_another_map_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"logits \[1, 1, 2, 2\] and valid cells \[1, 2, 3\]"):
         pool(name, FOUR, torch.ones(1, 2, 3, dtype=torch.bool))
-
-
-# --- pooling while some cells are hidden ----------------------------------------------------------
-
-BEST_HIDDEN = torch.tensor([[[True, True], [True, False]]])
-
-
-def test_max_takes_the_best_of_the_visible_cells() -> None:
-    assert max_pool_logits(FOUR, all_cells(FOUR), visible=BEST_HIDDEN).tolist() == [[3]]
-
-
-def test_mean_takes_the_visible_cells_only() -> None:
-    assert mean_pool_logits(FOUR, all_cells(FOUR), visible=BEST_HIDDEN).tolist() == [[2]]
-
-
-def test_log_sum_exp_counts_the_visible_cells_only() -> None:
-    logits = maps([[0.0, math.log(3), 9.0]])
-    visible = torch.tensor([[[True, True, False]]])
-    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 1.0, visible=visible)
-    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 3) / 2)]]))
-
-
-def test_top_looks_for_as_many_cells_as_if_none_were_hidden() -> None:
-    visible = torch.tensor([[[True, False], [True, False]]])
-    pooled = top_pool_logits(FOUR, all_cells(FOUR), 0.5, visible=visible)
-    assert pooled.tolist() == [[(3 + 1) / 2]]  # half of four cells, not of two
-
-
-def test_top_takes_every_visible_cell_when_there_are_too_few() -> None:
-    visible = torch.tensor([[[False, True], [False, False]]])
-    assert top_pool_logits(FOUR, all_cells(FOUR), 0.75, visible=visible).tolist() == [[2]]
-
-
-@each_pooling
-def test_hiding_nothing_changes_nothing(name: str) -> None:
-    valid = all_cells(FOUR)
-    pooled = POOLINGS[name](FOUR, valid, VALUES[name], visible=valid)
-    torch.testing.assert_close(pooled, pool(name, FOUR))
-
-
-# --- hiding cells ---------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("rng")
-def test_the_share_of_hidden_cells_is_the_one_asked_for() -> None:
-    kept = drop_cells(torch.ones(100, 10, 10, dtype=torch.bool), 0.3)
-    # 10 000 draws: the deviation of the share is .0046
-    assert float(kept.float().mean()) == pytest.approx(0.7, abs=5 * 0.0046)
-
-
-@pytest.mark.usefixtures("rng")
-def test_every_image_keeps_a_cell_however_large_the_share() -> None:
-    kept = drop_cells(torch.ones(200, 3, 3, dtype=torch.bool), 0.999)
-    assert kept.flatten(1).any(dim=1).all()
-
-
-@pytest.mark.usefixtures("rng")
-def test_a_single_valid_cell_is_never_hidden() -> None:
-    valid = torch.zeros(200, 3, 3, dtype=torch.bool)
-    valid[:, 1, 2] = True
-    assert torch.equal(drop_cells(valid, 0.999), valid)
-
-
-@pytest.mark.usefixtures("rng")
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_a_cell_that_does_not_count_is_never_revived(share: float) -> None:
-    valid = torch.rand(200, 3, 3) < 0.5
-    assert not (drop_cells(valid, share) & ~valid).any()
-
-
-@pytest.mark.usefixtures("rng")
-def test_a_share_of_zero_hides_nothing() -> None:
-    valid = torch.ones(50, 9, 9, dtype=torch.bool)
-    assert torch.equal(drop_cells(valid, 0.0), valid)
-
-
-@pytest.mark.usefixtures("rng")
-def test_hiding_leaves_the_given_cells_as_they_are() -> None:
-    valid = torch.ones(5, 9, 9, dtype=torch.bool)
-    drop_cells(valid, 0.5)
-    assert valid.all()
-
-
-@pytest.mark.usefixtures("rng")
-def test_images_of_a_batch_lose_different_cells() -> None:
-    kept = drop_cells(torch.ones(2, 9, 9, dtype=torch.bool), 0.5)
-    assert not torch.equal(kept[0], kept[1])
-
-
-def test_no_images_have_no_cells_to_hide() -> None:
-    assert drop_cells(torch.ones(0, 3, 3, dtype=torch.bool), 0.5).shape == (0, 3, 3)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0, math.nan])
-def test_a_share_outside_of_0_to_1_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=r"the share of dropped cells is in \[0, 1\), got"):
-        drop_cells(torch.ones(1, 2, 2, dtype=torch.bool), share)
 
 
 @pytest.mark.parametrize(

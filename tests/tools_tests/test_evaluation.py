@@ -91,7 +91,7 @@ def evaluate(pictures: list[Picture], **boxes: Any) -> Evaluation:
         targets=torch.stack([targets for targets, _ in labels]),
         weights=torch.stack([weights for _, weights in labels]),
     )
-    model = LocalizerHead(nn.Sequential(nn.Identity()), Geometry(1, 0))
+    model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0))
     return evaluate_localizer(model, Drawn(pictures), dataset, BoxSettings(**boxes), CPU)
 
 

@@ -1,7 +1,7 @@
 """What the objects of the synthetic world look like, and how one of them is painted on a canvas.
 
 Every class has a small loud part (a head, a lid, a nose) and a large quieter body with a texture of
-its own. Where objects stand, what is around them and the files are left to ``data.synthetic``.
+its own. Where objects stand, what is around them and the files are left to ``data.scenes``.
 """
 
 import colorsys

@@ -111,16 +111,20 @@ def image_level_labels(
             it weight 0, ``positive`` counts it as present, ``negative`` as absent.
 
     Returns:
-        targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = take no notice.
+        targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = take no notice. Without
+        objects every target is 0 and every weight 1.
+
+    Raises:
+        ValueError: another policy.
     """
     if difficult not in ("ignore", "positive", "negative"):
         raise ValueError(f"difficult is ignore, positive or negative; got {difficult!r}")
     targets, weights = torch.zeros(num_classes), torch.ones(num_classes)
-    only_difficult = annotation.labels[annotation.difficult]
+    difficult_labels = annotation.labels[annotation.difficult]
     if difficult == "ignore":
-        weights[only_difficult] = 0
+        weights[difficult_labels] = 0
     elif difficult == "positive":
-        targets[only_difficult] = 1
+        targets[difficult_labels] = 1
     certain = annotation.labels[~annotation.difficult]
     targets[certain] = 1
     weights[certain] = 1

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from localizer.model import Localizer
+from localizer.model import ROBUST_DROPOUT, Localizer
 from localizer.trunks import TRUNKS, Geometry, load_trunk_weights
 
 INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -62,7 +62,7 @@ class LocalizerAlexNetRobust(LocalizerAlexNet):
         *,
         pooling: str = "max",
         pooling_value: float = 0.0,
-        channel_dropout: float = 0.5,
+        channel_dropout: float = ROBUST_DROPOUT,
     ) -> None:
         super().__init__(
             num_classes,

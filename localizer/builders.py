@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from localizer.alexnet import localizer_alexnet
-from localizer.model import Localizer
+from localizer.model import ROBUST_DROPOUT, Localizer
 from localizer.trunks import TRUNKS, load_trunk_weights
 
 CLASS_PRIOR = 0.05  # a class is in about one picture of twenty; heads start from there
@@ -60,7 +60,7 @@ def build_localizer(
         row.geometry,
         pooling=pooling,
         pooling_value=pooling_value,
-        channel_dropout=0.5 if robust else 0.0,
+        channel_dropout=ROBUST_DROPOUT if robust else 0.0,
     )
     if state_dict is not None:
         load_trunk_weights(model.features, row, state_dict)

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from localizer.pooling import POOLINGS
 from localizer.trunks import Geometry, Trunk
 
+ROBUST_DROPOUT = 0.5  # share of the channels that the robust variants drop
+
 
 class LocalizerHead(nn.Module):
     """Features to heatmaps to image logits.

@@ -2,7 +2,8 @@
 
 python -m tools.train_localizer --config tools/configs/localizer_lite0.yaml --run-dir runs/lite0
 
-About five minutes on two cores with 992 pictures: the frozen trunk's features are computed once.
+About ten minutes on two cores with 992 pictures, most of them to compute the features of the frozen
+trunk, which is done once.
 Then ``python -m tools.evaluate --run-dir runs/lite0`` gives the numbers and the report.
 """
 

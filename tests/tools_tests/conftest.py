@@ -63,7 +63,7 @@ def small_run(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def robust_run(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with cells hidden at random; not to be written to."""
+    """The same with channels dropped at random; not to be written to."""
     run_dir = tmp_path_factory.mktemp("runs") / "robust"
     with process_as_before():
         assert train_localizer.main(words(run_dir, "--model.robust=true")) == 0

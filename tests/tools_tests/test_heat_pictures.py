@@ -39,6 +39,11 @@ class Windows(Backend):
     def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
         self.tags[tag] = self.windows[window] = image
 
+    def tagged(self, start: str) -> Tensor:
+        """The picture whose tag begins so."""
+        (found,) = [image for tag, image in self.tags.items() if tag.startswith(f"{start}_")]
+        return found
+
 
 @pytest.fixture
 def dataset(tiny_voc: Path) -> VOCDataset:
@@ -81,9 +86,20 @@ def test_pictures_are_logged_by_epoch_step_batch_and_place(
     windows = Windows()
     log(windows, dataset, model, epoch=0)
 
-    assert list(windows.tags) == [
-        f"ep0_iter7_batch{batch}_image{image}" for batch in range(3) for image in range(4)
-    ]
+    places = [f"ep0_iter7_batch{batch}_image{image}" for batch in range(3) for image in range(4)]
+    assert [tag.rsplit("_", tag.count("_") - 3)[0] for tag in windows.tags] == places
+
+
+def test_a_logged_picture_is_found_by_each_of_its_classes(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    windows = Windows()
+    log(windows, dataset, model, epoch=0)
+
+    for tag, index in zip(windows.tags, chosen_pictures(dataset, 16), strict=True):
+        labels = dataset.targets[index].nonzero()[:, 0].tolist()
+        names = [dataset.classes[label] for label in labels]
+        assert tag.endswith("_".join(["", *names]))
 
 
 def test_the_first_epoch_keeps_its_windows_and_later_ones_share_theirs(
@@ -96,11 +112,11 @@ def test_the_first_epoch_keeps_its_windows_and_later_ones_share_theirs(
     assert len(windows.tags) == 3 * 12
     assert len(windows.windows) == 2 * 12
     first, last = windows.windows["first_batch0_image0"], windows.windows["last_batch0_image0"]
-    assert first is windows.tags["ep0_iter7_batch0_image0"]
-    assert last is windows.tags["ep2_iter7_batch0_image0"]
+    assert first is windows.tagged("ep0_iter7_batch0_image0")
+    assert last is windows.tagged("ep2_iter7_batch0_image0")
 
 
-def test_logging_pictures_of_a_model_in_training_changes_nothing_and_hides_no_cell(
+def test_logging_pictures_of_a_model_in_training_changes_nothing_and_drops_nothing(
     dataset: VOCDataset, model: Localizer
 ) -> None:
     model.train()
@@ -110,7 +126,7 @@ def test_logging_pictures_of_a_model_in_training_changes_nothing_and_hides_no_ce
 
     index = chosen_pictures(dataset, 1)[0]
     evaluated = heat_row(model.eval(), samples_of(dataset, model), dataset, index, CPU)
-    assert windows.tags["ep0_iter7_batch0_image0"].equal(evaluated)
+    assert windows.tagged("ep0_iter7_batch0_image0").equal(evaluated)
     assert torch.get_rng_state().equal(before)
 
 
@@ -131,9 +147,9 @@ def test_a_row_shows_the_picture_and_the_heat_of_every_class_that_it_holds(
 def test_a_sheet_stands_models_side_by_side(
     models: int, columns: int, dataset: VOCDataset, model: Localizer
 ) -> None:
-    named = [(f"model {k}", model.eval()) for k in range(models)]
     samples = samples_of(dataset, model)
-    page = box_sheet(named, samples, dataset, BoxSettings(), CPU, count=columns + 1)
+    named = [(f"model {k}", model.eval(), samples, BoxSettings()) for k in range(models)]
+    page = box_sheet(named, dataset, CPU, count=columns + 1)
 
     assert page.shape[0] == 3
     assert 2 * HEIGHT <= page.shape[1] < 2 * (HEIGHT + 50)
@@ -150,5 +166,5 @@ def test_a_picture_of_difficult_objects_only_can_be_shown(
     dataset = VOCDataset(root, "val", classes=SYNTHETIC_CLASSES, difficult="positive")
     samples = samples_of(dataset, model)
 
-    page = box_sheet([("m", model.eval())], samples, dataset, BoxSettings(), CPU, count=2)
+    page = box_sheet([("m", model.eval(), samples, BoxSettings())], dataset, CPU, count=2)
     assert page.shape[1] >= HEIGHT

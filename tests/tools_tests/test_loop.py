@@ -452,10 +452,16 @@ def test_histograms_show_the_first_two_layers_and_the_last_or_all(
     assert run.log.histograms == [f"weights/{layer}" for layer in layers]
 
 
-def test_histograms_come_so_often(run: Run) -> None:
-    run.go(histogram_every=4)
+def test_the_first_and_the_last_epoch_end_with_a_histogram(run: Run) -> None:
+    run.go(epochs=3, histogram_every=1000)
 
-    assert run.log.histograms.count("weights/last") == 1
+    assert run.log.histograms.count("weights/last") == 2
+
+
+def test_histograms_come_so_often_in_between(run: Run) -> None:
+    run.go(epochs=3, histogram_every=5)
+
+    assert run.log.histograms.count("weights/last") == 3  # steps 3, 5 and 9
 
 
 # Optimizer and learning rates

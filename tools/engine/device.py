@@ -63,7 +63,7 @@ def choose_device(name: str, amp: str) -> Device:
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seed Python, numpy and torch; ``deterministic`` also refuses operators that are not."""
+    """Seed Python, numpy and torch; ``deterministic`` also warns of operators that are not."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries draw from the global generator
     torch.manual_seed(seed)

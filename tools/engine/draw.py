@@ -67,14 +67,19 @@ def fit_height(image: Tensor, height: int) -> Tensor:
 
 
 def in_a_row(images: Sequence[Tensor]) -> Tensor:
-    """Pictures of one height side by side, with a white gap between them."""
+    """Pictures of one height, at least one, side by side with a white gap between them."""
     gap = torch.full((3, images[0].shape[1], 4), 255, dtype=torch.uint8)
     parts = [part for image in images for part in (image, gap)]
     return torch.cat(parts[:-1], dim=2)
 
 
 def sheet(rows: Sequence[Tensor], columns: int) -> Tensor:
-    """Cells of one height in a grid of so many columns, white where there is none."""
+    """Cells of one height in a grid of so many columns, white where there is none.
+
+    Without cells it is one white pixel.
+    """
+    if not rows:
+        return torch.full((3, 1, 1), 255, dtype=torch.uint8)
     width = max(row.shape[2] for row in rows) + 12
     height = max(row.shape[1] for row in rows) + 8
     lines = -(-len(rows) // columns)

@@ -56,8 +56,9 @@ def log_heat_pictures(
     with evaluation_mode(model):
         for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
             batch, image = divmod(number, IMAGES)
+            present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
-                image_tag(epoch, step, batch, image),
+                image_tag(epoch, step, batch, image, "_".join(present)),
                 heat_row(model, samples, dataset, index, device),
                 step,
                 window=f"{side}_batch{batch}_image{image}",
@@ -67,11 +68,11 @@ def log_heat_pictures(
 def heat_row(
     model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
 ) -> Tensor:
-    """A picture, and beside it the heat of each class that it holds."""
+    """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8."""
     picture = dataset[index].image
     heatmaps = heatmaps_of(model, samples, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
-    labels = dataset.targets[index].nonzero()[:, 0].tolist()
+    labels = _present(dataset, index)
     heated = [
         caption(
             fit_height(overlay_heatmap(picture, heatmaps, label), HEIGHT),
@@ -83,10 +84,8 @@ def heat_row(
 
 
 def box_sheet(
-    models: Sequence[tuple[str, LocalizerHead]],
-    samples: Samples,
+    models: Sequence[tuple[str, LocalizerHead, Samples, BoxSettings]],
     dataset: VOCDataset,
-    boxes: BoxSettings,
     device: Device,
     *,
     count: int = 20,
@@ -94,20 +93,29 @@ def box_sheet(
     """Pictures with the heat of one present class, its best box, and the true ones.
 
     Args:
-        models: names and models to stand side by side, for example plain and robust.
-        samples: what the models take.
+        models: to stand side by side, for example plain and robust; each with its name, what it
+            takes, and how its heat becomes boxes.
         dataset: the split.
-        boxes: how heat becomes boxes.
         device: for the models.
         count: pictures.
+
+    Returns:
+        ``[3, H, W]`` uint8; without a picture that holds a sure class a blank one.
     """
     cells = []
     for index in chosen_pictures(dataset, count):
         views = [
-            _boxed(name, model, samples, dataset, index, boxes, device) for name, model in models
+            _boxed(name, model, samples, dataset, index, boxes, device)
+            for name, model, samples, boxes in models
         ]
         cells.append(in_a_row(views))
     return sheet(cells, columns=2 if len(models) > 1 else 4)
+
+
+def _present(dataset: VOCDataset, index: int) -> list[int]:
+    """Labels of a picture's classes."""
+    labels: list[int] = dataset.targets[index].nonzero()[:, 0].tolist()
+    return labels
 
 
 def _boxed(

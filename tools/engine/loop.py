@@ -202,7 +202,8 @@ def train(
             state.batch += 1
             if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
                 _log(state, losses, logger)
-            if state.step % settings.histogram_every == 0:
+            is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps_per_epoch
+            if state.step % settings.histogram_every == 0 or is_edge:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
             if is_interrupted():
                 state.save(checkpoints)
@@ -253,6 +254,7 @@ def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -
     A frozen layer says so in its name and has no gradient.
     """
     weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
+    weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the trunk is first
     if not every_layer:
         weights = weights[:2] + weights[-1:]
     for name, parameter in weights:

@@ -150,7 +150,8 @@ class LoopSettings:
     """Iterations between two checkpoints; one is written at the end of every epoch too."""
 
     histogram_every: int = 2000
-    """Iterations between two histograms of weights and gradients."""
+    """Iterations between two histograms of weights and gradients; the first and the last epoch end
+    with one, too."""
 
     histogram_every_layer: bool = False
     """Histograms of all layers instead of the first two and the last."""
@@ -178,6 +179,7 @@ class BoxSettings:
 
     def __post_init__(self) -> None:
         """Refuse thresholds outside of (0, 1]."""
+        check_positive(**{"boxes.min_cells": self.min_cells})
         if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
             raise ValueError(
                 f"--boxes.thresholds are shares of the range in (0, 1], got {self.thresholds}"

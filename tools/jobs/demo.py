@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from data.synthetic import write_synthetic_voc
+from data.voc import image_ids
 from tools.demo import DemoSettings
 from tools.engine.command import parse_settings
 from tools.engine.device import choose_device
@@ -31,6 +32,13 @@ def run(settings: DemoSettings) -> None:
                 num_test=settings.num_test,
                 seed=settings.seed,
             )
+        for split, wanted in (("train", settings.num_train), ("test", settings.num_test)):
+            there = len(image_ids(world, split))
+            if there != wanted:
+                raise ValueError(
+                    f"{world}: {there} {split} pictures, {wanted} are asked for (name another "
+                    "--run-dir)"
+                )
         plain, robust = (_train(settings, world, robust=robust) for robust in (False, True))
         evaluation = EvaluateSettings(
             run_dir=plain,

@@ -1,6 +1,8 @@
 """Evaluation of trained localizers: numbers, files and the report."""
 
+import contextlib
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,9 @@ def run(settings: EvaluateSettings) -> None:
     root = require_voc_root(settings.voc_root)
     device = choose_device(settings.device, settings.amp)
     read_settings(settings.run_dir)  # a folder without a run is refused, not made
-    with locked(settings.run_dir):
+    with contextlib.ExitStack() as locks:
+        for folder in _folders(settings):
+            locks.enter_context(locked(folder))
         evaluate_runs(settings, root, device)
 
 
@@ -44,8 +48,7 @@ def evaluate_runs(
     settings: EvaluateSettings, root: Path, device: Device
 ) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
-    folders = [settings.run_dir, *([settings.beside] if settings.beside else [])]
-    runs = [load_run(folder, settings.checkpoint) for folder in folders]
+    runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
     if len({saved.name for saved in runs}) < len(runs):
         raise ValueError(
             f"--beside {settings.beside}: both runs are a {runs[0].name} (one plain, one robust)"
@@ -55,9 +58,8 @@ def evaluate_runs(
     for saved in runs:
         opened = _Opened.open(saved, settings, root, settings.split, device)
         models[saved.name] = _evaluate(opened, settings, root, device)
-        shown.append((saved.name, opened.fed))
-    first = _Opened.open(runs[0], settings, root, settings.split, device)
-    picture = box_sheet(shown, first.samples, first.dataset, first.boxes, device)
+        shown.append((saved.name, opened.fed, opened.samples, opened.boxes))
+    picture = box_sheet(shown, opened.dataset, device)
     folder = settings.report_dir or settings.run_dir
     write_report(
         folder,
@@ -170,9 +172,16 @@ def _curves(
     return curves
 
 
+def _folders(settings: EvaluateSettings) -> list[Path]:
+    return [settings.run_dir, *([settings.beside] if settings.beside else [])]
+
+
 def _command(settings: EvaluateSettings) -> str:
-    beside = f" --beside {settings.beside}" if settings.beside else ""
-    return (
-        f"python -m tools.evaluate --run-dir {settings.run_dir}{beside} --split {settings.split} "
-        f"--corloc-split {settings.corloc_split}"
-    )
+    """The settings that are not the defaults, as a command line."""
+    plain_settings = flat(plain(settings))
+    defaults = flat(plain(EvaluateSettings(run_dir=Path())))
+    words = ["python", "-m", "tools.evaluate"]
+    for name, value in plain_settings.items():
+        if value != defaults.get(name) and value is not None:
+            words.append(f"--{name.replace('_', '-')}={value}")
+    return shlex.join(words)

@@ -1,6 +1,7 @@
 """Rows of the README's tables: trained, evaluated, kept as small JSON files, and written out."""
 
 import json
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from tools.engine.checkpoint import write_atomically
 from tools.engine.command import parse_settings
 from tools.engine.progress import say
 from tools.engine.report import COLUMNS
@@ -60,7 +62,12 @@ def run(settings: MakeResultsSettings) -> None:
             for seed in row.seeds:
                 if row.name.startswith(settings.only) and not row.result(seed).is_file():
                     _make(row, seed, settings, root)
-    README.write_text(with_tables(README.read_text(), rows))
+                    _write_tables(rows)
+    _write_tables(rows)
+
+
+def _write_tables(rows: Sequence[Row]) -> None:
+    write_atomically(README, with_tables(README.read_text(), rows).encode())
     say(f"tables written into {README.name}")
 
 
@@ -122,13 +129,15 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
     evaluate(EvaluateSettings(run_dir=folder, voc_root=root))
     report = json.loads((folder / "report.json").read_text())
     numbers: Mapping[str, Any] = report.get("localizer") or report["localizer_robust"]
-    shown = " ".join(word.replace(str(CONFIGS), "tools/configs") for word in words)
+    shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
     write_json(
         row.result(seed),
         {
             "row": row.name,
             "seed": seed,
             "command": f"python -m tools.train_localizer {shown} --run-dir RUN",
+            "split": numbers["split"],
+            "corloc_split": numbers["corloc_split"],
             "metrics": {key: numbers[key] for key in COLUMNS},
             "per_class": numbers["per_class"],
             "threshold_curve": numbers["threshold_curve"],

@@ -15,8 +15,8 @@ from localizer.loss import localizer_step, multilabel_bce
 from localizer.model import Localizer
 from tools.engine.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
 from tools.engine.device import Device, choose_device, seed_everything
-from tools.engine.evaluation import evaluate_localizer
-from tools.engine.heat_pictures import log_heat_pictures
+from tools.engine.evaluation import evaluate_localizer, evaluation_mode
+from tools.engine.heat_pictures import box_sheet, log_heat_pictures
 from tools.engine.logger import Logger, open_logger
 from tools.engine.loop import TrainingState, build_optimizer, build_scheduler, train
 from tools.engine.progress import say
@@ -29,7 +29,7 @@ from tools.train_localizer import TrainLocalizerSettings
 
 # A resumed run must be the run that was interrupted; these may differ from it.
 FREE_TO_CHANGE = frozenset(("run_dir", "voc_root", "resume", "feature_cache", "weights", "device"))
-FREE_GROUPS = ("boxes.", "visdom.", "loop.workers", "loop.checkpoint_every")
+FREE_PREFIXES = ("boxes.", "visdom.", "loop.workers", "loop.checkpoint_every")
 
 
 def run(settings: TrainLocalizerSettings) -> None:
@@ -119,6 +119,9 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             found = evaluate_localizer(fed, seen_samples, validation, settings.boxes, device)
             for name, value in found.metrics.items():
                 logger.scalar(f"validation/{name}", value, state.step)
+            for name, row in found.per_class.items():
+                if row["image_map"] is not None:
+                    logger.scalar(f"validation/ap/{name}", row["image_map"], state.step)
             image_map = found.metrics["image_map"]
             say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
             return image_map
@@ -142,7 +145,11 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             checkpoints=settings.run_dir / "checkpoints",
             end_of_epoch=end_of_epoch,
         )
-        logger.settings(flat(plain(settings)), {"best": state.best})
+        with evaluation_mode(fed):
+            final = box_sheet([("localizer", fed, seen_samples, settings.boxes)], seen, device)
+        logger.image("final_boxes", final, state.step)
+        metrics = {"best_image_map": state.best} if validation else {}
+        logger.settings(flat(plain(settings)), metrics)
     _finish(settings, state)
 
 
@@ -197,7 +204,7 @@ def _resume(state: TrainingState, settings: TrainLocalizerSettings) -> bool:
 def _refuse_other_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
     old, new = flat(before), flat(now)
     for name, value in new.items():
-        if name in FREE_TO_CHANGE or name.startswith(FREE_GROUPS):
+        if name in FREE_TO_CHANGE or name.startswith(FREE_PREFIXES):
             continue
         if old.get(name) != value:
             raise ValueError(

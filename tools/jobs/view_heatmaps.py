@@ -16,10 +16,12 @@ from tools.view_heatmaps import ViewHeatmapsSettings
 def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     root = require_voc_root(settings.voc_root)
-    device = choose_device(settings.device, settings.amp)
     saved = load_run(settings.run_dir, settings.checkpoint)
     trained = saved.settings
-    dataset = open_dataset(trained["dataset"], root, settings.split)
+    # Features of frozen trunks are float32 wherever they are cached, so here too.
+    amp = "off" if trained["frozen_trunk"] else settings.amp
+    device = choose_device(settings.device, amp)
+    dataset = open_dataset(trained["dataset"], root, settings.split, difficult=trained["difficult"])
     device.place(saved.model)
     samples, fed = open_samples(
         saved.model,

@@ -8,8 +8,6 @@ READY := $(VENV)/.installed
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 8000000000
 export MALLOC_TOP_PAD_ := 268435456
-# Only the build of visdom needs it; a plain PIP_CONSTRAINT would pin the wrong things.
-export PIP_BUILD_CONSTRAINT := $(CURDIR)/build-constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format results clean
@@ -19,6 +17,8 @@ help: ## list the targets
 
 install: $(READY) ## make the environment in .venv (TORCH_INDEX=URL takes torch from another index)
 
+# Only the build of visdom needs the constraint; a plain PIP_CONSTRAINT would pin the wrong things.
+$(READY): export PIP_BUILD_CONSTRAINT := $(CURDIR)/build-constraints.txt
 $(READY): pyproject.toml build-constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)

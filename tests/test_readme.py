@@ -38,7 +38,7 @@ def test_the_readme_shows_commands() -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (PROJECT / "Makefile").read_text()
-    for target in re.findall(r"make (\w+)", README):
+    for target in re.findall(r"(?:^|`)make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 

@@ -85,6 +85,33 @@ def open_samples(
     return FeatureSamples(pictures, model.features, feature_cache, device), model.head()
 
 
+def open_run_on(
+    saved: SavedRun, voc_root: Path, split: str, device: Device, *, cached: bool
+) -> tuple[VOCDataset, Samples, LocalizerHead]:
+    """A split as a trained localizer sees it in evaluation, and the module that takes it.
+
+    Args:
+        saved: the run; its model is moved to the device.
+        voc_root: folder that holds ``VOC2007``.
+        split: pictures to look at.
+        device: for the model.
+        cached: take a frozen trunk's features from the run's cache, filling it where needed.
+    """
+    trained = saved.settings
+    dataset = open_dataset(trained["dataset"], voc_root, split, difficult=trained["difficult"])
+    device.place(saved.model)
+    is_cached = cached and trained["frozen_trunk"]
+    samples, fed = open_samples(
+        saved.model,
+        dataset,
+        image_size=trained["eval_image_size"] or trained["image_size"],
+        resize=trained["resize"],
+        feature_cache=Path(trained["feature_cache"]) if is_cached else None,
+        device=device,
+    )
+    return dataset, samples, fed
+
+
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:
     """A trained localizer from its folder.
 

@@ -28,7 +28,7 @@ from tools.engine.run_folder import (
     write_scores,
 )
 from tools.engine.samples import Samples
-from tools.engine.saved_runs import SavedRun, load_run, open_dataset, open_samples
+from tools.engine.saved_runs import SavedRun, load_run, open_run_on
 from tools.engine.settings import BoxSettings, require_voc_root
 from tools.evaluate import EvaluateSettings
 
@@ -37,7 +37,8 @@ def run(settings: EvaluateSettings) -> None:
     """Evaluate one run, or two side by side."""
     root = require_voc_root(settings.voc_root)
     device = choose_device(settings.device, settings.amp)
-    read_settings(settings.run_dir)  # a folder without a run is refused, not made
+    for folder in _folders(settings):
+        read_settings(folder)  # a folder without a run is refused, not made
     with contextlib.ExitStack() as locks:
         for folder in _folders(settings):
             locks.enter_context(locked(folder))
@@ -89,18 +90,9 @@ class _Opened:
     def open(
         cls, saved: SavedRun, settings: EvaluateSettings, root: Path, split: str, device: Device
     ) -> "_Opened":
-        trained = saved.settings
-        dataset = open_dataset(trained["dataset"], root, split, difficult=trained["difficult"])
-        device.place(saved.model)
-        samples, fed = open_samples(
-            saved.model,
-            dataset,
-            image_size=trained["eval_image_size"] or trained["image_size"],
-            resize=trained["resize"],
-            feature_cache=Path(trained["feature_cache"]) if trained["frozen_trunk"] else None,
-            device=device,
-        )
-        own = {**trained["boxes"], "thresholds": tuple(trained["boxes"]["thresholds"])}
+        dataset, samples, fed = open_run_on(saved, root, split, device, cached=True)
+        trained = saved.settings["boxes"]
+        own = {**trained, "thresholds": tuple(trained["thresholds"])}
         return cls(saved, dataset, samples, fed, settings.boxes or BoxSettings(**own))
 
     def evaluate(self, device: Device) -> Evaluation:

@@ -8,7 +8,7 @@ from tools.engine.heat_pictures import chosen_pictures, heat_row
 from tools.engine.interrupts import check_interrupted
 from tools.engine.log_backend import Backend
 from tools.engine.progress import say, track
-from tools.engine.saved_runs import load_run, open_dataset, open_samples
+from tools.engine.saved_runs import load_run, open_run_on
 from tools.engine.settings import require_voc_root
 from tools.view_heatmaps import ViewHeatmapsSettings
 
@@ -17,20 +17,11 @@ def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     root = require_voc_root(settings.voc_root)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    trained = saved.settings
     # Features of frozen trunks are float32 wherever they are cached, so here too.
-    amp = "off" if trained["frozen_trunk"] else settings.amp
+    amp = "off" if saved.settings["frozen_trunk"] else settings.amp
     device = choose_device(settings.device, amp)
-    dataset = open_dataset(trained["dataset"], root, settings.split, difficult=trained["difficult"])
-    device.place(saved.model)
-    samples, fed = open_samples(
-        saved.model,
-        dataset,
-        image_size=trained["eval_image_size"] or trained["image_size"],
-        resize=trained["resize"],
-        feature_cache=None,  # a few pictures are quicker computed than a cache filled
-        device=device,
-    )
+    # A few pictures are quicker computed than a cache filled.
+    dataset, samples, fed = open_run_on(saved, root, settings.split, device, cached=False)
     folder = settings.run_dir / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_pictures(dataset, settings.count)

@@ -154,13 +154,18 @@ def _finite(content: Any) -> Any:
 def _commit() -> str | None:
     if not (PROJECT / ".git").exists():
         return None
+    # tables are written between two trainings: they do not make the code another one
+    code = ["--", ".", ":(exclude)README.md", ":(exclude)tools/results"]
+    head = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", *code)
+    return f"{head}-dirty" if changed else head or None
+
+
+def _git(*words: str) -> str:
     asked = subprocess.run(
-        ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude=*"],
-        capture_output=True,
-        text=True,
-        check=False,
+        ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=False
     )
-    return asked.stdout.strip() or None
+    return asked.stdout.strip()
 
 
 def _processor() -> str:

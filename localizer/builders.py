@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from localizer.alexnet import localizer_alexnet
-from localizer.model import ROBUST_DROPOUT, Localizer
+from localizer.model import ROBUST_DROPOUT, Localizer, SquareRoot
 from localizer.trunks import TRUNKS, load_trunk_weights
 
 CLASS_PRIOR = 0.05  # a class is in about one picture of twenty; heads start from there
@@ -24,8 +24,10 @@ def build_localizer(
 ) -> Localizer:
     """A localizer on a trunk of ``localizer.trunks``.
 
-    A head of one 1x1 convolution begins by removing mean and deviation of each channel, measured
-    while training: trunks differ a hundredfold in the size of their features, and so do channels.
+    A head of one 1x1 convolution begins by taking the square root of the features and removing mean
+    and deviation of each channel, measured while training. Trunks differ a hundredfold in the size
+    of their features, and so do channels; the root keeps single peaks from deciding alone, so maps
+    cover more.
 
     Args:
         trunk: a key of ``TRUNKS``.
@@ -55,7 +57,7 @@ def build_localizer(
     nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
     model = Localizer(
         row,
-        nn.BatchNorm2d(row.channels, affine=False),
+        nn.Sequential(SquareRoot(), nn.BatchNorm2d(row.channels, affine=False)),
         nn.Sequential(last),
         row.geometry,
         pooling=pooling,

@@ -7,6 +7,15 @@ from localizer.pooling import POOLINGS
 from localizer.trunks import Geometry, Trunk
 
 ROBUST_DROPOUT = 0.5  # share of the channels that the robust variants drop
+ROOT_FLOOR = 1e-4  # added under the square root: an unbounded slope at 0 would break fine-tuning
+
+
+class SquareRoot(nn.Module):
+    """Square root of rectified features."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Of any shape; differentiable at 0, where the slope is bounded."""
+        return (features.clamp(min=0) + ROOT_FLOOR).sqrt()
 
 
 class LocalizerHead(nn.Module):

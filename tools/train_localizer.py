@@ -20,7 +20,6 @@ from tools.engine.settings import (
     ModelSettings,
     OptimSettings,
     VisdomSettings,
-    check_positive,
     default_voc_root,
 )
 
@@ -47,11 +46,12 @@ class TrainLocalizerSettings:
     difficult: Literal["ignore", "positive", "negative"] = "ignore"
     """What a class is whose only objects are difficult."""
 
-    image_size: int = 512
-    """Pixels of the longest side, or of both sides for square."""
+    image_sizes: tuple[int, ...] = (512,)
+    """Pixels of the longest side, or of both sides for square. Each batch takes one of them."""
 
-    eval_image_size: int = 0
-    """The same for evaluation; 0 for that of training."""
+    eval_image_sizes: tuple[int, ...] = ()
+    """The same for evaluation; those of training when empty. The heatmaps are those of the first
+    size, the image scores are the mean over all."""
 
     resize: Literal["square", "longest_side"] = "square"
     """Whether pictures keep their proportions."""
@@ -98,12 +98,13 @@ class TrainLocalizerSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        check_positive(image_size=self.image_size)
-        if self.eval_image_size < 0 or self.seed < 0:
+        if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
             raise ValueError(
-                f"--eval-image-size and --seed are 0 or more, got {self.eval_image_size}, "
-                f"{self.seed}"
+                f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "
+                f"{self.eval_image_sizes}"
             )
+        if self.seed < 0:
+            raise ValueError(f"--seed is 0 or more, got {self.seed}")
         if self.frozen_trunk and not (self.pretrained or self.weights):
             raise ValueError(
                 "--frozen-trunk needs ImageNet weights (--pretrained or --weights FILE)"

@@ -43,7 +43,7 @@ def undo() -> Iterator[None]:
 def words(tiny_voc: Path) -> Words:
     """Words for ``train_localizer``: two epochs of three steps on small pictures, then others."""
     small = f"--voc-root {tiny_voc} --dataset synthetic --split train --val-split val"
-    small += " --model.trunk squeezenet1_1 --image-size 96 --amp off --device cpu"
+    small += " --model.trunk squeezenet1_1 --image-sizes [96] --amp off --device cpu"
     small += " --loop.epochs 2 --loop.batch-size 4 --loop.log-every 1"
 
     def words_for(run_dir: Path, *others: str) -> list[str]:

@@ -251,7 +251,7 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(
     ("text", "refusal"),
     [
         ("optim: {lrr: 0.1}", "unknown setting --optim.lrr (did you mean --optim.lr?)"),
-        ("imagesize: 3", "unknown setting --imagesize (did you mean --image-size?)"),
+        ("imagesize: 3", "unknown setting --imagesize (did you mean --image-sizes?)"),
     ],
 )
 def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
@@ -292,8 +292,9 @@ def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
         ("--boxes.thresholds [0.0]", "--boxes.thresholds"),
         ("--boxes.thresholds [0.5,1.1]", "--boxes.thresholds"),
         ("--boxes.thresholds [.nan]", "--boxes.thresholds"),
-        ("--image-size 0", "--image-size"),
-        ("--eval-image-size -1", "--eval-image-size"),
+        ("--image-sizes [0]", "--image-sizes"),
+        ("--image-sizes []", "--image-sizes"),
+        ("--eval-image-sizes [64,-1]", "--eval-image-sizes"),
         ("--frozen-trunk true", "--weights FILE"),
         ("stray", "stray"),
     ],

@@ -94,7 +94,7 @@ def test_the_report_says_how_to_repeat_it(report: dict[str, Any], evaluated_run:
     assert (repeated.split, repeated.corloc_split) == ("test", "train")
     assert report["localizer"]["split"] == "test"
     assert report["localizer"]["corloc_split"] == "train"
-    assert report["settings"]["image_size"] == 96
+    assert report["settings"]["image_sizes"] == [96]
 
 
 def test_the_page_shows_both_models_their_curves_and_loads_nothing(evaluated_run: Path) -> None:

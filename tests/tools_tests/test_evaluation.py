@@ -22,6 +22,7 @@ from tools.engine.evaluation import (
     Evaluation,
     evaluate_localizer,
     evaluation_mode,
+    heatmaps_of,
 )
 from tools.engine.interrupts import Interrupted
 from tools.engine.samples import PictureSamples
@@ -92,7 +93,7 @@ def evaluate(pictures: list[Picture], **boxes: Any) -> Evaluation:
         weights=torch.stack([weights for _, weights in labels]),
     )
     model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0))
-    return evaluate_localizer(model, Drawn(pictures), dataset, BoxSettings(**boxes), CPU)
+    return evaluate_localizer(model, [Drawn(pictures)], dataset, BoxSettings(**boxes), CPU)
 
 
 CAT: Box = (8, 4, 28, 24)
@@ -232,8 +233,8 @@ def modes(model: nn.Module) -> dict[str, bool]:
     return {name: module.training for name, module in model.named_modules()}
 
 
-def pictures_of(dataset: VOCDataset, model: Localizer) -> PictureSamples:
-    return PictureSamples(dataset, model.trunk, 64, "square")
+def pictures_of(dataset: VOCDataset, model: Localizer) -> list[PictureSamples]:
+    return [PictureSamples(dataset, model.trunk, 64, "square")]
 
 
 def test_every_module_gets_its_own_mode_back(dataset: VOCDataset, model: Localizer) -> None:
@@ -281,3 +282,20 @@ def test_every_picture_is_evaluated_in_its_place(dataset: VOCDataset, model: Loc
     assert list(found.detections) == dataset.ids
     assert found.scores.shape == (len(dataset), len(SYNTHETIC_CLASSES))
     assert len({tuple(row) for row in found.scores.tolist()}) == len(dataset)
+
+
+def test_the_maps_are_of_the_first_size_and_the_scores_of_all(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    model.eval()
+    scales = [PictureSamples(dataset, model.trunk, size, "square") for size in (64, 96)]
+    small, large, both = (
+        heatmaps_of(model, part, dataset, 0, CPU) for part in (scales[:1], scales[1:], scales)
+    )
+
+    assert both.logits.equal(small.logits)
+    assert both.network_size == (64, 64)
+    torch.testing.assert_close(
+        both.image_logits, (small.image_logits + large.image_logits) / 2, rtol=0, atol=1e-6
+    )
+    assert not small.image_logits.allclose(large.image_logits)

@@ -55,8 +55,8 @@ def model(rng: torch.Generator) -> Localizer:
     return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES), robust=True)
 
 
-def samples_of(dataset: VOCDataset, model: Localizer) -> PictureSamples:
-    return PictureSamples(dataset, model.trunk, 64, "square")
+def samples_of(dataset: VOCDataset, model: Localizer) -> list[PictureSamples]:
+    return [PictureSamples(dataset, model.trunk, 64, "square")]
 
 
 def log(windows: Windows, dataset: VOCDataset, model: Localizer, epoch: int) -> None:

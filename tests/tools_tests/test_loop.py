@@ -68,7 +68,7 @@ class Numbers:
 
 def batches_of(**options: Any) -> list[ImageBatch]:
     defaults = {"seed": 0, "epoch": 0, "first": 0, "batch_size": 4, "flip": True, "workers": 0}
-    return list(training_batches(Numbers(), **(defaults | options)))
+    return list(training_batches([Numbers()], **(defaults | options)))
 
 
 def ids_of(batches: list[ImageBatch]) -> list[str]:

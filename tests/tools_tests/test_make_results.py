@@ -69,7 +69,7 @@ def test_a_row_is_made_once_and_then_skipped(
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     monkeypatch.setattr(make_results, "README", readme)
-    words = ("--image_size", "96", "--loop.epochs", "1", "--split", "train")
+    words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--split", "train")
     toy = Row("toy", "A toy", "demo.yaml", words, (3,), "")
     monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
     argv = ["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]

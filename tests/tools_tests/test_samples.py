@@ -43,7 +43,7 @@ def model(rng: torch.Generator) -> Localizer:
 def batches_of(samples: PictureSamples | FeatureSamples, workers: int = 0) -> list[ImageBatch]:
     return list(
         training_batches(
-            samples, seed=1, epoch=2, first=1, batch_size=2, flip=True, workers=workers
+            [samples], seed=1, epoch=2, first=1, batch_size=2, flip=True, workers=workers
         )
     )
 
@@ -249,3 +249,21 @@ def test_a_damaged_file_of_features_is_refused_by_name(
 
     with pytest.raises(ValueError, match=rf"{samples.files[0]}: not readable features"):
         samples.sample(0, mirrored=False)
+
+
+# Several sizes
+
+
+def test_each_batch_has_one_size_and_training_sees_all(dataset: VOCDataset) -> None:
+    scales = [PictureSamples(dataset, TRUNKS["alexnet"], size, "square") for size in (48, 64)]
+
+    def sizes(epoch: int, first: int = 0) -> list[int]:
+        batches = training_batches(
+            scales, seed=1, epoch=epoch, first=first, batch_size=2, flip=True, workers=0
+        )
+        return [batch.images.shape[-1] for batch in batches]
+
+    epochs = [sizes(epoch) for epoch in range(8)]
+    assert {size for epoch in epochs for size in epoch} == {48, 64}
+    assert len({tuple(epoch) for epoch in epochs}) > 2
+    assert all(sizes(epoch, first=1) == epochs[epoch][1:] for epoch in range(8))

@@ -228,7 +228,7 @@ def test_resuming_a_finished_run_changes_nothing(copy: Path, words: Words) -> No
         ("--optim.lr", "0.02", "--optim.lr: the run was started with 0.01, now 0.02"),
         ("--loop.epochs", "3", "--loop.epochs: the run was started with 2, now 3"),
         ("--seed", "1", "--seed: the run was started with 0, now 1"),
-        ("--image-size", "64", "--image-size: the run was started with 96, now 64"),
+        ("--image-sizes", "[64]", "--image-sizes: the run was started with [96], now [64]"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_by_their_name(

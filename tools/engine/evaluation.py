@@ -1,9 +1,9 @@
 """A localizer on a split: image scores, detections, and every number that the reports show."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,20 +64,33 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def heatmaps_of(
-    model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
+    model: LocalizerHead,
+    scales: Sequence[Samples],
+    dataset: VOCDataset,
+    index: int,
+    device: Device,
 ) -> ImageHeatmaps:
-    """Heatmaps of one picture, the mean of the upright and the mirrored view."""
-    pair = both_views(samples, index, device)
-    height, width = pair.sizes[0].tolist()
-    with device.autocast():
-        return predict_heatmaps(
-            model, pair.images, (height, width), dataset.annotations[index].image_size
-        )
+    """What a localizer says of one picture, the mean of the upright and the mirrored view.
+
+    The maps are those of the first scale, the image logits are the mean over all.
+    """
+    found = []
+    for samples in scales:
+        pair = both_views(samples, index, device)
+        height, width = pair.sizes[0].tolist()
+        with device.autocast():
+            found.append(
+                predict_heatmaps(
+                    model, pair.images, (height, width), dataset.annotations[index].image_size
+                )
+            )
+    image_logits = torch.stack([heatmaps.image_logits for heatmaps in found]).mean(dim=0)
+    return replace(found[0], image_logits=image_logits)
 
 
 def evaluate_localizer(
     model: LocalizerHead,
-    samples: Samples,
+    scales: Sequence[Samples],
     dataset: VOCDataset,
     boxes: BoxSettings,
     device: Device,
@@ -99,7 +112,7 @@ def evaluate_localizer(
     with evaluation_mode(model):
         for index in track(range(len(dataset)), what, total=len(dataset)):
             check_interrupted()
-            heatmaps = heatmaps_of(model, samples, dataset, index, device)
+            heatmaps = heatmaps_of(model, scales, dataset, index, device)
             annotation = dataset.annotations[index]
             scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
             every[annotation.image_id] = _detect(heatmaps, boxes)

@@ -39,7 +39,7 @@ def chosen_pictures(dataset: VOCDataset, count: int) -> list[int]:
 def log_heat_pictures(
     logger: Logger,
     model: LocalizerHead,
-    samples: Samples,
+    scales: Sequence[Samples],
     dataset: VOCDataset,
     device: Device,
     *,
@@ -59,18 +59,18 @@ def log_heat_pictures(
             present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
                 image_tag(epoch, step, batch, image, "_".join(present)),
-                heat_row(model, samples, dataset, index, device),
+                heat_row(model, scales, dataset, index, device),
                 step,
                 window=f"{side}_batch{batch}_image{image}",
             )
 
 
 def heat_row(
-    model: LocalizerHead, samples: Samples, dataset: VOCDataset, index: int, device: Device
+    model: LocalizerHead, scales: Sequence[Samples], dataset: VOCDataset, index: int, device: Device
 ) -> Tensor:
     """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8."""
     picture = dataset[index].image
-    heatmaps = heatmaps_of(model, samples, dataset, index, device)
+    heatmaps = heatmaps_of(model, scales, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
     labels = _present(dataset, index)
     heated = [
@@ -84,7 +84,7 @@ def heat_row(
 
 
 def box_sheet(
-    models: Sequence[tuple[str, LocalizerHead, Samples, BoxSettings]],
+    models: Sequence[tuple[str, LocalizerHead, Sequence[Samples], BoxSettings]],
     dataset: VOCDataset,
     device: Device,
     *,
@@ -105,8 +105,8 @@ def box_sheet(
     cells = []
     for index in chosen_pictures(dataset, count):
         views = [
-            _boxed(name, model, samples, dataset, index, boxes, device)
-            for name, model, samples, boxes in models
+            _boxed(name, model, scales, dataset, index, boxes, device)
+            for name, model, scales, boxes in models
         ]
         cells.append(in_a_row(views))
     return sheet(cells, columns=2 if len(models) > 1 else 4)
@@ -121,13 +121,13 @@ def _present(dataset: VOCDataset, index: int) -> list[int]:
 def _boxed(
     name: str,
     model: LocalizerHead,
-    samples: Samples,
+    scales: Sequence[Samples],
     dataset: VOCDataset,
     index: int,
     boxes: BoxSettings,
     device: Device,
 ) -> Tensor:
-    heatmaps = heatmaps_of(model, samples, dataset, index, device)
+    heatmaps = heatmaps_of(model, scales, dataset, index, device)
     annotation = dataset.annotations[index]
     certain = annotation.labels[~annotation.difficult]
     label = int(certain[0] if len(certain) else annotation.labels[0])

@@ -163,28 +163,33 @@ class FeatureSamples:
 
 
 class TrainingViews(Dataset[ImageSample]):
-    """The pictures of one epoch in its order, each mirrored or not.
+    """The pictures of one epoch in its order, each mirrored or not, each batch at one size.
 
-    Order and mirroring depend on (seed, epoch, picture) alone, so an epoch can be entered in the
+    Order, mirroring and sizes depend on (seed, epoch) alone, so an epoch can be entered in the
     middle, by any number of workers, with the same result.
     """
 
-    def __init__(self, samples: Samples, *, seed: int, epoch: int, flip: bool) -> None:
-        self.samples = samples
+    def __init__(
+        self, scales: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
+    ) -> None:
+        self.scales = scales
         draws = np.random.default_rng((seed, epoch))
-        self.order = draws.permutation(len(samples))
-        self.mirrored = draws.random(len(samples)) < (0.5 if flip else 0.0)
+        count = len(scales[0])
+        self.order = draws.permutation(count)
+        self.mirrored = draws.random(count) < (0.5 if flip else 0.0)
+        self.scale = draws.integers(len(scales), size=count).repeat(batch_size)[:count]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> ImageSample:
         index = int(self.order[position])
-        return self.samples.sample(index, mirrored=bool(self.mirrored[index]))
+        samples = self.scales[int(self.scale[position])]
+        return samples.sample(index, mirrored=bool(self.mirrored[index]))
 
 
 def training_batches(
-    samples: Samples,
+    scales: Sequence[Samples],
     *,
     seed: int,
     epoch: int,
@@ -193,15 +198,25 @@ def training_batches(
     flip: bool,
     workers: int,
 ) -> Iterator[ImageBatch]:
-    """The batches of an epoch from number ``first`` on; the last one may be smaller."""
-    views = TrainingViews(samples, seed=seed, epoch=epoch, flip=flip)
+    """The batches of an epoch from number ``first`` on; the last one may be smaller.
+
+    Args:
+        scales: the split at each size; every batch is drawn from one of them.
+        seed: of order, mirroring and sizes.
+        epoch: from 0.
+        first: number of the first batch.
+        batch_size: pictures of a batch.
+        flip: mirror half of the pictures.
+        workers: processes that load pictures.
+    """
+    views = TrainingViews(scales, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
     positions = range(first * batch_size, len(views))
     loader = DataLoader(
         views,
         batch_size=batch_size,
         sampler=positions,
         num_workers=workers,
-        collate_fn=_Collate(samples.multiple),
+        collate_fn=_Collate(scales[0].multiple),
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
         timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for, for ever
     )

@@ -1,6 +1,6 @@
 """Open what commands share: a data set, a model built from plain settings, a trained run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,30 +64,31 @@ def open_samples(
     model: Localizer,
     dataset: VOCDataset,
     *,
-    image_size: int,
+    image_sizes: Sequence[int],
     resize: Any,
     feature_cache: Path | None,
     device: Device,
-) -> tuple[Samples, LocalizerHead]:
-    """What is fed, and the module that takes it: pictures to the model, or features to its head.
+) -> tuple[list[Samples], LocalizerHead]:
+    """What is fed at each size, and what takes it: pictures the model, or features its head.
 
     Args:
         model: whose trunk decides on size and normalisation.
         dataset: a split.
-        image_size: of the network image.
+        image_sizes: of the network image.
         resize: ``longest_side`` or ``square``.
         feature_cache: where features of the frozen trunk are kept; None feeds pictures.
         device: computes the features.
     """
-    pictures = PictureSamples(dataset, model.trunk, image_size, resize)
+    scales = [PictureSamples(dataset, model.trunk, size, resize) for size in image_sizes]
     if feature_cache is None:
-        return pictures, model
-    return FeatureSamples(pictures, model.features, feature_cache, device), model.head()
+        return list(scales), model
+    cached = [FeatureSamples(scale, model.features, feature_cache, device) for scale in scales]
+    return list(cached), model.head()
 
 
 def open_run_on(
     saved: SavedRun, voc_root: Path, split: str, device: Device, *, cached: bool
-) -> tuple[VOCDataset, Samples, LocalizerHead]:
+) -> tuple[VOCDataset, list[Samples], LocalizerHead]:
     """A split as a trained localizer sees it in evaluation, and the module that takes it.
 
     Args:
@@ -101,15 +102,15 @@ def open_run_on(
     dataset = open_dataset(trained["dataset"], voc_root, split, difficult=trained["difficult"])
     device.place(saved.model)
     is_cached = cached and trained["frozen_trunk"]
-    samples, fed = open_samples(
+    scales, fed = open_samples(
         saved.model,
         dataset,
-        image_size=trained["eval_image_size"] or trained["image_size"],
+        image_sizes=trained["eval_image_sizes"] or trained["image_sizes"],
         resize=trained["resize"],
         feature_cache=Path(trained["feature_cache"]) if is_cached else None,
         device=device,
     )
-    return dataset, samples, fed
+    return dataset, scales, fed
 
 
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:

@@ -59,7 +59,7 @@ def evaluate_runs(
     for saved in runs:
         opened = _Opened.open(saved, settings, root, settings.split, device)
         models[saved.name] = _evaluate(opened, settings, root, device)
-        shown.append((saved.name, opened.fed, opened.samples, opened.boxes))
+        shown.append((saved.name, opened.fed, opened.scales, opened.boxes))
     picture = box_sheet(shown, opened.dataset, device)
     folder = settings.report_dir or settings.run_dir
     write_report(
@@ -82,7 +82,7 @@ class _Opened:
 
     saved: SavedRun
     dataset: VOCDataset
-    samples: Samples
+    scales: list[Samples]
     fed: LocalizerHead
     boxes: BoxSettings
 
@@ -90,15 +90,15 @@ class _Opened:
     def open(
         cls, saved: SavedRun, settings: EvaluateSettings, root: Path, split: str, device: Device
     ) -> "_Opened":
-        dataset, samples, fed = open_run_on(saved, root, split, device, cached=True)
+        dataset, scales, fed = open_run_on(saved, root, split, device, cached=True)
         trained = saved.settings["boxes"]
         own = {**trained, "thresholds": tuple(trained["thresholds"])}
-        return cls(saved, dataset, samples, fed, settings.boxes or BoxSettings(**own))
+        return cls(saved, dataset, scales, fed, settings.boxes or BoxSettings(**own))
 
     def evaluate(self, device: Device) -> Evaluation:
         what = f"{self.saved.name} on {self.dataset.split}"
         return evaluate_localizer(
-            self.fed, self.samples, self.dataset, self.boxes, device, what=what
+            self.fed, self.scales, self.dataset, self.boxes, device, what=what
         )
 
 

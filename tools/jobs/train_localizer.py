@@ -75,20 +75,20 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
     write_settings(settings.run_dir, plain(dataclasses.replace(settings, resume="")))
 
     cache = settings.feature_cache if settings.frozen_trunk else None
-    samples, fed = open_samples(
+    scales, fed = open_samples(
         model,
         dataset,
-        image_size=settings.image_size,
+        image_sizes=settings.image_sizes,
         resize=settings.resize,
         feature_cache=cache,
         device=device,
     )
     _training_mode(model, fed, keep_statistics=settings.pretrained or settings.weights is not None)
     seen = validation or dataset  # what the pictures of each epoch show
-    seen_samples, _ = open_samples(
+    seen_scales, _ = open_samples(
         model,
         seen,
-        image_size=settings.eval_image_size or settings.image_size,
+        image_sizes=settings.eval_image_sizes or settings.image_sizes,
         resize=settings.resize,
         feature_cache=cache,
         device=device,
@@ -107,7 +107,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             log_heat_pictures(
                 logger,
                 fed,
-                seen_samples,
+                seen_scales,
                 seen,
                 device,
                 epoch=state.epoch - 1,
@@ -116,7 +116,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             )
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            found = evaluate_localizer(fed, seen_samples, validation, settings.boxes, device)
+            found = evaluate_localizer(fed, seen_scales, validation, settings.boxes, device)
             for name, value in found.metrics.items():
                 logger.scalar(f"validation/{name}", value, state.step)
             for name, row in found.per_class.items():
@@ -128,9 +128,9 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
 
         train(
             state,
-            lambda batch: localizer_step(fed, samples.prepare(batch, device)),
+            lambda batch: localizer_step(fed, scales[0].prepare(batch, device)),
             lambda epoch, first: training_batches(
-                samples,
+                scales,
                 seed=settings.seed,
                 epoch=epoch,
                 first=first,
@@ -146,7 +146,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
             end_of_epoch=end_of_epoch,
         )
         with evaluation_mode(fed):
-            final = box_sheet([("localizer", fed, seen_samples, settings.boxes)], seen, device)
+            final = box_sheet([("localizer", fed, seen_scales, settings.boxes)], seen, device)
         logger.image("final_boxes", final, state.step)
         metrics = {"best_image_map": state.best} if validation else {}
         logger.settings(flat(plain(settings)), metrics)

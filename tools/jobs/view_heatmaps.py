@@ -21,13 +21,13 @@ def run(settings: ViewHeatmapsSettings) -> None:
     amp = "off" if saved.settings["frozen_trunk"] else settings.amp
     device = choose_device(settings.device, amp)
     # A few pictures are quicker computed than a cache filled.
-    dataset, samples, fed = open_run_on(saved, root, settings.split, device, cached=False)
+    dataset, scales, fed = open_run_on(saved, root, settings.split, device, cached=False)
     folder = settings.run_dir / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_pictures(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
-        row = heat_row(fed, samples, dataset, index, device)
+        row = heat_row(fed, scales, dataset, index, device)
         name = f"{settings.split}_{dataset.ids[index]}"
         if backend is None:
             write_jpeg(folder / f"{name}.jpg", row)

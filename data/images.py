@@ -2,6 +2,8 @@
 
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,24 @@ def read_image(path: Path) -> Tensor:
         ValueError: not a regular file, empty, truncated, not a picture in one of ``FORMATS``, or
             above ``MAX_PIXELS``; names the file.
     """
+    with _opened(path) as picture:
+        pixels = _to_rgb(picture)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def read_image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as stored, from the head of the file; what follows may still be damaged.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: what ``read_image`` refuses, as far as the head shows it.
+    """
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such picture")
     if not stat.S_ISREG(path.stat().st_mode):
@@ -41,10 +61,9 @@ def read_image(path: Path) -> Tensor:
                 width, height = picture.size
                 if width * height > MAX_PIXELS:
                     raise ValueError(f"{width}x{height} pixels, at most {MAX_PIXELS} are accepted")
-                pixels = _to_rgb(picture)
+                yield picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: the picture does not decode ({error})") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:

@@ -5,17 +5,16 @@ Corners leave this file in the house convention (zero-based, half-open); see ``d
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from data.checks import check_annotation
-from data.images import read_image
-from data.types import Annotation, ImageSample
+from data.image_set import ImageSet
+from data.types import Annotation
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -131,17 +130,19 @@ def image_level_labels(
     return targets, weights
 
 
-class VOCDataset(Dataset[ImageSample]):
-    """Pictures of a split with their image-level labels; boxes stay in ``annotations``.
+class VOCDataset(ImageSet):
+    """A split of VOC, or of a data set in its layout.
 
-    Training reads samples only, so no box can leak into it.
-
-    Attributes:
-        ids: names in the order of the list.
+    Args:
+        voc_root: folder that holds ``VOC2007``.
+        split: name of a list.
         classes: names in the order of the labels.
-        annotations: one a picture, in the same order.
-        targets: ``[N, C]`` float32 in {0, 1}.
-        weights: ``[N, C]`` float32, 0 = ignored.
+        difficult: see ``image_level_labels``.
+        leave_out: pictures not to take, by path.
+
+    Raises:
+        FileNotFoundError: a list or an annotation is missing.
+        ValueError: one of them is not what it should be, or no picture is left.
     """
 
     def __init__(
@@ -151,41 +152,25 @@ class VOCDataset(Dataset[ImageSample]):
         *,
         classes: Sequence[str] = VOC_CLASSES,
         difficult: DifficultPolicy = "ignore",
+        leave_out: Collection[Path] = (),
     ) -> None:
-        self.voc_root = voc_root
-        self.split = split
-        self.classes = tuple(classes)
-        self.ids = image_ids(voc_root, split)
-        self.annotations = [
-            read_annotation(annotation_path(voc_root, image_id), self.classes)
-            for image_id in self.ids
+        ids = [
+            image_id
+            for image_id in image_ids(voc_root, split)
+            if image_path(voc_root, image_id) not in leave_out
         ]
-        labels = [
-            image_level_labels(annotation, len(self.classes), difficult=difficult)
-            for annotation in self.annotations
+        annotations = [
+            read_annotation(annotation_path(voc_root, image_id), classes) for image_id in ids
         ]
-        self.targets = torch.stack([targets for targets, _ in labels])
-        self.weights = torch.stack([weights for _, weights in labels])
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> ImageSample:
-        """Decode one picture.
-
-        Raises:
-            ValueError: the picture does not decode, or its size is not the annotation's.
-        """
-        path = image_path(self.voc_root, self.ids[index])
-        image = read_image(path)
-        expected = self.annotations[index].image_size
-        if tuple(image.shape[1:]) != expected:
-            raise ValueError(
-                f"{path}: the picture is {image.shape[2]}x{image.shape[1]}, its annotation says "
-                f"{expected[1]}x{expected[0]}"
-            )
-        return ImageSample(
-            self.ids[index], image, self.targets[index], self.weights[index], expected
+        super().__init__(
+            split,
+            classes,
+            [image_path(voc_root, image_id) for image_id in ids],
+            annotations,
+            [
+                image_level_labels(annotation, len(classes), difficult=difficult)
+                for annotation in annotations
+            ],
         )
 
 

@@ -9,16 +9,16 @@ point accuracy and heat coverage. Half a minute for 320 + 992 pictures whose fea
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from tools.engine.command import run_command
-from tools.engine.settings import BoxSettings, default_voc_root
+from tools.engine.settings import BoxSettings, PictureSettings
 
 
-@dataclass(frozen=True)
-class EvaluateSettings:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(PictureSettings):
     """Settings of one evaluation."""
 
     run_dir: Path
@@ -29,9 +29,6 @@ class EvaluateSettings:
 
     report_dir: Path | None = None
     """Folder for the report; the run's own when not given."""
-
-    voc_root: Path | None = field(default_factory=default_voc_root)
-    """Folder that holds VOC2007; $VOC_ROOT when not given."""
 
     split: str = "test"
     """Pictures to evaluate on."""

@@ -16,35 +16,26 @@ from typing import Literal
 from tools.engine.command import run_command
 from tools.engine.settings import (
     BoxSettings,
+    DataSettings,
     LoopSettings,
     ModelSettings,
     OptimSettings,
     VisdomSettings,
-    default_voc_root,
 )
 
 
-@dataclass(frozen=True)
-class TrainLocalizerSettings:
+@dataclass(frozen=True, kw_only=True)
+class TrainLocalizerSettings(DataSettings):
     """Settings of one training."""
 
     run_dir: Path
     """Folder of the run: settings, log, checkpoints, events."""
-
-    voc_root: Path | None = field(default_factory=default_voc_root)
-    """Folder that holds VOC2007; $VOC_ROOT when not given."""
-
-    dataset: Literal["voc", "synthetic"] = "voc"
-    """Whose classes the pictures have."""
 
     split: str = "trainval"
     """Pictures to learn from."""
 
     val_split: str = ""
     """Pictures to evaluate after every epoch and to choose the best checkpoint; empty for none."""
-
-    difficult: Literal["ignore", "positive", "negative"] = "ignore"
-    """What a class is whose only objects are difficult."""
 
     image_sizes: tuple[int, ...] = (512,)
     """Pixels of the longest side, or of both sides for square. Each batch takes one of them."""
@@ -98,6 +89,7 @@ class TrainLocalizerSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        super().__post_init__()
         if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
             raise ValueError(
                 f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "

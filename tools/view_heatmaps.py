@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 from tools.engine.command import run_command
-from tools.engine.settings import VisdomSettings, check_positive, default_voc_root
+from tools.engine.settings import PictureSettings, VisdomSettings, check_positive
 
 
-@dataclass(frozen=True)
-class ViewHeatmapsSettings:
+@dataclass(frozen=True, kw_only=True)
+class ViewHeatmapsSettings(PictureSettings):
     """Settings of one look."""
 
     run_dir: Path
     """Folder of the trained run."""
-
-    voc_root: Path | None = field(default_factory=default_voc_root)
-    """Folder that holds VOC2007; $VOC_ROOT when not given."""
 
     split: str = "val"
     """Pictures to choose from."""
@@ -49,6 +46,7 @@ class ViewHeatmapsSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be shown."""
+        super().__post_init__()
         check_positive(count=self.count)
         if self.to == "visdom" and not self.visdom.server:
             raise ValueError(

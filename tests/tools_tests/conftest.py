@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.synthetic import SYNTHETIC_CLASSES
 from tools import evaluate, train_localizer
 from tools.engine.device import random_state, restore_random_state
 from tools.engine.interrupts import install_signal_handlers
@@ -42,7 +43,8 @@ def undo() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def words(tiny_voc: Path) -> Words:
     """Words for ``train_localizer``: two epochs of three steps on small pictures, then others."""
-    small = f"--voc-root {tiny_voc} --dataset synthetic --split train --val-split val"
+    small = f"--voc-root {tiny_voc} --classes [{','.join(SYNTHETIC_CLASSES)}]"
+    small += " --split train --val-split val"
     small += " --model.trunk squeezenet1_1 --image-sizes [96] --amp off --device cpu"
     small += " --loop.epochs 2 --loop.batch-size 4 --loop.log-every 1"
 

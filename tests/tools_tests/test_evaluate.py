@@ -227,7 +227,7 @@ def test_a_run_of_other_settings_than_its_weights_is_refused_by_their_names(
     copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = copy / "settings.yaml"
-    path.write_text(path.read_text().replace("dataset: synthetic", "dataset: voc"))
+    path.write_text(path.read_text().replace("- teapot\n", "- teapot\n- yeti\n"))
 
     assert main(words(copy, tiny_voc)) == 2
     assert f"error: {copy}: has other shapes: classifier.0.weight" in capsys.readouterr().err

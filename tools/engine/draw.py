@@ -13,6 +13,7 @@ from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
 
 TRUTH, FOUND = "lime", "magenta"
+FONT, TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 HEAT = 0.5  # how much of a covered pixel is heat instead of photograph
 
 
@@ -36,25 +37,42 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, colour: str, texts: Sequence[str] = ()) -> Tensor:
-    """Outlines of ``[R, 4]`` half-open boxes; none leaves the picture as it is."""
+    """Outlines of ``[R, 4]`` half-open boxes, each with its text if there are any.
+
+    No boxes leave the picture as it is.
+    """
     if not len(boxes):
         return image
     closed = boxes.round() - torch.tensor([0.0, 0.0, 1.0, 1.0])  # drawing takes the last pixel
     drawn: Tensor = draw_bounding_boxes(
         image,
         torch.maximum(closed, closed[:, [0, 1, 0, 1]]),
-        labels=list(texts) or None,
         colors=colour,
         width=max(2, image.shape[2] // 200),
     )
+    for text, (x1, y1) in zip(texts, closed[:, :2].int().tolist(), strict=bool(texts)):
+        drawn = _write(drawn, text, x1, y1)
     return drawn
+
+
+def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
+    """White words on a dark ground from a corner on, kept inside of the picture."""
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    plain = text.encode("ascii", "replace").decode()
+    (width, height), below = cv2.getTextSize(plain, FONT, TEXT_SCALE, 1)
+    left = max(0, min(left, pixels.shape[1] - width - 4))
+    bottom = max(top, 0) + height + below + 2
+    cv2.rectangle(pixels, (left, max(top, 0)), (left + width + 4, bottom), (32,) * 3, cv2.FILLED)
+    place = (left + 2, bottom - below)
+    cv2.putText(pixels, plain, place, FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def caption(image: Tensor, text: str) -> Tensor:
     """The picture under a bar with a line of text; signs outside of ASCII become ``?``."""
     bar = np.full((22, image.shape[2], 3), 32, dtype=np.uint8)
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(bar, plain, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 1, cv2.LINE_AA)
+    cv2.putText(bar, plain, (4, 16), FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
     return torch.cat([torch.from_numpy(bar).permute(2, 0, 1), image], dim=1)
 
 

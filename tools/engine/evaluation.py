@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.image_metrics import eval_classification, mean_over_present
+from data.image_set import ImageSet
 from data.types import Annotation, Detections
-from data.voc import VOCDataset
 from data.voc_eval import corloc, eval_detection_voc
 from localizer.boxes import heatmap_to_boxes
 from localizer.heatmaps import normalize_range, peak_point
@@ -66,7 +66,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def heatmaps_of(
     model: LocalizerHead,
     scales: Sequence[Samples],
-    dataset: VOCDataset,
+    dataset: ImageSet,
     index: int,
     device: Device,
 ) -> ImageHeatmaps:
@@ -91,7 +91,7 @@ def heatmaps_of(
 def evaluate_localizer(
     model: LocalizerHead,
     scales: Sequence[Samples],
-    dataset: VOCDataset,
+    dataset: ImageSet,
     boxes: BoxSettings,
     device: Device,
     *,
@@ -166,7 +166,7 @@ def _best_boxes(
 
 
 def _summarize(
-    dataset: VOCDataset,
+    dataset: ImageSet,
     scores: Floats,
     every: dict[str, Detections],
     best: dict[float, dict[str, Detections]],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from data.voc import VOCDataset
+from data.image_set import ImageSet
 from localizer.localize import localize
 from localizer.model import LocalizerHead
 from tools.engine.device import Device
@@ -29,10 +29,15 @@ PICTURE_SEED = 20  # the same pictures in every experiment
 HEIGHT = 240
 
 
-def chosen_pictures(dataset: VOCDataset, count: int) -> list[int]:
-    """Numbers of ``count`` pictures with a sure class, the same for every run on this split."""
-    with_class = np.flatnonzero((dataset.targets * dataset.weights).sum(dim=1).numpy() > 0)
-    drawn = np.random.default_rng(PICTURE_SEED).permutation(with_class)
+def chosen_pictures(dataset: ImageSet, count: int) -> list[int]:
+    """Numbers of ``count`` pictures with a sure class, the same for every run on this split.
+
+    Without any labels every picture may be chosen.
+    """
+    has_class = (dataset.targets * dataset.weights).sum(dim=1) > 0
+    if not dataset.weights.any():
+        has_class[:] = True
+    drawn = np.random.default_rng(PICTURE_SEED).permutation(np.flatnonzero(has_class.numpy()))
     return [int(index) for index in drawn[:count]]
 
 
@@ -40,7 +45,7 @@ def log_heat_pictures(
     logger: Logger,
     model: LocalizerHead,
     scales: Sequence[Samples],
-    dataset: VOCDataset,
+    dataset: ImageSet,
     device: Device,
     *,
     epoch: int,
@@ -66,13 +71,16 @@ def log_heat_pictures(
 
 
 def heat_row(
-    model: LocalizerHead, scales: Sequence[Samples], dataset: VOCDataset, index: int, device: Device
+    model: LocalizerHead, scales: Sequence[Samples], dataset: ImageSet, index: int, device: Device
 ) -> Tensor:
-    """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8."""
+    """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8.
+
+    Of a picture without labels, the heat of the classes that the model sees in it.
+    """
     picture = dataset[index].image
     heatmaps = heatmaps_of(model, scales, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
-    labels = _present(dataset, index)
+    labels = _shown_labels(dataset, index, probabilities)
     heated = [
         caption(
             fit_height(overlay_heatmap(picture, heatmaps, label), HEIGHT),
@@ -85,7 +93,7 @@ def heat_row(
 
 def box_sheet(
     models: Sequence[tuple[str, LocalizerHead, Sequence[Samples], BoxSettings]],
-    dataset: VOCDataset,
+    dataset: ImageSet,
     device: Device,
     *,
     count: int = 20,
@@ -112,25 +120,34 @@ def box_sheet(
     return sheet(cells, columns=2 if len(models) > 1 else 4)
 
 
-def _present(dataset: VOCDataset, index: int) -> list[int]:
+def _present(dataset: ImageSet, index: int) -> list[int]:
     """Labels of a picture's classes."""
     labels: list[int] = dataset.targets[index].nonzero()[:, 0].tolist()
     return labels
+
+
+def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[int]:
+    """The picture's classes; without labels those above .5, or at least the likeliest one."""
+    known = _present(dataset, index)
+    if known or dataset.weights[index].any():
+        return known
+    order: list[int] = probabilities.argsort(descending=True).tolist()
+    return [label for label in order if probabilities[label] > 0.5] or order[:1]
 
 
 def _boxed(
     name: str,
     model: LocalizerHead,
     scales: Sequence[Samples],
-    dataset: VOCDataset,
+    dataset: ImageSet,
     index: int,
     boxes: BoxSettings,
     device: Device,
 ) -> Tensor:
     heatmaps = heatmaps_of(model, scales, dataset, index, device)
+    probabilities = heatmaps.image_logits.sigmoid()
+    label = _shown_labels(dataset, index, probabilities)[0]
     annotation = dataset.annotations[index]
-    certain = annotation.labels[~annotation.difficult]
-    label = int(certain[0] if len(certain) else annotation.labels[0])
     best = localize(
         heatmaps,
         thresholds=boxes.thresholds,
@@ -142,6 +159,5 @@ def _boxed(
     picture = overlay_heatmap(dataset[index].image, heatmaps, label)
     picture = draw_boxes(picture, annotation.boxes[annotation.labels == label], TRUTH)
     picture = draw_boxes(picture, best.boxes[:1], FOUND)
-    probability = heatmaps.image_logits[label].sigmoid()
-    name = f"{name}: {dataset.classes[label]} {probability:.2f}"
+    name = f"{name}: {dataset.classes[label]} {probabilities[label]:.2f}"
     return caption(fit_height(picture, HEIGHT), name)

@@ -39,7 +39,7 @@ def write_report(
     """Write both files.
 
     Args:
-        folder: gets ``report.json`` and ``report.html``.
+        folder: gets ``report.json`` and ``report.html``; is made if need be.
         title: of the page.
         models: by name (``localizer``, ``localizer_robust``): the numbers of ``COLUMNS``,
             ``per_class``, ``threshold_curve``, ``weights_sha256``, ``seconds``.
@@ -49,6 +49,7 @@ def write_report(
         repeat: the command that gives the same again.
     """
     content = {**models, "settings": settings, "environment": environment(), "command": repeat}
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
     templates = Environment(loader=PackageLoader("tools.engine"), autoescape=True)
     page = templates.get_template("report.html").render(

@@ -14,9 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from data.collate import collate_images
+from data.image_set import ImageSet
 from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
-from data.voc import VOCDataset, image_path
 from localizer.trunks import Trunk
 from tools.engine.checkpoint import weights_sha256
 from tools.engine.device import Device
@@ -54,7 +54,7 @@ class PictureSamples:
         resize: ``longest_side`` or ``square``.
     """
 
-    dataset: VOCDataset
+    dataset: ImageSet
     trunk: Trunk
     image_size: int
     resize: ResizeMode
@@ -100,7 +100,7 @@ class FeatureSamples:
         self.pictures = pictures
         key = f"{weights_sha256(features.state_dict())} {pictures.image_size} {pictures.resize}"
         self.folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-        self.files = [self._file(image_id) for image_id in pictures.dataset.ids]
+        self.files = [self._file(path) for path in pictures.dataset.paths]
         self._fill(features, device)
 
     def __len__(self) -> int:
@@ -131,9 +131,8 @@ class FeatureSamples:
         moved = device.move(batch)
         return replace(moved, images=device.layout(moved.images.float()))
 
-    def _file(self, image_id: str) -> Path:
-        content = image_path(self.pictures.dataset.voc_root, image_id).read_bytes()
-        return self.folder / f"{image_id}-{hashlib.sha256(content).hexdigest()[:12]}.npz"
+    def _file(self, picture: Path) -> Path:
+        return self.folder / f"{hashlib.sha256(picture.read_bytes()).hexdigest()[:24]}.npz"
 
     def _fill(self, features: nn.Module, device: Device) -> None:
         missing = [index for index, file in enumerate(self.files) if not file.is_file()]

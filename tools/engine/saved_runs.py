@@ -1,23 +1,21 @@
-"""Open what commands share: a data set, a model built from plain settings, a trained run."""
+"""Open what commands share: a model built from plain settings, what it is fed, a trained run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from data.synthetic import SYNTHETIC_CLASSES
-from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, DifficultPolicy, VOCDataset
+from data.image_set import ImageSet
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
 from tools.engine.checkpoint import check_state_dict, load_checkpoint
+from tools.engine.datasets import open_dataset
 from tools.engine.device import Device
-from tools.engine.progress import say
 from tools.engine.run_folder import read_settings
 from tools.engine.samples import FeatureSamples, PictureSamples, Samples
-
-CLASSES = {"voc": VOC_CLASSES, "synthetic": SYNTHETIC_CLASSES}
+from tools.engine.settings import DataSettings, PictureSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +40,6 @@ class SavedRun:
         return "localizer_robust" if self.settings["model"]["robust"] else "localizer"
 
 
-def open_dataset(
-    dataset: str, voc_root: Path, split: str, *, difficult: DifficultPolicy = "ignore"
-) -> VOCDataset:
-    """A split; says so when it is only a part of the official one."""
-    opened = VOCDataset(voc_root, split, classes=CLASSES[dataset], difficult=difficult)
-    official = OFFICIAL_COUNTS.get(split) if dataset == "voc" else None
-    partial = "" if official in (None, len(opened)) else f" (partial: {len(opened)} of {official})"
-    say(f"{split}: {len(opened)} pictures{partial}")
-    return opened
-
-
 def build_model(
     settings: Mapping[str, Any], num_classes: int, state_dict: Mapping[str, Tensor] | None = None
 ) -> Localizer:
@@ -62,7 +49,7 @@ def build_model(
 
 def open_samples(
     model: Localizer,
-    dataset: VOCDataset,
+    dataset: ImageSet,
     *,
     image_sizes: Sequence[int],
     resize: Any,
@@ -87,19 +74,20 @@ def open_samples(
 
 
 def open_run_on(
-    saved: SavedRun, voc_root: Path, split: str, device: Device, *, cached: bool
-) -> tuple[VOCDataset, list[Samples], LocalizerHead]:
+    saved: SavedRun, pictures: PictureSettings, split: str, device: Device, *, cached: bool
+) -> tuple[ImageSet, list[Samples], LocalizerHead]:
     """A split as a trained localizer sees it in evaluation, and the module that takes it.
 
     Args:
         saved: the run; its model is moved to the device.
-        voc_root: folder that holds ``VOC2007``.
+        pictures: a folder, or else where VOC is; a run that learned from a folder looks there
+            again unless another one is given.
         split: pictures to look at.
         device: for the model.
         cached: take a frozen trunk's features from the run's cache, filling it where needed.
     """
     trained = saved.settings
-    dataset = open_dataset(trained["dataset"], voc_root, split, difficult=trained["difficult"])
+    dataset = open_dataset(_data_settings(trained, pictures), split)
     device.place(saved.model)
     is_cached = cached and trained["frozen_trunk"]
     scales, fed = open_samples(
@@ -111,6 +99,16 @@ def open_run_on(
         device=device,
     )
     return dataset, scales, fed
+
+
+def _data_settings(trained: Mapping[str, Any], pictures: PictureSettings) -> DataSettings:
+    own = {field.name: trained[field.name] for field in fields(DataSettings)}
+    own["classes"] = tuple(own["classes"])
+    if pictures.images is not None:
+        own |= {"images": pictures.images, "labels": pictures.labels}
+    else:
+        own |= {name: Path(own[name]) for name in ("images", "labels") if own[name]}
+    return DataSettings(**own | {"voc_root": pictures.voc_root})
 
 
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:
@@ -126,7 +124,7 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
         raise FileNotFoundError(
             f"{run_dir}: no {which} checkpoint (the training has not saved one)"
         )
-    model = build_model(content["builder"], len(CLASSES[settings["dataset"]]))
+    model = build_model(content["builder"], len(settings["classes"]))
     check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
     model.load_state_dict(content["model"])
     return SavedRun(run_dir, model.eval(), settings, content["step"])

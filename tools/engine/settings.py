@@ -5,7 +5,7 @@ Settings have no slots: jsonargparse reads the defaults of nested ones through `
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,58 @@ def require_voc_root(voc_root: Path | None) -> Path:
     return voc_root
 
 
+@dataclass(frozen=True, kw_only=True)
+class PictureSettings:
+    """Where the pictures are."""
+
+    voc_root: Path | None = field(default_factory=default_voc_root)
+    """Folder that holds VOC2007; $VOC_ROOT when not given."""
+
+    images: Path | None = None
+    """Any folder of pictures, instead of VOC."""
+
+    labels: Path | None = None
+    """CSV file of its labels, image,labels[,split], with | between the labels of a picture."""
+
+    def __post_init__(self) -> None:
+        """Refuse labels of nothing."""
+        if self.labels is not None and self.images is None:
+            raise ValueError("--labels: of which pictures? (--images names their folder)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(PictureSettings):
+    """Which classes they have, and how a folder is split."""
+
+    classes: tuple[str, ...] = ()
+    """Names in the order of the labels; when empty, VOC's or those of the labels file, sorted."""
+
+    val_share: float = 0.2
+    """Share of a folder's pictures in val when its labels file has no column split."""
+
+    split_seed: int = 0
+    """Of the choice of those pictures."""
+
+    def __post_init__(self) -> None:
+        """Refuse shares that leave a split empty, and a class twice."""
+        super().__post_init__()
+        if not 0 < self.val_share < 1:
+            raise ValueError(f"--val-share is in (0, 1), got {self.val_share}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"--classes: one is named twice in {', '.join(self.classes)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(LabelSettings):
+    """What becomes of doubtful labels and pictures."""
+
+    difficult: Literal["ignore", "positive", "negative"] = "ignore"
+    """What a class is whose only objects are difficult."""
+
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    """Whether a picture that does not decode ends the run or is left out, with a count."""
+
+
 def check_positive(**values: float) -> None:
     """Raise ``ValueError`` naming the first setting that is not finite and above 0."""
     for name, value in values.items():
@@ -59,7 +111,9 @@ class VisdomSettings:
 class ModelSettings:
     """The localizer."""
 
-    trunk: Literal["alexnet", "squeezenet1_1", "efficientnet_lite0"] = "alexnet"
+    trunk: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
     """Convolutional part; alexnet carries the report's head, the others one 1x1 convolution."""
 
     pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"

@@ -42,12 +42,13 @@ def run(settings: DemoSettings) -> None:
         plain, robust = (_train(settings, world, robust=robust) for robust in (False, True))
         evaluation = EvaluateSettings(
             run_dir=plain,
+            voc_root=world,
             beside=robust,
             report_dir=settings.run_dir,
             split="test",
             corloc_split="",
         )
-        evaluate_runs(evaluation, world, choose_device("auto", "bf16"))
+        evaluate_runs(evaluation, choose_device("auto", "bf16"))
         say(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data.voc import VOCDataset
+from data.image_set import ImageSet
 from localizer.model import LocalizerHead
 from tools.engine.checkpoint import weights_sha256
 from tools.engine.device import Device, choose_device
@@ -29,25 +29,22 @@ from tools.engine.run_folder import (
 )
 from tools.engine.samples import Samples
 from tools.engine.saved_runs import SavedRun, load_run, open_run_on
-from tools.engine.settings import BoxSettings, require_voc_root
+from tools.engine.settings import BoxSettings
 from tools.evaluate import EvaluateSettings
 
 
 def run(settings: EvaluateSettings) -> None:
     """Evaluate one run, or two side by side."""
-    root = require_voc_root(settings.voc_root)
     device = choose_device(settings.device, settings.amp)
     for folder in _folders(settings):
         read_settings(folder)  # a folder without a run is refused, not made
     with contextlib.ExitStack() as locks:
         for folder in _folders(settings):
             locks.enter_context(locked(folder))
-        evaluate_runs(settings, root, device)
+        evaluate_runs(settings, device)
 
 
-def evaluate_runs(
-    settings: EvaluateSettings, root: Path, device: Device
-) -> dict[str, dict[str, Any]]:
+def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
     runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
     if len({saved.name for saved in runs}) < len(runs):
@@ -57,8 +54,8 @@ def evaluate_runs(
     models: dict[str, dict[str, Any]] = {}
     shown = []
     for saved in runs:
-        opened = _Opened.open(saved, settings, root, settings.split, device)
-        models[saved.name] = _evaluate(opened, settings, root, device)
+        opened = _Opened.open(saved, settings, settings.split, device)
+        models[saved.name] = _evaluate(opened, settings, device)
         shown.append((saved.name, opened.fed, opened.scales, opened.boxes))
     picture = box_sheet(shown, opened.dataset, device)
     folder = settings.report_dir or settings.run_dir
@@ -81,16 +78,16 @@ class _Opened:
     """A run on a split, ready to be evaluated."""
 
     saved: SavedRun
-    dataset: VOCDataset
+    dataset: ImageSet
     scales: list[Samples]
     fed: LocalizerHead
     boxes: BoxSettings
 
     @classmethod
     def open(
-        cls, saved: SavedRun, settings: EvaluateSettings, root: Path, split: str, device: Device
+        cls, saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
     ) -> "_Opened":
-        dataset, scales, fed = open_run_on(saved, root, split, device, cached=True)
+        dataset, scales, fed = open_run_on(saved, settings, split, device, cached=True)
         trained = saved.settings["boxes"]
         own = {**trained, "thresholds": tuple(trained["thresholds"])}
         return cls(saved, dataset, scales, fed, settings.boxes or BoxSettings(**own))
@@ -102,16 +99,15 @@ class _Opened:
         )
 
 
-def _evaluate(
-    opened: _Opened, settings: EvaluateSettings, root: Path, device: Device
-) -> dict[str, Any]:
+def _evaluate(opened: _Opened, settings: EvaluateSettings, device: Device) -> dict[str, Any]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
     found = opened.evaluate(device)
     _write_files(opened, found)
     metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
-    if settings.corloc_split and settings.corloc_split != settings.split:
-        labelled = _Opened.open(opened.saved, settings, root, settings.corloc_split, device)
+    has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
+    if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
+        labelled = _Opened.open(opened.saved, settings, settings.corloc_split, device)
         there = labelled.evaluate(device)
         metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
         for name, row in per_class.items():

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from data.image_metrics import eval_classification
-from data.voc import VOCDataset
+from data.image_set import ImageSet
 from localizer.loss import localizer_step, multilabel_bce
 from localizer.model import Localizer
 from tools.engine.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
+from tools.engine.datasets import check_pictures_exist, open_dataset
 from tools.engine.device import Device, choose_device, seed_everything
 from tools.engine.evaluation import evaluate_localizer, evaluation_mode
 from tools.engine.heat_pictures import box_sheet, log_heat_pictures
@@ -22,34 +23,37 @@ from tools.engine.loop import TrainingState, build_optimizer, build_scheduler, t
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, locked, plain, write_json, write_settings
 from tools.engine.samples import training_batches
-from tools.engine.saved_runs import build_model, open_dataset, open_samples
-from tools.engine.settings import require_voc_root
+from tools.engine.saved_runs import build_model, open_samples
 from tools.engine.weights import imagenet_weights, read_weights
 from tools.train_localizer import TrainLocalizerSettings
 
 # A resumed run must be the run that was interrupted; these may differ from it.
-FREE_TO_CHANGE = frozenset(("run_dir", "voc_root", "resume", "feature_cache", "weights", "device"))
+FREE_TO_CHANGE = frozenset(
+    ("run_dir", "voc_root", "images", "labels", "resume", "feature_cache", "weights", "device")
+)
 FREE_PREFIXES = ("boxes.", "visdom.", "loop.workers", "loop.checkpoint_every")
 
 
 def run(settings: TrainLocalizerSettings) -> None:
     """Train to the last epoch, or go on until there."""
-    root = require_voc_root(settings.voc_root)
+    check_pictures_exist(settings)
     _refuse_existing(settings)
     with locked(settings.run_dir):
-        _train(settings, root)
+        _train(settings)
 
 
-def _train(settings: TrainLocalizerSettings, root: Path) -> None:
+def _train(settings: TrainLocalizerSettings) -> None:
     start = time.monotonic()
     device = choose_device(settings.device, settings.amp)
     seed_everything(settings.seed, deterministic=settings.deterministic)
-    dataset = open_dataset(settings.dataset, root, settings.split, difficult=settings.difficult)
-    validation = (
-        open_dataset(settings.dataset, root, settings.val_split, difficult=settings.difficult)
-        if settings.val_split
-        else None
+    dataset = open_dataset(settings, settings.split)
+    settings = dataclasses.replace(
+        settings,
+        classes=dataset.classes,
+        images=settings.images and settings.images.absolute(),
+        labels=settings.labels and settings.labels.absolute(),
     )
+    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     model = _build(settings, dataset, device)
     steps_per_epoch = math.ceil(len(dataset) / settings.loop.batch_size)
     optimizer = build_optimizer(
@@ -153,7 +157,7 @@ def _train(settings: TrainLocalizerSettings, root: Path) -> None:
     _finish(settings, state)
 
 
-def _build(settings: TrainLocalizerSettings, dataset: VOCDataset, device: Device) -> Localizer:
+def _build(settings: TrainLocalizerSettings, dataset: ImageSet, device: Device) -> Localizer:
     state_dict = None
     if settings.weights is not None:
         state_dict = read_weights(settings.weights)
@@ -213,7 +217,7 @@ def _refuse_other_settings(before: dict[str, Any], now: dict[str, Any]) -> None:
             )
 
 
-def _log_baseline(dataset: VOCDataset, logger: Logger) -> None:
+def _log_baseline(dataset: ImageSet, logger: Logger) -> None:
     """What a model that answers every picture with logits of 0 reaches, to compare with."""
     logits = torch.zeros_like(dataset.targets)
     loss = multilabel_bce(logits, dataset.targets, dataset.weights)

@@ -1,6 +1,7 @@
 """Heatmaps of some pictures to visdom, TensorBoard or files."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 from tools.engine.device import choose_device
 from tools.engine.draw import write_jpeg
@@ -9,26 +10,24 @@ from tools.engine.interrupts import check_interrupted
 from tools.engine.log_backend import Backend
 from tools.engine.progress import say, track
 from tools.engine.saved_runs import load_run, open_run_on
-from tools.engine.settings import require_voc_root
 from tools.view_heatmaps import ViewHeatmapsSettings
 
 
 def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
-    root = require_voc_root(settings.voc_root)
     saved = load_run(settings.run_dir, settings.checkpoint)
     # Features of frozen trunks are float32 wherever they are cached, so here too.
     amp = "off" if saved.settings["frozen_trunk"] else settings.amp
     device = choose_device(settings.device, amp)
     # A few pictures are quicker computed than a cache filled.
-    dataset, scales, fed = open_run_on(saved, root, settings.split, device, cached=False)
+    dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
     folder = settings.run_dir / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_pictures(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
         row = heat_row(fed, scales, dataset, index, device)
-        name = f"{settings.split}_{dataset.ids[index]}"
+        name = f"{settings.split}_{quote(dataset.ids[index], safe='')}"
         if backend is None:
             write_jpeg(folder / f"{name}.jpg", row)
         else:

@@ -1,0 +1,69 @@
+"""Pictures of one split with their image-level labels, wherever they come from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.images import read_image
+from data.types import Annotation, ImageSample
+
+
+class ImageSet(Dataset[ImageSample]):
+    """Pictures of a split with their image-level labels; boxes stay in ``annotations``.
+
+    Training reads samples only, so no box can leak into it.
+
+    Attributes:
+        split: its name.
+        classes: names in the order of the labels.
+        paths: of the pictures.
+        annotations: one a picture, in the same order; without objects where boxes are unknown.
+        ids: names of the pictures.
+        targets: ``[N, C]`` float32 in {0, 1}.
+        weights: ``[N, C]`` float32, 0 = ignored.
+
+    Raises:
+        ValueError: no pictures.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        classes: Sequence[str],
+        paths: Sequence[Path],
+        annotations: Sequence[Annotation],
+        labels: Sequence[tuple[Tensor, Tensor]],
+    ) -> None:
+        if not paths:
+            raise ValueError(f"{split}: no picture is left")
+        self.split = split
+        self.classes = tuple(classes)
+        self.paths = list(paths)
+        self.annotations = list(annotations)
+        self.ids = [annotation.image_id for annotation in annotations]
+        self.targets = torch.stack([targets for targets, _ in labels])
+        self.weights = torch.stack([weights for _, weights in labels])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> ImageSample:
+        """Decode one picture.
+
+        Raises:
+            ValueError: the picture does not decode, or its size is not the annotation's.
+        """
+        path = self.paths[index]
+        image = read_image(path)
+        expected = self.annotations[index].image_size
+        if tuple(image.shape[1:]) != expected:
+            raise ValueError(
+                f"{path}: the picture is {image.shape[2]}x{image.shape[1]}, its annotation says "
+                f"{expected[1]}x{expected[0]}"
+            )
+        return ImageSample(
+            self.ids[index], image, self.targets[index], self.weights[index], expected
+        )

@@ -1,0 +1,204 @@
+"""Every problem of a data set at once: pictures, annotations, lists, and pictures in two splits.
+
+Pictures are decoded in parallel. What was found out about a picture is worth keeping: pass it in
+again and only files of another size or time are read.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.images import read_image
+from data.types import Annotation
+from data.voc import annotation_path, image_ids, read_annotation
+
+SPLITS = ("train", "val", "trainval", "test")
+DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
+NO_FILE = (-1, -1)
+SERIAL = 64  # fewer pictures than these are read before a process would have started
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that stands in the way of training or evaluation.
+
+    Attributes:
+        where: a file.
+        what: is wrong with it.
+        cure: what a person can do.
+    """
+
+    where: Path
+    what: str
+    cure: str
+
+
+class PictureState(NamedTuple):
+    """What is known of a picture file.
+
+    Attributes:
+        bytes: of the file, -1 if there is none.
+        changed: time of its last change in nanoseconds, -1 if there is none.
+        problem: why it cannot be used, empty if it can.
+        height: in pixels, 0 with a problem.
+        width: in pixels, 0 with a problem.
+        digest: sha256 of the file, empty with a problem.
+    """
+
+    bytes: int
+    changed: int
+    problem: str
+    height: int
+    width: int
+    digest: str
+
+
+def scan_pictures(
+    paths: Sequence[Path], known: Mapping[str, PictureState], *, processes: int | None = None
+) -> Iterator[tuple[Path, PictureState]]:
+    """Decode pictures.
+
+    Args:
+        paths: files, in any number of folders.
+        known: by absolute path, from an earlier scan; taken over where size and time of the file
+            are the same.
+        processes: that read, None for one a core.
+
+    Yields:
+        Every path once, in its order, with its state.
+    """
+    count = os.cpu_count() or 1 if processes is None else processes
+    loader: DataLoader[PictureState] = DataLoader(
+        _Pictures(paths, known),
+        batch_size=None,
+        num_workers=0 if count == 1 or len(paths) < SERIAL else count,
+        generator=torch.Generator(),  # or else it draws from the generator that models start from
+    )
+    yield from zip(paths, loader, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class VOCScan:
+    """Lists and annotations of a VOC folder.
+
+    Attributes:
+        splits: names by split, for the lists that could be read.
+        annotations: by name, those that could be read.
+        problems: of lists and annotations.
+    """
+
+    splits: dict[str, list[str]]
+    annotations: dict[str, Annotation]
+    problems: list[Problem]
+
+
+def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
+    """Read lists and annotations of a folder in VOC's layout, and compare the lists.
+
+    Raises:
+        FileNotFoundError: there is none of the four lists.
+    """
+    splits, problems = {}, []
+    folder = voc_root / "VOC2007" / "ImageSets" / "Main"
+    there = [split for split in SPLITS if (folder / f"{split}.txt").exists()]
+    if not there:
+        raise FileNotFoundError(f"{folder}: none of the lists {', '.join(SPLITS)}")
+    for split in there:
+        try:
+            splits[split] = image_ids(voc_root, split)
+        except (ValueError, FileNotFoundError) as error:
+            cure = "correct the list"
+            path = folder / f"{split}.txt"
+            problems.append(Problem(path, _what(path, error), cure))
+    for one, other in DISJOINT:
+        both = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
+        if both:
+            what = f"{len(both)} pictures are in {one} too, such as {both[0]}"
+            cure = "a picture is for learning or for testing"
+            problems.append(Problem(folder / f"{other}.txt", what, cure))
+    annotations = {}
+    for name in dict.fromkeys(name for names in splits.values() for name in names):
+        path = annotation_path(voc_root, name)
+        try:
+            annotations[name] = read_annotation(path, classes)
+        except (ValueError, FileNotFoundError) as error:
+            cure = "restore or correct the file, or take the name off the lists"
+            problems.append(Problem(path, _what(path, error), cure))
+    return VOCScan(splits, annotations, problems)
+
+
+def picture_problems(
+    states: Mapping[Path, PictureState], sizes: Mapping[Path, tuple[int, int]]
+) -> list[Problem]:
+    """Pictures that cannot be used, and those of another size than their annotation says."""
+    problems = []
+    for path, state in states.items():
+        expected = sizes.get(path)
+        if state.problem:
+            cure = "restore the file, or leave it out with --on-bad-image skip"
+            problems.append(Problem(path, state.problem, cure))
+        elif expected and expected != (state.height, state.width):
+            what = (
+                f"the picture is {state.width}x{state.height}, its annotation says "
+                f"{expected[1]}x{expected[0]}"
+            )
+            cure = "restore the picture as it was annotated: pixels as stored, not turned by EXIF"
+            problems.append(Problem(path, what, cure))
+    return problems
+
+
+def same_pictures(
+    states: Mapping[Path, PictureState], learned: Sequence[Path], tested: Sequence[Path]
+) -> list[Problem]:
+    """Files of the tested pictures that are, byte by byte, among those learned from."""
+    by_digest = {states[path].digest: path for path in learned if states[path].digest}
+    return [
+        Problem(
+            path,
+            f"the same file as {by_digest[states[path].digest]}, which is learned from",
+            "take one of the two off its list",
+        )
+        for path in tested
+        if states[path].digest in by_digest and by_digest[states[path].digest] != path
+    ]
+
+
+class _Pictures(Dataset[PictureState]):
+    def __init__(self, paths: Sequence[Path], known: Mapping[str, PictureState]) -> None:
+        self.paths = paths
+        self.known = known
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> PictureState:
+        path = self.paths[index]
+        found = _stamp(path)
+        before = self.known.get(str(path.absolute()))
+        if before is not None and before[:2] == found != NO_FILE:
+            return before
+        try:
+            height, width = read_image(path).shape[1:]
+            digest = sha256(path.read_bytes()).hexdigest()
+            return PictureState(*found, "", height, width, digest)
+        except (ValueError, OSError) as error:
+            return PictureState(*found, _what(path, error), 0, 0, "")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return NO_FILE
+    return found.st_size, found.st_mtime_ns
+
+
+def _what(path: Path, error: Exception) -> str:
+    """The message without the file that it begins with."""
+    return " ".join(str(error).removeprefix(f"{path}: ").split())

@@ -1,0 +1,35 @@
+"""Look for everything that is wrong with a data set, before hours are spent on it.
+
+python -m tools.check_data --voc-root VOCdevkit
+python -m tools.check_data --images photographs --labels labels.csv
+
+Reads every list, every annotation and every picture on all cores, prints a table of the classes
+and then each problem with its cure; exits with 2 if there is any. Nothing is written into the data
+set. What is known of a picture is kept in --cache and looked up while its size and time stay the
+same. 1312 pictures take about 6 seconds on two cores, and 2 the second time.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.engine.command import run_command
+from tools.engine.settings import LabelSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckDataSettings(LabelSettings):
+    """Settings of one check."""
+
+    cache: Path = Path("runs/pictures.json")
+    """File that keeps what is known of pictures from one check to the next."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return run_command(CheckDataSettings, "check_data", argv, __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

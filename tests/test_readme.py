@@ -8,18 +8,10 @@ from pathlib import Path
 import pytest
 
 from tools.engine.command import parse_settings
-from tools.evaluate import EvaluateSettings
 from tools.jobs.make_results import RESULTS, read_rows, with_tables
-from tools.train_localizer import TrainLocalizerSettings
-from tools.view_heatmaps import ViewHeatmapsSettings
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
-SETTINGS = {
-    "train_localizer": TrainLocalizerSettings,
-    "evaluate": EvaluateSettings,
-    "view_heatmaps": ViewHeatmapsSettings,
-}
 COMMANDS = re.findall(r"^python -m tools\.(.+)$", README, flags=re.MULTILINE)
 
 
@@ -28,8 +20,9 @@ def test_a_command_of_the_readme_is_understood(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(PROJECT)
-    name, *words = shlex.split(command)
-    parse_settings(SETTINGS[name], name, words)
+    name, *words = shlex.split(command, comments=True)
+    settings = name.title().replace("_", "") + "Settings"
+    parse_settings(getattr(import_module(f"tools.{name}"), settings), name, words)
 
 
 def test_the_readme_shows_commands() -> None:

@@ -22,7 +22,8 @@ from tools.engine.run_folder import plain, write_settings
 from tools.engine.settings import BoxSettings, OptimSettings
 from tools.train_localizer import TrainLocalizerSettings
 
-COMMANDS = ("train_localizer", "evaluate", "view_heatmaps")
+TOOLS = Path(__file__).parents[2] / "tools"
+COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))
 RunJob = Callable[..., int]
 
 

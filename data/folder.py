@@ -48,7 +48,10 @@ def read_labels(path: Path) -> list[LabelRow]:
         raise FileNotFoundError(f"{path}: no such file of labels")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if row]
+            numbered = enumerate(csv.reader(file, strict=True), start=1)
+            lines = [
+                (number, row) for number, row in numbered if len(row) > 1 or "".join(row).strip()
+            ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     if not lines or [cell.strip() for cell in lines[0][1]] not in (
@@ -82,7 +85,7 @@ def find_pictures(folder: Path) -> list[LabelRow]:
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        if path.suffix.lower() in SUFFIXES and not path.is_dir()  # a pipe is refused by its reader
     )
     if not found:
         raise FileNotFoundError(f"{folder}: no pictures in it ({', '.join(SUFFIXES)})")
@@ -99,7 +102,7 @@ def splits_of(
     ``val_share`` and ``seed``, and ``trainval`` is everything. Rows without any labels are
     ``all`` and nothing else.
     """
-    splits = {"all": rows}
+    splits = {"all": list(rows)}
     if any(row.split for row in rows):
         for row in rows:
             splits.setdefault(row.split, []).append(row)
@@ -194,6 +197,8 @@ def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
         raise ValueError(f"an empty class name in {labels!r}")
     if split and not split[0]:
         raise ValueError("the split is empty")
+    if split and split[0] == "all":
+        raise ValueError("the split 'all' is every picture already")
     return LabelRow(parts.as_posix(), tuple(dict.fromkeys(names)), split[0] if split else "")
 
 

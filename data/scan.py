@@ -68,12 +68,12 @@ def scan_pictures(
         paths: files, in any number of folders.
         known: by absolute path, from an earlier scan; taken over where size and time of the file
             are the same.
-        processes: that read, None for one a core.
+        processes: that read, None for one a core that this process may use.
 
     Yields:
         Every path once, in its order, with its state.
     """
-    count = os.cpu_count() or 1 if processes is None else processes
+    count = _cores() if processes is None else processes
     loader: DataLoader[PictureState] = DataLoader(
         _Pictures(paths, known),
         batch_size=None,
@@ -112,7 +112,7 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
     for split in there:
         try:
             splits[split] = image_ids(voc_root, split)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             cure = "correct the list"
             path = folder / f"{split}.txt"
             problems.append(Problem(path, _what(path, error), cure))
@@ -127,7 +127,7 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
         path = annotation_path(voc_root, name)
         try:
             annotations[name] = read_annotation(path, classes)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             cure = "restore or correct the file, or take the name off the lists"
             problems.append(Problem(path, _what(path, error), cure))
     return VOCScan(splits, annotations, problems)
@@ -189,6 +189,12 @@ class _Pictures(Dataset[PictureState]):
             return PictureState(*found, "", height, width, digest)
         except (ValueError, OSError) as error:
             return PictureState(*found, _what(path, error), 0, 0, "")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process is not kept off any
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -90,6 +90,10 @@ class TrainLocalizerSettings(DataSettings):
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         super().__post_init__()
+        if self.images is not None and self.labels is None:
+            raise ValueError(
+                "--images: nothing to learn from pictures alone (--labels names a CSV)"
+            )
         if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
             raise ValueError(
                 f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "

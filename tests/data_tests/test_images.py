@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from data import images
-from data.images import read_image
+from data.images import read_image, read_image_size
 
 
 def save(folder: Path, picture: Image.Image, name: str = "a.png", **options: Any) -> Path:
@@ -144,6 +144,54 @@ def test_odd_metadata_costs_no_warning(tmp_path: Path) -> None:
 def test_blanks_and_signs_in_the_name_work(tmp_path: Path) -> None:
     path = save(tmp_path, Image.new("RGB", (1, 1), (1, 2, 3)), "Bild 1 für später 图.png")
     assert colours(read_image(path)) == [[1, 2, 3]]
+
+
+def test_of_several_pictures_in_a_file_the_first_is_taken(tmp_path: Path) -> None:
+    path = save(tmp_path, noise(), "a.tif", save_all=True, append_images=[noise(50, 60)])
+    assert torch.equal(read_image(path), read_image(save(tmp_path, noise())))
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_the_size_is_that_of_the_decoded_picture(tmp_path: Path, kind: str) -> None:
+    path = save(tmp_path, noise(24, 32), "a.jpg", format=kind)
+    assert read_image_size(path) == tuple(read_image(path).shape[1:]) == (24, 32)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_the_size_is_as_stored_whatever_exif_says(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert read_image_size(save(tmp_path, noise(24, 32), "a.jpg", exif=exif)) == (24, 32)
+
+
+def test_a_size_needs_no_more_than_the_head_of_the_file(tmp_path: Path) -> None:
+    path = save(tmp_path, noise(), "a.jpg")
+    path.write_bytes(path.read_bytes()[:700])
+    assert read_image_size(path) == (24, 32)
+    with pytest.raises(ValueError, match=r"a\.jpg: the picture does not decode"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html></html>", bytes(1000), b"\xff\xd8\xff\xe0", png_header(20_000, 20_000)]
+)
+def test_a_head_that_is_no_pictures_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.jpg: the picture does not decode"):
+        read_image_size(tmp_path / "a.jpg")
+
+
+def test_the_size_of_no_file_a_folder_or_a_pipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such picture"):
+        read_image_size(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").mkdir()
+    os.mkfifo(tmp_path / "c.jpg")
+    for name in ("b.jpg", "c.jpg"):
+        with pytest.raises(ValueError, match=rf"{name}: not a regular file"):
+            read_image_size(tmp_path / name)
 
 
 # --- refusals ------------------------------------------------------------------------------------

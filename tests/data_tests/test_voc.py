@@ -355,6 +355,29 @@ def test_a_picture_of_another_size_than_its_annotation_is_refused(tiny_voc: Path
         dataset[0]
 
 
+def test_pictures_that_are_left_out_are_gone_from_the_split(tiny_voc: Path) -> None:
+    ids = open_tiny(tiny_voc).ids
+    bad = {image_path(tiny_voc, name) for name in (ids[0], ids[5], "another")}
+    dataset = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES, leave_out=bad)
+    assert dataset.ids == ids[1:5] + ids[6:]
+    assert torch.equal(dataset[4].image, open_tiny(tiny_voc)[6].image)
+    assert torch.equal(dataset.targets, open_tiny(tiny_voc).targets[[1, 2, 3, 4, *range(6, 12)]])
+
+
+def test_the_annotation_of_a_picture_that_is_left_out_is_not_needed(tmp_path: Path) -> None:
+    write_list(tmp_path, "a\nb")
+    annotations = tmp_path / "VOC2007" / "Annotations"
+    annotations.mkdir()
+    (annotations / "b.xml").write_text(document())
+    assert VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a")]).ids == ["b"]
+
+
+def test_nothing_left_is_refused(tmp_path: Path) -> None:
+    write_list(tmp_path, "a")
+    with pytest.raises(ValueError, match="train: no picture is left"):
+        VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a")])
+
+
 def test_a_listed_picture_without_a_file_is_named(tmp_path: Path) -> None:
     write_list(tmp_path, "a")
     annotations = tmp_path / "VOC2007" / "Annotations"

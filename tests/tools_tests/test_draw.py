@@ -93,6 +93,64 @@ def test_no_boxes_leave_the_picture_as_it_is() -> None:
     assert draw_boxes(picture, torch.zeros(0, 4), TRUTH).equal(picture)
 
 
+def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
+    picture = torch.full((3, 100, 200), 128, dtype=torch.uint8)
+    drawn = draw_boxes(picture, torch.tensor([[50.0, 30.0, 150.0, 90.0]]), TRUTH, ["cat"])
+
+    ground = (drawn == 32).all(dim=0)
+    rows, columns = ground.nonzero().unbind(1)
+    assert (int(rows.min()), int(columns.min())) == (30, 50)
+    assert rows.max() < 50
+    assert columns.max() < 100
+    assert (drawn[:, 30:50, 50:100].amin(dim=0) > 200).any()  # white letters
+    assert picture.eq(128).all()
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 20, 20), (80, 0, 100, 20), (0, 55, 20, 60), (95, 55, 100, 60), (99, 59, 100, 60)]
+)
+def test_a_text_stays_inside_of_the_picture(box: tuple[int, int, int, int]) -> None:
+    boxes = torch.tensor([box, (30, 20, 40, 30)]).float()
+    at_border, inside = (
+        draw_boxes(black(60, 100), boxes[row : row + 1], TRUTH, ["cat"]) for row in range(2)
+    )
+
+    assert at_border.eq(32).sum() == inside.eq(32).sum()  # nothing of the ground is cut off
+    assert at_border.gt(200).all(dim=0).sum() == inside.gt(200).all(dim=0).sum()
+
+
+def test_each_box_has_its_own_text() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 60.0, 40.0], [80.0, 50.0, 150.0, 90.0]])
+    drawn = draw_boxes(black(100, 160), boxes, TRUTH, ["cat", "dog"])
+    swapped = draw_boxes(black(100, 160), boxes, TRUTH, ["dog", "cat"])
+
+    for top, left in ((0, 0), (50, 80)):
+        place = (slice(None), slice(top, top + 16), slice(left, left + 40))
+        assert (drawn[place] > 200).all(dim=0).any()
+        assert not drawn[place].equal(swapped[place])
+
+
+def test_a_text_of_any_script_is_written_with_question_marks() -> None:
+    box = torch.tensor([[10.0, 5.0, 60.0, 45.0]])
+
+    drawn = draw_boxes(black(60, 100), box, TRUTH, ["图 é"])
+    assert drawn.equal(draw_boxes(black(60, 100), box, TRUTH, ["? ?"]))
+
+
+def test_texts_of_no_boxes_leave_the_picture_as_it_is() -> None:
+    picture = black(30, 40)
+
+    assert draw_boxes(picture, torch.zeros(0, 4), TRUTH, []).equal(picture)
+
+
+@pytest.mark.parametrize("texts", [["cat"], ["cat", "dog", "cow"]])
+def test_a_text_too_few_or_too_many_is_refused(texts: list[str]) -> None:
+    boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0], [5.0, 5.0, 30.0, 30.0]])
+
+    with pytest.raises(ValueError, match="zip"):
+        draw_boxes(black(40, 40), boxes, TRUTH, texts)
+
+
 # Words and sheets
 
 

@@ -1,11 +1,12 @@
 """The pictures that a training and a report show: which ones, with what, without side effects."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import VOCDataset
@@ -80,6 +81,12 @@ def test_pictures_without_a_sure_class_are_not_chosen(dataset: VOCDataset) -> No
     assert set(chosen_pictures(dataset, 100)) == set(range(len(dataset))) - {3, 4}
 
 
+def test_without_any_labels_every_picture_may_be_chosen(dataset: VOCDataset) -> None:
+    dataset.targets[:] = dataset.weights[:] = 0
+
+    assert sorted(chosen_pictures(dataset, 100)) == list(range(len(dataset)))
+
+
 def test_pictures_are_logged_by_epoch_step_batch_and_place(
     dataset: VOCDataset, model: Localizer
 ) -> None:
@@ -141,6 +148,69 @@ def test_a_row_shows_the_picture_and_the_heat_of_every_class_that_it_holds(
     cell = (row.shape[2] - 4 * (pictures - 1)) / pictures  # gaps of 4 between them
     assert pictures > 2
     assert cell == pytest.approx(width * (row.shape[1] - 22) / height, abs=1)  # under a bar of 22
+
+
+def row_of(dataset: VOCDataset, model: Localizer, labels: list[int], weight: float) -> Tensor:
+    """The first picture's row when it holds these labels."""
+    dataset.targets[0] = 0
+    dataset.targets[0, labels] = 1
+    dataset.weights[0] = weight
+    return heat_row(model.eval(), samples_of(dataset, model), dataset, 0, CPU)
+
+
+def let_see(model: Localizer, logits: dict[int, float]) -> None:
+    """Make the model see the same in every picture; -9 is for the other classes."""
+    (convolution,) = (m for m in model.classifier if isinstance(m, nn.Conv2d))
+    assert convolution.bias is not None
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.bias.fill_(-9)
+        for label, logit in logits.items():
+            convolution.bias[label] = logit
+
+
+def test_without_labels_the_classes_above_a_half_are_shown_the_likeliest_first(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    let_see(model, {1: 1.0, 2: -0.1, 4: 2.0})
+
+    third, first = row_of(dataset, model, [4], 1), row_of(dataset, model, [1], 1)
+    width = (first.shape[2] - 4) // 2  # a picture, a gap of 4, a heat
+    row = row_of(dataset, model, [], 0)
+    assert row.equal(torch.cat([third, first[:, :, width:]], dim=2))
+
+
+def test_without_labels_and_anything_above_a_half_the_likeliest_class_is_shown(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    let_see(model, {2: -0.1, 3: -0.2})
+
+    assert row_of(dataset, model, [], 0).equal(row_of(dataset, model, [2], 1))
+
+
+def test_a_labelled_picture_of_no_class_is_shown_without_heat(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    let_see(model, {1: 3.0})
+
+    with_one, alone = row_of(dataset, model, [1], 1), row_of(dataset, model, [], 1)
+    assert alone.shape[2] == (with_one.shape[2] - 4) // 2
+
+
+def test_pictures_without_labels_stand_on_a_sheet_with_what_is_seen(
+    dataset: VOCDataset, model: Localizer
+) -> None:
+    let_see(model, {1: 3.0})
+    named = [("m", model.eval(), samples_of(dataset, model), BoxSettings())]
+    for index, annotation in enumerate(dataset.annotations):  # no true boxes
+        dataset.annotations[index] = replace(
+            annotation, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64)
+        )
+
+    dataset.targets[:] = dataset.weights[:] = 0
+    unlabelled = box_sheet(named, dataset, CPU, count=2)
+    dataset.targets[:, 1] = dataset.weights[:] = 1
+    assert unlabelled.equal(box_sheet(named, dataset, CPU, count=2))
 
 
 @pytest.mark.parametrize(("models", "columns"), [(1, 4), (2, 2)])

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.folder import FolderDataset, find_pictures, read_labels
+from data.folder import FolderDataset, find_pictures, read_labels, splits_of
 from data.image_set import ImageSet
 from data.scan import PictureState, scan_pictures
 from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, VOCDataset, image_ids, image_path
 from tools.engine.checkpoint import write_atomically
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track, warn
-from tools.engine.settings import DataSettings, PictureSettings, require_voc_root
+from tools.engine.settings import DataSettings, LabelSettings, PictureSettings, require_voc_root
 
 PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
 
@@ -91,15 +91,16 @@ def read_states(cache: Path) -> dict[str, PictureState]:
     try:
         content = json.loads(cache.read_text())
         return {path: PictureState(*state) for path, state in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def picture_paths(settings: PictureSettings, split: str) -> list[Path]:
-    """Every picture that a split may take; of a folder, all that are listed or found."""
+def picture_paths(settings: LabelSettings, split: str) -> list[Path]:
+    """Every picture of a split, the bad ones too; none of a folder without that split."""
     if settings.images is not None:
         rows = read_labels(settings.labels) if settings.labels else find_pictures(settings.images)
-        return [settings.images / row.image for row in rows]
+        splits = splits_of(rows, val_share=settings.val_share, seed=settings.split_seed)
+        return [settings.images / row.image for row in splits.get(split, ())]
     root = require_voc_root(settings.voc_root)
     return [image_path(root, image_id) for image_id in image_ids(root, split)]
 

@@ -61,8 +61,10 @@ def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
     plain = text.encode("ascii", "replace").decode()
     (width, height), below = cv2.getTextSize(plain, FONT, TEXT_SCALE, 1)
     left = max(0, min(left, pixels.shape[1] - width - 4))
-    bottom = max(top, 0) + height + below + 2
-    cv2.rectangle(pixels, (left, max(top, 0)), (left + width + 4, bottom), (32,) * 3, cv2.FILLED)
+    top = max(0, min(top, pixels.shape[0] - height - below - 2))
+    bottom = top + height + below + 2
+    last = (left + width + 3, bottom - 1)  # drawing takes the last pixel
+    cv2.rectangle(pixels, (left, top), last, (32,) * 3, cv2.FILLED)
     place = (left + 2, bottom - below)
     cv2.putText(pixels, plain, place, FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
     return torch.from_numpy(pixels).permute(2, 0, 1)

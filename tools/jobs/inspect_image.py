@@ -37,7 +37,13 @@ def run(settings: InspectImageSettings) -> None:
     if not path.exists():
         say("the picture is not there, so nothing is drawn")
         return
-    drawn = draw_boxes(read_image(path), annotation.boxes, TRUTH, texts[: len(annotation.boxes)])
+    picture = read_image(path)
+    if tuple(picture.shape[1:]) != annotation.image_size:
+        raise ValueError(
+            f"{path}: the picture is {picture.shape[2]}x{picture.shape[1]}, its annotation says "
+            f"{width}x{height}"
+        )
+    drawn = draw_boxes(picture, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_jpeg(settings.out, drawn)
     say(f"drawn: {settings.out}")

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from data.image_metrics import eval_classification, mean_over_present
 from data.image_set import ImageSet
-from data.types import Annotation, Detections
+from data.types import Detections
 from data.voc_eval import corloc, eval_detection_voc
 from localizer.boxes import heatmap_to_boxes
-from localizer.heatmaps import normalize_range, peak_point
+from localizer.heat_shapes import HeatShapes, present_labels
 from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
 from localizer.model import LocalizerHead
 from tools.engine.device import Device
@@ -24,7 +24,6 @@ from tools.engine.progress import track
 from tools.engine.samples import Samples, both_views
 from tools.engine.settings import BoxSettings
 
-POINT_TOLERANCE = 18  # pixels of the original that a peak may miss its box by (Oquab et al., 2015)
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
 MAX_DETECTIONS = 100
 SCORE_THRESHOLD = 1e-4
@@ -108,7 +107,7 @@ def evaluate_localizer(
     scores = np.zeros((len(dataset), len(dataset.classes)))
     every: dict[str, Detections] = {}
     best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
-    shapes = _HeatShapes(len(dataset.classes))
+    shapes = HeatShapes(len(dataset.classes))
     with evaluation_mode(model):
         for index in track(range(len(dataset)), what, total=len(dataset)):
             check_interrupted()
@@ -121,11 +120,6 @@ def evaluate_localizer(
             for threshold, found in best.items():
                 found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
     return _summarize(dataset, scores, every, best, shapes)
-
-
-def present_labels(annotation: Annotation) -> list[int]:
-    """Classes with an object that is not difficult, ascending."""
-    return sorted(set(annotation.labels[~annotation.difficult].tolist()))
 
 
 def _detect(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:
@@ -170,7 +164,7 @@ def _summarize(
     scores: Floats,
     every: dict[str, Detections],
     best: dict[float, dict[str, Detections]],
-    shapes: "_HeatShapes",
+    shapes: HeatShapes,
 ) -> Evaluation:
     classes, annotations = dataset.classes, dataset.annotations
     count = len(classes)
@@ -211,61 +205,3 @@ def _keep(found: Detections) -> Detections:
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-class _HeatShapes:
-    """Sums over images of where the heat of present classes lies."""
-
-    def __init__(self, num_classes: int) -> None:
-        self.sums = {
-            name: np.zeros(num_classes)
-            for name in ("point_accuracy", "heat_coverage", "peak_mean_ratio")
-        }
-        self.counts = {name: np.zeros(num_classes) for name in self.sums}
-
-    def per_class(self) -> dict[str, Floats]:
-        """Means by name, ``[C]`` each, nan for an absent class."""
-        means = {}
-        for name, sums in self.sums.items():
-            means[name] = np.full(len(sums), np.nan)
-            np.divide(sums, self.counts[name], out=means[name], where=self.counts[name] > 0)
-        return means
-
-    def add(self, heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> None:
-        """Count one picture; classes with objects that are not difficult take part."""
-        certain = ~annotation.difficult
-        for label in present_labels(annotation):
-            boxes = annotation.boxes[certain & (annotation.labels == label)]
-            network_boxes = boxes / heatmaps.to_original
-            share = normalize_range(heatmaps.logits[label])
-            self._count("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes))
-            mean = float(share.mean())
-            if mean > 0:
-                self._count("peak_mean_ratio", label, 1 / mean)
-            for inside in _cells_inside(heatmaps, share, network_boxes):
-                self._count("heat_coverage", label, float((inside >= threshold).float().mean()))
-
-    def _count(self, name: str, label: int, value: float) -> None:
-        self.sums[name][label] += value
-        self.counts[name][label] += 1
-
-
-def _peak_is_inside(heatmaps: ImageHeatmaps, label: int, boxes: Tensor) -> bool:
-    """Whether the peak lies in a box grown by the tolerance; boxes in the original picture."""
-    point = torch.tensor(peak_point(heatmaps.logits[label], heatmaps.geometry))
-    x, y = point * heatmaps.to_original[:2]
-    grown = boxes + torch.tensor([-1.0, -1.0, 1.0, 1.0]) * POINT_TOLERANCE
-    inside = (grown[:, 0] <= x) & (x < grown[:, 2]) & (grown[:, 1] <= y) & (y < grown[:, 3])
-    return bool(inside.any())
-
-
-def _cells_inside(heatmaps: ImageHeatmaps, share: Tensor, boxes: Tensor) -> list[Tensor]:
-    """For each box the values of the cells centred in it; a box without any is left out."""
-    half = heatmaps.geometry.stride / 2
-    ys, xs = (heatmaps.geometry.edges(count)[:-1] + half for count in share.shape)
-    values = []
-    for x1, y1, x2, y2 in boxes.tolist():
-        inside = share[(ys >= y1) & (ys < y2)][:, (xs >= x1) & (xs < x2)]
-        if inside.numel():
-            values.append(inside)
-    return values

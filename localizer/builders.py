@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from localizer.alexnet import localizer_alexnet
-from localizer.model import ROBUST_DROPOUT, Localizer, SquareRoot
+from localizer.model import Localizer, SquareRoot
 from localizer.trunks import TRUNKS, load_trunk_weights
 
+ROBUST_DROPOUT = 0.5  # share of the channels that a robust 1x1 head drops; AlexNet has its own
 CLASS_PRIOR = 0.05  # a class is in about one picture of twenty; heads start from there
 
 
@@ -34,7 +35,7 @@ def build_localizer(
         num_classes: C.
         pooling: a key of ``localizer.pooling.POOLINGS``.
         pooling_value: its sharpness or share of cells.
-        robust: drop half of the channels while training.
+        robust: drop a share of the channels while training.
         init: of AlexNet's new layers, see ``localizer_alexnet``; others start as torch does.
         state_dict: published weights of the trunk, None for random ones.
 

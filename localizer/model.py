@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from localizer.pooling import POOLINGS
 from localizer.trunks import Geometry, Trunk
 
-ROBUST_DROPOUT = 0.5  # share of the channels that the robust variants drop
 ROOT_FLOOR = 1e-4  # added under the square root: an unbounded slope at 0 would break fine-tuning
 
 

@@ -123,7 +123,7 @@ class ModelSettings:
     """Sharpness of log_sum_exp, or the share of the cells that top averages."""
 
     robust: bool = False
-    """Drop a random half of the channels while training, so that maps cover more."""
+    """Drop a random share of the channels while training, so that maps cover more."""
 
     init: Literal["xavier", "he"] = "xavier"
     """How alexnet's new layers start; from scratch he learns several times faster."""

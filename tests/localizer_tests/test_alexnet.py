@@ -76,10 +76,10 @@ def test_without_weights_the_features_start_from_xavier_too(network: LocalizerAl
     assert not network.state_dict()["features.0.bias"].any()
 
 
-def test_the_robust_network_drops_half_of_the_channels() -> None:
+def test_the_robust_network_drops_a_share_of_the_channels() -> None:
     network = localizer_alexnet(robust=True)
     assert isinstance(network, LocalizerAlexNetRobust)
-    assert network.channel_dropout == 0.5
+    assert network.channel_dropout == 0.2
 
 
 def test_the_plain_network_drops_none(network: LocalizerAlexNet) -> None:

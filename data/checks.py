@@ -7,7 +7,7 @@ checked before any of them.
 import torch
 from torch import Tensor
 
-from data.types import Annotation, Detections
+from data.types import Annotation, Detections, Proposals
 
 
 def check_boxes(
@@ -86,6 +86,33 @@ def check_detections(
     check_labels(detections.labels, num_classes, whose=whose)
     if not torch.isfinite(detections.scores).all():
         raise ValueError(f"{whose}: a score is not finite")
+
+
+def check_proposals(
+    proposals: Proposals, image_size: tuple[int, int] | None = None, *, whose: str = "proposals"
+) -> None:
+    """Raise unless boxes are well-formed and scores, where there are any, fit them.
+
+    Args:
+        proposals: to check.
+        image_size: (height, width) that must hold every box, or None for no such limit.
+        whose: words for the message.
+
+    Raises:
+        ValueError: naming ``whose``; of boxes outside of the image with their share, since many
+            of them mean another order of the columns, another base, or wrapped numbers.
+    """
+    boxes, scores = proposals.boxes, proposals.scores
+    if image_size is not None and boxes.ndim == 2 and boxes.shape[1:] == (4,) and len(boxes):
+        height, width = image_size
+        ends = torch.tensor([width, height], dtype=boxes.dtype)
+        wrong = ~((boxes[:, :2] >= 0) & (boxes[:, 2:] <= ends)).all(dim=1)
+        if wrong.any():
+            share = float(wrong.double().mean())
+            _refuse_row(boxes, wrong, f"{whose}: {share:.0%} of the boxes leave {width}x{height}")
+    check_boxes(boxes, whose=whose)
+    if scores is not None and (scores.shape != (len(boxes),) or not scores.isfinite().all()):
+        raise ValueError(f"{whose}: {len(boxes)} boxes want as many finite scores")
 
 
 def check_heatmaps(heatmaps: Tensor) -> None:

@@ -73,6 +73,19 @@ class ImageBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposals:
+    """Boxes that may hold an object, of no class, in pixels of the original image.
+
+    Attributes:
+        boxes: ``[R, 4]`` float32.
+        scores: ``[R]`` float32 objectness, higher is surer; None where it is not known.
+    """
+
+    boxes: Tensor
+    scores: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class Detections:
     """Boxes with one class and one score each, in pixels of the original image.
 

@@ -1,0 +1,86 @@
+"""Published ``.mat`` files of proposals, read once in a process of their own.
+
+Such a file holds cells ``images`` (names) and ``boxes`` (``[R, 4]`` each: y1 x1 y2 x2, one-based,
+closed, often uint16), and maybe ``boxScores`` or ``scores``. The reader of MATLAB's format is a
+large parser of untrusted bytes, so it runs in a child with limits on memory and time.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.proposals import load_proposals, pack_proposals
+from data.types import Proposals
+
+MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
+SECONDS = 900
+
+
+def read_mat(path: Path) -> dict[str, Proposals]:
+    """Proposals by image name, in this project's convention.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or its reader ran out of memory or time.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of proposals")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "proposals.npz"
+        child = multiprocessing.get_context("spawn").Process(target=_convert, args=(path, out))
+        child.start()
+        child.join(SECONDS)
+        if child.is_alive():
+            child.kill()
+            child.join()
+            raise ValueError(f"{path}: not read within {SECONDS} s")
+        if (out.with_suffix(".txt")).is_file():
+            raise ValueError(f"{path}: {out.with_suffix('.txt').read_text()}")
+        if not out.is_file():
+            raise ValueError(f"{path}: its reader ended with {child.exitcode}")
+        return dict(load_proposals(out))
+
+
+def _convert(path: Path, out: Path) -> None:
+    """The child: one file in, one file out, or the reason in a text file."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    try:
+        np.savez(out, allow_pickle=False, **pack_proposals(_read(path), {}))
+    except (ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OSError) as error:
+        out.unlink(missing_ok=True)
+        out.with_suffix(".txt").write_text(str(error) or type(error).__name__)
+
+
+def _read(path: Path) -> dict[str, Proposals]:
+    import torch
+    from scipy.io import loadmat
+
+    content: dict[str, Any] = loadmat(path, variable_names=["images", *_BOXES, *_SCORES])
+    if "images" not in content or not any(name in content for name in _BOXES):
+        raise ValueError(f"it holds {', '.join(content) or 'nothing'}; images and boxes are wanted")
+    names = [str(np.ravel(cell)[0]) for cell in content["images"].ravel()]
+    boxes = next(content[name] for name in _BOXES if name in content).ravel()
+    unknown = [None] * len(boxes)
+    scores = next((content[name].ravel() for name in _SCORES if name in content), unknown)
+    if not len(names) == len(boxes) == len(scores):
+        raise ValueError(f"{len(names)} names, {len(boxes)} boxes and {len(scores)} scores")
+    found = {}
+    for name, rows, values in zip(names, boxes, scores, strict=True):
+        corners = np.asarray(rows, dtype=np.float32).reshape(-1, 4)  # before any subtraction
+        corners = corners[:, [1, 0, 3, 2]] - np.array([1, 1, 0, 0], np.float32)
+        known = None
+        if values is not None:
+            known = torch.from_numpy(np.asarray(values, dtype=np.float32).ravel())
+            if len(known) != len(corners):
+                raise ValueError(f"{name}: {len(corners)} boxes but {len(known)} scores")
+        found[Path(name).stem] = Proposals(torch.from_numpy(np.ascontiguousarray(corners)), known)
+    if len(found) < len(names):
+        raise ValueError("an image is named twice")
+    return found
+
+
+_BOXES, _SCORES = ("boxes",), ("boxScores", "scores")

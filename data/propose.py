@@ -1,0 +1,203 @@
+"""Proposals for one picture: selective search, edge boxes, or both. No annotation is looked at.
+
+Every picture is worked on at a fixed size, so a score means the same in all of them: contours
+inside a box, less those that cross its border, per perimeter to the power of 1.5 (Zitnick and
+Dollar, "Edge Boxes", 2014). Edge boxes bring that score along. Selective search (Uijlings et al.,
+2013) has none of its own; its boxes get the edges just inside their border less half of those just
+outside, in the same units.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import nms
+
+from data.proposals import order_boxes
+from data.types import Proposals
+
+Method = Literal["selective_search", "edge_boxes", "both"]
+Array = NDArray[np.float32]
+
+KAPPA = 1.5  # power of the perimeter
+BLUR = 1.5  # deviation in pixels, before the gradients
+STEP, DENSITY = 0.65, 0.65  # alpha and beta of edge boxes: overlap of neighbours, of survivors
+STRIP = 0.2  # share of a side that "just inside" and "just outside" reach
+OUTSIDE = 0.5  # weight of the edges outside
+SEARCH_BASE = 0.06  # of selective search's scores beside those of edge boxes
+MOST_EDGE_BOXES = 3000  # of one picture
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeSettings:
+    """How proposals are made; the defaults were tuned on VOC2007 trainval.
+
+    Attributes:
+        method: which of the two, or both.
+        quality: selective search with more colours and similarities, about six times slower.
+        search_sizes: longest side in pixels of the pictures that selective search works on.
+        search_scale: k of its first segmentation and the step to the next, as a share of the size.
+        edge_size: longest side in pixels of the picture that edge boxes work on.
+        min_size: least width and height of a box, in pixels of the original.
+        min_score: least score.
+        max_boxes: most boxes of one picture, the best ones.
+        max_overlap: of both methods together, boxes that overlap a better one by more go.
+    """
+
+    method: Method = "both"
+    quality: bool = False
+    search_sizes: tuple[int, ...] = (250, 200)
+    search_scale: float = 0.3
+    edge_size: int = 350
+    min_size: float = 10
+    min_score: float = 0.065
+    max_boxes: int = 4000
+    max_overlap: float = 0.85
+
+
+def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
+    """Boxes that may hold an object, the best first; the same ones every time.
+
+    Args:
+        image: ``[3, H, W]`` uint8 RGB.
+        settings: how.
+
+    Returns:
+        Boxes in pixels of the image with scores; maybe none, for example of an even surface.
+    """
+    cv2.setNumThreads(1)  # processes are the better use of cores
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    edges = _Edges.of(_shrink(pixels, settings.edge_size))
+    found = []
+    if settings.method in ("edge_boxes", "both"):
+        found.append(_edge_boxes(edges, pixels.shape[:2]))
+    if settings.method in ("selective_search", "both"):
+        boxes = np.concatenate([_search(pixels, size, settings) for size in settings.search_sizes])
+        found.append((boxes, _border_scores(boxes, edges, pixels.shape[:2])))
+    boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
+    boxes, scores = order_boxes(boxes[kept], scores[kept])
+    if settings.method == "both":
+        ranks = -torch.arange(len(boxes), dtype=torch.float32)  # no ties
+        best = nms(torch.from_numpy(boxes), ranks, settings.max_overlap).numpy()
+        boxes, scores = boxes[best], scores[best]
+    most = slice(settings.max_boxes)
+    return Proposals(torch.from_numpy(boxes[most]), torch.from_numpy(scores[most]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Thin edges of a picture: strength 0 .. 1, and the direction across them in 0 .. pi."""
+
+    strength: Array
+    direction: Array
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8]) -> "_Edges":
+        lab = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), np.float32) / 255
+        soft = cv2.GaussianBlur(lab, (0, 0), BLUR)
+        slopes = [cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)]
+        strongest = (slopes[0] ** 2 + slopes[1] ** 2).argmax(axis=2)[..., None]
+        across, down = (np.take_along_axis(map_, strongest, axis=2)[..., 0] for map_ in slopes)
+        direction = np.arctan2(down, across)
+        thin = _thinned(np.hypot(across, down), direction)
+        peak = float(thin.max(initial=0.0)) or 1.0
+        return cls(
+            np.ascontiguousarray(thin / peak, np.float32),
+            np.ascontiguousarray(np.mod(direction, math.pi), np.float32),
+        )
+
+
+def _thinned(strength: Array, direction: Array) -> Array:
+    """Strengths that are no less than one pixel further to either side across the edge."""
+    rows, columns = np.indices(strength.shape, dtype=np.float32)
+    right, below = np.cos(direction), np.sin(direction)
+    sides = [
+        cv2.remap(
+            strength,
+            columns + sign * right,
+            rows + sign * below,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for sign in (1, -1)
+    ]
+    return np.where((strength >= sides[0]) & (strength >= sides[1]), strength, 0)
+
+
+def _edge_boxes(edges: _Edges, image_size: tuple[int, int]) -> tuple[Array, Array]:
+    maker = cv2.ximgproc.createEdgeBoxes(
+        alpha=STEP, beta=DENSITY, kappa=KAPPA, maxBoxes=10_000, minScore=0.01, minBoxArea=50
+    )
+    boxes, scores = maker.getBoundingBoxes(edges.strength, edges.direction)
+    if not len(boxes):  # then there are no scores at all
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    best = slice(MOST_EDGE_BOXES)  # they come by descending score
+    return (
+        _to_original(np.asarray(boxes)[best], edges.strength.shape, image_size),
+        np.asarray(scores, np.float32).reshape(-1)[best],
+    )
+
+
+def _search(pixels: NDArray[np.uint8], size: int, settings: ProposeSettings) -> Array:
+    small = _shrink(pixels, size)
+    maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    maker.setBaseImage(np.ascontiguousarray(small[:, :, ::-1]))
+    switch = (
+        maker.switchToSelectiveSearchQuality
+        if settings.quality
+        else maker.switchToSelectiveSearchFast
+    )
+    scale = round(settings.search_scale * size)
+    switch(scale, scale)
+    return _to_original(np.asarray(maker.process()), small.shape[:2], pixels.shape[:2])
+
+
+def _border_scores(boxes: Array, edges: _Edges, image_size: tuple[int, int]) -> Array:
+    """Edges just inside of the border less half of those just outside, per perimeter."""
+    height, width = edges.strength.shape
+    sums = np.asarray(cv2.integral(edges.strength), np.float64)
+    scale = np.array([width / image_size[1], height / image_size[0]] * 2)
+    ends = np.array([width, height, width, height])
+    cells = np.clip(np.round(boxes * scale).astype(np.int64), 0, ends)
+    sides = cells[:, 2:] - cells[:, :2]
+    reach = np.maximum(np.round(sides * STRIP).astype(np.int64), 1)
+    grow = np.concatenate([-reach, reach], axis=1)
+    inner = cells - grow
+    inner[:, 2:] = np.maximum(inner[:, 2:], inner[:, :2])
+    inside, core, around = (
+        _total(sums, region) for region in (cells, inner, np.clip(cells + grow, 0, ends))
+    )
+    scores = (inside - core) - OUTSIDE * (around - inside)
+    per_perimeter = scores / np.maximum(sides.sum(axis=1), 1) ** KAPPA
+    return np.asarray(SEARCH_BASE + per_perimeter, np.float32)
+
+
+def _total(sums: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:
+    x1, y1, x2, y2 = cells.T
+    return np.asarray(sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1])
+
+
+def _shrink(pixels: NDArray[np.uint8], longest_side: int) -> NDArray[np.uint8]:
+    """Proportions kept; a smaller picture is enlarged, so that scores mean the same."""
+    height, width = pixels.shape[:2]
+    factor = longest_side / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _to_original(
+    corner_and_size: NDArray[np.int32], small: tuple[int, ...], image_size: tuple[int, int]
+) -> Array:
+    """OpenCV's x y width height on the small picture to boxes of the original."""
+    boxes = corner_and_size.reshape(-1, 4).astype(np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes *= np.array([image_size[1] / small[1], image_size[0] / small[0]] * 2)
+    height, width = image_size
+    return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)

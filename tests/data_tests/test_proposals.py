@@ -1,0 +1,184 @@
+"""Files of proposals, published ones among them, and what is taken from a set."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+from torch import Tensor
+
+from data.checks import check_proposals
+from data.mat_proposals import read_mat
+from data.proposals import load_proposals, order_boxes, pack_proposals, select_proposals
+from data.types import Proposals
+
+BOXES = torch.tensor([[0.0, 0.0, 30.0, 40.0], [5.0, 6.0, 10.0, 50.0], [2.0, 3.0, 60.0, 70.0]])
+THREE = Proposals(BOXES, torch.tensor([0.9, 0.5, 0.2]))
+NONE = Proposals(torch.zeros(0, 4), torch.zeros(0))
+
+
+def write(path: Path, **changes: Any) -> Path:
+    arrays = pack_proposals({"a": THREE, "b": NONE}, {"keys": ["x", "y"]}) | changes
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+def same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and one.equal(other)
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    found = load_proposals(write(tmp_path / "p.npz"))
+
+    assert list(found) == ["a", "b"]
+    assert found["a"].boxes.equal(BOXES)
+    assert same(found["a"].scores, THREE.scores)
+    assert found["b"].boxes.shape == (0, 4)
+    assert found.meta["keys"] == ["x", "y"]
+
+
+def test_unknown_scores_stay_unknown(tmp_path: Path) -> None:
+    arrays = pack_proposals({"a": Proposals(BOXES, None)}, {})
+
+    assert load_proposals(write(tmp_path / "p.npz", **arrays))["a"].scores is None
+
+
+def test_an_image_without_proposals_in_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match=r"p\.npz: no proposals of image c"):
+        load_proposals(write(tmp_path / "p.npz"))["c"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"offsets": np.array([0, 2, 3, 3])}, "do not fit"),
+        ({"offsets": np.array([0, 4, 3])}, "do not fit"),
+        ({"offsets": np.array([1, 3, 3])}, "do not fit"),
+        ({"offsets": np.array([0, 3, 9])}, "do not fit"),
+        ({"scores": np.zeros(2, np.float32)}, "do not fit"),
+        ({"ids": np.array(["a", "a"])}, "do not fit"),
+        ({"boxes": np.zeros((3, 4), np.float32)}, "image a: a box has no area"),
+        ({"boxes": np.full((3, 4), np.nan, np.float32)}, "image a: a coordinate is not finite"),
+        ({"scores": np.full(3, np.inf, np.float32)}, "image a: 3 boxes want as many finite"),
+        ({"meta": np.array('{"format": 99}')}, "format 99, this version reads 1"),
+        ({"meta": np.array("no JSON")}, "not a file of proposals"),
+        ({"ids": np.array(["a", None], dtype=object)}, "not a file of proposals"),
+    ],
+)
+def test_arrays_that_are_no_proposals_are_refused(
+    changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        load_proposals(write(tmp_path / "p.npz", **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04 cut"])
+def test_a_foreign_file_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"p\.npz: not a file of proposals"):
+        load_proposals(tmp_path / "p.npz")
+
+
+def test_a_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="make_proposals"):
+        load_proposals(tmp_path / "p.npz")
+
+
+def test_order_is_by_score_then_place_and_equal_boxes_come_once() -> None:
+    boxes = np.array([[1, 0, 5, 5], [0, 0, 5, 5], [1, 0, 5, 5], [0, 0, 9, 9]], np.float32)
+    scores = np.array([0.1, 0.3, 0.3, 0.9], np.float32)
+
+    ordered, kept = order_boxes(boxes, scores)
+
+    assert ordered.tolist() == [[0, 0, 9, 9], [0, 0, 5, 5], [1, 0, 5, 5]]
+    assert kept.tolist() == pytest.approx([0.9, 0.3, 0.3])
+
+
+def test_selection_takes_the_first_that_are_large_enough() -> None:
+    chosen = select_proposals(THREE, min_size=20, top_k=1)
+
+    assert chosen.boxes.tolist() == [[0, 0, 30, 40]]
+    assert len(select_proposals(THREE, min_size=20).boxes) == 2
+    assert len(select_proposals(NONE).boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "share"),
+    [((-1, 0, 5, 5), "33%"), ((0, 0, 101, 5), "33%"), ((65535, 3, 65536, 9), "33%")],
+)
+def test_boxes_outside_of_the_image_are_refused_with_their_share(
+    box: tuple[int, ...], share: str
+) -> None:
+    boxes = torch.cat([torch.tensor([box], dtype=torch.float32), BOXES[:2]])
+
+    with pytest.raises(ValueError, match=f"image a: {share} of the boxes leave 100x80"):
+        check_proposals(Proposals(boxes, None), (80, 100), whose="image a")
+
+
+def cells(*items: Any) -> Any:
+    content = np.empty((len(items), 1), dtype=object)
+    content[:, 0] = items
+    return content
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float64])
+def test_published_boxes_lose_their_base_and_their_order(kind: Any, tmp_path: Path) -> None:
+    # y1 x1 y2 x2, one-based and closed; 0 - 1 in uint16 would be 65535
+    boxes = cells(np.array([[1, 1, 40, 30], [7, 6, 50, 10]], kind), np.zeros((0, 4), kind))
+    images = cells("000012.jpg", "000017")
+    savemat(tmp_path / "m.mat", {"images": images, "boxes": boxes})
+
+    found = read_mat(tmp_path / "m.mat")
+
+    assert list(found) == ["000012", "000017"]
+    assert found["000012"].boxes.tolist() == [[0, 0, 30, 40], [5, 6, 10, 50]]
+    assert found["000012"].scores is None
+    assert found["000017"].boxes.shape == (0, 4)
+
+
+def test_published_scores_come_along(tmp_path: Path) -> None:
+    content = {
+        "images": cells("a"),
+        "boxes": cells(np.array([[1, 1, 40, 30]], np.uint16)),
+        "boxScores": cells(np.array([[0.25]])),
+    }
+    savemat(tmp_path / "m.mat", content)
+
+    scores = read_mat(tmp_path / "m.mat")["a"].scores
+    assert scores is not None
+    assert scores.tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"boxes": cells(np.ones((1, 4)))}, "images and boxes are wanted"),
+        ({"images": cells("a", "b"), "boxes": cells(np.ones((1, 4)))}, "2 names, 1 boxes"),
+        (
+            {
+                "images": cells("a"),
+                "boxes": cells(np.array([[1, 1, 9, 9]])),
+                "boxScores": cells(np.ones(2)),
+            },
+            "1 boxes but 2 scores",
+        ),
+    ],
+)
+def test_a_mat_file_of_other_things_is_refused(
+    content: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    savemat(tmp_path / "m.mat", content)
+
+    with pytest.raises(ValueError, match=rf"m\.mat: .*{says}"):
+        read_mat(tmp_path / "m.mat")
+
+
+def test_a_foreign_mat_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "m.mat").write_bytes(b"<html>" * 100)
+
+    with pytest.raises(ValueError, match=r"m\.mat: "):
+        read_mat(tmp_path / "m.mat")

@@ -1,0 +1,96 @@
+"""Proposals of one picture: where they lie, what their scores mean, and that nothing is random."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from data.checks import check_proposals
+from data.propose import ProposeSettings, propose
+from data.synthetic import SYNTHETIC_CLASSES
+from data.voc import VOCDataset
+
+METHODS = ("selective_search", "edge_boxes", "both")
+
+
+def square_picture() -> Tensor:
+    """300x400, grey noise with an orange square from (120, 80) to (260, 200)."""
+    noise = np.random.default_rng(0).integers(100, 120, (3, 300, 400), dtype=np.uint8)
+    picture = torch.from_numpy(noise)
+    picture[:, 80:200, 120:260] = torch.tensor([230, 120, 20], dtype=torch.uint8)[:, None, None]
+    return picture
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_lonely_square_is_among_the_best(method: str) -> None:
+    found = propose(square_picture(), ProposeSettings(method=method))  # type: ignore[arg-type]
+
+    best = box_iou(found.boxes[:20], torch.tensor([[120.0, 80.0, 260.0, 200.0]])).max()
+    assert best > 0.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_picture_gives_the_same_boxes_to_the_bit(method: str) -> None:
+    settings = ProposeSettings(method=method)  # type: ignore[arg-type]
+    one, other = (propose(square_picture(), settings) for _ in range(2))
+
+    assert one.boxes.equal(other.boxes)
+    assert one.scores is not None
+    assert other.scores is not None
+    assert one.scores.equal(other.scores)
+
+
+def test_boxes_are_inside_come_once_and_begin_with_the_surest(tiny_voc: Path) -> None:
+    picture = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)[0].image
+
+    found = propose(picture, ProposeSettings())
+
+    check_proposals(found, (picture.shape[1], picture.shape[2]))
+    assert found.scores is not None
+    assert (found.scores.diff() <= 0).all()
+    assert len(np.unique(found.boxes.numpy(), axis=0)) == len(found.boxes) > 50
+
+
+def test_limits_are_kept() -> None:
+    settings = ProposeSettings(min_score=0.0)
+    every = propose(square_picture(), settings)
+    few = propose(square_picture(), replace(settings, max_boxes=7))
+    sure = propose(square_picture(), replace(settings, min_score=0.1))
+    large = propose(square_picture(), replace(settings, min_size=50))
+
+    assert few.boxes.equal(every.boxes[:7])
+    assert sure.scores is not None
+    assert (sure.scores >= 0.1).all()
+    assert 0 < len(large.boxes) < len(every.boxes)
+    assert ((large.boxes[:, 2:] - large.boxes[:, :2]) >= 50).all()
+
+
+def test_both_have_no_two_boxes_that_overlap_more_than_allowed() -> None:
+    found = propose(square_picture(), ProposeSettings(max_overlap=0.7))
+
+    overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
+    assert float(overlaps.max()) <= 0.7
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (40, 40)])
+def test_an_even_surface_of_any_size_gives_no_failure(method: str, size: tuple[int, int]) -> None:
+    even = torch.full((3, *size), 128, dtype=torch.uint8)
+
+    found = propose(even, ProposeSettings(method=method))  # type: ignore[arg-type]
+
+    check_proposals(found, size)
+
+
+def test_a_score_does_not_depend_on_the_resolution() -> None:
+    picture = square_picture()
+    double = picture.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    small, large = (propose(image, ProposeSettings()) for image in (picture, double))
+
+    assert small.scores is not None
+    assert large.scores is not None
+    assert float(large.scores[0]) == pytest.approx(float(small.scores[0]), rel=0.1)

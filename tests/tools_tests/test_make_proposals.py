@@ -1,0 +1,146 @@
+"""Proposals of many pictures: the same file however it came about, and nothing made twice."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from data.images import read_image
+from data.proposals import load_proposals
+from data.voc import image_ids, image_path
+from tools.jobs import make_proposals as job
+from tools.make_proposals import main
+
+
+def words(root: Path, out: Path, *others: str) -> list[str]:
+    return ["--voc-root", str(root), "--split", "val", "--out", str(out), *others]
+
+
+def digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def made(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written by one process; not to be written to."""
+    out = tmp_path_factory.mktemp("made") / "val.npz"
+    assert main(words(tiny_voc, out, "--processes", "1")) == 0
+    return out
+
+
+def test_every_picture_of_the_list_has_proposals_inside_of_it(made: Path, tiny_voc: Path) -> None:
+    found = load_proposals(made)
+
+    assert list(found) == image_ids(tiny_voc, "val")
+    assert all(len(proposals.boxes) > 20 for proposals in found.values())
+    assert not made.with_suffix(".parts").exists()
+
+
+def test_two_processes_write_the_same_file(made: Path, tiny_voc: Path, tmp_path: Path) -> None:
+    assert main(words(tiny_voc, tmp_path / "val.npz", "--processes", "2")) == 0
+
+    assert digest(tmp_path / "val.npz") == digest(made)
+
+
+def test_no_annotation_is_read(made: Path, tiny_voc: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_voc, tmp_path / "voc")
+    shutil.rmtree(tmp_path / "voc" / "VOC2007" / "Annotations")
+
+    assert main(words(tmp_path / "voc", tmp_path / "val.npz", "--processes", "1")) == 0
+    assert digest(tmp_path / "val.npz") == digest(made)
+
+
+def test_a_folder_without_labels_is_enough(tiny_voc: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for image_id in image_ids(tiny_voc, "val")[:2]:
+        shutil.copy(image_path(tiny_voc, image_id), folder)
+
+    out = tmp_path / "p.npz"
+    assert main(["--images", str(folder), "--out", str(out), "--processes", "1"]) == 0
+    assert list(load_proposals(out)) == sorted(path.name for path in folder.iterdir())
+
+
+def test_only_changed_pictures_are_made_anew(
+    made: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_voc, tmp_path / "voc")
+    shutil.copy(made, tmp_path / "val.npz")
+    ids = image_ids(tiny_voc, "val")
+    changed = image_path(tmp_path / "voc", ids[3])
+    other = image_ids(tiny_voc, "train")[0]
+    shutil.copy(image_path(tiny_voc, other), changed)
+    asked: list[Path] = []
+
+    def noted(path: Path) -> Tensor:
+        asked.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(job, "read_image", noted)
+
+    assert main(words(tmp_path / "voc", tmp_path / "val.npz", "--processes", "1")) == 0
+    before, after = load_proposals(made), load_proposals(tmp_path / "val.npz")
+    assert asked == [changed]
+    assert not after[ids[3]].boxes.equal(before[ids[3]].boxes)
+    assert after[ids[1]].boxes.equal(before[ids[1]].boxes)
+
+
+def test_other_settings_make_another_file(made: Path, tiny_voc: Path, tmp_path: Path) -> None:
+    shutil.copy(made, tmp_path / "val.npz")
+    argv = words(tiny_voc, tmp_path / "val.npz", "--processes", "1", "--max-boxes", "5")
+
+    assert main(argv) == 0
+    assert {len(found.boxes) for found in load_proposals(tmp_path / "val.npz").values()} == {5}
+
+
+def test_a_foreign_file_is_refused_and_stays(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "val.npz").write_bytes(b"something dear")
+
+    assert main(words(tiny_voc, tmp_path / "val.npz")) == 2
+    assert "val.npz: not a file of proposals" in capsys.readouterr().err
+    assert (tmp_path / "val.npz").read_bytes() == b"something dear"
+
+
+@pytest.mark.parametrize(
+    ("words_", "says"),
+    [
+        (["--out", "p.txt"], "--out ends in .npz"),
+        (["--out", "p.npz", "--max-boxes", "0"], "--max-boxes"),
+        (["--out", "p.npz", "--min-size", ".nan"], "--min-size"),
+        (["--out", "p.npz", "--processes", "-1"], "--processes"),
+        (["--out", "p.npz", "--min-score", "1"], "--min-score"),
+    ],
+)
+def test_settings_that_give_nothing_are_refused(
+    words_: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words_) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_making_goes_on_to_the_same_file(
+    number: signal.Signals, made: Path, tiny_voc: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "val.npz"
+    argv = [sys.executable, "-m", "tools.make_proposals", *words(tiny_voc, out)]
+    process = subprocess.Popen([*argv, "--processes", "1"], stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(out.with_suffix(".parts").glob("*.npz")) and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    code = process.wait(timeout=60)
+
+    assert code == (-9 if number == signal.SIGKILL else 143)
+    assert not out.exists()
+    assert main(words(tiny_voc, out, "--processes", "1")) == 0
+    assert digest(out) == digest(made)

@@ -1,0 +1,137 @@
+"""Proposals of a set of pictures: made in parallel, kept one by one, put together at the end."""
+
+import io
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.folder import find_pictures, read_labels
+from data.images import read_image
+from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
+from data.propose import ProposeSettings, propose
+from data.types import Proposals
+from data.voc import image_ids, image_path
+from tools.engine.checkpoint import write_atomically
+from tools.engine.datasets import check_pictures_exist
+from tools.engine.interrupts import check_interrupted
+from tools.engine.progress import say, track
+from tools.engine.settings import require_voc_root
+from tools.make_proposals import MakeProposalsSettings
+
+
+def run(settings: MakeProposalsSettings) -> None:
+    """Make what is missing, then write the file."""
+    check_pictures_exist(settings)
+    how = ProposeSettings(
+        method=settings.method,
+        quality=settings.quality,
+        max_boxes=settings.max_boxes,
+        min_score=settings.min_score,
+        min_size=settings.min_size,
+    )
+    pictures = _pictures(settings)
+    # What the boxes depend on beside the picture. The working directory of the code is not in it.
+    made_with = {"settings": plain_settings(how), "opencv": cv2.__version__, "format": FORMAT}
+    say(f"{len(pictures)} pictures")
+    keys = [_key(path, made_with) for path in pictures.values()]
+    known = load_proposals(settings.out) if settings.out.exists() else None
+    parts = settings.out.with_suffix(".parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    _keep_known(known, keys, parts)
+    _make_missing(list(pictures.values()), [parts / f"{key}.npz" for key in keys], how, settings)
+    found = {
+        image_id: load_proposals(parts / f"{key}.npz")["part"]
+        for image_id, key in zip(pictures, keys, strict=True)
+    }
+    content = _bytes(found, {**made_with, "keys": keys})
+    write_atomically(settings.out, content)
+    shutil.rmtree(parts)
+    count = sum(len(proposals.boxes) for proposals in found.values())
+    say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
+    say(f"proposals: {settings.out}")
+
+
+def plain_settings(how: ProposeSettings) -> dict[str, object]:
+    """Settings as JSON keeps them."""
+    content: dict[str, object] = json.loads(json.dumps(asdict(how)))
+    return content
+
+
+def _pictures(settings: MakeProposalsSettings) -> dict[str, Path]:
+    """Files by image id; only lists are read, no annotation."""
+    if settings.images is not None:
+        rows = read_labels(settings.labels) if settings.labels else find_pictures(settings.images)
+        return {row.image: settings.images / row.image for row in rows}
+    root = require_voc_root(settings.voc_root)
+    return {image_id: image_path(root, image_id) for image_id in image_ids(root, settings.split)}
+
+
+def _key(picture: Path, made_with: dict[str, object]) -> str:
+    """Of a picture's content and everything else that its boxes depend on."""
+    if not picture.is_file():
+        raise FileNotFoundError(f"{picture}: no such picture")
+    with_what = json.dumps(made_with, sort_keys=True).encode()
+    return sha256(sha256(picture.read_bytes()).digest() + with_what).hexdigest()[:24]
+
+
+def _keep_known(known: ProposalSet | None, keys: list[str], parts: Path) -> None:
+    """What an earlier file holds of these pictures need not be made again."""
+    if known is None:
+        return
+    wanted = set(keys)
+    for key, proposals in zip(known.meta.get("keys", ()), known.values(), strict=False):
+        part = parts / f"{key}.npz"
+        if key in wanted and not part.is_file():
+            write_atomically(part, _bytes({"part": proposals}, {}))
+
+
+def _make_missing(
+    pictures: list[Path], parts: list[Path], how: ProposeSettings, settings: MakeProposalsSettings
+) -> None:
+    missing = {
+        part: picture for picture, part in zip(pictures, parts, strict=True) if not part.is_file()
+    }
+    processes = settings.processes or len(os.sched_getaffinity(0))
+    loader: DataLoader[int] = DataLoader(
+        _Maker(list(missing.items()), how),
+        batch_size=None,
+        num_workers=0 if processes == 1 else min(processes, len(missing)),
+        generator=torch.Generator(),
+    )
+    done = len(pictures) - len(missing)
+    if done:
+        say(f"{done} of {len(pictures)} are there already")
+    for _ in track(loader, "proposals", total=len(pictures), done=done):
+        check_interrupted()
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker(Dataset[int]):
+    """Item n makes the proposals of a picture and writes its part, complete or not at all."""
+
+    missing: list[tuple[Path, Path]]
+    how: ProposeSettings
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def __getitem__(self, index: int) -> int:
+        part, picture = self.missing[index]
+        proposals = propose(read_image(picture), self.how)
+        write_atomically(part, _bytes({"part": proposals}, {}))
+        return len(proposals.boxes)
+
+
+def _bytes(found: dict[str, Proposals], meta: dict[str, object]) -> bytes:
+    """A file of proposals; the same bytes for the same content."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **pack_proposals(found, meta))
+    return file.getvalue()

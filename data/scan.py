@@ -4,17 +4,15 @@ Pictures are decoded in parallel. What was found out about a picture is worth ke
 again and only files of another size or time are read.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
 from data.images import read_image
+from data.parallel import map_parallel, usable_cores
 from data.types import Annotation
 from data.voc import annotation_path, image_ids, read_annotation
 
@@ -73,14 +71,11 @@ def scan_pictures(
     Yields:
         Every path once, in its order, with its state.
     """
-    count = _cores() if processes is None else processes
-    loader: DataLoader[PictureState] = DataLoader(
-        _Pictures(paths, known),
-        batch_size=None,
-        num_workers=0 if count == 1 or len(paths) < SERIAL else count,
-        generator=torch.Generator(),  # or else it draws from the generator that models start from
+    count = usable_cores() if processes is None else processes
+    states = map_parallel(
+        partial(_state, known), paths, processes=0 if len(paths) < SERIAL else count
     )
-    yield from zip(paths, loader, strict=True)
+    yield from zip(paths, states, strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,32 +164,17 @@ def same_pictures(
     ]
 
 
-class _Pictures(Dataset[PictureState]):
-    def __init__(self, paths: Sequence[Path], known: Mapping[str, PictureState]) -> None:
-        self.paths = paths
-        self.known = known
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> PictureState:
-        path = self.paths[index]
-        found = _stamp(path)
-        before = self.known.get(str(path.absolute()))
-        if before is not None and before[:2] == found != NO_FILE:
-            return before
-        try:
-            height, width = read_image(path).shape[1:]
-            digest = sha256(path.read_bytes()).hexdigest()
-            return PictureState(*found, "", height, width, digest)
-        except (ValueError, OSError) as error:
-            return PictureState(*found, _what(path, error), 0, 0, "")
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process is not kept off any
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _state(known: Mapping[str, PictureState], path: Path) -> PictureState:
+    found = _stamp(path)
+    before = known.get(str(path.absolute()))
+    if before is not None and before[:2] == found != NO_FILE:
+        return before
+    try:
+        height, width = read_image(path).shape[1:]
+        digest = sha256(path.read_bytes()).hexdigest()
+        return PictureState(*found, "", height, width, digest)
+    except (ValueError, OSError) as error:
+        return PictureState(*found, _what(path, error), 0, 0, "")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data import scan
+from data import parallel, scan
 from data.images import read_image
 from data.scan import (
     PictureState,
@@ -244,6 +244,7 @@ def test_any_number_of_processes_finds_the_same_in_the_same_order(
     monkeypatch.setattr(scan, "SERIAL", 0)
     serial, one, two = (list(scan_pictures(mixed, {}, processes=count)) for count in (0, 1, 2))
     assert serial == one == two
+    assert {type(state) for _, state in serial + one + two} == {PictureState}
 
 
 def test_few_pictures_and_one_process_are_read_without_another_process(
@@ -265,19 +266,19 @@ def test_few_pictures_and_one_process_are_read_without_another_process(
 
 
 def test_no_more_processes_start_than_there_are_cores_for_this_one(
-    monkeypatch: pytest.MonkeyPatch,
+    mixed: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = []
 
     def loader(*_: object, num_workers: int, **others: object) -> list[PictureState]:
         counts.append(num_workers)
-        return []
+        return [described()] * len(mixed)
 
-    monkeypatch.setattr(scan, "DataLoader", loader)
+    monkeypatch.setattr(parallel, "DataLoader", loader)
     monkeypatch.setattr(scan, "SERIAL", 0)
     for cores in ({3}, {0, 1}, {0, 4, 5}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
-        list(scan_pictures([], {}))
+        list(scan_pictures(mixed, {}))
     assert counts == [0, 2, 3]
 
 

@@ -2,19 +2,18 @@
 
 import io
 import json
-import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from data.folder import find_pictures, read_labels
 from data.images import read_image
+from data.parallel import map_parallel, usable_cores
 from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
 from data.propose import ProposeSettings, propose
 from data.types import Proposals
@@ -99,35 +98,24 @@ def _make_missing(
     missing = {
         part: picture for picture, part in zip(pictures, parts, strict=True) if not part.is_file()
     }
-    processes = settings.processes or len(os.sched_getaffinity(0))
-    loader: DataLoader[int] = DataLoader(
-        _Maker(list(missing.items()), how),
-        batch_size=None,
-        num_workers=0 if processes == 1 else min(processes, len(missing)),
-        generator=torch.Generator(),
+    made = map_parallel(
+        partial(_make_part, how),
+        list(missing.items()),
+        processes=settings.processes or usable_cores(),
     )
     done = len(pictures) - len(missing)
     if done:
         say(f"{done} of {len(pictures)} are there already")
-    for _ in track(loader, "proposals", total=len(pictures), done=done):
+    for _ in track(made, "proposals", total=len(pictures), done=done):
         check_interrupted()
 
 
-@dataclass(frozen=True, slots=True)
-class _Maker(Dataset[int]):
-    """Item n makes the proposals of a picture and writes its part, complete or not at all."""
-
-    missing: list[tuple[Path, Path]]
-    how: ProposeSettings
-
-    def __len__(self) -> int:
-        return len(self.missing)
-
-    def __getitem__(self, index: int) -> int:
-        part, picture = self.missing[index]
-        proposals = propose(read_image(picture), self.how)
-        write_atomically(part, _bytes({"part": proposals}, {}))
-        return len(proposals.boxes)
+def _make_part(how: ProposeSettings, part_and_picture: tuple[Path, Path]) -> int:
+    """Make the proposals of a picture and write its part, complete or not at all."""
+    part, picture = part_and_picture
+    proposals = propose(read_image(picture), how)
+    write_atomically(part, _bytes({"part": proposals}, {}))
+    return len(proposals.boxes)
 
 
 def _bytes(found: dict[str, Proposals], meta: dict[str, object]) -> bytes:

@@ -92,6 +92,16 @@ def find_pictures(folder: Path) -> list[LabelRow]:
     return [LabelRow(image, ()) for image in found]
 
 
+def list_pictures(folder: Path, labels: Path | None) -> list[LabelRow]:
+    """The lines of the labels file; without one every picture below the folder.
+
+    Raises:
+        FileNotFoundError: no such file of labels; without one no such folder, or no picture in it.
+        ValueError: the file of labels is not one; see ``read_labels``.
+    """
+    return find_pictures(folder) if labels is None else read_labels(labels)
+
+
 def splits_of(
     rows: list[LabelRow], *, val_share: float = 0.2, seed: int = 0
 ) -> dict[str, list[LabelRow]]:
@@ -146,7 +156,7 @@ class FolderDataset(ImageSet):
         seed: int = 0,
         leave_out: Collection[Path] = (),
     ) -> None:
-        rows = find_pictures(folder) if labels is None else read_labels(labels)
+        rows = list_pictures(folder, labels)
         names = tuple(classes) or tuple(sorted({name for row in rows for name in row.labels}))
         if not names:
             raise ValueError(f"{labels or folder}: no classes (no picture has a label)")

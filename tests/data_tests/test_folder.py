@@ -7,7 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from data.folder import FolderDataset, LabelRow, find_pictures, read_labels, splits_of
+from data.folder import (
+    FolderDataset,
+    LabelRow,
+    find_pictures,
+    list_pictures,
+    read_labels,
+    splits_of,
+)
 from data.images import read_image
 
 ROWS = [LabelRow(f"{number}.png", ("cat",)) for number in range(20)]
@@ -230,6 +237,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(FileNotFoundError, match=r"no pictures in it \(\.jpg, \.jpeg, \.png, "):
         find_pictures(tmp_path)
+
+
+def test_pictures_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
+    labels = write(save(tmp_path, "a.png", "b.png"), "b.png,cat")
+    assert list_pictures(tmp_path, labels) == [LabelRow("b.png", ("cat",))]
+    assert list_pictures(tmp_path, None) == [LabelRow("a.png", ()), LabelRow("b.png", ())]
 
 
 # --- splits --------------------------------------------------------------------------------------

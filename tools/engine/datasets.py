@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.folder import FolderDataset, find_pictures, read_labels, splits_of
+from data.folder import FolderDataset, list_pictures, splits_of
 from data.image_set import ImageSet
 from data.scan import PictureState, scan_pictures
 from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, VOCDataset, image_ids, image_path
@@ -98,7 +98,7 @@ def read_states(cache: Path) -> dict[str, PictureState]:
 def picture_paths(settings: LabelSettings, split: str) -> list[Path]:
     """Every picture of a split, the bad ones too; none of a folder without that split."""
     if settings.images is not None:
-        rows = read_labels(settings.labels) if settings.labels else find_pictures(settings.images)
+        rows = list_pictures(settings.images, settings.labels)
         splits = splits_of(rows, val_share=settings.val_share, seed=settings.split_seed)
         return [settings.images / row.image for row in splits.get(split, ())]
     root = require_voc_root(settings.voc_root)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.folder import find_pictures, read_labels, splits_of
+from data.folder import list_pictures, splits_of
 from data.scan import PictureState, Problem, picture_problems, same_pictures, scan_voc
 from data.voc import VOC_CLASSES, annotation_path, image_path
 from tools.check_data import CheckDataSettings
@@ -55,7 +55,7 @@ def _check_voc(settings: CheckDataSettings, root: Path) -> tuple[int, list[Probl
 
 
 def _check_folder(settings: CheckDataSettings, folder: Path) -> tuple[int, list[Problem]]:
-    rows = read_labels(settings.labels) if settings.labels else find_pictures(folder)
+    rows = list_pictures(folder, settings.labels)
     paths = {row.image: folder / row.image for row in rows}
     states = scan_with_progress(list(paths.values()), settings.cache)
     named = sorted({name for row in rows for name in row.labels})

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.folder import find_pictures, read_labels
+from data.folder import list_pictures
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
@@ -67,7 +67,7 @@ def plain_settings(how: ProposeSettings) -> dict[str, object]:
 def _pictures(settings: MakeProposalsSettings) -> dict[str, Path]:
     """Files by image id; only lists are read, no annotation."""
     if settings.images is not None:
-        rows = read_labels(settings.labels) if settings.labels else find_pictures(settings.images)
+        rows = list_pictures(settings.images, settings.labels)
         return {row.image: settings.images / row.image for row in rows}
     root = require_voc_root(settings.voc_root)
     return {image_id: image_path(root, image_id) for image_id in image_ids(root, settings.split)}

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +21,7 @@ from tools.engine.checkpoint import write_atomically
 from tools.engine.datasets import check_pictures_exist
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
+from tools.engine.run_folder import plain
 from tools.engine.settings import require_voc_root
 from tools.make_proposals import MakeProposalsSettings
 
@@ -38,7 +38,7 @@ def run(settings: MakeProposalsSettings) -> None:
     )
     pictures = _pictures(settings)
     # What the boxes depend on beside the picture. The working directory of the code is not in it.
-    made_with = {"settings": plain_settings(how), "opencv": cv2.__version__, "format": FORMAT}
+    made_with = {"settings": plain(how), "opencv": cv2.__version__, "format": FORMAT}
     say(f"{len(pictures)} pictures")
     keys = [_key(path, made_with) for path in pictures.values()]
     known = load_proposals(settings.out) if settings.out.exists() else None
@@ -56,12 +56,6 @@ def run(settings: MakeProposalsSettings) -> None:
     count = sum(len(proposals.boxes) for proposals in found.values())
     say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
     say(f"proposals: {settings.out}")
-
-
-def plain_settings(how: ProposeSettings) -> dict[str, object]:
-    """Settings as JSON keeps them."""
-    content: dict[str, object] = json.loads(json.dumps(asdict(how)))
-    return content
 
 
 def _pictures(settings: MakeProposalsSettings) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """A run's folder: who may write in it, its settings and environment, and its words."""
 
 import dataclasses
+import io
 import json
 import platform
 import subprocess
@@ -135,10 +136,19 @@ def write_detections(
 
 
 def write_scores(path: Path, **arrays: Any) -> None:
-    """Arrays in an ``.npz`` without pickles, beside its place, then renamed."""
-    temporary = path.with_name(f"{path.stem}.tmp.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    temporary.replace(path)
+    """Arrays in an ``.npz``, beside its place, then renamed."""
+    write_atomically(path, pack_arrays(**arrays))
+
+
+def pack_arrays(**arrays: Any) -> bytes:
+    """The content of an ``.npz`` without pickles; the same bytes for the same arrays.
+
+    Raises:
+        ValueError: an array of objects, which would need a pickle.
+    """
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
 
 
 def _finite(content: Any) -> Any:

@@ -1,6 +1,5 @@
 """Proposals of a set of pictures: made in parallel, kept one by one, put together at the end."""
 
-import io
 import json
 import shutil
 from functools import partial
@@ -8,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from data.folder import list_pictures
 from data.images import read_image
@@ -21,7 +19,7 @@ from tools.engine.checkpoint import write_atomically
 from tools.engine.datasets import check_pictures_exist
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
-from tools.engine.run_folder import plain
+from tools.engine.run_folder import pack_arrays, plain
 from tools.engine.settings import require_voc_root
 from tools.make_proposals import MakeProposalsSettings
 
@@ -114,6 +112,4 @@ def _make_part(how: ProposeSettings, part_and_picture: tuple[Path, Path]) -> int
 
 def _bytes(found: dict[str, Proposals], meta: dict[str, object]) -> bytes:
     """A file of proposals; the same bytes for the same content."""
-    file = io.BytesIO()
-    np.savez_compressed(file, allow_pickle=False, **pack_proposals(found, meta))
-    return file.getvalue()
+    return pack_arrays(**pack_proposals(found, meta))

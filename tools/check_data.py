@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.engine.command import run_command
-from tools.engine.settings import LabelSettings
+from tools.engine.settings import PICTURE_STATES, LabelSettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckDataSettings(LabelSettings):
     """Settings of one check."""
 
-    cache: Path = Path("runs/pictures.json")
+    cache: Path = PICTURE_STATES
     """File that keeps what is known of pictures from one check to the next."""
 
 

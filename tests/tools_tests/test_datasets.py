@@ -30,8 +30,9 @@ NAMES = tuple(f"{number}.png" for number in range(10))
 def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where skipping keeps what it knows; and no VOC unless a test names one."""
     monkeypatch.delenv("VOC_ROOT", raising=False)
-    monkeypatch.setattr(datasets, "PICTURE_STATES", tmp_path / "cache" / "pictures.json")
-    return datasets.PICTURE_STATES
+    path = tmp_path / "cache" / "pictures.json"
+    monkeypatch.setattr(datasets, "PICTURE_STATES", path)
+    return path
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import VOCDataset
 from tests.tools_tests.conftest import process_as_before
 from tools import evaluate, train_localizer, view_heatmaps
-from tools.engine import datasets
+from tools.engine.settings import PICTURE_STATES
 
 SMALL = "--model.trunk squeezenet1_1 --image-sizes [64] --amp off --device cpu --split train"
 SMALL += " --loop.epochs 1 --loop.batch-size 4 --loop.log-every 1"
@@ -302,7 +302,7 @@ def test_bad_pictures_are_left_out_by_name_and_counted(skipped_run: Path, damage
         f"warning: {damaged / name}" for name in ("2.jpg", "für später/图 5.jpg", "8.jpg")
     ]
     assert not (damaged.parent / "runs").exists()
-    assert datasets.PICTURE_STATES.is_file()  # in the working folder
+    assert PICTURE_STATES.is_file()  # in the working folder
 
 
 def test_skipping_leaves_the_bad_pictures_as_they_are(skipped_run: Path, damaged: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_resumed_run_that_skips_is_the_same_run(
 ) -> None:
     checkpoint = skipped_run / "checkpoints" / "step-00000002.pt"  # of 3
     if not is_known:
-        datasets.PICTURE_STATES.unlink()
+        PICTURE_STATES.unlink()
     others = ("--on-bad-image", "skip", "--resume", str(checkpoint))
 
     assert train_damaged(damaged, tmp_path / "run", *others) == 0

@@ -11,9 +11,13 @@ from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, VOCDataset, image_ids, image_
 from tools.engine.checkpoint import write_atomically
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track, warn
-from tools.engine.settings import DataSettings, LabelSettings, PictureSettings, require_voc_root
-
-PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
+from tools.engine.settings import (
+    PICTURE_STATES,
+    DataSettings,
+    LabelSettings,
+    PictureSettings,
+    require_voc_root,
+)
 
 
 def open_dataset(settings: DataSettings, split: str) -> ImageSet:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
+
 
 def default_voc_root() -> Path | None:
     """``$VOC_ROOT``, or None when it is not set."""

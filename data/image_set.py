@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.images import read_image
+from data.images import describe_other_size, read_image
 from data.types import Annotation, ImageSample
 
 
@@ -60,10 +60,7 @@ class ImageSet(Dataset[ImageSample]):
         image = read_image(path)
         expected = self.annotations[index].image_size
         if tuple(image.shape[1:]) != expected:
-            raise ValueError(
-                f"{path}: the picture is {image.shape[2]}x{image.shape[1]}, its annotation says "
-                f"{expected[1]}x{expected[0]}"
-            )
+            raise ValueError(f"{path}: {describe_other_size(image.shape[1:], expected)}")
         return ImageSample(
             self.ids[index], image, self.targets[index], self.weights[index], expected
         )

@@ -2,7 +2,7 @@
 
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,14 @@ def read_image_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as picture:
         return picture.height, picture.width
+
+
+def describe_other_size(found: Sequence[int], annotated: Sequence[int]) -> str:
+    """Words for a picture of another size than its annotation says; both (height, width)."""
+    (height, width), (annotated_height, annotated_width) = found, annotated
+    return (
+        f"the picture is {width}x{height}, its annotation says {annotated_width}x{annotated_height}"
+    )
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from data.images import read_image
+from data.images import describe_other_size, read_image
 from data.parallel import map_parallel, usable_cores
 from data.types import Annotation
 from data.voc import annotation_path, image_ids, read_annotation
@@ -139,10 +139,7 @@ def picture_problems(
             cure = "restore the file, or leave it out with --on-bad-image skip"
             problems.append(Problem(path, state.problem, cure))
         elif expected and expected != (state.height, state.width):
-            what = (
-                f"the picture is {state.width}x{state.height}, its annotation says "
-                f"{expected[1]}x{expected[0]}"
-            )
+            what = describe_other_size((state.height, state.width), expected)
             cure = "restore the picture as it was annotated: pixels as stored, not turned by EXIF"
             problems.append(Problem(path, what, cure))
     return problems

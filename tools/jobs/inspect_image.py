@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from data.folder import FolderDataset
-from data.images import read_image
+from data.images import describe_other_size, read_image
 from data.types import Annotation
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from tools.engine.datasets import check_pictures_exist
@@ -39,10 +39,8 @@ def run(settings: InspectImageSettings) -> None:
         return
     picture = read_image(path)
     if tuple(picture.shape[1:]) != annotation.image_size:
-        raise ValueError(
-            f"{path}: the picture is {picture.shape[2]}x{picture.shape[1]}, its annotation says "
-            f"{width}x{height}"
-        )
+        words = describe_other_size(picture.shape[1:], annotation.image_size)
+        raise ValueError(f"{path}: {words}")
     drawn = draw_boxes(picture, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_jpeg(settings.out, drawn)

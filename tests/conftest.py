@@ -32,6 +32,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Time and content of all that lies in a folder; the same before and after mere reading."""
+    return {
+        path: (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in sorted(folder.rglob("*"))
+    }
+
+
 @pytest.fixture
 def rng() -> torch.Generator:
     """torch's default generator, seeded: weights and cells drawn inside the code follow it too."""

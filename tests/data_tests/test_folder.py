@@ -16,6 +16,7 @@ from data.folder import (
     splits_of,
 )
 from data.images import read_image
+from tests.conftest import snapshot
 
 ROWS = [LabelRow(f"{number}.png", ("cat",)) for number in range(20)]
 
@@ -40,14 +41,6 @@ def write(folder: Path, *lines: str | bytes, head: str = "image,labels") -> Path
 
 def images(rows: list[LabelRow]) -> list[str]:
     return [row.image for row in rows]
-
-
-def state(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 # --- lines of a labels file ----------------------------------------------------------------------
@@ -388,11 +381,11 @@ def test_pictures_and_folders_that_are_links_work(tmp_path: Path) -> None:
 
 def test_reading_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "c/b.png"), "a.png,cat", "c/b.png,dog")
-    before = state(tmp_path)
+    before = snapshot(tmp_path)
     for given in (labels, None):
         dataset = FolderDataset(tmp_path, given, "all", classes=["cat", "dog"])
         assert [dataset[index].image.shape[0] for index in range(2)] == [3, 3]
-    assert state(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
 # --- data sets that are refused ------------------------------------------------------------------

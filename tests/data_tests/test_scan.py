@@ -25,6 +25,7 @@ from data.scan import (
     scan_voc,
 )
 from data.synthetic import SYNTHETIC_CLASSES
+from tests.conftest import snapshot
 
 Make = Callable[[Path], object]
 
@@ -532,7 +533,7 @@ def test_the_parts_of_trainval_may_be_in_it(tmp_path: Path, part: str) -> None:
 
 
 def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in tiny_voc.rglob("*")}
+    before = snapshot(tiny_voc)
     scan_voc(tiny_voc, SYNTHETIC_CLASSES)
     scanned(sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir()))
-    assert {path: path.stat().st_mtime_ns for path in tiny_voc.rglob("*")} == before
+    assert snapshot(tiny_voc) == before

@@ -1,6 +1,5 @@
 """The VOC reader on small files written here, on the synthetic world, and on real VOC2007."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from data.voc import (
     image_path,
     read_annotation,
 )
+from tests.conftest import snapshot
 
 Corners = tuple[float | str, float | str, float | str, float | str]
 
@@ -400,14 +400,11 @@ def test_blanks_signs_and_links_in_the_path_work(tiny_voc: Path, tmp_path: Path)
 
 
 def test_reading_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
-    def state() -> dict[Path, os.stat_result | int]:
-        return {path: path.stat().st_mtime_ns for path in tiny_voc.rglob("*")}
-
-    before = state()
+    before = snapshot(tiny_voc)
     dataset = open_tiny(tiny_voc)
     for index in range(len(dataset)):
         dataset[index]
-    assert state() == before
+    assert snapshot(tiny_voc) == before
 
 
 # --- real pictures -------------------------------------------------------------------------------

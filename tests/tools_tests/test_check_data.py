@@ -18,6 +18,7 @@ from data import scan
 from data.scan import scan_pictures
 from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path
+from tests.conftest import snapshot
 from tools.check_data import main
 from tools.engine import datasets
 
@@ -43,14 +44,6 @@ def listed(out: str, below: Path) -> list[Path]:
     """Files that a line of the output accuses, in the order of the lines."""
     lines = re.findall(rf"^({re.escape(str(below))}/[^:]*): .+ \(.+\)$", out, re.MULTILINE)
     return [Path(line) for line in lines]
-
-
-def state(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    return {
-        path: (path.lstat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def white(path: Path, height: int = 6, width: int = 8) -> None:
@@ -178,11 +171,11 @@ def test_a_copy_with_twenty_damaged_files_lists_exactly_those_twenty(
     world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = damage(world)
-    before = state(world)
+    before = snapshot(world)
 
     assert main(words(world, cache, CLASSES)) == 2
     assert_exactly(bad, world, 24, capsys.readouterr())
-    assert state(world) == before
+    assert snapshot(world) == before
 
 
 def test_bad_pictures_of_the_copy_are_those_that_a_scan_finds(world: Path) -> None:
@@ -246,13 +239,13 @@ def test_the_real_pictures_are_clean(
 def test_a_clean_data_set_ends_with_its_count(
     tiny_voc: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = state(tiny_voc)
+    before = snapshot(tiny_voc)
 
     assert main(words(tiny_voc, cache, CLASSES)) == 0
     captured = capsys.readouterr()
     assert captured.out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
     assert captured.err == ""
-    assert state(tiny_voc) == before
+    assert snapshot(tiny_voc) == before
 
 
 def test_the_table_counts_pictures_objects_and_difficult_ones(
@@ -414,7 +407,7 @@ def test_a_clean_folder_shows_its_classes_by_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("VOC_ROOT", raising=False)
-    before = state(photographs)
+    before = snapshot(photographs)
     lines = ("a.png,cat|dog,train", "b b.png,dog,val", "图/c.png,cat,test", "d.png,,train")
 
     assert check_folder(photographs, cache, "image,labels,split", *lines) == 0
@@ -425,7 +418,7 @@ def test_a_clean_folder_shows_its_classes_by_split(
         ["dog", "2 / 2", "1 / 1", "1 / 1", "0 / 0", "2 / 2"],
     ]
     assert out.endswith(f"{photographs}: 4 pictures, no problems\n")
-    assert state(photographs) == before
+    assert snapshot(photographs) == before
 
 
 def test_every_bad_picture_of_a_folder_is_listed_at_once(

@@ -15,6 +15,7 @@ import yaml
 from data.images import read_image
 from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import VOCDataset
+from tests.conftest import snapshot
 from tests.tools_tests.conftest import process_as_before
 from tools import evaluate, train_localizer, view_heatmaps
 from tools.engine.settings import PICTURE_STATES
@@ -22,14 +23,6 @@ from tools.engine.settings import PICTURE_STATES
 SMALL = "--model.trunk squeezenet1_1 --image-sizes [64] --amp off --device cpu --split train"
 SMALL += " --loop.epochs 1 --loop.batch-size 4 --loop.log-every 1"
 NEED_BOXES = ("box_map_11point", "box_map_area", "corloc", "point_accuracy", "heat_coverage")
-
-
-def state(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def digest(run_dir: Path) -> str:
@@ -452,14 +445,14 @@ def test_other_classes_than_those_of_the_run_are_refused_when_it_is_resumed(
     extra: str, copy: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [*sorted(SYNTHETIC_CLASSES), extra] if extra else list(reversed(SYNTHETIC_CLASSES))
-    before = state(copy / "checkpoints")
+    before = snapshot(copy / "checkpoints")
     argv = f"--run-dir {copy} --images {photographs} --labels labels.csv --val-split val"
     argv += f" --resume auto --classes [{','.join(names)}] {SMALL}"
 
     assert "error: --classes: the run was started with [" in refused(
         train_localizer.main, argv, capsys
     )
-    assert state(copy / "checkpoints") == before
+    assert snapshot(copy / "checkpoints") == before
 
 
 def test_a_picture_in_another_folder_that_is_damaged_ends_an_evaluation_by_name(

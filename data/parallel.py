@@ -1,11 +1,13 @@
 """One function over many items in several processes, results in the items' order."""
 
 import os
+import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,19 +32,19 @@ def map_parallel(
         processes: that work side by side; with 0 or 1 this one does the work.
 
     Raises:
-        Exception: of the kind that the function raises, at that item; from another process its
-            message holds the traceback.
+        Exception: what the function raises, at that item; from another process with the traceback
+            there as a note. One that cannot be pickled arrives as a ``RuntimeError`` of its words.
     """
-    loader: DataLoader[Result] = DataLoader(
+    loader: DataLoader[Result | Exception] = DataLoader(
         _Mapped(function, items),
         batch_size=None,
         num_workers=min(processes, len(items)) if processes > 1 else 0,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
-    return iter(loader)
+    return map(_result, loader)
 
 
-class _Mapped(Dataset[Result]):
+class _Mapped(Dataset[Result | Exception]):
     def __init__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self.function = function
         self.items = items
@@ -50,5 +52,29 @@ class _Mapped(Dataset[Result]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Result:
-        return self.function(self.items[index])
+    def __getitem__(self, index: int) -> Result | Exception:
+        try:
+            return self.function(self.items[index])
+        except Exception as error:  # whatever it is, the caller's process raises it
+            if get_worker_info() is None:
+                raise
+            found = error if _travels(error) else RuntimeError(f"{type(error).__name__}: {error}")
+            found.add_note(traceback.format_exc())
+            return found
+
+
+def _result(found: Result | Exception) -> Result:
+    if not isinstance(found, Exception):
+        return found
+    try:
+        raise found
+    finally:
+        del found  # or else it and this frame hold each other, and the processes live on
+
+
+def _travels(error: Exception) -> bool:
+    """Whether it is the same after a pickle; without one the caller would wait for ever."""
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except (pickle.PickleError, TypeError, AttributeError, ValueError):
+        return False

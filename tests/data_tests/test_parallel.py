@@ -23,6 +23,21 @@ def measure(word: str) -> Found:
     return Found(word, len(word))
 
 
+def stumble(kind: str) -> int:
+    if kind == "own words":
+        raise OwnWordsError("a.jpg")
+    if kind == "nothing that pickles":
+        raise ValueError(lambda: kind)
+    raise FileNotFoundError(2, "No such file", "a.jpg")
+
+
+class OwnWordsError(ValueError):
+    """Made again from its message, it would say something else."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: does not decode")
+
+
 def process_of(_: int) -> int:
     return os.getpid()
 
@@ -40,8 +55,37 @@ def test_an_exception_of_the_function_arrives_at_its_item(processes: int) -> Non
     results = map_parallel(measure, ["a", "", "bb"], processes=processes)
 
     assert next(results) == Found("a", 1)
-    with pytest.raises(ValueError, match="no word"):
+    with pytest.raises(ValueError, match=r"^no word") as caught:
         next(results)
+    assert str(caught.value) == "no word"
+    assert next(results) == Found("bb", 2)
+
+
+def test_the_traceback_of_another_process_is_a_note() -> None:
+    with pytest.raises(ValueError, match=r"^no word") as caught:
+        list(map_parallel(measure, ["a", ""], processes=2))
+
+    (note,) = caught.value.__notes__
+    assert "in measure" in note
+
+
+def test_an_exception_of_another_process_keeps_what_it_knows() -> None:
+    with pytest.raises(FileNotFoundError, match=r"No such file: 'a\.jpg'") as caught:
+        list(map_parallel(stumble, ["", ""], processes=2))
+
+    assert caught.value.filename == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("own words", "^OwnWordsError: a.jpg: does not decode\n"),
+        ("nothing that pickles", "^ValueError: <function stumble"),
+    ],
+)
+def test_an_exception_that_no_pickle_carries_arrives_in_words(kind: str, says: str) -> None:
+    with pytest.raises(RuntimeError, match=says):
+        list(map_parallel(stumble, [kind, kind], processes=2))
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])

@@ -110,6 +110,21 @@ def test_a_foreign_file_is_refused_and_stays(
     assert (tmp_path / "val.npz").read_bytes() == b"something dear"
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on a single core
+def test_a_damaged_picture_ends_two_processes_in_one_line(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_voc, tmp_path / "voc")
+    damaged = image_path(tmp_path / "voc", image_ids(tiny_voc, "val")[2])
+    damaged.write_bytes(b"<html>")
+
+    assert main(words(tmp_path / "voc", tmp_path / "val.npz", "--processes", "2")) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: {damaged}: the picture does not decode (")
+    assert "Traceback" not in last
+    assert not (tmp_path / "val.npz").exists()
+
+
 @pytest.mark.parametrize(
     ("words_", "says"),
     [

@@ -90,6 +90,7 @@ def _make_missing(
     missing = {
         part: picture for picture, part in zip(pictures, parts, strict=True) if not part.is_file()
     }
+    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
     made = map_parallel(
         partial(_make_part, how),
         list(missing.items()),

@@ -99,17 +99,18 @@ def check_proposals(
         whose: words for the message.
 
     Raises:
-        ValueError: naming ``whose``; of boxes outside of the image with their share, since many
-            of them mean another order of the columns, another base, or wrapped numbers.
+        ValueError: naming ``whose``; of boxes that are not finite or outside of the image with
+            their share, since many of them mean another order of the columns, another base, or
+            wrapped numbers.
     """
     boxes, scores = proposals.boxes, proposals.scores
-    if image_size is not None and boxes.ndim == 2 and boxes.shape[1:] == (4,) and len(boxes):
-        height, width = image_size
-        ends = torch.tensor([width, height], dtype=boxes.dtype)
-        wrong = ~((boxes[:, :2] >= 0) & (boxes[:, 2:] <= ends)).all(dim=1)
-        if wrong.any():
-            share = float(wrong.double().mean())
-            _refuse_row(boxes, wrong, f"{whose}: {share:.0%} of the boxes leave {width}x{height}")
+    if boxes.ndim == 2 and boxes.shape[1:] == (4,) and boxes.is_floating_point():
+        _refuse_share(boxes, ~boxes.isfinite().all(dim=1), whose, "are not finite")
+        if image_size is not None:
+            height, width = image_size
+            ends = torch.tensor([width, height, width, height], dtype=boxes.dtype)
+            outside = ((boxes < 0) | (boxes > ends)).any(dim=1)
+            _refuse_share(boxes, outside, whose, f"leave {width}x{height}")
     check_boxes(boxes, whose=whose)
     if scores is not None and (scores.shape != (len(boxes),) or not scores.isfinite().all()):
         raise ValueError(f"{whose}: {len(boxes)} boxes want as many finite scores")
@@ -129,6 +130,13 @@ def check_heatmaps(heatmaps: Tensor) -> None:
     bad = int((~torch.isfinite(heatmaps)).sum())
     if bad:
         raise ValueError(f"{bad} of {heatmaps.numel()} heatmap cells are not finite")
+
+
+def _refuse_share(boxes: Tensor, wrong: Tensor, whose: str, what: str) -> None:
+    if wrong.any():
+        share = float(wrong.double().mean())
+        words = f"{share:.0%}" if share >= 0.01 else "less than 1%"
+        _refuse_row(boxes, wrong, f"{whose}: {words} of the boxes {what}")
 
 
 def _refuse_row(boxes: Tensor, wrong: Tensor, what: str) -> None:

@@ -33,9 +33,17 @@ def order_boxes(
     """
     order = np.lexsort((boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -scores))
     boxes, scores = boxes[order], scores[order]
-    _, first = np.unique(boxes, axis=0, return_index=True)
-    first.sort()
+    first = _first_of_each(boxes)
     return boxes[first], scores[first]
+
+
+def without_repetition(proposals: Proposals) -> Proposals:
+    """Each box once: in the order of ``order_boxes``, without scores in the order they came in."""
+    boxes = proposals.boxes.numpy()
+    if proposals.scores is None:
+        return Proposals(torch.from_numpy(boxes[_first_of_each(boxes)]), None)
+    ordered, scores = order_boxes(boxes, proposals.scores.numpy())
+    return Proposals(torch.from_numpy(ordered), torch.from_numpy(scores))
 
 
 def select_proposals(
@@ -120,6 +128,19 @@ def load_proposals(path: Path) -> ProposalSet:
         ValueError: not such a file, arrays that do not fit together, or a box that is none; names
             the image.
     """
+    found = read_unchecked(path)
+    for image_id, proposals in found.items():
+        check_proposals(proposals, whose=f"{path}: image {image_id}")
+    return found
+
+
+def read_unchecked(path: Path) -> ProposalSet:
+    """Read a file of proposals whose boxes and scores are the caller's to check.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or arrays that do not fit together.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of proposals (make_proposals writes one)")
     try:
@@ -145,7 +166,7 @@ def load_proposals(path: Path) -> ProposalSet:
             f"{path}: arrays do not fit together (ids {ids.shape}, offsets {offsets.shape}, boxes "
             f"{boxes.shape}, scores {scores.shape})"
         )
-    found = ProposalSet(
+    return ProposalSet(
         path,
         ids.tolist(),
         offsets.astype(np.int64),
@@ -153,6 +174,9 @@ def load_proposals(path: Path) -> ProposalSet:
         scores.astype(np.float32),
         meta,
     )
-    for image_id, proposals in found.items():
-        check_proposals(proposals, whose=f"{path}: image {image_id}")
-    return found
+
+
+def _first_of_each(boxes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The rows without a box that an earlier row has."""
+    _, first = np.unique(boxes, axis=0, return_index=True)
+    return np.sort(first)

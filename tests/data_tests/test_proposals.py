@@ -11,7 +11,13 @@ from torch import Tensor
 
 from data.checks import check_proposals
 from data.mat_proposals import read_mat
-from data.proposals import load_proposals, order_boxes, pack_proposals, select_proposals
+from data.proposals import (
+    load_proposals,
+    order_boxes,
+    pack_proposals,
+    select_proposals,
+    without_repetition,
+)
 from data.types import Proposals
 
 BOXES = torch.tensor([[0.0, 0.0, 30.0, 40.0], [5.0, 6.0, 10.0, 50.0], [2.0, 3.0, 60.0, 70.0]])
@@ -61,7 +67,10 @@ def test_an_image_without_proposals_in_the_file_is_named(tmp_path: Path) -> None
         ({"scores": np.zeros(2, np.float32)}, "do not fit"),
         ({"ids": np.array(["a", "a"])}, "do not fit"),
         ({"boxes": np.zeros((3, 4), np.float32)}, "image a: a box has no area"),
-        ({"boxes": np.full((3, 4), np.nan, np.float32)}, "image a: a coordinate is not finite"),
+        (
+            {"boxes": np.full((3, 4), np.nan, np.float32)},
+            "image a: 100% of the boxes are not finite",
+        ),
         ({"scores": np.full(3, np.inf, np.float32)}, "image a: 3 boxes want as many finite"),
         ({"meta": np.array('{"format": 99}')}, "format 99, this version reads 1"),
         ({"meta": np.array("no JSON")}, "not a file of proposals"),
@@ -108,7 +117,12 @@ def test_selection_takes_the_first_that_are_large_enough() -> None:
 
 @pytest.mark.parametrize(
     ("box", "share"),
-    [((-1, 0, 5, 5), "33%"), ((0, 0, 101, 5), "33%"), ((65535, 3, 65536, 9), "33%")],
+    [
+        ((-1, 0, 5, 5), "33%"),
+        ((0, 0, 101, 5), "33%"),
+        ((65535, 3, 65536, 9), "33%"),
+        ((65534, 3, 20, 9), "33%"),  # 0 - 1 in uint16
+    ],
 )
 def test_boxes_outside_of_the_image_are_refused_with_their_share(
     box: tuple[int, ...], share: str
@@ -117,6 +131,51 @@ def test_boxes_outside_of_the_image_are_refused_with_their_share(
 
     with pytest.raises(ValueError, match=f"image a: {share} of the boxes leave 100x80"):
         check_proposals(Proposals(boxes, None), (80, 100), whose="image a")
+
+
+def test_few_boxes_outside_are_not_said_to_be_none() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 5.0, 5.0]]).repeat(999, 1)
+    boxes[7, 2] = 101
+
+    with pytest.raises(ValueError, match="less than 1% of the boxes leave 100x80: row 7 is"):
+        check_proposals(Proposals(boxes, None), (80, 100))
+
+
+def test_boxes_that_are_not_finite_are_refused_with_their_share() -> None:
+    boxes = BOXES.clone()
+    boxes[1, 3] = float("nan")
+
+    with pytest.raises(ValueError, match="image a: 33% of the boxes are not finite: row 1 is"):
+        check_proposals(Proposals(boxes, None), (80, 100), whose="image a")
+
+
+@pytest.mark.parametrize("image_size", [None, (80, 100)])
+def test_no_boxes_are_fine_and_other_shapes_are_not(image_size: tuple[int, int] | None) -> None:
+    check_proposals(NONE, image_size)
+
+    with pytest.raises(ValueError, match=r"floating-point \[R, 4\]"):
+        check_proposals(Proposals(torch.zeros(2, 5), None), image_size)
+
+
+def test_without_scores_repeated_boxes_go_and_the_order_stays() -> None:
+    boxes = torch.cat([BOXES[2:], BOXES, BOXES[:1]])
+
+    found = without_repetition(Proposals(boxes, None))
+
+    assert found.boxes.tolist() == BOXES[[2, 0, 1]].tolist()
+    assert found.scores is None
+
+
+def test_with_scores_repeated_boxes_go_and_the_highest_score_comes_first() -> None:
+    found = without_repetition(Proposals(BOXES[[0, 1, 0]], torch.tensor([0.1, 0.5, 0.9])))
+
+    assert found.boxes.tolist() == BOXES[:2].tolist()
+    assert same(found.scores, torch.tensor([0.9, 0.5]))
+
+
+def test_of_no_boxes_none_are_left() -> None:
+    assert without_repetition(NONE).boxes.shape == (0, 4)
+    assert without_repetition(Proposals(NONE.boxes, None)).boxes.shape == (0, 4)
 
 
 def cells(*items: Any) -> Any:

@@ -2,10 +2,12 @@
 
 python -m tools.make_proposals --split trainval --out proposals/trainval.npz
 python -m tools.make_proposals --images photographs --out proposals/photographs.npz
+python -m tools.make_proposals --from-mat voc_2007_trainval.mat --out proposals/published.npz
 
 Selective search and edge boxes, ranked together by a score; no annotation is read. About 2000 boxes
 a picture and half a second of one core each, on all cores. A stopped command goes on where it was;
-pictures that have changed, and those of other settings, are made anew.
+pictures that have changed, and those of other settings, are made anew. With --from-mat nothing is
+made: a published file is converted, picture by picture by name, and every box is checked.
 """
 
 import sys
@@ -27,6 +29,9 @@ class MakeProposalsSettings(PictureSettings):
 
     split: str = "trainval"
     """List of VOC; of a folder all pictures are taken."""
+
+    from_mat: Path | None = None
+    """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
 
     method: Literal["selective_search", "edge_boxes", "both"] = "both"
     """How boxes are found."""

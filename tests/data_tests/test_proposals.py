@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.io import savemat
 from torch import Tensor
 
+from data import mat_proposals
 from data.checks import check_proposals
-from data.mat_proposals import read_mat
+from data.mat_proposals import convert_mat, read_mat
 from data.proposals import (
     load_proposals,
     order_boxes,
@@ -225,6 +227,22 @@ def test_published_scores_come_along(tmp_path: Path) -> None:
             },
             "1 boxes but 2 scores",
         ),
+        (
+            {
+                "images": cells("a"),
+                "boxes": cells(np.array([[1, 1, 9, 9]])),
+                "scores": cells(np.array([[np.nan]])),
+            },
+            "a: a score is not finite",
+        ),
+        (
+            {"images": cells("a"), "boxes": cells(np.ones((8, 5)))},
+            r"a: boxes are \[R, 4\], got \[8, 5\]",
+        ),
+        (
+            {"images": cells("x/a.jpg", "y/a"), "boxes": cells(*[np.ones((1, 4))] * 2)},
+            "named twice",
+        ),
     ],
 )
 def test_a_mat_file_of_other_things_is_refused(
@@ -241,3 +259,117 @@ def test_a_foreign_mat_file_is_refused_by_name(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"m\.mat: "):
         read_mat(tmp_path / "m.mat")
+
+
+# Published boxes of pictures that are there
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the child, which takes seconds to start."""
+    monkeypatch.setattr(mat_proposals, "read_mat", mat_proposals._read)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    """One in portrait and one in landscape format."""
+    found = {"tall": tmp_path / "tall.png", "x/wide.png": tmp_path / "x" / "wide.png"}
+    for path, size in zip(found.values(), ((60, 100), (100, 60)), strict=True):
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", size).save(path)
+    return found
+
+
+def published(path: Path, boxes: dict[str, Any], **others: Any) -> Path:
+    content = {"images": cells(*boxes), "boxes": cells(*boxes.values()), **others}
+    savemat(path, content)
+    return path
+
+
+TALL = np.array([[1, 1, 100, 60], [11, 21, 30, 40]], np.uint16)  # y1 x1 y2 x2
+WIDE = np.array([[1, 1, 60, 100], [11, 71, 20, 80]], np.uint16)
+
+
+def test_published_boxes_go_to_their_pictures_by_name(
+    pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    boxes = {"other.jpg": TALL, "wide.jpg": WIDE, "tall": np.concatenate([TALL, TALL])}
+    path = published(tmp_path / "m.mat", boxes)
+
+    found = convert_mat(path, pictures)
+
+    assert list(found) == ["tall", "x/wide.png"]
+    assert found["tall"].boxes.tolist() == [[0, 0, 60, 100], [20, 10, 40, 30]]
+    assert found["x/wide.png"].boxes.tolist() == [[0, 0, 100, 60], [70, 10, 80, 20]]
+    assert found["tall"].scores is None
+
+
+@pytest.mark.usefixtures("read_here")
+def test_published_boxes_with_scores_get_this_project_s_order(
+    pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    scores = cells(np.array([[0.1], [0.2]]), np.array([[0.4], [0.3]]))
+    path = published(tmp_path / "m.mat", {"tall": TALL, "wide": WIDE}, boxScores=scores)
+
+    found = convert_mat(path, pictures)
+
+    assert found["tall"].boxes.tolist() == [[20, 10, 40, 30], [0, 0, 60, 100]]
+    assert same(found["tall"].scores, torch.tensor([0.2, 0.1]))
+    assert found["x/wide.png"].boxes[0].tolist() == [0, 0, 100, 60]
+
+
+@pytest.mark.usefixtures("read_here")
+def test_a_picture_for_which_nothing_was_found_has_no_proposals(
+    pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    path = published(tmp_path / "m.mat", {"tall": np.zeros((0, 4)), "wide": WIDE})
+
+    assert convert_mat(path, pictures)["tall"].boxes.shape == (0, 4)
+
+
+def x_first(boxes: Any) -> Any:
+    return boxes[:, [1, 0, 3, 2]]
+
+
+@pytest.mark.usefixtures("read_here")
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        # x first: the tall picture's boxes lie outside where they are high, the wide one's too
+        ({"tall": x_first(TALL), "wide": x_first(WIDE)}, "tall: 50% of the boxes leave 60x100"),
+        ({"tall": TALL, "wide": x_first(WIDE)}, "x/wide.png: 100% of the boxes leave 100x60"),
+        ({"tall": TALL.astype(float) - 1, "wide": WIDE}, "tall: 50% of the boxes leave 60x100"),
+        ({"tall": TALL - np.array([2, 2, 0, 0], np.uint16), "wide": WIDE}, "tall: 50% of the"),
+        ({"tall": np.full((2, 4), np.nan), "wide": WIDE}, "tall: 100% of the boxes are not finite"),
+        ({"tall": np.array([[50, 1, 20, 9]]), "wide": WIDE}, "tall: a box has no area"),
+    ],
+)
+def test_other_columns_another_base_and_wrapped_numbers_are_refused(
+    boxes: dict[str, Any], says: str, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    path = published(tmp_path / "m.mat", boxes)
+
+    with pytest.raises(ValueError, match=rf"m\.mat: image {says}.* \(columns y1 x1 y2 x2, counted"):
+        convert_mat(path, pictures)
+
+
+@pytest.mark.usefixtures("read_here")
+def test_pictures_without_published_proposals_are_named_and_counted(tmp_path: Path) -> None:
+    path = published(tmp_path / "m.mat", {"a": TALL})
+    pictures = {name: tmp_path / f"{name}.jpg" for name in "abcdefgh"}
+
+    with pytest.raises(ValueError, match=r"of 7 of 8 pictures: b, c, d, e, f and 2 more$"):
+        convert_mat(path, pictures)
+
+
+@pytest.mark.usefixtures("read_here")
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = published(tmp_path / "m.mat", {"a": TALL})
+
+    with pytest.raises(ValueError, match=r"two pictures would get the proposals of a$"):
+        convert_mat(path, {"x/a.jpg": tmp_path / "x/a.jpg", "a.png": tmp_path / "a.png"})
+
+
+def test_a_missing_mat_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"m\.mat: no such file of proposals"):
+        convert_mat(tmp_path / "m.mat", {})

@@ -8,8 +8,12 @@ import sys
 import time
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.io import savemat
 from torch import Tensor
 
 from data.images import read_image
@@ -123,6 +127,98 @@ def test_a_damaged_picture_ends_two_processes_in_one_line(
     assert last.startswith(f"error: {damaged}: the picture does not decode (")
     assert "Traceback" not in last
     assert not (tmp_path / "val.npz").exists()
+
+
+# A published file
+
+
+def published(path: Path, boxes: dict[str, NDArray[Any]]) -> Path:
+    arrays = {}
+    for name, items in (("images", list(boxes)), ("boxes", list(boxes.values()))):
+        arrays[name] = np.empty(len(items), dtype=object)
+        arrays[name][:] = items
+    savemat(path, arrays)
+    return path
+
+
+ONE_BOX = np.array([[1, 11, 20, 40]], np.uint16)  # y1 x1 y2 x2
+
+
+def test_a_published_file_becomes_one_of_ours_and_says_where_it_is_from(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = image_ids(tiny_voc, "val")
+    mat = published(tmp_path / "m.mat", dict.fromkeys(reversed([*ids, "another"]), ONE_BOX))
+    out = tmp_path / "new" / "val.npz"
+
+    assert main(words(tiny_voc, out, "--from-mat", str(mat))) == 0
+    found = load_proposals(out)
+    assert list(found) == ids
+    assert found[ids[0]].boxes.tolist() == [[10, 0, 40, 20]]
+    assert found.meta == {"format": 1, "from_mat": "m.mat", "sha256": digest(mat)}
+    assert capsys.readouterr().out.endswith(f"\nproposals: {out}\n")
+    before = digest(out)
+    assert main(words(tiny_voc, out, "--from-mat", str(mat))) == 0
+    assert digest(out) == before
+
+
+def test_a_published_file_is_converted_for_a_folder_too(tiny_voc: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    picture = image_path(tiny_voc, image_ids(tiny_voc, "val")[0])
+    shutil.copy(picture, folder)
+    mat = published(tmp_path / "m.mat", {picture.stem: ONE_BOX})
+    out = tmp_path / "p.npz"
+
+    assert main(["--images", str(folder), "--out", str(out), "--from-mat", str(mat)]) == 0
+    assert list(load_proposals(out)) == [picture.name]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        (ONE_BOX - np.uint16(1), "image 000013: 100% of the boxes leave"),
+        (
+            None,
+            "no proposals of 6 of 6 pictures: 000013, 000014, 000015, 000016, 000017 and 1 more",
+        ),
+    ],
+)
+def test_a_published_file_that_does_not_fit_is_refused_in_one_line(
+    boxes: NDArray[Any] | None,
+    says: str,
+    tiny_voc: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = ["unknown"] if boxes is None else image_ids(tiny_voc, "val")
+    mat = published(
+        tmp_path / "m.mat", dict.fromkeys(names, boxes if boxes is not None else ONE_BOX)
+    )
+
+    assert main(words(tiny_voc, tmp_path / "val.npz", "--from-mat", str(mat))) == 2
+    assert capsys.readouterr().err.startswith(f"error: {mat}: {says}")
+    assert not (tmp_path / "val.npz").exists()
+
+
+def test_a_foreign_file_stays_where_a_published_one_would_go(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "val.npz").write_bytes(b"something dear")
+    mat = published(tmp_path / "m.mat", {"a": ONE_BOX})
+
+    assert main(words(tiny_voc, tmp_path / "val.npz", "--from-mat", str(mat))) == 2
+    assert "val.npz: not a file of proposals" in capsys.readouterr().err
+    assert (tmp_path / "val.npz").read_bytes() == b"something dear"
+
+
+def test_a_published_file_that_is_not_there_is_named(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = words(tiny_voc, tmp_path / "val.npz", "--from-mat", str(tmp_path / "no.mat"))
+
+    assert main(argv) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/no.mat: no such file of proposals\n"
 
 
 @pytest.mark.parametrize(

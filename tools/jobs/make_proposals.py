@@ -1,15 +1,19 @@
-"""Proposals of a set of pictures: made in parallel, kept one by one, put together at the end."""
+"""Proposals of a set of pictures: made in parallel, kept one by one, put together at the end.
+
+Or taken from a published file.
+"""
 
 import json
 import shutil
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 import cv2
 
 from data.folder import list_pictures
 from data.images import read_image
+from data.mat_proposals import convert_mat
 from data.parallel import map_parallel, usable_cores
 from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
 from data.propose import ProposeSettings, propose
@@ -27,6 +31,9 @@ from tools.make_proposals import MakeProposalsSettings
 def run(settings: MakeProposalsSettings) -> None:
     """Make what is missing, then write the file."""
     check_pictures_exist(settings)
+    if settings.from_mat is not None:
+        _convert(settings, settings.from_mat)
+        return
     how = ProposeSettings(
         method=settings.method,
         quality=settings.quality,
@@ -48,12 +55,30 @@ def run(settings: MakeProposalsSettings) -> None:
         image_id: load_proposals(parts / f"{key}.npz")["part"]
         for image_id, key in zip(pictures, keys, strict=True)
     }
-    content = _bytes(found, {**made_with, "keys": keys})
-    write_atomically(settings.out, content)
+    _write(settings.out, found, {**made_with, "keys": keys})
     shutil.rmtree(parts)
+
+
+def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
+    """Write what a published file holds of the pictures."""
+    if settings.out.exists():
+        load_proposals(settings.out)  # a file of something else stays
+    pictures = _pictures(settings)
+    say(f"{len(pictures)} pictures")
+    found = convert_mat(mat, pictures)
+    check_interrupted()
+    with mat.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    _write(settings.out, found, {"from_mat": mat.name, "sha256": digest})
+
+
+def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> None:
+    content = _bytes(found, meta)
+    write_atomically(out, content)
     count = sum(len(proposals.boxes) for proposals in found.values())
     say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
-    say(f"proposals: {settings.out}")
+    say(f"proposals: {out}")
 
 
 def _pictures(settings: MakeProposalsSettings) -> dict[str, Path]:

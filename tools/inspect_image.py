@@ -3,8 +3,8 @@
 python -m tools.inspect_image --split trainval --index 2018
 
 Prints name, file, size, classes and every object, and writes the picture with its boxes to --out
-and, if asked, to visdom. Of VOC it works without the pictures, too: lists and XML are enough for
-the words.
+and, if asked, to visdom. With --proposals FILE the picture is drawn once more, with its ten best
+proposals. Of VOC it works without the pictures, too: lists and XML are enough for the words.
 """
 
 import sys
@@ -28,6 +28,9 @@ class InspectImageSettings(LabelSettings):
 
     out: Path = Path("runs/inspected.jpg")
     """File for the picture with its boxes."""
+
+    proposals: Path | None = None
+    """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
 
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 

@@ -13,10 +13,14 @@ from PIL import Image
 from torch import Tensor
 
 from data.images import read_image
+from data.proposals import pack_proposals
+from data.propose import ProposeSettings, propose
 from data.synthetic import SYNTHETIC_CLASSES
-from data.voc import VOCDataset, annotation_path, image_path
+from data.types import Proposals
+from data.voc import VOCDataset, annotation_path, image_ids, image_path
 from tools.engine import visdom_windows
 from tools.engine.log_backend import Backend
+from tools.engine.run_folder import pack_arrays
 from tools.engine.settings import VisdomSettings
 from tools.inspect_image import main
 
@@ -217,6 +221,119 @@ def test_a_damaged_picture_is_refused_by_name(
     assert main(words(root, out, "--index", "1")) == 2
     assert capsys.readouterr().err.startswith(f"error: {path}: the picture does not decode")
     assert not out.exists()
+
+
+# Proposals
+
+
+def write_proposals(path: Path, found: Mapping[str, Proposals]) -> Path:
+    path.write_bytes(pack_arrays(**pack_proposals(found, {})))
+    return path
+
+
+def steps(count: int, *, with_scores: bool) -> Proposals:
+    """Boxes of 20 x 20 pixels, one right of the other, the last one with the highest score."""
+    boxes = torch.tensor([[40.0 * n, 100, 40 * n + 20, 120] for n in range(count)]).reshape(-1, 4)
+    return Proposals(boxes, torch.arange(count) / 100 if with_scores else None)
+
+
+def is_magenta(pixels: Tensor) -> Tensor:
+    red, green, blue = pixels.int()
+    magenta: Tensor = (torch.minimum(red, blue) - green) > 80
+    return magenta
+
+
+@pytest.mark.parametrize(("with_scores", "drawn"), [(True, range(2, 12)), (False, range(10))])
+def test_the_ten_best_proposals_are_drawn_in_another_picture(
+    with_scores: bool,
+    drawn: range,
+    root: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    grey(image_path(root, "car"), 400, 600)
+    found = {"car": steps(12, with_scores=with_scores), "another": steps(1, with_scores=True)}
+    path = write_proposals(root / "p.npz", found)
+
+    assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
+    best = out.with_name("picture_proposals.jpg")
+    says = "12, best scores 0.110, 0.100, 0.090, " if with_scores else "12 without scores\n"
+    text = capsys.readouterr().out
+    assert f"\nproposals: {says}" in text
+    assert text.endswith(f"\ndrawn: {out}\ndrawn: {best}\n")
+    bottoms = is_magenta(read_image(best))[119]  # below the texts
+    assert [n for n in range(12) if bottoms[40 * n + 4 : 40 * n + 16].all()] == list(drawn)
+    assert is_lime(read_image(out)).any()
+    assert not is_lime(read_image(best)).any()
+
+
+def test_each_proposal_has_its_score_beside_it(root: Path, out: Path) -> None:
+    grey(image_path(root, "car"), 400, 600)
+    path = write_proposals(root / "p.npz", {"car": steps(1, with_scores=True)})
+
+    assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
+    near = read_image(out.with_name("picture_proposals.jpg"))[:, 100:116, :36].int()
+    assert (near < 64).all(dim=0).any()
+    assert (near > 192).all(dim=0).any()
+
+
+def test_a_picture_with_no_proposals_is_drawn_as_it_is(
+    root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey(image_path(root, "car"), 400, 600)
+    path = write_proposals(root / "p.npz", {"car": steps(0, with_scores=True)})
+
+    assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
+    assert "\nproposals: none\n" in capsys.readouterr().out
+    drawn = read_image(out.with_name("picture_proposals.jpg"))
+    assert (drawn.int() - 128).abs().max() < 3
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        ({"other": steps(1, with_scores=True)}, "no proposals of image car"),
+        ({"car": steps(16, with_scores=True)}, "image car: 6% of the boxes leave 600x400: row 15"),
+        (None, "no such file of proposals"),
+    ],
+)
+def test_proposals_of_other_pictures_are_refused_before_the_words(
+    found: Mapping[str, Proposals] | None,
+    what: str,
+    root: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = root / "p.npz"
+    if found is not None:
+        write_proposals(path, found)
+
+    assert main(words(root, out, "--index=1", f"--proposals={path}")) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {path}: {what}")
+    assert captured.out == ""
+
+
+def test_visdom_gets_both_drawings(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey(image_path(root, "car"), 400, 600)
+    monkeypatch.setattr(visdom_windows, "VisdomWindows", Windows)
+    monkeypatch.setattr(Windows, "shown", {})
+    path = write_proposals(root / "p.npz", {"car": steps(3, with_scores=True)})
+    others = ("--index=1", f"--proposals={path}", "--visdom.server=localhost")
+
+    assert main(words(root, out, *others)) == 0
+    assert list(Windows.shown) == ["trainval_1_car", "trainval_1_car_proposals"]
+    assert is_magenta(Windows.shown["trainval_1_car_proposals"]).any()
+
+
+@pytest.mark.voc
+def test_the_best_proposals_of_a_real_picture_are_drawn(voc_root: Path, out: Path) -> None:
+    name = image_ids(voc_root, "test")[7]
+    proposals = propose(read_image(image_path(voc_root, name)), ProposeSettings())
+    path = write_proposals(out.parent.parent / "p.npz", {name: proposals})
+
+    assert main(words(voc_root, out, "--split=test", "--index=7", f"--proposals={path}")) == 0
+    assert is_magenta(read_image(out.with_name("picture_proposals.jpg"))).float().mean() > 0.01
 
 
 # Any folder

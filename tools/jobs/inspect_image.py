@@ -1,18 +1,23 @@
 """One picture in words and with its boxes drawn."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
+from data.checks import check_proposals
 from data.folder import FolderDataset
 from data.images import describe_other_size, read_image
-from data.types import Annotation
+from data.proposals import load_proposals
+from data.types import Annotation, Proposals
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from tools.engine.datasets import check_pictures_exist
-from tools.engine.draw import TRUTH, draw_boxes, write_jpeg
+from tools.engine.draw import FOUND, TRUTH, draw_boxes, write_jpeg
 from tools.engine.progress import say
 from tools.engine.settings import VisdomSettings, require_voc_root
 from tools.inspect_image import InspectImageSettings
+
+BEST = 10  # more boxes than these hide the picture
 
 
 def run(settings: InspectImageSettings) -> None:
@@ -24,6 +29,7 @@ def run(settings: InspectImageSettings) -> None:
     else:
         path, annotation, texts = _from_voc(settings, require_voc_root(settings.voc_root))
         labels = sorted(set(texts))
+    proposals = _proposals(settings, annotation)
     height, width = annotation.image_size
     say(f"{settings.split} {settings.index}: {annotation.image_id}")
     say(f"file: {path}")
@@ -41,12 +47,45 @@ def run(settings: InspectImageSettings) -> None:
     if tuple(picture.shape[1:]) != annotation.image_size:
         words = describe_other_size(picture.shape[1:], annotation.image_size)
         raise ValueError(f"{path}: {words}")
-    drawn = draw_boxes(picture, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])
+    name = f"{settings.split}_{settings.index}_{annotation.image_id}"
+    pictures = {name: draw_boxes(picture, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])}
+    files = [settings.out]
+    if proposals is not None:
+        pictures[f"{name}_proposals"] = _draw_best(picture, proposals)
+        files.append(settings.out.with_stem(f"{settings.out.stem}_proposals"))
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    write_jpeg(settings.out, drawn)
-    say(f"drawn: {settings.out}")
+    for file, drawn in zip(files, pictures.values(), strict=True):
+        write_jpeg(file, drawn)
+        say(f"drawn: {file}")
     if settings.visdom.server:
-        _show(drawn, f"{settings.split}_{settings.index}_{annotation.image_id}", settings.visdom)
+        _show(pictures, settings.visdom)
+
+
+def _proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
+    """Those of the picture, None if none are asked for."""
+    if settings.proposals is None:
+        return None
+    found = load_proposals(settings.proposals)
+    whose = f"image {annotation.image_id}"
+    if annotation.image_id not in found:
+        raise ValueError(f"{settings.proposals}: no proposals of {whose}")
+    proposals = found[annotation.image_id]
+    check_proposals(proposals, annotation.image_size, whose=f"{settings.proposals}: {whose}")
+    return proposals
+
+
+def _draw_best(picture: Tensor, proposals: Proposals) -> Tensor:
+    """The proposals of the highest scores, the best on top; without scores the first ones."""
+    if not len(proposals.boxes):
+        say("proposals: none")
+        return picture
+    if proposals.scores is None:
+        say(f"proposals: {len(proposals.boxes)} without scores")
+        return draw_boxes(picture, proposals.boxes[:BEST], FOUND)
+    best = proposals.scores.argsort(descending=True, stable=True)[:BEST].flip(0)
+    texts = [f"{score:.3f}" for score in proposals.scores[best].tolist()]
+    say(f"proposals: {len(proposals.boxes)}, best scores {', '.join(texts[::-1])}")
+    return draw_boxes(picture, proposals.boxes[best], FOUND, texts)
 
 
 def _from_voc(settings: InspectImageSettings, root: Path) -> tuple[Path, Annotation, list[str]]:
@@ -80,10 +119,11 @@ def _check_index(settings: InspectImageSettings, count: int) -> None:
         raise ValueError(f"--index {settings.index}: {settings.split} has {count} pictures, from 0")
 
 
-def _show(picture: Tensor, name: str, visdom: VisdomSettings) -> None:
+def _show(pictures: Mapping[str, Tensor], visdom: VisdomSettings) -> None:
     from tools.engine.visdom_windows import VisdomWindows
 
     windows = VisdomWindows(visdom)
-    windows.image(name, picture, 0, window=name)
+    for name, picture in pictures.items():
+        windows.image(name, picture, 0, window=name)
     windows.close()
     say(f"sent: {visdom.server}:{visdom.port}, environment {visdom.env}")

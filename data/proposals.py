@@ -8,6 +8,7 @@ They are found by name, never by position.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,15 @@ def read_unchecked(path: Path) -> ProposalSet:
             meta = json.loads(str(file["meta"]))
         if meta.get("format") != FORMAT:
             raise ValueError(f"format {meta.get('format')}, this version reads {FORMAT}")
-    except (ValueError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise ValueError(f"{path}: not a file of proposals ({error})") from error
     fits = (
-        offsets.shape == (len(ids) + 1,)
+        [array.dtype.kind for array in (ids, offsets, boxes, scores)] == ["U", "i", "f", "f"]
+        and ids.ndim == 1
+        and offsets.shape == (len(ids) + 1,)
         and boxes.shape == (len(scores), 4)
         and offsets[0] == 0
         and offsets[-1] == len(scores)

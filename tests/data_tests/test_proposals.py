@@ -68,6 +68,10 @@ def test_an_image_without_proposals_in_the_file_is_named(tmp_path: Path) -> None
         ({"offsets": np.array([0, 3, 9])}, "do not fit"),
         ({"scores": np.zeros(2, np.float32)}, "do not fit"),
         ({"ids": np.array(["a", "a"])}, "do not fit"),
+        ({"ids": np.array("a")}, "do not fit"),
+        ({"ids": np.array([1, 2])}, "do not fit"),
+        ({"boxes": np.full((3, 4), "x")}, "do not fit"),
+        ({"offsets": np.array([0.0, 3.0, 3.0])}, "do not fit"),
         ({"boxes": np.zeros((3, 4), np.float32)}, "image a: a box has no area"),
         (
             {"boxes": np.full((3, 4), np.nan, np.float32)},
@@ -92,6 +96,24 @@ def test_a_foreign_file_is_refused_by_name(content: bytes, tmp_path: Path) -> No
 
     with pytest.raises(ValueError, match=r"p\.npz: not a file of proposals"):
         load_proposals(tmp_path / "p.npz")
+
+
+def test_files_with_a_damaged_byte_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "p.npz"
+    with path.open("wb") as file:
+        arrays: dict[str, Any] = pack_proposals({"a": THREE, "b": NONE}, {})
+        np.savez_compressed(file, **arrays)
+    whole = path.read_bytes()
+    says = []
+
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            load_proposals(path)
+        except ValueError as error:
+            says.append(str(error))
+    assert len(says) > len(whole) / 6  # not every byte matters
+    assert all(text.startswith(f"{path}: ") for text in says)
 
 
 def test_a_missing_file_names_the_command_that_writes_it(tmp_path: Path) -> None:

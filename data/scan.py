@@ -1,4 +1,5 @@
-"""Every problem of a data set at once: pictures, annotations, lists, and pictures in two splits.
+"""Every problem of a data set at once: pictures, annotations, lists, pictures in two splits, and
+proposals.
 
 Pictures are decoded in parallel. What was found out about a picture is worth keeping: pass it in
 again and only files of another size or time are read.
@@ -11,8 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from data.checks import check_proposals
 from data.images import describe_other_size, read_image
 from data.parallel import map_parallel, usable_cores
+from data.proposals import read_unchecked
 from data.types import Annotation
 from data.voc import annotation_path, image_ids, read_annotation
 
@@ -159,6 +162,66 @@ def same_pictures(
         for path in tested
         if states[path].digest in by_digest and by_digest[states[path].digest] != path
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalScan:
+    """A file of proposals beside the pictures of a data set.
+
+    Attributes:
+        splits: those of which every picture has proposals in the file, zero of them perhaps.
+        problems: of the file.
+    """
+
+    splits: list[str]
+    problems: list[Problem]
+
+
+def scan_proposals(
+    path: Path,
+    splits: Mapping[str, Sequence[str]],
+    places: Mapping[str, Path],
+    states: Mapping[Path, PictureState],
+) -> ProposalScan:
+    """Compare a file of proposals with the pictures, and each box with the size of its picture.
+
+    Files are made of one list: pictures of a split of which the file holds none are not missed.
+
+    Args:
+        path: of the file.
+        splits: image ids by split.
+        places: pictures by image id.
+        states: of these pictures, from ``scan_pictures``.
+    """
+    try:
+        found = read_unchecked(path)
+    except (ValueError, OSError) as error:
+        return ProposalScan([], [Problem(path, _what(path, error), "restore it or make it anew")])
+    held = [name for name in found if name in places]
+    apart = [ids for ids in splits.values() if not set(ids) & set(held)] if held else []
+    not_meant = {name for ids in apart for name in ids}
+    missing = [name for name in places if name not in found and name not in not_meant]
+    unknown = [name for name in found if name not in places]
+    empty = [name for name in held if not len(found[name].boxes)]
+    problems = [
+        Problem(path, f"{len(names)} pictures {what}, such as {names[0]}", cure)
+        for names, what, cure in (
+            (missing, "have no proposals in it", "make it anew of the whole list"),
+            (unknown, "in it are not in the data set", "make it anew of these pictures"),
+            (empty, "have zero proposals in it", "make more with a lower --min-score"),
+        )
+        if names
+    ]
+    for name in held:
+        state = states[places[name]]
+        size = None if state.problem else (state.height, state.width)
+        try:
+            check_proposals(found[name], size, whose=f"image {name}")
+        except ValueError as error:
+            cure = "boxes are x1 y1 x2 y2 from 0; published ones are converted with --from-mat"
+            problems.append(Problem(path, str(error), cure))
+    complete = [split for split, ids in splits.items() if all(name in found for name in ids)]
+    return ProposalScan(complete, problems)
 
 
 def _state(known: Mapping[str, PictureState], path: Path) -> PictureState:

@@ -2,11 +2,13 @@
 
 python -m tools.check_data --voc-root VOCdevkit
 python -m tools.check_data --images photographs --labels labels.csv
+python -m tools.check_data --proposals proposals/trainval.npz
 
 Reads every list, every annotation and every picture on all cores, prints a table of the classes
-and then each problem with its cure; exits with 2 if there is any. Nothing is written into the data
-set. What is known of a picture is kept in --cache and looked up while its size and time stay the
-same. 1312 pictures take 5 to 7 seconds on two cores, and 3 the second time.
+and then each problem with its cure; exits with 2 if there is any. With --proposals the boxes of
+that file are compared with the pictures. Nothing is written into the data set. What is known of a
+picture is kept in --cache and looked up while its size and time stay the same. 1312 pictures take
+5 to 7 seconds on two cores, and 3 the second time.
 """
 
 import sys
@@ -21,6 +23,9 @@ from tools.engine.settings import PICTURE_STATES, LabelSettings
 @dataclass(frozen=True, kw_only=True)
 class CheckDataSettings(LabelSettings):
     """Settings of one check."""
+
+    proposals: Path | None = None
+    """File of proposals to compare with the pictures."""
 
     cache: Path = PICTURE_STATES
     """File that keeps what is known of pictures from one check to the next."""

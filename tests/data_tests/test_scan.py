@@ -16,15 +16,18 @@ from PIL import Image
 
 from data import parallel, scan
 from data.images import read_image
+from data.proposals import pack_proposals
 from data.scan import (
     PictureState,
     Problem,
     picture_problems,
     same_pictures,
     scan_pictures,
+    scan_proposals,
     scan_voc,
 )
 from data.synthetic import SYNTHETIC_CLASSES
+from data.types import Proposals
 from tests.conftest import snapshot
 
 Make = Callable[[Path], object]
@@ -537,3 +540,104 @@ def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
     scan_voc(tiny_voc, SYNTHETIC_CLASSES)
     scanned(sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir()))
     assert snapshot(tiny_voc) == before
+
+
+# Proposals
+
+SPLITS = {"train": ["a", "b"], "val": ["c"], "trainval": ["a", "b", "c"], "test": ["d"]}
+PLACES = {name: Path(f"{name}.jpg") for name in "abcd"}
+STATES = {path: PictureState(1, 1, "", 60, 80, "x") for path in PLACES.values()}
+INSIDE = torch.tensor([[0.0, 0.0, 80.0, 60.0]])
+
+
+def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> scan.ProposalScan:
+    arrays: dict[str, Any] = pack_proposals(
+        {name: Proposals(rows, None) for name, rows in boxes.items()}, {}
+    )
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return scan_proposals(path, SPLITS, PLACES, STATES)
+
+
+def test_proposals_of_every_picture_are_no_problem(tmp_path: Path) -> None:
+    found = of_proposals(tmp_path / "p.npz", dict.fromkeys("dcba", INSIDE))
+
+    assert found == scan.ProposalScan(["train", "val", "trainval", "test"], [])
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"), [("ab", ["train"]), ("cab", ["train", "val", "trainval"]), ("d", ["test"])]
+)
+def test_a_split_that_a_file_does_not_touch_is_not_missed(
+    names: str, splits: list[str], tmp_path: Path
+) -> None:
+    found = of_proposals(tmp_path / "p.npz", dict.fromkeys(names, INSIDE))
+
+    assert found == scan.ProposalScan(splits, [])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "says"),
+    [
+        ({"a": INSIDE, "c": INSIDE}, ["1 pictures have no proposals in it, such as b"]),
+        (
+            {},
+            ["4 pictures have no proposals in it, such as a"],
+        ),
+        (
+            {"x": INSIDE, "y": INSIDE},
+            [
+                "4 pictures have no proposals in it, such as a",
+                "2 pictures in it are not in the data set, such as x",
+            ],
+        ),
+        (
+            {"d": torch.zeros(0, 4)},
+            ["1 pictures have zero proposals in it, such as d"],
+        ),
+        (
+            {"d": torch.cat([INSIDE, INSIDE + 1])},
+            ["image d: 50% of the boxes leave 80x60: row 1 is [1.0, 1.0, 81.0, 61.0]"],
+        ),
+        (
+            {"a": INSIDE * float("nan"), "b": torch.tensor([[5.0, 5.0, 5.0, 9.0]])},
+            [
+                "image a: 100% of the boxes are not finite: row 0 is [nan, nan, nan, nan]",
+                "image b: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1): "
+                "row 0 is [5.0, 5.0, 5.0, 9.0]",
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_with_proposals_is_found_at_once(
+    boxes: dict[str, torch.Tensor], says: list[str], tmp_path: Path
+) -> None:
+    problems = of_proposals(tmp_path / "p.npz", boxes).problems
+
+    assert [problem.what for problem in problems] == says
+    assert {problem.where for problem in problems} == {tmp_path / "p.npz"}
+
+
+def test_boxes_of_a_picture_that_does_not_decode_are_checked_without_its_size(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "p.npz"
+    of_proposals(path, {"d": INSIDE * 100})
+    states = STATES | {PLACES["d"]: PictureState(1, 1, "empty", 0, 0, "")}
+
+    assert scan_proposals(path, SPLITS, PLACES, states).problems == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"<html>"])
+def test_a_file_of_proposals_that_cannot_be_read_is_one_problem(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.npz"
+    if content is not None:
+        path.write_bytes(content)
+
+    found = scan_proposals(path, SPLITS, PLACES, STATES)
+    (problem,) = found.problems
+    assert problem.where == path
+    assert problem.what.startswith("not a file of" if content is not None else "no such file of")
+    assert found.splits == []

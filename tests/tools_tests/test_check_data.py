@@ -12,15 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from data import scan
+from data.proposals import pack_proposals
 from data.scan import scan_pictures
 from data.synthetic import SYNTHETIC_CLASSES
+from data.types import Proposals
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path
 from tests.conftest import snapshot
 from tools.check_data import main
 from tools.engine import datasets
+from tools.engine.run_folder import pack_arrays
 
 CLASSES = f"--classes=[{','.join(SYNTHETIC_CLASSES)}]"
 
@@ -463,6 +468,72 @@ def test_a_folder_without_labels_is_checked_picture_by_picture(
     assert listed(capsys.readouterr().out, photographs) == [
         photographs / name for name in ("e.jpg", "f.jpg", "g.jpg")
     ]
+
+
+# Proposals
+
+
+def write_proposals(path: Path, found: dict[str, Tensor]) -> Path:
+    packed = pack_proposals({name: Proposals(boxes, None) for name, boxes in found.items()}, {})
+    path.write_bytes(pack_arrays(**packed))
+    return path
+
+
+ONE_BOX = torch.tensor([[0.0, 0.0, 5.0, 4.0]])
+
+
+def test_proposals_inside_of_their_pictures_are_no_problem(
+    tiny_voc: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = image_ids(tiny_voc, "val")
+    path = write_proposals(tmp_path / "p.npz", dict.fromkeys(ids, ONE_BOX))
+
+    assert main(words(tiny_voc, cache, CLASSES, f"--proposals={path}")) == 0
+    out = capsys.readouterr().out
+    assert "\nproposals of all pictures of: val\n" in out
+    assert out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
+
+
+def test_problems_of_proposals_are_listed_with_the_others(
+    world: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = image_ids(world, "test")
+    image_path(world, ids[5]).write_bytes(b"")
+    found = dict.fromkeys(ids[1:], ONE_BOX)
+    found |= {ids[1]: torch.zeros(0, 4), ids[2]: ONE_BOX + 9999, "stranger": ONE_BOX}
+    path = write_proposals(tmp_path / "p.npz", found)
+
+    assert main(words(world, cache, CLASSES, f"--proposals={path}")) == 2
+    captured = capsys.readouterr()
+    assert "\nproposals of all pictures of: no split\n" in captured.out
+    says = [line.removeprefix(f"{path}: ") for line in captured.out.splitlines()[-5:]]
+    assert says[0].startswith(f"1 pictures have no proposals in it, such as {ids[0]} (make")
+    assert says[1].startswith("1 pictures in it are not in the data set, such as stranger (make")
+    assert says[2].startswith(f"1 pictures have zero proposals in it, such as {ids[1]} (make")
+    assert says[3].startswith(f"image {ids[2]}: 100% of the boxes leave ")
+    assert says[4].startswith(f"{image_path(world, ids[5])}: the picture does not decode")
+    assert captured.err == f"error: {world}: 5 problems in 24 pictures (listed above)\n"
+
+
+def test_proposals_of_a_folder_go_by_the_paths_below_it(
+    photographs: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_proposals(tmp_path / "p.npz", dict.fromkeys(["a.png", "图/c.png"], ONE_BOX))
+
+    assert main([f"--images={photographs}", f"--cache={cache}", f"--proposals={path}"]) == 2
+    out = capsys.readouterr().out
+    assert f"\n{path}: 2 pictures have no proposals in it, such as b b.png (make" in out
+
+
+def test_proposals_that_cannot_be_read_are_one_problem(
+    tiny_voc: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.npz").write_bytes(b"<html>")
+
+    assert main(words(tiny_voc, cache, CLASSES, f"--proposals={tmp_path}/p.npz")) == 2
+    captured = capsys.readouterr()
+    assert f"\n{tmp_path}/p.npz: not a file of proposals (" in captured.out
+    assert captured.err == f"error: {tiny_voc}: 1 problems in 24 pictures (listed above)\n"
 
 
 # Refusals

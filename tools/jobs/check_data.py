@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.folder import list_pictures, splits_of
-from data.scan import PictureState, Problem, picture_problems, same_pictures, scan_voc
+from data.scan import (
+    PictureState,
+    Problem,
+    picture_problems,
+    same_pictures,
+    scan_proposals,
+    scan_voc,
+)
 from data.voc import VOC_CLASSES, annotation_path, image_path
 from tools.check_data import CheckDataSettings
 from tools.engine.datasets import check_pictures_exist, scan_with_progress
@@ -51,6 +58,7 @@ def _check_voc(settings: CheckDataSettings, root: Path) -> tuple[int, list[Probl
     sizes = {paths[name]: found.image_size for name, found in scan.annotations.items()}
     by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
     problems = scan.problems + picture_problems(states, sizes) + _shared(states, by_split)
+    problems += _of_proposals(settings, scan.splits, paths, states)
     return len(paths), _sorted(problems, annotation_path(root, "").parent)
 
 
@@ -73,7 +81,22 @@ def _check_folder(settings: CheckDataSettings, folder: Path) -> tuple[int, list[
     ]
     places = {split: [paths[image] for image in images] for split, images in by_split.items()}
     problems = unknown + picture_problems(states, {}) + _shared(states, places)
+    problems += _of_proposals(settings, by_split, paths, states)
     return len(paths), _sorted(problems, folder)
+
+
+def _of_proposals(
+    settings: CheckDataSettings,
+    splits: Mapping[str, Sequence[str]],
+    places: Mapping[str, Path],
+    states: Mapping[Path, PictureState],
+) -> list[Problem]:
+    """Say which splits have proposals, and what is wrong with them."""
+    if settings.proposals is None:
+        return []
+    scan = scan_proposals(settings.proposals, splits, places, states)
+    say(f"proposals of all pictures of: {', '.join(scan.splits) or 'no split'}")
+    return scan.problems
 
 
 def _shared(

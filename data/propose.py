@@ -1,10 +1,10 @@
 """Proposals for one picture: selective search, edge boxes, or both. No annotation is looked at.
 
-Every picture is worked on at a fixed size, so a score means the same in all of them: contours
-inside a box, less those that cross its border, per perimeter to the power of 1.5 (Zitnick and
-Dollar, "Edge Boxes", 2014). Edge boxes bring that score along. Selective search (Uijlings et al.,
-2013) has none of its own; its boxes get the edges just inside their border less half of those just
-outside, in the same units.
+Every picture is worked on at a fixed size, so a score means the same in all of them. It sums two:
+contours inside a box less those that cross its border (Zitnick and Dollar, "Edge Boxes", 2014), and
+edges just inside of its border less half of those just outside; both per perimeter to the power of
+1.5. Edge boxes bring the first along. Selective search (Uijlings et al., 2013) has no score of its
+own: its boxes get a constant for the first, and twice the second.
 """
 
 import math
@@ -24,13 +24,16 @@ from data.types import Proposals
 Method = Literal["selective_search", "edge_boxes", "both"]
 Array = NDArray[np.float32]
 
+REVISION = 2  # another one gives other boxes or scores with the same settings
 KAPPA = 1.5  # power of the perimeter
 BLUR = 1.5  # deviation in pixels, before the gradients
 STEP, DENSITY = 0.65, 0.65  # alpha and beta of edge boxes: overlap of neighbours, of survivors
 STRIP = 0.2  # share of a side that "just inside" and "just outside" reach
 OUTSIDE = 0.5  # weight of the edges outside
-SEARCH_BASE = 0.06  # of selective search's scores beside those of edge boxes
-MOST_EDGE_BOXES = 3000  # of one picture
+EDGE_BORDER = 1.4  # weight of the border score beside the one that edge boxes bring along
+SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the border score alone
+REPEAT_OVERLAP, REPEAT = 0.7, 0.45  # a box that overlaps a better one by more counts less than half
+MOST_EDGE_BOXES = 3000  # of one picture at one size
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class ProposeSettings:
     search_scale: float = 0.3
     edge_size: int = 350
     min_size: float = 10
-    min_score: float = 0.065
+    min_score: float = 0.098
     max_boxes: int = 4000
     max_overlap: float = 0.85
 
@@ -68,27 +71,45 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
         settings: how.
 
     Returns:
-        Boxes in pixels of the image with scores; maybe none, for example of an even surface.
+        Boxes in pixels of the image with scores; none of a picture that is narrower than
+        ``min_size``.
     """
     cv2.setNumThreads(1)  # processes are the better use of cores
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    image_size = pixels.shape[:2]
     edges = _Edges.of(_shrink(pixels, settings.edge_size))
     found = []
     if settings.method in ("edge_boxes", "both"):
-        found.append(_edge_boxes(edges, pixels.shape[:2]))
+        boxes, scores = _edge_boxes(edges, image_size)
+        found.append((boxes, scores + EDGE_BORDER * _border_scores(boxes, edges, image_size)))
     if settings.method in ("selective_search", "both"):
         boxes = np.concatenate([_search(pixels, size, settings) for size in settings.search_sizes])
-        found.append((boxes, _border_scores(boxes, edges, pixels.shape[:2])))
+        border = _border_scores(boxes, edges, image_size)
+        found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
     boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
-    boxes, scores = order_boxes(boxes[kept], scores[kept])
-    if settings.method == "both":
-        ranks = -torch.arange(len(boxes), dtype=torch.float32)  # no ties
-        best = nms(torch.from_numpy(boxes), ranks, settings.max_overlap).numpy()
-        boxes, scores = boxes[best], scores[best]
-    most = slice(settings.max_boxes)
-    return Proposals(torch.from_numpy(boxes[most]), torch.from_numpy(scores[most]))
+    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]), settings.max_overlap)
+    sure = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
+    return Proposals(torch.from_numpy(boxes[sure]), torch.from_numpy(scores[sure]))
+
+
+def _without_repeats(boxes: Array, scores: Array, max_overlap: float) -> tuple[Array, Array]:
+    """Near copies of better boxes go, and those that resemble a better one come after the others.
+
+    So a few boxes of one picture are of many places, and many are of the best places several times.
+    """
+    best = _different(boxes, max_overlap)
+    boxes, scores = boxes[best], scores[best]
+    repeats = np.ones(len(boxes), dtype=bool)
+    repeats[_different(boxes, REPEAT_OVERLAP)] = False
+    return order_boxes(boxes, np.where(repeats, REPEAT * scores, scores).astype(np.float32))
+
+
+def _different(boxes: Array, max_overlap: float) -> NDArray[np.int64]:
+    """Rows of ordered boxes that overlap no earlier one by more."""
+    ranks = -torch.arange(len(boxes), dtype=torch.float32)  # no ties
+    return np.asarray(nms(torch.from_numpy(boxes), ranks, max_overlap).numpy(), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +121,8 @@ class _Edges:
 
     @classmethod
     def of(cls, pixels: NDArray[np.uint8]) -> "_Edges":
-        lab = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), np.float32) / 255
+        # of floats: a and b then weigh as much as L; OpenCV's bytes enlarge L 2.55 times
+        lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) / 100
         soft = cv2.GaussianBlur(lab, (0, 0), BLUR)
         slopes = [cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)]
         strongest = (slopes[0] ** 2 + slopes[1] ** 2).argmax(axis=2)[..., None]
@@ -133,15 +155,19 @@ def _thinned(strength: Array, direction: Array) -> Array:
 
 def _edge_boxes(edges: _Edges, image_size: tuple[int, int]) -> tuple[Array, Array]:
     maker = cv2.ximgproc.createEdgeBoxes(
-        alpha=STEP, beta=DENSITY, kappa=KAPPA, maxBoxes=10_000, minScore=0.01, minBoxArea=50
+        alpha=STEP,
+        beta=DENSITY,
+        kappa=KAPPA,
+        maxBoxes=MOST_EDGE_BOXES,
+        minScore=0.01,
+        minBoxArea=50,
     )
     boxes, scores = maker.getBoundingBoxes(edges.strength, edges.direction)
     if not len(boxes):  # then there are no scores at all
         return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    best = slice(MOST_EDGE_BOXES)  # they come by descending score
     return (
-        _to_original(np.asarray(boxes)[best], edges.strength.shape, image_size),
-        np.asarray(scores, np.float32).reshape(-1)[best],
+        _to_original(np.asarray(boxes), edges.strength.shape, image_size),
+        np.asarray(scores, np.float32).reshape(-1),
     )
 
 
@@ -176,7 +202,7 @@ def _border_scores(boxes: Array, edges: _Edges, image_size: tuple[int, int]) -> 
     )
     scores = (inside - core) - OUTSIDE * (around - inside)
     per_perimeter = scores / np.maximum(sides.sum(axis=1), 1) ** KAPPA
-    return np.asarray(SEARCH_BASE + per_perimeter, np.float32)
+    return np.asarray(per_perimeter, np.float32)
 
 
 def _total(sums: NDArray[np.float64], cells: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -39,10 +39,16 @@ class MakeProposalsSettings(PictureSettings):
     quality: bool = False
     """Selective search with more colours and similarities, several times slower."""
 
+    search_sizes: tuple[int, ...] = (250, 200)
+    """Longest side in pixels of the pictures that selective search works on, one run each."""
+
+    edge_size: int = 350
+    """Longest side in pixels of the picture that edge boxes work on."""
+
     max_boxes: int = 4000
     """Most boxes of one picture, the best ones."""
 
-    min_score: float = 0.065
+    min_score: float = 0.098
     """Least score of a box; a lower one gives more boxes in rich pictures than in plain ones."""
 
     min_size: float = 10.0
@@ -51,10 +57,22 @@ class MakeProposalsSettings(PictureSettings):
     processes: int = 0
     """Processes that work side by side; 0 for one a core."""
 
+    report: Path | None = None
+    """Folder for recall.json and recall.html: the share of VOC's objects that the finished file
+    finds, against the number of boxes."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the objects for --report; VOC's when empty."""
+
     def __post_init__(self) -> None:
         """Refuse what gives no boxes or has no place."""
         super().__post_init__()
-        check_positive(max_boxes=self.max_boxes, min_size=self.min_size)
+        names = ("max_boxes", "min_size", "edge_size")
+        check_positive(**{name: getattr(self, name) for name in names})
+        if not self.search_sizes or min(self.search_sizes) < 1:
+            raise ValueError(f"--search-sizes are above 0, got {list(self.search_sizes)}")
+        if self.report is not None and self.images is not None:
+            raise ValueError("--report: where the objects of a folder are is not known")
         if self.out.suffix != ".npz":
             raise ValueError(f"--out ends in .npz, got {self.out}")
         if self.processes < 0 or not 0 <= self.min_score < 1:

@@ -1,5 +1,6 @@
 """Proposals of many pictures: the same file however it came about, and nothing made twice."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 from torch import Tensor
 
 from data.images import read_image
 from data.proposals import load_proposals
+from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import image_ids, image_path
+from tools.engine.draw import write_jpeg
 from tools.jobs import make_proposals as job
 from tools.make_proposals import main
 
@@ -255,3 +259,64 @@ def test_a_stopped_making_goes_on_to_the_same_file(
     assert not out.exists()
     assert main(words(tiny_voc, out, "--processes", "1")) == 0
     assert digest(out) == digest(made)
+
+
+def test_the_report_says_what_the_file_finds(
+    made: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copy(made, tmp_path / "val.npz")
+    report = tmp_path / "new" / "report"
+    options = ("--report", str(report), "--classes", json.dumps(list(SYNTHETIC_CLASSES)))
+
+    assert main(words(tiny_voc, Path(out), *options)) == 0
+
+    content = json.loads((report / "recall.json").read_text())
+    shares = content["sizes"]["all"]
+    assert content["images"] == 6
+    assert list(content["per_class"]) == list(SYNTHETIC_CLASSES)
+    assert shares["0.5"] == sorted(shares["0.5"])
+    assert 0.5 < shares["0.5"][-1] <= 1
+    assert f"recall {shares['0.5'][-1]:.3f} at IoU .5" in capsys.readouterr().out
+    page = (report / "recall.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.count("<polyline") == 3 * sum(
+        any(share is not None for share in lines["0.5"]) for lines in content["sizes"].values()
+    )
+    assert digest(Path(out)) == digest(made)
+
+
+def test_a_report_on_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--images", "x", "--out", "x.npz", "--report", "r"]) == 2
+    assert "is not known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--edge-size", "0"), ("--search-sizes", "[0]")])
+def test_working_sizes_are_above_zero(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--images", "x", "--out", "x.npz", *option]) == 2
+    assert "above 0" in capsys.readouterr().err
+
+
+def test_a_picture_without_proposals_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    write_jpeg(tmp_path / "pictures" / "flat.jpg", torch.full((3, 9, 60), 128).byte())
+
+    out = tmp_path / "flat.npz"
+    assert main(["--images", str(tmp_path / "pictures"), "--out", str(out)]) == 0
+
+    assert "without any proposal, 1: flat.jpg" in capsys.readouterr().err
+    assert load_proposals(out)["flat.jpg"].boxes.shape == (0, 4)
+
+
+def test_quality_finds_more_boxes(tiny_voc: Path, tmp_path: Path) -> None:
+    counts = []
+    for others in ((), ("--quality", "true")):
+        out = tmp_path / f"{len(others)}.npz"
+        size = ("--method", "selective_search", "--search-sizes", "[120]", "--min-score", "0")
+        assert main(words(tiny_voc, out, *size, *others)) == 0
+        counts.append(sum(len(found.boxes) for found in load_proposals(out).values()))
+
+    assert counts[0] < counts[1]

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ COLUMNS = {
     "point_accuracy": "point accuracy",
     "heat_coverage": "heat coverage",
 }
+Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
 COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
 
 
@@ -32,7 +33,7 @@ def write_report(
     models: Mapping[str, Mapping[str, Any]],
     *,
     settings: Mapping[str, Any],
-    curves: Mapping[str, Mapping[str, list[tuple[int, float]]]],
+    curves: Curves,
     pictures: Mapping[str, Tensor],
     repeat: str,
 ) -> None:
@@ -51,18 +52,23 @@ def write_report(
     content = {**models, "settings": settings, "environment": environment(), "command": repeat}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
-    templates = Environment(loader=PackageLoader("tools.engine"), autoescape=True)
-    page = templates.get_template("report.html").render(
+    write_page(
+        folder / "report.html",
         title=title,
         columns=COLUMNS,
         models=models,
         settings=settings,
         environment=content["environment"],
-        charts=_charts(curves),
+        charts=charts(curves),
         pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
         repeat=repeat,
     )
-    write_atomically(folder / "report.html", page.encode())
+
+
+def write_page(path: Path, **content: Any) -> None:
+    """A page from the template of its name; every text in it is escaped."""
+    templates = Environment(loader=PackageLoader("tools.engine"), autoescape=True)
+    write_atomically(path, templates.get_template(path.name).render(**content).encode())
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -82,20 +88,20 @@ def _embedded(picture: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
 
 
-def _charts(
-    curves: Mapping[str, Mapping[str, list[tuple[int, float]]]],
+def charts(
+    curves: Curves,
 ) -> dict[str, dict[str, Any]]:
     """What can be drawn: points that are finite, lines and headings that have any."""
-    charts = {}
+    result = {}
     for heading, lines in curves.items():
         finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
         drawn = {name: line for name, line in finite.items() if line}
         if drawn:
-            charts[heading] = _chart(drawn)
-    return charts
+            result[heading] = _chart(drawn)
+    return result
 
 
-def _chart(lines: Mapping[str, list[tuple[int, float]]]) -> dict[str, Any]:
+def _chart(lines: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
     """Lines in a 560x220 drawing; axes begin at the smallest value and end at the largest."""
     points = [point for line in lines.values() for point in line]
     xs, ys = [x for x, _ in points], [y for _, y in points]

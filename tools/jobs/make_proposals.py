@@ -16,34 +16,49 @@ from data.images import read_image
 from data.mat_proposals import convert_mat
 from data.parallel import map_parallel, usable_cores
 from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
-from data.propose import ProposeSettings, propose
+from data.propose import REVISION, ProposeSettings, propose
 from data.types import Proposals
-from data.voc import image_ids, image_path
+from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from tools.engine.checkpoint import write_atomically
 from tools.engine.datasets import check_pictures_exist
 from tools.engine.interrupts import check_interrupted
-from tools.engine.progress import say, track
+from tools.engine.progress import say, track, warn
+from tools.engine.recall_report import write_recall_report
 from tools.engine.run_folder import pack_arrays, plain
 from tools.engine.settings import require_voc_root
 from tools.make_proposals import MakeProposalsSettings
 
 
 def run(settings: MakeProposalsSettings) -> None:
-    """Make what is missing, then write the file."""
+    """Write the file, then what it is worth if asked."""
     check_pictures_exist(settings)
     if settings.from_mat is not None:
         _convert(settings, settings.from_mat)
-        return
+    else:
+        _make(settings)
+    if settings.report is not None:
+        _report(settings, settings.report)
+
+
+def _make(settings: MakeProposalsSettings) -> None:
+    """Make what is missing and put all together."""
     how = ProposeSettings(
         method=settings.method,
         quality=settings.quality,
+        search_sizes=settings.search_sizes,
+        edge_size=settings.edge_size,
         max_boxes=settings.max_boxes,
         min_score=settings.min_score,
         min_size=settings.min_size,
     )
     pictures = _pictures(settings)
     # What the boxes depend on beside the picture. The working directory of the code is not in it.
-    made_with = {"settings": plain(how), "opencv": cv2.__version__, "format": FORMAT}
+    made_with = {
+        "settings": plain(how),
+        "revision": REVISION,
+        "opencv": cv2.__version__,
+        "format": FORMAT,
+    }
     say(f"{len(pictures)} pictures")
     keys = [_key(path, made_with) for path in pictures.values()]
     known = load_proposals(settings.out) if settings.out.exists() else None
@@ -73,10 +88,28 @@ def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
     _write(settings.out, found, {"from_mat": mat.name, "sha256": digest})
 
 
+def _report(settings: MakeProposalsSettings, folder: Path) -> None:
+    """Compare the finished file with the annotations, which nothing before has read."""
+    root = require_voc_root(settings.voc_root)
+    classes = settings.classes or VOC_CLASSES
+    annotations = [
+        read_annotation(annotation_path(root, image_id), classes)
+        for image_id in image_ids(root, settings.split)
+    ]
+    title = f"Recall of {settings.out.name} on {settings.split}"
+    proposals = load_proposals(settings.out)
+    say(write_recall_report(folder, title, proposals, annotations, classes))
+    say(f"report: {folder / 'recall.html'}")
+
+
 def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> None:
     content = _bytes(found, meta)
     write_atomically(out, content)
     count = sum(len(proposals.boxes) for proposals in found.values())
+    empty = [image_id for image_id, proposals in found.items() if not len(proposals.boxes)]
+    if empty:
+        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+        warn(f"pictures without any proposal, {len(empty)}: {', '.join(empty[:5])}{more}")
     say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
     say(f"proposals: {out}")
 

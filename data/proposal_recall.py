@@ -1,0 +1,109 @@
+"""How many objects a set of proposals finds, and with how many boxes: the upper end of a detector.
+
+A set is cut by one score for all pictures, so "n boxes" means n a picture on average: more where
+there is much to see. Proposals without scores are cut picture by picture, in their order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.ops import box_iou
+
+from data.types import Annotation, Proposals
+
+IOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+COUNTS = (10, 30, 100, 200, 300, 500, 1000, 1500, 2000, 3000, 4000)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObjects:
+    """Every object that is not difficult, and how many boxes it takes to find it.
+
+    Attributes:
+        needed: ``[G, 10]`` float64, boxes a picture until one overlaps the object by ``IOUS``;
+            infinite if none ever does.
+        labels: ``[G]`` int64.
+        sides: ``[G]`` float64, square root of the object's area in pixels.
+        boxes: proposals a picture, on average.
+        empty: ids of the pictures without any proposal.
+    """
+
+    needed: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    sides: NDArray[np.float64]
+    boxes: float
+    empty: tuple[str, ...]
+
+    def recall(
+        self, counts: Sequence[float] = COUNTS, *, chosen: NDArray[np.bool_] | None = None
+    ) -> dict[str, list[float]]:
+        """Shares of the objects that are found, by number of boxes.
+
+        Args:
+            counts: boxes a picture.
+            chosen: ``[G]`` true for the objects to look at, None for all.
+
+        Returns:
+            One number a count under ``0.5``, ``0.7`` and ``average`` (over all ``IOUS``);
+            not-a-number if there are no such objects.
+        """
+        needed = self.needed if chosen is None else self.needed[chosen]
+        if not len(needed):
+            return {name: [float("nan")] * len(counts) for name in ("0.5", "0.7", "average")}
+        shares = np.stack([(needed <= count).mean(axis=0) for count in counts])  # [counts, IOUS]
+        return {
+            "0.5": shares[:, IOUS.index(0.5)].tolist(),
+            "0.7": shares[:, IOUS.index(0.7)].tolist(),
+            "average": shares.mean(axis=1).tolist(),
+        }
+
+
+def find_objects(
+    proposals: Mapping[str, Proposals], annotations: Sequence[Annotation]
+) -> FoundObjects:
+    """Look for every object among the proposals of its picture.
+
+    Raises:
+        KeyError: a picture that the proposals do not know.
+        ValueError: no pictures.
+    """
+    if not annotations:
+        raise ValueError("recall of no pictures")
+    found = [proposals[annotation.image_id] for annotation in annotations]
+    ranks = _ranks(found)
+    needed, labels, sides = [], [], []
+    for annotation, here, rank in zip(annotations, found, ranks, strict=True):
+        sure = ~annotation.difficult
+        boxes = annotation.boxes[sure].double()
+        labels.append(annotation.labels[sure].numpy())
+        sides.append((boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().numpy())
+        overlaps = box_iou(here.boxes.double(), boxes).numpy()  # [R, G]
+        reached = overlaps[:, :, None] >= np.array(IOUS)  # [R, G, IOUS]
+        first = np.where(reached, rank[:, None, None], np.inf)
+        needed.append(first.min(axis=0, initial=np.inf))
+    return FoundObjects(
+        np.concatenate(needed),
+        np.concatenate(labels),
+        np.concatenate(sides),
+        sum(len(here.boxes) for here in found) / len(found),
+        tuple(
+            annotation.image_id
+            for annotation, here in zip(annotations, found, strict=True)
+            if not len(here.boxes)
+        ),
+    )
+
+
+def _ranks(found: Sequence[Proposals]) -> list[NDArray[np.float64]]:
+    """Of every box: how many boxes a picture one has when it is the last that is taken."""
+    if any(here.scores is None for here in found):
+        return [np.arange(1.0, len(here.boxes) + 1) for here in found]
+    scores = torch.cat([here.scores for here in found if here.scores is not None]).numpy()
+    order = np.argsort(-scores, kind="stable")
+    ranks = np.empty(len(scores))
+    ranks[order] = np.arange(1, len(scores) + 1) / len(found)
+    ends = np.cumsum([len(here.boxes) for here in found])
+    return np.split(ranks, ends[:-1])

@@ -4,12 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-ROOMS = ("data", "localizer", "tools")
+ROOMS = ("data", "localizer", "wsddn", "tools")
 LINT_IMPORTS = Path(sys.executable).with_name("lint-imports")
 
 
@@ -40,6 +41,9 @@ def test_every_import_points_down() -> None:
         ("data/collate.py", "from localizer.loss import multilabel_bce"),
         ("data/voc.py", "from tools.engine.progress import say"),
         ("localizer/boxes.py", "from tools.engine.progress import say"),
+        ("localizer/boxes.py", "from wsddn.scores import image_scores"),
+        ("wsddn/scores.py", "from tools.engine.progress import say"),
+        ("wsddn/loss.py", "from localizer.loss import multilabel_bce"),
         ("tools/engine/loop.py", "from tools.jobs.evaluate import run"),
     ],
 )
@@ -53,16 +57,23 @@ def test_a_planted_upward_import_is_found(copy_of_the_rooms: Path, module: str, 
 
 def test_every_file_that_the_page_names_exists() -> None:
     page = (PROJECT / "ARCHITECTURE.md").read_text()
-    named = re.findall(r"`((?:data|localizer|tools)/[a-z0-9_/]+\.py)`", page)
+    named = re.findall(r"`((?:data|localizer|wsddn|tools)/[a-z0-9_/]+\.py)`", page)
     assert named
     assert [name for name in named if not (PROJECT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("room", ["data", "localizer", "tools/engine"])
+@pytest.mark.parametrize("room", ["data", "localizer", "wsddn", "tools/engine"])
 def test_every_module_of_a_room_stands_on_the_page(room: str) -> None:
     page = (PROJECT / "ARCHITECTURE.md").read_text()
     modules = [path.name for path in (PROJECT / room).glob("*.py") if path.stem != "__init__"]
     assert [name for name in modules if f"{name}`" not in page] == []
+
+
+def test_the_detector_may_import_no_module_of_the_localizer_but_its_trunks() -> None:
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (ours,) = (one for one in contracts["contracts"] if one.get("source_modules") == ["wsddn"])
+    modules = {path.stem for path in (PROJECT / "localizer").glob("*.py")} - {"__init__", "trunks"}
+    assert {name.removeprefix("localizer.") for name in ours["forbidden_modules"]} == modules
 
 
 def test_every_command_has_its_job() -> None:

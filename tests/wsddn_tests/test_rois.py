@@ -1,0 +1,113 @@
+"""Rois take the cells that they cover: by hand, by a moving square, and on every trunk."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from localizer.trunks import TRUNKS, Geometry
+from wsddn.rois import pool_cells, roi_cells, unique_cells
+
+PLAIN = Geometry(stride=16, offset=7.5)  # squares [0, 16), [16, 32), ...
+
+
+@pytest.mark.parametrize(
+    ("roi", "cells"),
+    [
+        ([0.0, 0.0, 16.0, 16.0], [0, 0, 0, 0]),  # half-open: the next square is not touched
+        ([0.0, 0.0, 16.5, 16.0], [0, 0, 1, 0]),
+        ([15.9, 16.0, 48.0, 33.0], [0, 1, 2, 2]),
+        ([0.0, 0.0, 160.0, 64.0], [0, 0, 9, 3]),
+    ],
+)
+def test_a_roi_takes_the_cells_whose_squares_it_overlaps(
+    roi: list[float], cells: list[int]
+) -> None:
+    assert roi_cells(torch.tensor([roi]), PLAIN, (4, 10)).tolist() == [cells]
+
+
+def test_a_shifted_map_shifts_the_cells() -> None:
+    alexnet = TRUNKS["alexnet"].geometry  # squares begin at 7.5
+    rois = torch.tensor([[8.0, 8.0, 23.0, 23.0], [464.0, 464.0, 479.0, 479.0]])
+
+    assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
+
+
+def test_a_roi_in_the_uncovered_frame_takes_the_nearest_cell() -> None:
+    alexnet = TRUNKS["alexnet"].geometry
+    rois = torch.tensor([[0.0, 0.0, 5.0, 5.0], [475.0, 475.0, 480.0, 480.0]])
+
+    assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "vgg16", "resnet18"])
+def test_no_box_inside_of_the_picture_is_without_features(name: str, rng: torch.Generator) -> None:
+    trunk = TRUNKS[name]
+    size = 480
+    with torch.inference_mode():
+        map_size = trunk.build().eval()(torch.zeros(1, 3, size, size)).shape[2:]
+    corner = torch.rand(500, 2, generator=rng) * (size - 20)
+    rois = torch.cat([corner, corner + 20], dim=1)
+    cells = roi_cells(rois, trunk.geometry, (map_size[0], map_size[1]))
+
+    pooled = pool_cells(torch.ones(1, 2, *map_size), cells, 6)
+
+    assert pooled.shape == (500, 2, 6, 6)
+    assert (pooled == 1).all()
+
+
+def test_the_roi_that_follows_a_bright_square_sees_it_and_its_neighbour_does_not() -> None:
+    for column in range(10):
+        features = torch.zeros(1, 1, 4, 10)
+        features[0, 0, 1, column] = 1
+        left = 16.0 * column
+        rois = torch.tensor([[left, 16, left + 16, 32], [left, 32, left + 16, 48]])
+
+        pooled = pool_cells(features, roi_cells(rois, PLAIN, (4, 10)), 3)
+
+        assert (pooled[0] == 1).all()
+        assert (pooled[1] == 0).all()
+
+
+def slow_maxima(features: Tensor, cells: list[int], size: int) -> Tensor:
+    """Bins by hand: bin k of n cells takes cells floor(k n / size) to ceil((k + 1) n / size)."""
+    x1, y1, x2, y2 = cells
+    result = torch.empty(features.shape[1], size, size)
+    for row in range(size):
+        for column in range(size):
+            height, width = y2 - y1 + 1, x2 - x1 + 1
+            top, bottom = row * height // size, -(-(row + 1) * height // size)
+            left, right = column * width // size, -(-(column + 1) * width // size)
+            region = features[0, :, y1 + top : y1 + bottom, x1 + left : x1 + right]
+            result[:, row, column] = region.amax(dim=(1, 2))
+    return result
+
+
+def test_pooling_equals_maxima_by_hand(rng: torch.Generator) -> None:
+    features = torch.randn(1, 3, 12, 17, generator=rng)
+    corner = torch.rand(40, 2, generator=rng) * torch.tensor([200.0, 150.0])
+    rois = torch.cat([corner, corner + 10 + torch.rand(40, 2, generator=rng) * 60], dim=1)
+    cells = roi_cells(rois, PLAIN, (12, 17))
+
+    pooled = pool_cells(features, cells, 4)
+
+    for row, found in zip(cells.tolist(), pooled, strict=True):
+        torch.testing.assert_close(found, slow_maxima(features, row, 4), rtol=0, atol=0)
+
+
+def test_equal_cells_are_pooled_once_and_found_again() -> None:
+    rois = torch.tensor([[0.0, 0, 30, 30], [40.0, 0, 60, 20], [1.0, 2, 31, 29]])
+    cells = roi_cells(rois, PLAIN, (4, 10))
+
+    different, which, counts = unique_cells(cells)
+
+    assert len(different) == 2
+    assert different[which].equal(cells)
+    assert counts[which].tolist() == [2, 1, 2]
+
+
+def test_no_rois_have_no_features() -> None:
+    cells = roi_cells(torch.zeros(0, 4), PLAIN, (4, 10))
+
+    assert cells.shape == (0, 4)
+    assert pool_cells(torch.zeros(1, 2, 4, 10), cells, 3).shape == (0, 2, 3, 3)
+    assert [part.shape[0] for part in unique_cells(cells)] == [0, 0, 0]

@@ -31,18 +31,17 @@ def roi_cells(rois: Tensor, geometry: Geometry, map_size: tuple[int, int]) -> Te
     return torch.cat([first, last], dim=1).long().clamp(min=torch.zeros_like(ends), max=ends)
 
 
-def unique_cells(cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def unique_cells(cells: Tensor) -> tuple[Tensor, Tensor]:
     """Rois that cover the same cells have the same features: one of each is enough.
 
     Args:
         cells: ``[R, 4]`` of ``roi_cells``.
 
     Returns:
-        The different rows ``[U, 4]``, which of them each roi has ``[R]``, and how many rois have
-        each ``[U]``.
+        The different rows ``[U, 4]``, and which of them each roi has ``[R]``.
     """
-    different, which, counts = torch.unique(cells, dim=0, return_inverse=True, return_counts=True)
-    return different, which, counts
+    different, which = torch.unique(cells, dim=0, return_inverse=True)
+    return different, which
 
 
 def pool_cells(features: Tensor, cells: Tensor, pool_size: int) -> Tensor:

@@ -1,0 +1,130 @@
+"""The detector: a trunk, proposals pooled from its map, two fully connected layers, two streams."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from localizer.trunks import Geometry, Trunk
+from wsddn.rois import pool_cells, roi_cells, unique_cells
+
+
+@dataclass(frozen=True, slots=True)
+class WSDDNOutput:
+    """What the network says of the R proposals of one image, in their order.
+
+    Attributes:
+        class_logits: ``[R, C]``, to be compared between classes.
+        detection_logits: ``[R, C]``, divided by the temperature, to be compared between proposals.
+        fc7: ``[R, F]`` rectified features, before dropout.
+    """
+
+    class_logits: Tensor
+    detection_logits: Tensor
+    fc7: Tensor
+
+
+class WSDDNHead(nn.Module):
+    """Features of one image and its proposals to two streams.
+
+    Proposals that cover the same cells have the same features, so each is computed once; every
+    proposal still takes part in the softmax over proposals. While training, such proposals share
+    what dropout leaves of them. A box score scales the features of its proposal alone; then the
+    products of fc6 are shared and the rest is not.
+
+    Attributes:
+        geometry: of the feature map, where its cells lie in the network image.
+        pool_size: bins in a row and in a column of a pooled proposal.
+        fc6: ``[R, K * pool_size ** 2]`` to ``[R, F]``.
+        fc7: ``[R, F]`` to ``[R, F]``.
+        class_stream: ``[R, F]`` to ``[R, C]``.
+        detection_stream: ``[R, F]`` to ``[R, C]``.
+        temperature: of the softmax over proposals; 2 in the paper's code.
+        box_score: features are multiplied by 1 + this times the proposal's score; 0 does not.
+        dropout: share of fc6's and of fc7's outputs dropped while training.
+
+    Source: Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", 2016.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        geometry: Geometry,
+        num_classes: int,
+        *,
+        width: int = 4096,
+        pool_size: int = 6,
+        temperature: float = 2.0,
+        box_score: float = 10.0,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"the temperature is above 0, got {temperature}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"the share of dropped outputs is in [0, 1), got {dropout}")
+        self.geometry = geometry
+        self.pool_size = pool_size
+        self.temperature = temperature
+        self.box_score = box_score
+        self.dropout = dropout
+        self.fc6 = nn.Linear(channels * pool_size**2, width)
+        self.fc7 = nn.Linear(width, width)
+        self.class_stream = nn.Linear(width, num_classes)
+        self.detection_stream = nn.Linear(width, num_classes)
+
+    def forward(
+        self, features: Tensor, rois: Tensor, roi_scores: Tensor | None = None
+    ) -> WSDDNOutput:
+        """Features of one image to the streams of its proposals.
+
+        Args:
+            features: ``[1, K, h, w]``.
+            rois: ``[R, 4]`` in pixels of the network image, half-open; R may be 0.
+            roi_scores: ``[R]`` objectness; None where it is not known, which multiplies by 1.
+
+        Raises:
+            ValueError: features of several images, or another number of scores than rois.
+        """
+        if len(features) != 1:
+            raise ValueError(f"proposals belong to one image, got features of {len(features)}")
+        if roi_scores is not None and roi_scores.shape != (len(rois),):
+            raise ValueError(f"{len(rois)} rois want as many scores, got {list(roi_scores.shape)}")
+        cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
+        different, which = unique_cells(cells)
+        pooled = pool_cells(features, different, self.pool_size).flatten(1)
+        if roi_scores is None or self.box_score == 0:
+            class_logits, detection_logits, fc7 = self._streams(self.fc6(pooled))
+            return WSDDNOutput(class_logits[which], detection_logits[which], fc7[which])
+        scale = 1 + self.box_score * roi_scores[:, None]
+        products = F.linear(pooled, self.fc6.weight)[which]
+        return WSDDNOutput(*self._streams(products * scale + self.fc6.bias))
+
+    def _streams(self, fc6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        hidden = F.dropout(fc6.relu(), self.dropout, training=self.training)
+        fc7 = self.fc7(hidden).relu()
+        kept = F.dropout(fc7, self.dropout, training=self.training)
+        return self.class_stream(kept), self.detection_stream(kept) / self.temperature, fc7
+
+
+class WSDDN(nn.Module):
+    """A head on its trunk: one normalised image and its proposals to two streams.
+
+    Attributes:
+        trunk: its row of ``TRUNKS``.
+        features: the trunk's module; ``[1, 3, H, W]`` to ``[1, K, h, w]``.
+        head: takes those features; it can be trained on features that were kept.
+    """
+
+    def __init__(self, trunk: Trunk, head: WSDDNHead) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.features = trunk.build()
+        self.head = head
+
+    def forward(
+        self, images: Tensor, rois: Tensor, roi_scores: Tensor | None = None
+    ) -> WSDDNOutput:
+        """``[1, 3, H, W]`` float32, normalised; the rest as in ``WSDDNHead``."""
+        output: WSDDNOutput = self.head(self.features(images), rois, roi_scores)
+        return output

@@ -4,6 +4,8 @@ torchvision's operators take not-a-number, inverted and outside boxes without a 
 checked before any of them.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -130,6 +132,12 @@ def check_heatmaps(heatmaps: Tensor) -> None:
     bad = int((~torch.isfinite(heatmaps)).sum())
     if bad:
         raise ValueError(f"{bad} of {heatmaps.numel()} heatmap cells are not finite")
+
+
+def name_first(names: Sequence[str], most: int = 5) -> str:
+    """The first names for a message, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _refuse_share(boxes: Tensor, wrong: Tensor, whose: str, what: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from data.checks import name_first
 from data.image_set import ImageSet
 from data.images import read_image_size
 from data.types import Annotation
@@ -173,8 +174,7 @@ class FolderDataset(ImageSet):
         chosen = [row for row in splits[split] if folder / row.image not in leave_out]
         missing = [row.image for row in chosen if not (folder / row.image).exists()]
         if missing:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise FileNotFoundError(f"{folder}: no such picture: {', '.join(missing[:5])}{more}")
+            raise FileNotFoundError(f"{folder}: no such picture: {name_first(missing)}")
         paths = [folder / row.image for row in chosen]
         weight = float(labels is not None)
         super().__init__(

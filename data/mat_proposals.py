@@ -2,8 +2,8 @@
 
 Such a file holds cells ``images`` (names) and ``boxes`` (``[R, 4]`` each: y1 x1 y2 x2, one-based,
 closed, often uint16), and maybe ``boxScores`` or ``scores``. Pictures are found by name, without
-folder and ending. The reader of MATLAB's format is a
-large parser of untrusted bytes, so it runs in a child with limits on memory and time.
+folder and ending. The reader of MATLAB's format is a large parser of untrusted bytes, so it runs in
+a child with limits on memory and time.
 """
 
 import multiprocessing
@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from data.checks import check_proposals
+from data.checks import check_proposals, name_first
 from data.images import read_image_size
 from data.proposals import pack_proposals, read_unchecked, without_repetition
 from data.types import Proposals
 
 MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
 SECONDS = 900
+SCORES = ("boxScores", "scores")  # either name is in use
 
 
 def convert_mat(path: Path, pictures: Mapping[str, Path]) -> dict[str, Proposals]:
@@ -50,10 +51,9 @@ def convert_mat(path: Path, pictures: Mapping[str, Path]) -> dict[str, Proposals
         raise ValueError(f"{path}: two pictures would get the proposals of {twice[0]}")
     missing = [image_id for image_id, picture in pictures.items() if picture.stem not in found]
     if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
             f"{path}: no proposals of {len(missing)} of {len(pictures)} pictures: "
-            f"{', '.join(missing[:5])}{more}"
+            f"{name_first(missing)}"
         )
     converted = {}
     for image_id, picture in pictures.items():
@@ -106,13 +106,13 @@ def _read(path: Path) -> dict[str, Proposals]:
     import torch
     from scipy.io import loadmat
 
-    content: dict[str, Any] = loadmat(path, variable_names=["images", *_BOXES, *_SCORES])
-    if "images" not in content or not any(name in content for name in _BOXES):
+    content: dict[str, Any] = loadmat(path, variable_names=["images", "boxes", *SCORES])
+    if not {"images", "boxes"} <= content.keys():
         raise ValueError(f"it holds {', '.join(content) or 'nothing'}; images and boxes are wanted")
     names = [str(np.ravel(cell)[0]) for cell in content["images"].ravel()]
-    boxes = next(content[name] for name in _BOXES if name in content).ravel()
+    boxes = content["boxes"].ravel()
     unknown = [None] * len(boxes)
-    scores = next((content[name].ravel() for name in _SCORES if name in content), unknown)
+    scores = next((content[name].ravel() for name in SCORES if name in content), unknown)
     if not len(names) == len(boxes) == len(scores):
         raise ValueError(f"{len(names)} names, {len(boxes)} boxes and {len(scores)} scores")
     found = {}
@@ -132,6 +132,3 @@ def _read(path: Path) -> dict[str, Proposals]:
     if len(found) < len(names):
         raise ValueError("an image is named twice")
     return found
-
-
-_BOXES, _SCORES = ("boxes",), ("boxScores", "scores")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from data.checks import name_first
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -105,8 +107,7 @@ def load_trunk_weights(features: nn.Module, trunk: Trunk, state_dict: Mapping[st
     ]
     for what, keys in (("lack", missing), ("hold unknown", extra), ("have other shapes:", other)):
         if keys:
-            more = f" and {len(keys) - 4} more" if len(keys) > 4 else ""
-            raise ValueError(f"the weights {what} {', '.join(keys[:4])}{more}")
+            raise ValueError(f"the weights {what} {name_first(keys, most=4)}")
     features.load_state_dict(given)
 
 

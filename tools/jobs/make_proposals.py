@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 
+from data.checks import name_first
 from data.folder import list_pictures
 from data.images import read_image
 from data.mat_proposals import convert_mat
@@ -108,8 +109,7 @@ def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> N
     count = sum(len(proposals.boxes) for proposals in found.values())
     empty = [image_id for image_id, proposals in found.items() if not len(proposals.boxes)]
     if empty:
-        more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-        warn(f"pictures without any proposal, {len(empty)}: {', '.join(empty[:5])}{more}")
+        warn(f"pictures without any proposal, {len(empty)}: {name_first(empty)}")
     say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
     say(f"proposals: {out}")
 

@@ -33,7 +33,9 @@ OUTSIDE = 0.5  # weight of the edges outside
 EDGE_BORDER = 1.4  # weight of the border score beside the one that edge boxes bring along
 SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the border score alone
 REPEAT_OVERLAP, REPEAT = 0.7, 0.45  # a box that overlaps a better one by more counts less than half
-MOST_EDGE_BOXES = 3000  # of one picture at one size
+MOST_EDGE_BOXES = 3000  # of one picture
+SEARCH_SCALE = 0.3  # k of the first segmentation and the step to the next, as a share of the size
+MOST_OVERLAP = 0.85  # boxes that overlap a better one by more go
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +46,19 @@ class ProposeSettings:
         method: which of the two, or both.
         quality: selective search with more colours and similarities, about six times slower.
         search_sizes: longest side in pixels of the pictures that selective search works on.
-        search_scale: k of its first segmentation and the step to the next, as a share of the size.
         edge_size: longest side in pixels of the picture that edge boxes work on.
         min_size: least width and height of a box, in pixels of the original.
         min_score: least score.
         max_boxes: most boxes of one picture, the best ones.
-        max_overlap: of both methods together, boxes that overlap a better one by more go.
     """
 
     method: Method = "both"
     quality: bool = False
     search_sizes: tuple[int, ...] = (250, 200)
-    search_scale: float = 0.3
     edge_size: int = 350
     min_size: float = 10
     min_score: float = 0.098
     max_boxes: int = 4000
-    max_overlap: float = 0.85
 
 
 def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
@@ -83,33 +81,35 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
         boxes, scores = _edge_boxes(edges, image_size)
         found.append((boxes, scores + EDGE_BORDER * _border_scores(boxes, edges, image_size)))
     if settings.method in ("selective_search", "both"):
-        boxes = np.concatenate([_search(pixels, size, settings) for size in settings.search_sizes])
+        boxes = np.concatenate(
+            [_search(pixels, size, settings.quality) for size in settings.search_sizes]
+        )
         border = _border_scores(boxes, edges, image_size)
         found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
     boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
-    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]), settings.max_overlap)
+    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
     sure = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
     return Proposals(torch.from_numpy(boxes[sure]), torch.from_numpy(scores[sure]))
 
 
-def _without_repeats(boxes: Array, scores: Array, max_overlap: float) -> tuple[Array, Array]:
+def _without_repeats(boxes: Array, scores: Array) -> tuple[Array, Array]:
     """Near copies of better boxes go, and those that resemble a better one come after the others.
 
     So a few boxes of one picture are of many places, and many are of the best places several times.
     """
-    best = _different(boxes, max_overlap)
+    best = _different(boxes, MOST_OVERLAP)
     boxes, scores = boxes[best], scores[best]
     repeats = np.ones(len(boxes), dtype=bool)
     repeats[_different(boxes, REPEAT_OVERLAP)] = False
     return order_boxes(boxes, np.where(repeats, REPEAT * scores, scores).astype(np.float32))
 
 
-def _different(boxes: Array, max_overlap: float) -> NDArray[np.int64]:
+def _different(boxes: Array, overlap: float) -> NDArray[np.int64]:
     """Rows of ordered boxes that overlap no earlier one by more."""
     ranks = -torch.arange(len(boxes), dtype=torch.float32)  # no ties
-    return np.asarray(nms(torch.from_numpy(boxes), ranks, max_overlap).numpy(), np.int64)
+    return np.asarray(nms(torch.from_numpy(boxes), ranks, overlap).numpy(), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +171,15 @@ def _edge_boxes(edges: _Edges, image_size: tuple[int, int]) -> tuple[Array, Arra
     )
 
 
-def _search(pixels: NDArray[np.uint8], size: int, settings: ProposeSettings) -> Array:
+def _search(pixels: NDArray[np.uint8], size: int, quality: bool) -> Array:
     small = _shrink(pixels, size)
     maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     maker.setBaseImage(np.ascontiguousarray(small[:, :, ::-1]))
-    switch = (
-        maker.switchToSelectiveSearchQuality
-        if settings.quality
-        else maker.switchToSelectiveSearchFast
-    )
-    scale = round(settings.search_scale * size)
-    switch(scale, scale)
+    scale = round(SEARCH_SCALE * size)
+    if quality:
+        maker.switchToSelectiveSearchQuality(scale, scale)
+    else:
+        maker.switchToSelectiveSearchFast(scale, scale)
     return _to_original(np.asarray(maker.process()), small.shape[:2], pixels.shape[:2])
 
 

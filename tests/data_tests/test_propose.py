@@ -69,8 +69,12 @@ def test_limits_are_kept() -> None:
     assert ((large.boxes[:, 2:] - large.boxes[:, :2]) >= 50).all()
 
 
-def test_both_have_no_two_boxes_that_overlap_more_than_allowed() -> None:
-    found = propose(square_picture(), ProposeSettings(max_overlap=0.7))
+def test_both_have_no_two_boxes_that_overlap_more_than_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("data.propose.MOST_OVERLAP", 0.7)
+
+    found = propose(square_picture(), ProposeSettings())
 
     overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
     assert float(overlaps.max()) <= 0.7

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from data.images import read_image
 from data.proposals import load_proposals
+from data.propose import ProposeSettings
 from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import image_ids, image_path
 from tools.engine.draw import write_jpeg
 from tools.jobs import make_proposals as job
-from tools.make_proposals import main
+from tools.make_proposals import MakeProposalsSettings, main
 
 
 def words(root: Path, out: Path, *others: str) -> list[str]:
@@ -309,6 +311,13 @@ def test_a_picture_without_proposals_is_named(
 
     assert "without any proposal, 1: flat.jpg" in capsys.readouterr().err
     assert load_proposals(out)["flat.jpg"].boxes.shape == (0, 4)
+
+
+def test_the_command_proposes_as_the_room_data_does_by_default() -> None:
+    ours, theirs = MakeProposalsSettings(out=Path("x.npz")), ProposeSettings()
+
+    for field in fields(ProposeSettings):
+        assert getattr(ours, field.name) == getattr(theirs, field.name), field.name
 
 
 def test_quality_finds_more_boxes(tiny_voc: Path, tmp_path: Path) -> None:

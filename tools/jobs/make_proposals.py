@@ -5,6 +5,7 @@ Or taken from a published file.
 
 import json
 import shutil
+from dataclasses import fields
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ from data.folder import list_pictures
 from data.images import read_image
 from data.mat_proposals import convert_mat
 from data.parallel import map_parallel, usable_cores
-from data.proposals import FORMAT, ProposalSet, load_proposals, pack_proposals
+from data.proposals import FORMAT, load_proposals, pack_proposals
 from data.propose import REVISION, ProposeSettings, propose
 from data.types import Proposals
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
@@ -44,13 +45,7 @@ def run(settings: MakeProposalsSettings) -> None:
 def _make(settings: MakeProposalsSettings) -> None:
     """Make what is missing and put all together."""
     how = ProposeSettings(
-        method=settings.method,
-        quality=settings.quality,
-        search_sizes=settings.search_sizes,
-        edge_size=settings.edge_size,
-        max_boxes=settings.max_boxes,
-        min_score=settings.min_score,
-        min_size=settings.min_size,
+        **{field.name: getattr(settings, field.name) for field in fields(ProposeSettings)}
     )
     pictures = _pictures(settings)
     # What the boxes depend on beside the picture. The working directory of the code is not in it.
@@ -62,17 +57,22 @@ def _make(settings: MakeProposalsSettings) -> None:
     }
     say(f"{len(pictures)} pictures")
     keys = [_key(path, made_with) for path in pictures.values()]
-    known = load_proposals(settings.out) if settings.out.exists() else None
-    parts = settings.out.with_suffix(".parts")
-    parts.mkdir(parents=True, exist_ok=True)
-    _keep_known(known, keys, parts)
-    _make_missing(list(pictures.values()), [parts / f"{key}.npz" for key in keys], how, settings)
+    known = _by_key(settings.out)
+    folder = settings.out.with_suffix(".parts")
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {key: folder / f"{key}.npz" for key in keys}
+    missing = {
+        parts[key]: picture
+        for key, picture in zip(keys, pictures.values(), strict=True)
+        if key not in known and not parts[key].is_file()
+    }
+    _make_parts(missing, how, processes=settings.processes, total=len(pictures))
     found = {
-        image_id: load_proposals(parts / f"{key}.npz")["part"]
+        image_id: known[key] if key in known else load_proposals(parts[key])["part"]
         for image_id, key in zip(pictures, keys, strict=True)
     }
     _write(settings.out, found, {**made_with, "keys": keys})
-    shutil.rmtree(parts)
+    shutil.rmtree(folder)
 
 
 def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
@@ -131,33 +131,33 @@ def _key(picture: Path, made_with: dict[str, object]) -> str:
     return sha256(sha256(picture.read_bytes()).digest() + with_what).hexdigest()[:24]
 
 
-def _keep_known(known: ProposalSet | None, keys: list[str], parts: Path) -> None:
-    """What an earlier file holds of these pictures need not be made again."""
-    if known is None:
-        return
-    wanted = set(keys)
-    for key, proposals in zip(known.meta.get("keys", ()), known.values(), strict=False):
-        part = parts / f"{key}.npz"
-        if key in wanted and not part.is_file():
-            write_atomically(part, _bytes({"part": proposals}, {}))
+def _by_key(out: Path) -> dict[str, Proposals]:
+    """What an earlier file holds need not be made again."""
+    if not out.exists():
+        return {}
+    known = load_proposals(out)
+    return dict(zip(known.meta.get("keys", ()), known.values(), strict=False))
 
 
-def _make_missing(
-    pictures: list[Path], parts: list[Path], how: ProposeSettings, settings: MakeProposalsSettings
+def _make_parts(
+    missing: dict[Path, Path], how: ProposeSettings, *, processes: int, total: int
 ) -> None:
-    missing = {
-        part: picture for picture, part in zip(pictures, parts, strict=True) if not part.is_file()
-    }
+    """Write a file for every missing picture.
+
+    Args:
+        missing: pictures by the part that is to be written.
+        how: the proposals are made.
+        processes: that work side by side, 0 for one a core.
+        total: pictures, with those that are there already.
+    """
     cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
     made = map_parallel(
-        partial(_make_part, how),
-        list(missing.items()),
-        processes=settings.processes or usable_cores(),
+        partial(_make_part, how), list(missing.items()), processes=processes or usable_cores()
     )
-    done = len(pictures) - len(missing)
+    done = total - len(missing)
     if done:
-        say(f"{done} of {len(pictures)} are there already")
-    for _ in track(made, "proposals", total=len(pictures), done=done):
+        say(f"{done} of {total} are there already")
+    for _ in track(made, "proposals", total=total, done=done):
         check_interrupted()
 
 

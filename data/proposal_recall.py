@@ -43,7 +43,7 @@ class FoundObjects:
         """Shares of the objects that are found, by number of boxes.
 
         Args:
-            counts: boxes a picture.
+            counts: boxes a picture; infinite for all there are.
             chosen: ``[G]`` true for the objects to look at, None for all.
 
         Returns:
@@ -53,7 +53,9 @@ class FoundObjects:
         needed = self.needed if chosen is None else self.needed[chosen]
         if not len(needed):
             return {name: [float("nan")] * len(counts) for name in ("0.5", "0.7", "average")}
-        shares = np.stack([(needed <= count).mean(axis=0) for count in counts])  # [counts, IOUS]
+        shares = np.stack(
+            [((needed <= count) & np.isfinite(needed)).mean(axis=0) for count in counts]
+        )  # [counts, IOUS]
         return {
             "0.5": shares[:, IOUS.index(0.5)].tolist(),
             "0.7": shares[:, IOUS.index(0.7)].tolist(),

@@ -1,5 +1,4 @@
-"""Every problem of a data set at once: pictures, annotations, lists, pictures in two splits, and
-proposals.
+"""Every problem of a data set at once: pictures, annotations, lists, splits and proposals.
 
 Pictures are decoded in parallel. What was found out about a picture is worth keeping: pass it in
 again and only files of another size or time are read.

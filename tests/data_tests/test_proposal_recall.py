@@ -83,7 +83,7 @@ def test_a_picture_without_proposals_misses_its_objects_and_is_named() -> None:
 
     assert found.empty == ("a",)
     assert found.boxes == 0
-    assert found.recall((1000,))["0.5"] == [0.0]
+    assert found.recall((1000, math.inf))["0.5"] == [0.0, 0.0]
 
 
 def test_no_objects_have_no_recall() -> None:

@@ -88,9 +88,7 @@ def _embedded(picture: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
 
 
-def charts(
-    curves: Curves,
-) -> dict[str, dict[str, Any]]:
+def charts(curves: Curves) -> dict[str, dict[str, Any]]:
     """What can be drawn: points that are finite, lines and headings that have any."""
     result = {}
     for heading, lines in curves.items():

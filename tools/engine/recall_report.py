@@ -68,6 +68,7 @@ def write_recall_report(
     write_page(folder / "recall.html", title=title, charts=charts(curves), tables=tables, **facts)
     whole = found.recall((INFINITE,))
     return (
-        f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 of {len(found.labels)} objects "
-        f"with {found.boxes:.0f} boxes a picture; {len(found.empty)} pictures have none"
+        f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "
+        f"of {len(found.labels)} objects with {found.boxes:.0f} boxes a picture; "
+        f"{len(found.empty)} pictures have none"
     )

@@ -17,12 +17,16 @@ def collate_images(samples: Sequence[ImageSample], *, multiple: int = 1) -> Imag
     """
     if not samples:
         raise ValueError("a batch has at least one sample")
+    rois = tuple(sample.rois for sample in samples if sample.rois is not None)
+    if len(rois) not in (0, len(samples)):
+        raise ValueError(f"{len(rois)} of {len(samples)} samples have rois; all have, or none")
     return ImageBatch(
         tuple(sample.image_id for sample in samples),
         pad_stack([sample.image for sample in samples], multiple=multiple),
         torch.tensor([sample.network_size for sample in samples]),
         torch.stack([sample.targets for sample in samples]),
         torch.stack([sample.weights for sample in samples]),
+        rois,
     )
 
 

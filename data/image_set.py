@@ -1,7 +1,9 @@
 """Pictures of one split with their image-level labels, wherever they come from."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -49,6 +51,20 @@ class ImageSet(Dataset[ImageSample]):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """The pictures of these numbers alone, in their order.
+
+        Raises:
+            ValueError: none.
+        """
+        if not indices:
+            raise ValueError(f"{self.split}: no picture is left")
+        part = copy.copy(self)
+        for name in ("paths", "annotations", "ids"):
+            setattr(part, name, [getattr(self, name)[index] for index in indices])
+        part.targets, part.weights = self.targets[list(indices)], self.weights[list(indices)]
+        return part
 
     def __getitem__(self, index: int) -> ImageSample:
         """Decode one picture.

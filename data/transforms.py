@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-ResizeMode = Literal["longest_side", "square"]
+ResizeMode = Literal["longest_side", "shortest_side", "square"]
+
+MOST_ELONGATED = 5 / 3  # longest side of a picture, as a multiple of the size of its shortest
 
 
 def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Tensor]:
@@ -14,8 +16,10 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
 
     Args:
         image: ``[3, H, W]`` uint8.
-        size: pixels of the longest side, or of both sides for ``square``.
-        mode: ``longest_side`` keeps the proportions, ``square`` gives them up.
+        size: pixels of the longest or the shortest side, or of both for ``square``.
+        mode: ``longest_side`` and ``shortest_side`` keep the proportions, ``square`` gives them
+            up. With ``shortest_side`` the longest is at most 5/3 of the size: 600 and 1000 pixels
+            in Girshick, "Fast R-CNN", 2015.
 
     Returns:
         The picture, and ``scale_xy`` ``[2]`` float64: boxes of the original are multiplied by
@@ -28,10 +32,18 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
         new_height, new_width = size, size
     else:
         ratio = size / max(height, width)
+        if mode == "shortest_side":
+            ratio = min(size / min(height, width), ratio * MOST_ELONGATED)
         new_height = max(1, round(height * ratio))
         new_width = max(1, round(width * ratio))
     scale_xy = torch.tensor([new_width / width, new_height / height], dtype=torch.float64)
     return F.resize(image, [new_height, new_width], antialias=True), scale_xy
+
+
+def mirror_boxes(boxes: Tensor, width: float) -> Tensor:
+    """Boxes ``[R, 4]`` of a picture of that width, in its mirror image."""
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    return torch.stack([width - x2, y1, width - x1, y2], dim=1)
 
 
 def normalize_images(

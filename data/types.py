@@ -34,6 +34,21 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposals:
+    """Boxes that may hold an object, of no class.
+
+    They are in pixels of the original image; as rois of a sample, in those of the network image.
+
+    Attributes:
+        boxes: ``[R, 4]`` float32.
+        scores: ``[R]`` float32 objectness, higher is surer; None where it is not known.
+    """
+
+    boxes: Tensor
+    scores: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImageSample:
     """One training picture: pixels and image-level labels, no boxes.
 
@@ -43,6 +58,7 @@ class ImageSample:
         targets: ``[C]`` float32 in {0, 1}.
         weights: ``[C]`` float32, 0 = the class is ignored for this picture.
         network_size: (height, width) of the picture that a network sees, without padding.
+        rois: proposals in pixels of the network image; None where none were asked for.
     """
 
     image_id: str
@@ -50,6 +66,7 @@ class ImageSample:
     targets: Tensor
     weights: Tensor
     network_size: tuple[int, int]
+    rois: Proposals | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,8 @@ class ImageBatch:
         sizes: ``[B, 2]`` int64, (height, width) of each network image without padding, in pixels.
         targets: ``[B, C]`` float32 in {0, 1}.
         weights: ``[B, C]`` float32, 0 = ignored.
+        rois: B sets of proposals, in pixels of their network images; none where none were asked
+            for.
     """
 
     image_ids: tuple[str, ...]
@@ -70,19 +89,7 @@ class ImageBatch:
     sizes: Tensor
     targets: Tensor
     weights: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Proposals:
-    """Boxes that may hold an object, of no class, in pixels of the original image.
-
-    Attributes:
-        boxes: ``[R, 4]`` float32.
-        scores: ``[R]`` float32 objectness, higher is surer; None where it is not known.
-    """
-
-    boxes: Tensor
-    scores: Tensor | None
+    rois: tuple[Proposals, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

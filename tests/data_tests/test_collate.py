@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from data.collate import collate_images, pad_stack
-from data.types import ImageSample
+from data.types import ImageSample, Proposals
 
 
 def sample(name: str, height: int, width: int, label: int = 0) -> ImageSample:
@@ -31,6 +33,19 @@ def test_features_travel_with_the_size_of_their_picture() -> None:
     batch = collate_images([features])
     assert batch.images.shape == (1, 7, 2, 3)
     assert batch.sizes.tolist() == [[64, 96]]
+
+
+def test_rois_keep_the_order_of_the_samples() -> None:
+    rois = [Proposals(torch.zeros(2, 4), None), Proposals(torch.zeros(0, 4), torch.zeros(0))]
+    samples = [replace(sample(name, 2, 2), rois=own) for name, own in zip("ba", rois, strict=True)]
+    batch = collate_images(samples)
+    assert len(batch.rois) == 2
+    assert batch.rois[0] is rois[0]
+    assert batch.rois[1] is rois[1]
+
+
+def test_samples_without_rois_make_a_batch_without_any() -> None:
+    assert collate_images([sample("a", 2, 2), sample("b", 2, 2)]).rois == ()
 
 
 def test_a_batch_of_no_samples_is_refused() -> None:

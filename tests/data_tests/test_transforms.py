@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data.transforms import normalize_images, resize_image
+from data.transforms import mirror_boxes, normalize_images, resize_image
 
 GREY = (0.5, 0.5, 0.5)
 
@@ -63,6 +63,27 @@ def test_shrinking_averages_instead_of_picking() -> None:
 def test_a_size_below_one_pixel_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"size is at least one pixel, got {size}"):
         resize_image(picture(2, 2), size, "square")
+
+
+def test_a_box_goes_as_far_to_the_left_as_it_was_to_the_right() -> None:
+    boxes = torch.tensor([[10.0, 5.0, 30.0, 20.0], [0.0, 0.0, 100.0, 50.0]])
+    assert mirror_boxes(boxes, 100).tolist() == [[70, 5, 90, 20], [0, 0, 100, 50]]
+
+
+def test_a_mirrored_box_holds_the_same_pixels() -> None:
+    image = torch.arange(3 * 6).reshape(3, 6)
+    x1, y1, x2, y2 = mirror_boxes(torch.tensor([[1.0, 0.0, 3.0, 2.0]]), 6)[0].int().tolist()
+    assert image.flip(-1)[y1:y2, x1:x2].flip(-1).equal(image[0:2, 1:3])
+
+
+def test_boxes_mirrored_twice_are_as_before(rng: torch.Generator) -> None:
+    corner = torch.randint(0, 100, (20, 2), generator=rng).float()  # whole pixels do not round
+    boxes = torch.cat([corner, corner + 7], dim=1)
+    assert mirror_boxes(mirror_boxes(boxes, 333), 333).equal(boxes)
+
+
+def test_no_boxes_stay_no_boxes_in_the_mirror() -> None:
+    assert mirror_boxes(torch.zeros(0, 4), 100).shape == (0, 4)
 
 
 def test_each_channel_loses_its_own_mean_and_deviation() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from data.types import ImageBatch
+from data.types import ImageBatch, Proposals
 from tools.engine.device import (
     Device,
     choose_device,
@@ -74,6 +74,37 @@ def test_a_moved_batch_keeps_its_names_and_values() -> None:
 
     assert moved.image_ids == ("a",)
     assert moved.images.equal(batch.images)
+
+
+def batch_with_rois() -> ImageBatch:
+    scored = Proposals(torch.tensor([[0.0, 1.0, 2.0, 3.0]]), torch.tensor([0.5]))
+    unscored = Proposals(torch.zeros(0, 4), None)
+    return ImageBatch(
+        ("a", "b"),
+        torch.ones(2, 3, 4, 4),
+        torch.full((2, 2), 4),
+        torch.ones(2, 6),
+        torch.ones(2, 6),
+        (scored, unscored),
+    )
+
+
+def test_a_moved_batch_keeps_its_rois_and_unknown_scores_stay_unknown() -> None:
+    scored, unscored = Device("cpu", "off").move(batch_with_rois()).rois
+
+    assert scored.boxes.tolist() == [[0, 1, 2, 3]]
+    assert scored.scores is not None
+    assert scored.scores.tolist() == [0.5]
+    assert unscored.boxes.shape == (0, 4)
+    assert unscored.scores is None
+
+
+def test_every_tensor_of_a_batch_is_moved() -> None:
+    moved = Device("meta", "off").move(batch_with_rois())  # a device without memory
+
+    tensors = [moved.images, moved.sizes, moved.targets, moved.weights, moved.rois[0].scores]
+    tensors += [rois.boxes for rois in moved.rois]
+    assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
 
 
 def draw() -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.types import ImageBatch
+from data.types import ImageBatch, Proposals
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,15 @@ class Device:
     def move(self, batch: ImageBatch) -> ImageBatch:
         """Every tensor of a batch on this device."""
         names = ("images", "sizes", "targets", "weights")
-        return replace(batch, **{name: getattr(batch, name).to(self.kind) for name in names})
+        moved: dict[str, Any] = {name: getattr(batch, name).to(self.kind) for name in names}
+        moved["rois"] = tuple(
+            Proposals(
+                rois.boxes.to(self.kind),
+                None if rois.scores is None else rois.scores.to(self.kind),
+            )
+            for rois in batch.rois
+        )
+        return replace(batch, **moved)
 
 
 def choose_device(name: str, amp: str) -> Device:

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from localizer.trunks import Geometry, Trunk
 from wsddn.rois import pool_cells, roi_cells, unique_cells
+
+POOLED_AT_ONCE = 1024  # proposals; 100 MB of VGG-16's
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,8 @@ class WSDDNOutput:
 
     Attributes:
         class_logits: ``[R, C]``, to be compared between classes.
-        detection_logits: ``[R, C]``, divided by the temperature, to be compared between proposals.
+        detection_logits: ``[R, C]``, divided by the temperature and with the logarithm of the
+            area prior, to be compared between proposals.
         fc7: ``[R, F]`` rectified features, before dropout.
     """
 
@@ -41,6 +45,9 @@ class WSDDNHead(nn.Module):
         detection_stream: ``[R, F]`` to ``[R, C]``.
         temperature: of the softmax over proposals; 2 in the paper's code.
         box_score: features are multiplied by 1 + this times the proposal's score; 0 does not.
+        area_prior: power of its share of the picture by which a proposal counts in the softmax
+            over proposals. There are more small boxes than large ones, and a part tells a class
+            as well as the whole does; without it the softmax prefers parts.
         dropout: share of fc6's and of fc7's outputs dropped while training.
 
     Source: Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", 2016.
@@ -56,6 +63,7 @@ class WSDDNHead(nn.Module):
         pool_size: int = 6,
         temperature: float = 2.0,
         box_score: float = 10.0,
+        area_prior: float = 0.0,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -67,6 +75,7 @@ class WSDDNHead(nn.Module):
         self.pool_size = pool_size
         self.temperature = temperature
         self.box_score = box_score
+        self.area_prior = area_prior
         self.dropout = dropout
         self.fc6 = nn.Linear(channels * pool_size**2, width)
         self.fc7 = nn.Linear(width, width)
@@ -92,19 +101,33 @@ class WSDDNHead(nn.Module):
             raise ValueError(f"{len(rois)} rois want as many scores, got {list(roi_scores.shape)}")
         cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
         different, which = unique_cells(cells)
-        pooled = pool_cells(features, different, self.pool_size).flatten(1)
+        products = self._products(features, different)
         if roi_scores is None or self.box_score == 0:
-            class_logits, detection_logits, fc7 = self._streams(self.fc6(pooled))
-            return WSDDNOutput(class_logits[which], detection_logits[which], fc7[which])
-        scale = 1 + self.box_score * roi_scores[:, None]
-        products = F.linear(pooled, self.fc6.weight)[which]
-        return WSDDNOutput(*self._streams(products * scale + self.fc6.bias))
+            of_cells = self._streams(products + self.fc6.bias)
+            class_logits, detection_logits, fc7 = (stream[which] for stream in of_cells)
+        else:
+            scale = 1 + self.box_score * roi_scores[:, None]
+            scaled = products[which] * scale + self.fc6.bias
+            class_logits, detection_logits, fc7 = self._streams(scaled)
+        detection_logits = detection_logits.float() / self.temperature
+        if self.area_prior:
+            log_areas = (rois[:, 2:] - rois[:, :2]).clamp(min=1).log().sum(dim=1)  # [R]
+            detection_logits = detection_logits + self.area_prior * log_areas[:, None]
+        return WSDDNOutput(class_logits, detection_logits, fc7)
+
+    def _products(self, features: Tensor, cells: Tensor) -> Tensor:
+        """``[U, F]`` of fc6 without its bias; pooled proposals are large, so in parts."""
+        parts = [
+            F.linear(pool_cells(features, part, self.pool_size).flatten(1), self.fc6.weight)
+            for part in torch.split(cells, POOLED_AT_ONCE)
+        ]
+        return torch.cat(parts)
 
     def _streams(self, fc6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden = F.dropout(fc6.relu(), self.dropout, training=self.training)
         fc7 = self.fc7(hidden).relu()
         kept = F.dropout(fc7, self.dropout, training=self.training)
-        return self.class_stream(kept), self.detection_stream(kept) / self.temperature, fc7
+        return self.class_stream(kept), self.detection_stream(kept), fc7
 
 
 class WSDDN(nn.Module):

@@ -53,8 +53,9 @@ def pool_cells(features: Tensor, cells: Tensor, pool_size: int) -> Tensor:
         pool_size: bins in a row and in a column.
 
     Returns:
-        ``[R, K, pool_size, pool_size]``; bins of a small roi share cells.
+        ``[R, K, pool_size, pool_size]`` float32; bins of a small roi share cells.
     """
-    # at scale 1 the operator's own rounding has nothing to do
-    pooled: Tensor = roi_pool(features, [cells.to(features.dtype)], pool_size, spatial_scale=1.0)
+    # at scale 1 the operator's own rounding has nothing to do; on a CPU it knows no bfloat16
+    maps = features.float()
+    pooled: Tensor = roi_pool(maps, [cells.to(maps.dtype)], pool_size, spatial_scale=1.0)
     return pooled

@@ -66,6 +66,33 @@ def test_gradients_are_those_without_sharing(rng: torch.Generator) -> None:
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("count", [0, 7, 200])  # none, one full part, many with a smaller last
+def test_proposals_in_parts_give_what_all_at_once_give(
+    count: int, scored: bool, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = small_head()
+    features = torch.randn(1, 3, 10, 10, generator=rng, requires_grad=True)
+    rois = random_rois(count, rng)
+    scores = torch.rand(count, generator=rng) if scored else None
+    learning = [features, *head.parameters()]
+
+    outputs, gradients = [], []
+    for at_once in (1024, 7):
+        monkeypatch.setattr("wsddn.model.POOLED_AT_ONCE", at_once)
+        output = head(features, rois, scores)
+        parts = [output.class_logits, output.detection_logits, output.fc7]
+        outputs.append(parts)
+        squares = torch.stack([part.square().sum() for part in parts]).sum()
+        gradients.append(torch.autograd.grad(squares, learning))
+
+    for whole, split in zip(*outputs, strict=True):
+        torch.testing.assert_close(split, whole)
+    for whole, split in zip(*gradients, strict=True):
+        # float32 sums over the proposals in another order
+        torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)
+
+
 def test_scores_of_zero_and_no_scores_multiply_by_one(rng: torch.Generator) -> None:
     head, features, rois = small_head(), torch.randn(1, 3, 10, 10), random_rois(20, rng)
 

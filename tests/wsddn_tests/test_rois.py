@@ -94,6 +94,16 @@ def test_pooling_equals_maxima_by_hand(rng: torch.Generator) -> None:
         torch.testing.assert_close(found, slow_maxima(features, row, 4), rtol=0, atol=0)
 
 
+def test_half_precision_features_are_pooled_as_float32(rng: torch.Generator) -> None:
+    features = torch.randn(1, 3, 4, 10, generator=rng).bfloat16()
+    cells = torch.tensor([[0, 0, 9, 3], [2, 1, 4, 1], [7, 3, 7, 3]])
+
+    pooled = pool_cells(features, cells, 3)
+
+    assert pooled.dtype == torch.float32
+    assert pooled.equal(pool_cells(features.float(), cells, 3))
+
+
 def test_equal_cells_are_pooled_once_and_found_again() -> None:
     rois = torch.tensor([[0.0, 0, 30, 30], [40.0, 0, 60, 20], [1.0, 2, 31, 29]])
     cells = roi_cells(rois, PLAIN, (4, 10))

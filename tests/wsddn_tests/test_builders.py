@@ -1,0 +1,191 @@
+"""Detectors on every trunk: what they are built of, and which published weights they take."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.ops import roi_pool
+
+from localizer.trunks import TRUNKS
+from wsddn.builders import PUBLISHED, PUBLISHED_WIDTH, build_wsddn
+from wsddn.model import WSDDN
+from wsddn.rois import pool_cells, roi_cells
+
+Weights = dict[str, Tensor]
+
+
+def small(trunk: str = "alexnet", **options: Any) -> WSDDN:
+    return build_wsddn(trunk, 3, width=8, pool_size=2, **options)
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_a_detector_on_every_trunk_scores_its_proposals(name: str, rng: torch.Generator) -> None:
+    model = small(name).eval()
+    image = torch.randn(1, 3, 96, 64, generator=rng)
+    rois = torch.tensor([[0.0, 0, 30, 30], [10.0, 20, 60, 90], [0.0, 0, 64, 96]])
+
+    with torch.inference_mode():
+        output = model(image, rois)
+
+    assert output.class_logits.shape == output.detection_logits.shape == (3, 3)
+    assert output.fc7.shape == (3, 8)
+    assert output.class_logits.isfinite().all()
+    assert output.detection_logits.isfinite().all()
+
+
+def test_what_is_asked_of_the_head_reaches_it() -> None:
+    head = small(temperature=3.0, box_score=4.0, dropout=0.25).head
+
+    assert (head.temperature, head.box_score, head.dropout) == (3.0, 4.0, 0.25)
+    assert head.pool_size == 2
+
+
+def test_an_unknown_trunk_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"trunk is one of alexnet, .*; got 'lenet'"):
+        small("lenet")
+
+
+# Where the cells lie
+
+
+@pytest.mark.parametrize(
+    ("share", "offset"),
+    [(1.0, 15.0), (0.0, -0.5), (0.5, 7.25)],  # 15.5 pixels from the corner: all, none, half
+)
+def test_cells_are_moved_by_a_share_of_the_trunks_offset(share: float, offset: float) -> None:
+    geometry = small(offset_share=share).head.geometry
+
+    assert (geometry.stride, geometry.offset) == (16, offset)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+def test_a_share_outside_of_zero_to_one_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=rf"the share of the offset is in \[0, 1\], got {share}"):
+        small(offset_share=share)
+
+
+def rois_between_ties(count: int, rng: torch.Generator) -> Tensor:
+    """Rois none of whose coordinates lies in the middle between multiples of 16."""
+    corner = torch.rand(count, 2, generator=rng) * 300
+    rois = torch.cat([corner, corner + 20 + torch.rand(count, 2, generator=rng) * 130], dim=1)
+    distance = ((rois / 16) % 1 - 0.5).abs()
+    return rois[(distance > 1e-3).all(dim=1)]  # 1e-3: far above the rounding of a division
+
+
+def test_without_offset_a_roi_takes_the_rounded_cells_of_plain_pooling(
+    rng: torch.Generator,
+) -> None:
+    rois = rois_between_ties(200, rng)
+
+    cells = roi_cells(rois, small(offset_share=0.0).head.geometry, (30, 30))
+
+    assert len(rois) > 150
+    assert cells.equal((rois / 16).round().long())
+
+
+def test_without_offset_features_are_those_of_plain_pooling(rng: torch.Generator) -> None:
+    rois = rois_between_ties(200, rng)
+    features = torch.randn(1, 3, 30, 30, generator=rng)
+    cells = roi_cells(rois, small(offset_share=0.0).head.geometry, (30, 30))
+
+    assert pool_cells(features, cells, 6).equal(roi_pool(features, [rois], 6, spatial_scale=1 / 16))
+
+
+# What does not learn
+
+
+@pytest.mark.parametrize(
+    ("count", "frozen"),
+    [
+        (0, []),
+        (1, ["features.0.weight", "features.0.bias"]),
+        (2, [f"features.{layer}.{kind}" for layer in (0, 3) for kind in ("weight", "bias")]),
+    ],
+)
+def test_the_first_convolutions_do_not_learn(count: int, frozen: list[str]) -> None:
+    model = small(frozen_layers=count)
+
+    found = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert found == frozen
+
+
+# Published weights
+
+
+@pytest.fixture(scope="module")
+def alexnet_weights() -> Weights:
+    weights: Weights = models.alexnet(weights=None).state_dict()
+    return weights
+
+
+def test_alexnets_published_trunk_fc6_and_fc7_are_taken_by_name(alexnet_weights: Weights) -> None:
+    model = build_wsddn("alexnet", 3, state_dict=alexnet_weights)
+
+    layers = {
+        "features.0": model.features.get_submodule("0"),
+        "features.10": model.features.get_submodule("10"),
+        "classifier.1": model.head.fc6,
+        "classifier.4": model.head.fc7,
+    }
+    for name, layer in layers.items():
+        for own in ("weight", "bias"):
+            assert layer.get_parameter(own).equal(alexnet_weights[f"{name}.{own}"])
+
+
+def test_loaded_layers_are_copies_that_learn(alexnet_weights: Weights) -> None:
+    fc7 = build_wsddn("alexnet", 3, state_dict=alexnet_weights).head.fc7
+
+    assert fc7.weight.requires_grad
+    assert fc7.weight.data_ptr() != alexnet_weights["classifier.4.weight"].data_ptr()
+
+
+def test_another_width_takes_the_trunk_and_new_layers(alexnet_weights: Weights) -> None:
+    model = build_wsddn("alexnet", 3, width=8, state_dict=alexnet_weights)
+
+    first = model.features.get_submodule("0").get_parameter("weight")
+    assert first.equal(alexnet_weights["features.0.weight"])
+    assert model.head.fc6.weight.shape == (8, 256 * 6**2)
+
+
+def test_a_trunk_without_published_layers_takes_its_own_weights_alone() -> None:
+    weights = models.squeezenet1_1(weights=None).state_dict()
+
+    model = build_wsddn("squeezenet1_1", 3, pool_size=1, state_dict=weights)
+
+    first = model.features.get_submodule("0").get_parameter("weight")
+    assert first.equal(weights["features.0.weight"])
+    assert model.head.fc6.weight.shape == (PUBLISHED_WIDTH, 512)
+
+
+@pytest.mark.parametrize(("name", "pool_size"), [("alexnet", 6), ("vgg16", 7)])
+def test_published_layers_fit_the_pool_size_of_their_network(name: str, pool_size: int) -> None:
+    with torch.device("meta"):  # shapes without memory
+        published: nn.Module = getattr(models, name)(weights=None)
+        head = build_wsddn(name, 3, pool_size=pool_size).head
+
+    for layer, own in zip(PUBLISHED[name], (head.fc6, head.fc7), strict=True):
+        assert published.get_parameter(f"{layer}.weight").shape == own.weight.shape
+        assert published.get_parameter(f"{layer}.bias").shape == own.bias.shape
+
+
+def test_a_pool_size_that_does_not_fit_the_published_fc6_is_refused(
+    alexnet_weights: Weights,
+) -> None:
+    says = r"classifier\.1\.weight is \[4096, 1024\] here and \[4096, 9216\] in the weights"
+    with pytest.raises(ValueError, match=says):
+        build_wsddn("alexnet", 3, pool_size=2, state_dict=alexnet_weights)
+
+
+def test_weights_without_fc6_are_refused(alexnet_weights: Weights) -> None:
+    trunk_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
+
+    with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* and nothing in the weights"):
+        build_wsddn("alexnet", 3, pool_size=1, state_dict=trunk_only)
+
+
+def test_weights_of_another_trunk_are_refused(alexnet_weights: Weights) -> None:
+    with pytest.raises(ValueError, match="the weights lack"):
+        build_wsddn("squeezenet1_1", 3, width=8, pool_size=2, state_dict=alexnet_weights)

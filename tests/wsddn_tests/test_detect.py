@@ -1,0 +1,255 @@
+"""Scores averaged over views of a picture, and which proposals stay as detections."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.transforms import mirror_boxes
+from data.types import Proposals
+from localizer.trunks import Geometry
+from wsddn.detect import score_proposals, select_detections
+from wsddn.model import WSDDNHead, WSDDNOutput
+from wsddn.scores import combine_scores
+
+PLAIN = Geometry(stride=16, offset=7.5)
+SIDE = 160  # of the picture whose features have 10 cells in a row
+
+# Scores
+
+
+class Told(WSDDNHead):
+    """Says of each view the class logits that it was told, and 0 of which proposal it is."""
+
+    def __init__(self, *class_logits: Tensor) -> None:
+        super().__init__(1, PLAIN, 2, width=1, pool_size=1)
+        self.answers = iter(class_logits)
+
+    def forward(
+        self, features: Tensor, rois: Tensor, roi_scores: Tensor | None = None
+    ) -> WSDDNOutput:
+        logits = next(self.answers)
+        return WSDDNOutput(logits, torch.zeros_like(logits), torch.zeros(len(logits), 1))
+
+
+def view(count: int = 2) -> tuple[Tensor, Proposals]:
+    return torch.zeros(1, 1, 2, 2), Proposals(torch.zeros(count, 4), None)
+
+
+@pytest.fixture
+def head(rng: torch.Generator) -> WSDDNHead:
+    return WSDDNHead(3, PLAIN, 4, width=8, pool_size=2).eval()
+
+
+def random_proposals(count: int, rng: torch.Generator) -> Proposals:
+    corner = torch.rand(count, 2, generator=rng) * 90
+    size = 10 + torch.rand(count, 2, generator=rng) * 60
+    boxes = torch.cat([corner, corner + size], dim=1)
+    return Proposals(boxes, torch.rand(count, generator=rng))
+
+
+def mirrored(features: Tensor, proposals: Proposals) -> tuple[Tensor, Proposals]:
+    return features.flip(-1), Proposals(mirror_boxes(proposals.boxes, SIDE), proposals.scores)
+
+
+def test_scores_are_the_mean_over_the_views() -> None:
+    first = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # 3/4 1/4; 1/2 1/2
+    second = torch.zeros(2, 2)  # 1/2 everywhere
+
+    scores = score_proposals(Told(first, second), [view(), view()])
+
+    # each of two proposals has half of the picture: 3/8 1/8; 1/4 1/4 and 1/4 everywhere
+    torch.testing.assert_close(scores, torch.tensor([[5 / 16, 3 / 16], [1 / 4, 1 / 4]]))
+
+
+def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
+    head: WSDDNHead, rng: torch.Generator
+) -> None:
+    features = torch.randn(1, 3, 10, 10, generator=rng)
+    rois = random_proposals(20, rng)
+
+    scores = score_proposals(head, [(features, rois)])
+
+    with torch.inference_mode():
+        output = head(features, rois.boxes, rois.scores)
+    assert scores.equal(combine_scores(output.class_logits, output.detection_logits))
+    assert not scores.requires_grad
+
+
+def test_both_sides_of_a_picture_average(head: WSDDNHead, rng: torch.Generator) -> None:
+    features = torch.randn(1, 3, 10, 10, generator=rng)
+    upright = (features, random_proposals(20, rng))
+    other = mirrored(*upright)
+
+    scores = score_proposals(head, [upright, other])
+
+    alone = [score_proposals(head, [one]) for one in (upright, other)]
+    torch.testing.assert_close(scores, (alone[0] + alone[1]) / 2)
+    assert not alone[0].allclose(alone[1])
+
+
+def test_a_mirrored_picture_has_the_same_scores_when_both_sides_are_seen(
+    head: WSDDNHead, rng: torch.Generator
+) -> None:
+    features = torch.randn(1, 3, 10, 10, generator=rng)
+    upright = (features, random_proposals(20, rng))
+    other = mirrored(*upright)
+
+    torch.testing.assert_close(
+        score_proposals(head, [upright, mirrored(*upright)]),
+        score_proposals(head, [other, mirrored(*other)]),
+    )
+
+
+def test_views_may_be_made_one_after_the_other() -> None:
+    told = Told(torch.zeros(2, 2), torch.zeros(2, 2))
+
+    scores = score_proposals(told, (view() for _ in range(2)))
+
+    torch.testing.assert_close(scores, torch.full((2, 2), 1 / 4))
+
+
+def test_no_proposals_have_no_scores(head: WSDDNHead) -> None:
+    nothing = Proposals(torch.zeros(0, 4), torch.zeros(0))
+
+    scores = score_proposals(head, [(torch.zeros(1, 3, 10, 10), nothing)] * 2)
+
+    assert scores.shape == (0, 4)
+
+
+def test_a_picture_without_views_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one view"):
+        score_proposals(Told(), [])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
+    good, bad = torch.zeros(2, 2), torch.tensor([[0.0, value], [0.0, 0.0]])
+
+    with pytest.raises(ValueError, match="score is not finite"):
+        score_proposals(Told(bad, good), [view(), view()])
+
+
+# Selection
+
+SQUARE = [0.0, 0.0, 10.0, 10.0]
+HALF = [0.0, 0.0, 10.0, 5.0]  # IoU with the square 1/2
+MOST = [0.0, 0.0, 10.0, 8.0]  # 4/5; with the half 5/8
+ELSEWHERE = [50.0, 50.0, 60.0, 60.0]
+
+
+def test_a_score_at_the_threshold_stays_and_one_below_goes() -> None:
+    boxes = torch.tensor([SQUARE, ELSEWHERE])
+    below = torch.nextafter(torch.tensor(0.3), torch.tensor(0.0)).item()
+
+    found = select_detections(boxes, torch.tensor([[0.3], [below]]), score_threshold=0.3)
+
+    assert found.boxes.tolist() == [SQUARE]
+
+
+def test_of_two_boxes_of_one_class_that_overlap_the_lower_goes() -> None:
+    found = select_detections(torch.tensor([SQUARE, MOST]), torch.tensor([[0.2], [0.6]]))
+
+    assert found.boxes.tolist() == [MOST]
+    assert found.labels.tolist() == [0]
+    torch.testing.assert_close(found.scores, torch.tensor([0.6]))
+
+
+def test_boxes_of_two_classes_do_not_suppress_each_other() -> None:
+    scores = torch.tensor([[0.9, 0.0], [0.0, 0.8]])
+
+    found = select_detections(torch.tensor([SQUARE, MOST]), scores)
+
+    assert found.boxes.tolist() == [SQUARE, MOST]
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_one_box_may_be_of_several_classes() -> None:
+    found = select_detections(torch.tensor([SQUARE]), torch.tensor([[0.2, 0.0, 0.7]]))
+
+    assert found.boxes.tolist() == [SQUARE, SQUARE]
+    assert found.labels.tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(("threshold", "stay"), [(0.5, [SQUARE, HALF]), (0.49, [SQUARE])])
+def test_a_box_whose_overlap_equals_the_threshold_stays(
+    threshold: float, stay: list[list[float]]
+) -> None:
+    scores = torch.tensor([[0.9], [0.8]])
+
+    found = select_detections(torch.tensor([SQUARE, HALF]), scores, nms_threshold=threshold)
+
+    assert found.boxes.tolist() == stay
+
+
+def test_an_overlap_of_four_tenths_is_not_above_four_tenths() -> None:
+    boxes = torch.tensor([SQUARE, [0.0, 0.0, 10.0, 4.0]])  # in float32 their overlap is above .4
+
+    assert len(select_detections(boxes, torch.tensor([[0.9], [0.8]])).boxes) == 2
+
+
+def test_a_box_that_went_suppresses_no_other() -> None:
+    boxes = torch.tensor([SQUARE, MOST, HALF])
+    scores = torch.tensor([[0.9], [0.8], [0.7]])
+
+    found = select_detections(boxes, scores, nms_threshold=0.6)
+
+    assert found.boxes.tolist() == [SQUARE, HALF]
+
+
+def test_the_best_of_all_classes_together_stay_by_descending_score() -> None:
+    boxes = torch.tensor([SQUARE, ELSEWHERE])
+    scores = torch.tensor([[0.1, 0.4], [0.3, 0.2]])
+
+    found = select_detections(boxes, scores, max_detections=3)
+
+    torch.testing.assert_close(found.scores, torch.tensor([0.4, 0.3, 0.2]))
+    assert found.labels.tolist() == [1, 0, 1]
+    assert found.boxes.tolist() == [SQUARE, ELSEWHERE, ELSEWHERE]
+
+
+def slow_selection(boxes: Tensor, scores: Tensor, threshold: float) -> list[tuple[int, int]]:
+    """Row and class of what stays, best first, one box after the other."""
+
+    def overlap(one: list[float], other: list[float]) -> float:
+        width = min(one[2], other[2]) - max(one[0], other[0])
+        height = min(one[3], other[3]) - max(one[1], other[1])
+        shared = max(width, 0) * max(height, 0)
+        areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+        return shared / (sum(areas) - shared)
+
+    rows, kept = boxes.tolist(), list[tuple[int, int]]()
+    pairs = [(row, label) for row in range(len(rows)) for label in range(scores.shape[1])]
+    for row, label in sorted(pairs, key=lambda pair: -scores[pair].item()):
+        better = [rows[other] for other, of in kept if of == label]
+        if all(overlap(rows[row], box) <= threshold for box in better):
+            kept.append((row, label))
+    return kept
+
+
+@pytest.mark.parametrize("count", [40, 500])  # torchvision has one way for few, another for many
+def test_selection_equals_one_box_after_the_other(count: int, rng: torch.Generator) -> None:
+    boxes = random_proposals(count, rng).boxes
+    scores = torch.rand(count, 3, generator=rng)
+
+    found = select_detections(
+        boxes, scores, score_threshold=0.0, nms_threshold=0.3, max_detections=count * 3
+    )
+
+    expected = slow_selection(boxes, scores, 0.3)
+    assert found.scores.tolist() == [scores[pair].item() for pair in expected]
+    assert found.labels.tolist() == [label for _, label in expected]
+    assert found.boxes.equal(boxes[[row for row, _ in expected]])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores"),
+    [(torch.zeros(0, 4), torch.zeros(0, 3)), (torch.tensor([SQUARE]), torch.zeros(1, 3))],
+)
+def test_without_boxes_or_sure_ones_nothing_is_detected(boxes: Tensor, scores: Tensor) -> None:
+    found = select_detections(boxes, scores)
+
+    assert found.boxes.shape == (0, 4)
+    assert (found.labels.shape, found.labels.dtype) == ((0,), torch.int64)
+    assert found.scores.shape == (0,)

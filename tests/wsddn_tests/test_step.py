@@ -1,0 +1,189 @@
+"""A batch of pictures with their proposals to named losses and image scores."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.types import ImageBatch, Proposals
+from localizer.trunks import TRUNKS, Geometry
+from wsddn.loss import image_level_loss, spatial_regularizer
+from wsddn.model import WSDDN, WSDDNHead
+from wsddn.scores import combine_scores, image_scores, log_scores
+from wsddn.step import wsddn_step
+
+PLAIN = Geometry(stride=16, offset=7.5)
+# other cells each; the second and the third overlap the first by .8
+BOXES = torch.tensor(
+    [[0.0, 0, 160, 160], [0.0, 0, 160, 128], [0.0, 0, 128, 160], [100.0, 100, 140, 140]]
+)
+
+
+@pytest.fixture
+def head(rng: torch.Generator) -> WSDDNHead:
+    return WSDDNHead(3, PLAIN, 4, width=8, pool_size=2).eval()
+
+
+def batch_of(
+    features: Tensor, targets: list[list[float]], *rois: Proposals, weights: Tensor | None = None
+) -> ImageBatch:
+    names = tuple("abcdef"[: len(features)])
+    sizes = torch.full((len(features), 2), 160)
+    given = torch.tensor(targets)
+    return ImageBatch(
+        names, features, sizes, given, torch.ones_like(given) if weights is None else weights, rois
+    )
+
+
+def one_picture(rng: torch.Generator, *, weights: Tensor | None = None) -> ImageBatch:
+    features = torch.randn(1, 3, 10, 10, generator=rng)
+    rois = Proposals(BOXES, torch.rand(4, generator=rng))
+    return batch_of(features, [[1.0, 0.0, 0.0, 1.0]], rois, weights=weights)
+
+
+def two_pictures(rng: torch.Generator) -> ImageBatch:
+    return batch_of(
+        torch.randn(2, 3, 10, 10, generator=rng),
+        [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]],
+        Proposals(BOXES, None),
+        Proposals(BOXES[:3], torch.rand(3, generator=rng)),
+    )
+
+
+def alone(batch: ImageBatch, index: int) -> ImageBatch:
+    one = slice(index, index + 1)
+    return ImageBatch(
+        batch.image_ids[one],
+        batch.images[one],
+        batch.sizes[one],
+        batch.targets[one],
+        batch.weights[one],
+        batch.rois[one],
+    )
+
+
+def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> None:
+    for stream in (head.class_stream, head.detection_stream):
+        torch.nn.init.zeros_(stream.weight)
+        torch.nn.init.zeros_(stream.bias)
+    batch = batch_of(torch.ones(1, 3, 10, 10), [[1.0, 0, 0, 0]], Proposals(BOXES, None))
+
+    losses, scores = wsddn_step(head, batch)
+
+    # every class has 1/4; one is there and three are not
+    expected = math.log(4) + 3 * math.log(4 / 3)
+    torch.testing.assert_close(losses["image_label"], torch.tensor(expected))
+    torch.testing.assert_close(scores, torch.full((1, 4), 1 / 4))
+
+
+def test_both_losses_are_those_of_their_functions(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = one_picture(rng)
+    targets, weights = batch.targets[0], batch.weights[0]
+
+    losses, _ = wsddn_step(head, batch, spatial_weight=0.5)
+
+    output = head(batch.images, BOXES, batch.rois[0].scores)
+    logs = log_scores(output.class_logits, output.detection_logits)
+    pulled = spatial_regularizer(BOXES, output.fc7, logs.exp(), targets)
+    assert list(losses) == ["image_label", "spatial"]
+    torch.testing.assert_close(losses["image_label"], image_level_loss(logs, targets, weights))
+    torch.testing.assert_close(losses["spatial"], 0.5 * pulled)
+    assert losses["spatial"].item() > 0
+
+
+def test_image_scores_are_sums_over_proposals_and_take_no_gradient(
+    head: WSDDNHead, rng: torch.Generator
+) -> None:
+    batch = one_picture(rng)
+
+    _, scores = wsddn_step(head, batch)
+
+    output = head(batch.images, BOXES, batch.rois[0].scores)
+    expected = image_scores(combine_scores(output.class_logits, output.detection_logits))
+    torch.testing.assert_close(scores, expected[None])
+    assert scores.shape == (1, 4)
+    assert not scores.requires_grad
+
+
+def test_a_regulariser_of_weight_zero_is_left_out(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = one_picture(rng)
+
+    without, _ = wsddn_step(head, batch, spatial_weight=0)
+
+    assert list(without) == ["image_label"]
+    assert without["image_label"].equal(wsddn_step(head, batch)[0]["image_label"])
+
+
+def test_a_class_of_weight_zero_pulls_no_neighbours(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = one_picture(rng, weights=torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
+
+    losses, _ = wsddn_step(head, batch, spatial_weight=1.0)
+
+    assert losses["spatial"].item() == 0
+
+
+def test_two_pictures_have_the_mean_of_their_losses_and_scores_of_their_own(
+    head: WSDDNHead, rng: torch.Generator
+) -> None:
+    batch = two_pictures(rng)
+
+    losses, scores = wsddn_step(head, batch, spatial_weight=0.5)
+
+    (one, first), (other, second) = (
+        wsddn_step(head, alone(batch, index), spatial_weight=0.5) for index in range(2)
+    )
+    for name in ("image_label", "spatial"):
+        torch.testing.assert_close(losses[name], (one[name] + other[name]) / 2)
+        assert not one[name].isclose(other[name])
+    torch.testing.assert_close(scores, torch.cat([first, second]))
+
+
+@pytest.mark.parametrize("name", ["image_label", "spatial"])
+def test_the_gradient_of_each_loss_reaches_the_first_layer(
+    name: str, head: WSDDNHead, rng: torch.Generator
+) -> None:
+    losses, _ = wsddn_step(head, two_pictures(rng), spatial_weight=1.0)
+
+    (gradient,) = torch.autograd.grad(losses[name], [head.fc6.weight])
+
+    assert gradient.isfinite().all()
+    assert (gradient != 0).any()
+
+
+@pytest.mark.parametrize("count", [1, 4000])
+def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
+    count: int, head: WSDDNHead, rng: torch.Generator
+) -> None:
+    rois = Proposals(BOXES[:1].expand(count, 4), torch.ones(count))
+    batch = batch_of(torch.randn(1, 3, 10, 10, generator=rng), [[1.0, 0.0, 0.0, 1.0]], rois)
+
+    losses, scores = wsddn_step(head, batch, spatial_weight=1.0)
+    torch.autograd.backward(torch.stack(list(losses.values())).sum())
+
+    assert all(loss.isfinite() for loss in losses.values())
+    assert scores.isfinite().all()
+    gradients = [parameter.grad for parameter in head.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+def test_a_picture_without_proposals_is_refused(head: WSDDNHead) -> None:
+    nothing = Proposals(torch.zeros(0, 4), None)
+
+    with pytest.raises(ValueError, match="without proposals"):
+        wsddn_step(head, batch_of(torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]], nothing))
+
+
+def test_pictures_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
+    trunk = TRUNKS["alexnet"]
+    model = WSDDN(trunk, WSDDNHead(256, trunk.geometry, 4, width=8, pool_size=2)).eval()
+    targets = [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]
+    images = torch.randn(2, 3, 160, 160, generator=rng)
+    rois = (Proposals(BOXES, None), Proposals(BOXES[1:], None))
+    features = torch.cat([model.features(images[index : index + 1]) for index in range(2)])
+
+    whole, _ = wsddn_step(model, batch_of(images, targets, *rois))
+    parts, _ = wsddn_step(model.head, batch_of(features, targets, *rois))
+
+    for name in ("image_label", "spatial"):
+        torch.testing.assert_close(whole[name], parts[name])

@@ -1,0 +1,102 @@
+"""One builder for all detectors: a trunk, fc6 and fc7 (published ones where there are), streams."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from localizer.trunks import TRUNKS, Geometry, Trunk, load_trunk_weights
+from wsddn.model import WSDDN, WSDDNHead
+
+PUBLISHED_WIDTH = 4096  # of fc6 and fc7 in AlexNet and VGG-16
+PUBLISHED = {"alexnet": ("classifier.1", "classifier.4"), "vgg16": ("classifier.0", "classifier.3")}
+
+
+def build_wsddn(
+    trunk: str,
+    num_classes: int,
+    *,
+    width: int = PUBLISHED_WIDTH,
+    pool_size: int = 6,
+    offset_share: float = 1.0,
+    temperature: float = 2.0,
+    box_score: float = 10.0,
+    area_prior: float = 0.0,
+    dropout: float = 0.5,
+    frozen_layers: int = 0,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> WSDDN:
+    """A detector on a trunk of ``localizer.trunks``.
+
+    Args:
+        trunk: a key of ``TRUNKS``.
+        num_classes: C.
+        width: of fc6 and fc7. With published weights, AlexNet's and VGG-16's of 4096 are theirs.
+        pool_size: bins in a row and in a column of a pooled proposal.
+        offset_share: of the trunk's offset, by which proposals are moved before pooling: with 1
+            they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
+        temperature: of the softmax over proposals.
+        box_score: features are multiplied by 1 + this times the proposal's score.
+        area_prior: power of its area by which a proposal counts in the softmax over proposals.
+        dropout: share of fc6's and of fc7's outputs dropped while training.
+        frozen_layers: convolutions, from the first on, that do not learn.
+        state_dict: published weights of the trunk, None for random ones.
+
+    Raises:
+        ValueError: an unknown trunk, a share or a count out of range, weights that are not the
+            trunk's, or a pool size that does not fit the published fc6.
+    """
+    if trunk not in TRUNKS:
+        raise ValueError(f"trunk is one of {', '.join(TRUNKS)}; got {trunk!r}")
+    if not 0 <= offset_share <= 1:
+        raise ValueError(f"the share of the offset is in [0, 1], got {offset_share}")
+    if frozen_layers < 0:
+        raise ValueError(f"0 or more layers are frozen, got {frozen_layers}")
+    row = TRUNKS[trunk]
+    head = WSDDNHead(
+        row.channels,
+        _moved(row, offset_share),
+        num_classes,
+        width=width,
+        pool_size=pool_size,
+        temperature=temperature,
+        box_score=box_score,
+        area_prior=area_prior,
+        dropout=dropout,
+    )
+    model = WSDDN(row, head)
+    if state_dict is not None:
+        load_trunk_weights(model.features, row, state_dict)
+        if trunk in PUBLISHED and width == PUBLISHED_WIDTH:
+            _load_published(head, PUBLISHED[trunk], state_dict)
+    convolutions = [m for m in model.features.modules() if isinstance(m, nn.Conv2d)]
+    for layer in convolutions[:frozen_layers]:
+        layer.requires_grad_(False)
+    return model
+
+
+def _moved(trunk: Trunk, share: float) -> Geometry:
+    """The trunk's geometry with the centre of cell 0 at that share of its place."""
+    stride, offset = trunk.geometry.stride, trunk.geometry.offset
+    return Geometry(stride, (offset + 0.5) * share - 0.5)
+
+
+def _load_published(
+    head: WSDDNHead, names: tuple[str, str], state_dict: Mapping[str, Tensor]
+) -> None:
+    """Copy fc6 and fc7.
+
+    Raises:
+        ValueError: a layer is missing or of another shape.
+    """
+    for layer, name in zip((head.fc6, head.fc7), names, strict=True):
+        for own in ("weight", "bias"):
+            given, wanted = state_dict.get(f"{name}.{own}"), layer.get_parameter(own)
+            if given is None or given.shape != wanted.shape:
+                shape = "nothing" if given is None else f"{list(given.shape)}"
+                raise ValueError(
+                    f"{name}.{own} is {list(wanted.shape)} here and {shape} in the weights "
+                    "(AlexNet's fit a pool size of 6, VGG-16's of 7; or choose another width)"
+                )
+            with torch.no_grad():
+                wanted.copy_(given)

@@ -1,0 +1,43 @@
+"""One batch of pictures with their proposals to the detector's losses by name."""
+
+import torch
+from torch import Tensor
+
+from data.types import ImageBatch
+from wsddn.loss import image_level_loss, spatial_regularizer
+from wsddn.model import WSDDN, WSDDNHead
+from wsddn.scores import image_scores, log_scores
+
+
+def wsddn_step(
+    model: WSDDN | WSDDNHead, batch: ImageBatch, *, spatial_weight: float = 1e-4
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Losses by name, averaged over the pictures, and the image scores ``[B, C]`` (detached).
+
+    A ``WSDDN`` takes batches of normalised pictures, its head batches of features. The softmax
+    over proposals is that of each picture alone.
+
+    Args:
+        model: to be trained.
+        batch: with at least one proposal a picture.
+        spatial_weight: of the regulariser, 1e-4 in the paper; 0 leaves it out.
+
+    Raises:
+        ValueError: pictures without rois, or with an empty set of them.
+    """
+    if not batch.rois:
+        raise ValueError("a detector's batch comes with rois")
+    losses: dict[str, list[Tensor]] = {"image_label": []}
+    found = []
+    for index, rois in enumerate(batch.rois):
+        output = model(batch.images[index : index + 1], rois.boxes, rois.scores)
+        logs = log_scores(output.class_logits, output.detection_logits)
+        targets, weights = batch.targets[index], batch.weights[index]
+        losses["image_label"].append(image_level_loss(logs, targets, weights))
+        scores = logs.detach().exp()
+        if spatial_weight:
+            pulled = spatial_regularizer(rois.boxes, output.fc7, scores, targets * weights)
+            losses.setdefault("spatial", []).append(spatial_weight * pulled)
+        found.append(image_scores(scores))
+    means = {name: torch.stack(values).mean() for name, values in losses.items()}
+    return means, torch.stack(found)

@@ -19,7 +19,8 @@ from tools import train_localizer
 from tools.engine.command import parse_settings, run_command
 from tools.engine.interrupts import Interrupted, check_interrupted
 from tools.engine.run_folder import plain, write_settings
-from tools.engine.settings import BoxSettings, OptimSettings
+from tools.engine.settings import BoxSettings
+from tools.engine.train_settings import OptimSettings
 from tools.train_localizer import TrainLocalizerSettings
 
 TOOLS = Path(__file__).parents[2] / "tools"

@@ -1,8 +1,9 @@
 """The training loop: sums, logs, stops, goes on; its batches and its learning rates."""
 
+import itertools
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from data.types import ImageBatch, ImageSample
 from tools.engine.checkpoint import load_checkpoint, weights_sha256
 from tools.engine.device import Device
-from tools.engine.interrupts import Interrupted, install_signal_handlers
+from tools.engine.interrupts import Interrupted, install_signal_handlers, is_interrupted
 from tools.engine.log_backend import Backend
 from tools.engine.logger import Logger
 from tools.engine.loop import (
@@ -26,7 +27,7 @@ from tools.engine.loop import (
     train,
 )
 from tools.engine.samples import training_batches
-from tools.engine.settings import LoopSettings, OptimSettings
+from tools.engine.train_settings import LoopSettings, OptimSettings
 
 CPU = Device("cpu", "off")
 COUNT = 10  # pictures
@@ -52,10 +53,11 @@ class Recorder(Backend):
 class Numbers:
     """Pictures of one pixel that hold their own number, negative when mirrored."""
 
+    count: int = COUNT
     multiple: int = 1
 
     def __len__(self) -> int:
-        return COUNT
+        return self.count
 
     def sample(self, index: int, *, mirrored: bool) -> ImageSample:
         pixel = torch.full((1, 1, 1), float(-index if mirrored else index))
@@ -66,9 +68,9 @@ class Numbers:
         return batch
 
 
-def batches_of(**options: Any) -> list[ImageBatch]:
+def batches_of(count: int = COUNT, **options: Any) -> list[ImageBatch]:
     defaults = {"seed": 0, "epoch": 0, "first": 0, "batch_size": 4, "flip": True, "workers": 0}
-    return list(training_batches([Numbers()], **(defaults | options)))
+    return list(training_batches([Numbers(count)], **(defaults | options)))
 
 
 def ids_of(batches: list[ImageBatch]) -> list[str]:
@@ -177,15 +179,20 @@ class Run:
     state: TrainingState
     log: Recorder
     quality: Callable[[TrainingState], float] = lambda state: float(state.epoch)
+    pictures: int = COUNT
 
     def go(self, step: Step | None = None, **settings: Any) -> None:
         defaults = {"epochs": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 1}
+        loop = LoopSettings(**(defaults | settings))
+        size = loop.batch_size
         train(
             self.state,
             step or learn(self.state),
-            lambda epoch, first: iter(batches_of(epoch=epoch, first=first)),
-            steps_per_epoch=3,
-            settings=LoopSettings(**(defaults | settings)),
+            lambda epoch, first: iter(
+                batches_of(self.pictures, epoch=epoch, first=first, batch_size=size)
+            ),
+            steps_per_epoch=math.ceil(math.ceil(self.pictures / size) / loop.accumulate),
+            settings=loop,
             device=CPU,
             logger=Logger([self.log]),
             checkpoints=self.folder,
@@ -250,6 +257,25 @@ def test_metrics_are_over_all_pictures_since_the_last_log_line(run: Run) -> None
     assert run.state.window == []
 
 
+def rising(state: TrainingState, numbers: Iterator[int]) -> Step:
+    """A step whose loss is the next number and moves nothing."""
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        still = state.model.get_parameter("last.weight").sum() * 0
+        return {"number": still + next(numbers)}, torch.ones(len(batch.image_ids), 1)
+
+    return step
+
+
+def test_a_log_line_holds_the_mean_losses_of_the_steps_since_the_last_one(run: Run) -> None:
+    run.go(rising(run.state, itertools.count(1)), log_every=2)
+
+    # steps 1 and 2; 3 ends the epoch; 4; 5 and 6
+    expected = [(2, 1.5), (3, 3.0), (4, 4.0), (6, 5.5)]
+    assert run.log.scalars["train/number"] == run.log.scalars["train/loss"] == expected
+    assert run.state.losses == {}
+
+
 def test_a_checkpoint_is_written_so_often_and_at_the_end_of_each_epoch(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +311,85 @@ def test_a_finished_training_goes_on_to_nothing(run: Run) -> None:
 
     assert run.state.step == 6
     assert sorted((path.name, path.stat().st_mtime_ns) for path in run.folder.iterdir()) == before
+
+
+# Several batches in a step
+
+
+def test_two_batches_accumulate_to_the_step_of_one_twice_as_large(tmp_path: Path) -> None:
+    weights = []
+    for batch_size, accumulate in ((4, 2), (8, 1)):
+        run = Run(tmp_path / f"{batch_size}", make_state(), Recorder(), pictures=16)
+        run.state.model.eval()  # dropout draws for each batch anew
+        run.go(epochs=1, batch_size=batch_size, accumulate=accumulate)
+        assert run.state.step == 2
+        weights.append(run.state.model.state_dict())
+
+    torch.testing.assert_close(weights[0], weights[1])  # float32 sums in another order
+    assert weights[0]["last.weight"].item() != 1
+
+
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(run: Run) -> None:
+    seen = []
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        seen.append((run.state.step, len(batch.image_ids)))
+        return learn(run.state)(batch)
+
+    run.go(step, accumulate=2)
+
+    assert seen == [(0, 4), (0, 4), (1, 2), (2, 4), (2, 4), (3, 2)]
+    assert [number for number, _ in run.log.scalars["train/loss"]] == [1, 2, 3, 4]
+    assert run.state.step == 4
+
+
+def test_the_gradient_of_a_step_is_the_mean_over_its_batches(run: Run) -> None:
+    weight = run.state.model.get_parameter("second.weight")
+    slopes = iter([1, 5, 4])
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        return {"line": next(slopes) * weight.sum()}, torch.ones(len(batch.image_ids), 1)
+
+    run.go(step, epochs=1, accumulate=2)
+
+    # gradients (1 + 5) / 2 and 4 / 1, rate .01, momentum .9: speeds 3 and 3 * .9 + 4
+    assert weight.item() == pytest.approx(1 - 0.01 * (3 + 6.7), rel=1e-6)  # float32
+
+
+def test_every_step_counts_the_same_in_a_log_line(run: Run) -> None:
+    run.go(rising(run.state, itertools.count(1)), epochs=1, accumulate=2, log_every=100)
+
+    # batches 1 and 2; 3 alone
+    assert run.log.scalars["train/number"] == [(2, (1.5 + 3) / 2)]
+
+
+def test_metrics_are_over_the_pictures_of_all_batches(run: Run) -> None:
+    seen = []
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        seen.append(sum(len(part[0]) for part in run.state.window))
+        return learn(run.state)(batch)
+
+    run.go(step, epochs=1, accumulate=2, log_every=100)
+
+    assert seen == [0, 4, 8]
+
+
+def test_a_loss_that_is_not_finite_names_the_pictures_of_its_batch_alone(run: Run) -> None:
+    bad = batches_of()[1].image_ids
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        losses, scores = learn(run.state)(batch)
+        return {"pull": losses["pull"] * (math.nan if batch.image_ids == bad else 1)}, scores
+
+    with pytest.raises(FloatingPointError, match=rf"at step 0, .*; images {', '.join(bad)}$"):
+        run.go(step, accumulate=2)
+    assert list(run.folder.iterdir()) == []
+
+
+def test_a_step_of_no_batches_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"--loop\.accumulate is above 0, got 0"):
+        LoopSettings(accumulate=0)
 
 
 # Losses that are not finite
@@ -349,23 +454,30 @@ def test_weights_that_are_not_finite_are_never_saved(run: Run) -> None:
 # Stopping and going on
 
 
-def interrupt_at(state: TrainingState, number: int) -> Step:
+def interrupt_at(state: TrainingState, number: int, during: Step | None = None) -> Step:
+    inner = during or learn(state)
+
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
-        if state.step == number:
+        if state.step == number and not is_interrupted():
             signal.raise_signal(signal.SIGTERM)
-        return learn(state)(batch)
+        return inner(batch)
 
     return step
 
 
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (2, 2)])  # three steps an epoch
 @pytest.mark.parametrize("number", range(6))
-def test_a_stopped_training_goes_on_bit_by_bit(number: int, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_bit_by_bit(
+    number: int, batch_size: int, accumulate: int, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"batch_size": batch_size, "accumulate": accumulate}
+    options |= {"log_every": 2, "checkpoint_every": 100}
     whole = Run(tmp_path / "whole", make_state("cosine"), Recorder())
-    whole.go(log_every=2, checkpoint_every=100)
+    whole.go(**options)
     first = Run(tmp_path / "parts", make_state("cosine"), Recorder())
     install_signal_handlers()
     with pytest.raises(Interrupted):
-        first.go(interrupt_at(first.state, number), log_every=2, checkpoint_every=100)
+        first.go(interrupt_at(first.state, number), **options)
     install_signal_handlers()
     second = Run(tmp_path / "parts", make_state("cosine"), first.log)
     torch.manual_seed(99)
@@ -373,11 +485,27 @@ def test_a_stopped_training_goes_on_bit_by_bit(number: int, tmp_path: Path) -> N
     assert loaded is not None
     second.state.load(loaded)
     assert second.state.step == number + 1  # the step that the signal met is not lost
-    second.go(log_every=2, checkpoint_every=100)
+    second.go(**options)
 
     model = second.state.model.state_dict()
     assert weights_sha256(model) == weights_sha256(whole.state.model.state_dict())
     assert second.log.scalars == whole.log.scalars
+
+
+def test_losses_before_a_stop_count_in_the_next_log_line(run: Run, tmp_path: Path) -> None:
+    numbers = itertools.count(1)
+    install_signal_handlers()
+    with pytest.raises(Interrupted):
+        run.go(interrupt_at(run.state, 0, rising(run.state, numbers)), log_every=2)
+    install_signal_handlers()
+    again = Run(tmp_path, make_state(), Recorder())
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None
+    again.state.load(loaded)
+    again.go(rising(again.state, numbers), epochs=1, log_every=2)
+
+    assert run.log.scalars == {}
+    assert again.log.scalars["train/number"] == [(2, (1 + 2) / 2), (3, 3.0)]
 
 
 def test_an_evaluation_that_did_not_end_is_done_again(run: Run, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The training loop: batches to named losses to steps, with logs, checkpoints and clean stops."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tools.engine.device import Device, random_state, restore_random_state
 from tools.engine.interrupts import check_interrupted, is_interrupted
 from tools.engine.logger import Logger
 from tools.engine.progress import track
-from tools.engine.settings import LoopSettings, OptimSettings
+from tools.engine.train_settings import LoopSettings, OptimSettings
 
 Step = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
 
@@ -35,10 +37,11 @@ class TrainingState:
         builder: how to build the model again, as plain values.
         step: iterations done.
         epoch: epochs done.
-        batch: batches done of the epoch in progress.
+        batch: steps done of the epoch in progress.
         evaluated: epochs whose end has been evaluated.
         best: highest value of the metric that chooses the best checkpoint.
         window: scores, targets and weights since the last log line.
+        losses: of each step since the last log line, by name.
         seconds: spent on training up to the last checkpoint, by all processes together.
         since: monotonic time of the last checkpoint, before it of this process's start.
     """
@@ -55,6 +58,7 @@ class TrainingState:
     evaluated: int = 0
     best: float = -math.inf
     window: list[Tensor] = field(default_factory=list)
+    losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     since: float = field(default_factory=time.monotonic)
 
@@ -89,6 +93,7 @@ class TrainingState:
             "progress": {
                 "evaluated": self.evaluated,
                 "window": self.window,
+                "losses": self.losses,
                 "seconds": self.seconds,
             },
         }
@@ -109,6 +114,7 @@ class TrainingState:
         self.best = content["best"]
         self.evaluated = content["progress"]["evaluated"]
         self.window = content["progress"]["window"]
+        self.losses = content["progress"].get("losses", {})
         self.seconds = content["progress"].get("seconds", 0.0)
         restore_random_state(content["rng"])
 
@@ -174,7 +180,7 @@ def train(
         state: what is trained; changed in place.
         step: a prepared batch to its losses by name and its image scores ``[B, C]``.
         batches: (epoch, first batch) to the batches of that epoch from there on.
-        steps_per_epoch: number of batches.
+        steps_per_epoch: number of steps, each of ``settings.accumulate`` batches or what is left.
         settings: epochs, how often to log and to save.
         device: its autocast surrounds the step.
         logger: receives ``train/...``.
@@ -189,19 +195,20 @@ def train(
         if state.evaluated < state.epoch:
             _close_epoch(state, end_of_epoch, checkpoints)
             continue
+        count = settings.accumulate
         shown = track(
-            batches(state.epoch, state.batch),
+            _in_groups(batches(state.epoch, state.batch * count), count),
             f"epoch {state.epoch + 1}/{settings.epochs}",
             total=steps_per_epoch,
             done=state.batch,
-            size=settings.batch_size,
+            size=settings.batch_size * count,
         )
-        for batch in shown:
-            losses = _optimize(state, step, batch, device)
+        for group in shown:
+            _optimize(state, step, group, device)
             state.step += 1
             state.batch += 1
             if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
-                _log(state, losses, logger)
+                _log(state, logger)
             is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps_per_epoch
             if state.step % settings.histogram_every == 0 or is_edge:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
@@ -215,31 +222,44 @@ def train(
     logger.flush()
 
 
-def _optimize(
-    state: TrainingState, step: Step, batch: ImageBatch, device: Device
-) -> dict[str, float]:
-    with device.autocast():
-        losses, scores = step(batch)
-    total = torch.stack(list(losses.values())).sum()
-    values = {name: float(loss.detach()) for name, loss in losses.items()}
-    if not math.isfinite(float(total.detach())):
-        raise FloatingPointError(
-            f"the loss is not finite at step {state.step}, learning rate "
-            f"{state.scheduler.get_last_lr()[0]:g}: {values}; images {', '.join(batch.image_ids)}"
-        )
+def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[ImageBatch]]:
+    """So many batches at a time; the last group may be smaller."""
+    while group := list(islice(batches, count)):
+        yield group
+
+
+def _optimize(state: TrainingState, step: Step, group: list[ImageBatch], device: Device) -> None:
+    """One step along the mean gradient of some batches."""
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+    values: dict[str, list[float]] = {}
+    for batch in group:
+        with device.autocast():
+            losses, scores = step(batch)
+        total = torch.stack(list(losses.values())).sum()
+        found = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not math.isfinite(float(total.detach())):
+            raise FloatingPointError(
+                f"the loss is not finite at step {state.step}, learning rate "
+                f"{state.scheduler.get_last_lr()[0]:g}: {found}; images "
+                f"{', '.join(batch.image_ids)}"
+            )
+        state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": float(total.detach()), **found}.items():
+            values.setdefault(name, []).append(value)
+        seen = torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()])
+        state.window.append(seen)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.scheduler.step()
-    state.window.append(torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()]))
-    return {"loss": float(total.detach()), **values}
+    for name, parts in values.items():
+        state.losses.setdefault(name, []).append(statistics.fmean(parts))
 
 
-def _log(state: TrainingState, losses: dict[str, float], logger: Logger) -> None:
-    """Losses of this iteration; metrics over all pictures since the last log line."""
-    for name, value in losses.items():
-        logger.scalar(f"train/{name}", value, state.step)
+def _log(state: TrainingState, logger: Logger) -> None:
+    """Mean losses of the steps, and metrics over the pictures, since the last log line."""
+    for name, values in state.losses.items():
+        logger.scalar(f"train/{name}", statistics.fmean(values), state.step)
+    state.losses.clear()
     scores, targets, weights = torch.cat(state.window, dim=1).double().numpy()
     state.window.clear()
     metrics = eval_classification(scores, targets, weights)
@@ -249,14 +269,15 @@ def _log(state: TrainingState, losses: dict[str, float], logger: Logger) -> None
 
 
 def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -> None:
-    """Weights and gradients of the first two layers and the last, or of all.
+    """Weights and gradients of the first two layers and the last (a detector's fc7), or of all.
 
     A frozen layer says so in its name and has no gradient.
     """
     weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
     weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the trunk is first
     if not every_layer:
-        weights = weights[:2] + weights[-1:]
+        fc7 = [weight for weight in weights if weight[0] == "head.fc7.weight"]
+        weights = weights[:2] + (fc7 or weights[-1:])
     for name, parameter in weights:
         layer = name.removesuffix(".weight")
         suffix = "" if parameter.requires_grad else " (frozen)"

@@ -141,83 +141,54 @@ class ModelSettings:
 
 
 @dataclass(frozen=True)
-class OptimSettings:
-    """The optimizer and its learning rate."""
+class DetectorSettings:
+    """The detector; the defaults are the paper's."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    """Optimizer."""
+    trunk: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
+    """Convolutional part."""
 
-    lr: float = 0.01
-    """Learning rate after the warm-up."""
+    width: int = 4096
+    """Of fc6 and fc7. With 4096 and ImageNet weights, those of alexnet and vgg16 are pretrained."""
 
-    trunk_factor: float = 1.0
-    """Learning rate of the trunk as a share of the head's; small for pretrained trunks."""
+    pool_size: int = 6
+    """Bins in a row and in a column of a pooled proposal; alexnet's fc6 wants 6, vgg16's 7."""
 
-    momentum: float = 0.9
-    """Of sgd."""
+    offset_share: float = 1.0
+    """Of the trunk's offset, by which proposals are moved before pooling: 1 takes the cells that
+    they cover, 0 is plain pooling at 1 / stride."""
 
-    weight_decay: float = 1e-4
-    """Pull of the weights towards 0."""
+    temperature: float = 2.0
+    """Of the softmax over proposals."""
 
-    schedule: Literal["constant", "step", "cosine"] = "step"
-    """How the learning rate falls."""
+    box_score: float = 10.0
+    """Features are multiplied by 1 + this times a proposal's score; 0 does not."""
 
-    step_epochs: int = 30
-    """step: epochs between two falls."""
+    area_prior: float = 0.0
+    """A proposal counts in the softmax over proposals by its share of the picture to this power; 0
+    counts a part like the whole."""
 
-    gamma: float = 0.1
-    """step: factor of each fall."""
+    dropout: float = 0.5
+    """Share of fc6's and fc7's outputs dropped while training."""
 
-    warmup_epochs: float = 0.0
-    """Epochs in which the learning rate rises linearly from near 0."""
+    frozen_layers: int = 0
+    """Convolutions, from the first on, that do not learn."""
 
     def __post_init__(self) -> None:
-        """Refuse values with which no training makes sense."""
-        names = ("lr", "trunk_factor", "step_epochs")
-        check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
-        if not 0 <= self.warmup_epochs < math.inf:
-            raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
-        if not (
-            0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf and 0 < self.gamma <= 1
-        ):
+        """Refuse values with which no detector is built."""
+        names = ("width", "pool_size", "temperature")
+        check_positive(**{f"model.{name}": getattr(self, name) for name in names})
+        if not (0 <= self.offset_share <= 1 and 0 <= self.dropout < 1):
             raise ValueError(
-                f"--optim: momentum in [0, 1), weight decay from 0 and gamma in (0, 1]; got "
-                f"{self.momentum}, {self.weight_decay}, {self.gamma}"
+                "--model: offset share in [0, 1] and dropout in [0, 1); got "
+                f"{self.offset_share}, {self.dropout}"
             )
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """Length of the training, and how often it logs and saves."""
-
-    epochs: int = 30
-    """Times that every picture is seen."""
-
-    batch_size: int = 32
-    """Pictures in one step."""
-
-    workers: int = 0
-    """Processes that load pictures; on few cores 0 is the fastest."""
-
-    log_every: int = 10
-    """Iterations between two log lines."""
-
-    checkpoint_every: int = 200
-    """Iterations between two checkpoints; one is written at the end of every epoch too."""
-
-    histogram_every: int = 2000
-    """Iterations between two histograms of weights and gradients; the first and the last epoch end
-    with one, too."""
-
-    histogram_every_layer: bool = False
-    """Histograms of all layers instead of the first two and the last."""
-
-    def __post_init__(self) -> None:
-        """Refuse values with which no training makes sense."""
-        names = ("epochs", "batch_size", "log_every", "checkpoint_every", "histogram_every")
-        check_positive(**{f"loop.{name}": getattr(self, name) for name in names})
-        if self.workers < 0:
-            raise ValueError(f"--loop.workers is 0 or more, got {self.workers}")
+        if min(self.frozen_layers, self.box_score, self.area_prior) < 0:
+            raise ValueError(
+                "--model: frozen layers, box score and area prior are 0 or more; got "
+                f"{self.frozen_layers}, {self.box_score}, {self.area_prior}"
+            )
 
 
 @dataclass(frozen=True)

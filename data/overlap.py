@@ -104,6 +104,12 @@ def nearest_objects(detections: BoxTable, objects: BoxTable) -> tuple[Floats, In
     return best_iou, nearest
 
 
+def shared_areas(box: Floats, others: Floats) -> tuple[Floats, float, Floats]:
+    """Area that a box ``[4]`` shares with each of ``[n, 4]``, its own area, and theirs."""
+    size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    return np.maximum(size, 0).prod(axis=1), float(_area(box[None])[0]), _area(others)
+
+
 def _paired_iou(boxes: Floats, others: Floats) -> Floats:
     size = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
     size = np.maximum(size, 0)

@@ -17,16 +17,11 @@ from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
 from localizer.trunks import Geometry
 from tools.engine.device import Device
-from tools.engine.evaluation import (
-    CURVE_THRESHOLDS,
-    Evaluation,
-    evaluate_localizer,
-    evaluation_mode,
-    heatmaps_of,
-)
+from tools.engine.evaluation import CURVE_THRESHOLDS, evaluate_localizer, heatmaps_of
 from tools.engine.interrupts import Interrupted
 from tools.engine.samples import PictureSamples
 from tools.engine.settings import BoxSettings
+from tools.engine.split_metrics import Evaluation, evaluation_mode
 
 CPU = Device("cpu", "off")
 SIZE = (40, 60)  # of every picture; cells are its pixels

@@ -1,19 +1,14 @@
-"""A localizer on a split: image scores, detections, and every number that the reports show."""
+"""A localizer on a split: image scores, detections, heat, and what they are worth."""
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
 
-from data.image_metrics import eval_classification, mean_over_present
 from data.image_set import ImageSet
 from data.types import Detections
-from data.voc_eval import corloc, eval_detection_voc
+from data.voc_eval import corloc
 from localizer.boxes import heatmap_to_boxes
 from localizer.heat_shapes import HeatShapes, present_labels
 from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
@@ -23,43 +18,15 @@ from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import track
 from tools.engine.samples import Samples, both_views
 from tools.engine.settings import BoxSettings
+from tools.engine.split_metrics import (
+    MAX_DETECTIONS,
+    SCORE_THRESHOLD,
+    Evaluation,
+    evaluation_mode,
+    summarize,
+)
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
-MAX_DETECTIONS = 100
-SCORE_THRESHOLD = 1e-4
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a localizer reaches on a split.
-
-    Attributes:
-        scores: ``[N, C]`` probabilities in the order of the data set.
-        detections: by image id; score at least 1e-4, at most 100 an image.
-        metrics: means over the classes, by their names in ``report.json``.
-        per_class: the same numbers for each class by name, None where it is absent.
-        threshold_curve: CorLoc by heatmap threshold.
-    """
-
-    scores: Floats
-    detections: dict[str, Detections]
-    metrics: dict[str, float]
-    per_class: dict[str, dict[str, float | None]]
-    threshold_curve: dict[float, float]
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside of it; afterwards every module has its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def heatmaps_of(
@@ -119,7 +86,18 @@ def evaluate_localizer(
             present = present_labels(annotation)
             for threshold, found in best.items():
                 found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
-    return _summarize(dataset, scores, every, best, shapes)
+    count = len(dataset.classes)
+    return summarize(
+        dataset,
+        scores,
+        {image_id: _keep(found) for image_id, found in every.items()},
+        every,
+        further=shapes.per_class(),
+        threshold_curve={
+            threshold: corloc(found, dataset.annotations, num_classes=count).mean
+            for threshold, found in best.items()
+        },
+    )
 
 
 def _detect(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:
@@ -159,49 +137,6 @@ def _best_boxes(
     )
 
 
-def _summarize(
-    dataset: ImageSet,
-    scores: Floats,
-    every: dict[str, Detections],
-    best: dict[float, dict[str, Detections]],
-    shapes: HeatShapes,
-) -> Evaluation:
-    classes, annotations = dataset.classes, dataset.annotations
-    count = len(classes)
-    detections = {image_id: _keep(found) for image_id, found in every.items()}
-    image = eval_classification(
-        scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
-    )
-    columns = {
-        "image_map": image.average_precision,
-        "f2": image.f_beta,
-        "recall": image.recall,
-        "box_map_11point": eval_detection_voc(detections, annotations, num_classes=count).per_class,
-        "box_map_area": eval_detection_voc(
-            detections, annotations, num_classes=count, use_07_metric=False
-        ).per_class,
-        "corloc": corloc(every, annotations, num_classes=count).per_class,
-        **shapes.per_class(),
-    }
-    return Evaluation(
-        scores,
-        detections,
-        {name: mean_over_present(column) for name, column in columns.items()},
-        {
-            name: {key: _number(column[label]) for key, column in columns.items()}
-            for label, name in enumerate(classes)
-        },
-        {
-            threshold: corloc(found, annotations, num_classes=count).mean
-            for threshold, found in best.items()
-        },
-    )
-
-
 def _keep(found: Detections) -> Detections:
     kept = torch.nonzero(found.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
     return Detections(found.boxes[kept], found.labels[kept], found.scores[kept])
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -19,10 +19,11 @@ from tools.engine.draw import (
     overlay_heatmap,
     sheet,
 )
-from tools.engine.evaluation import evaluation_mode, heatmaps_of
+from tools.engine.evaluation import heatmaps_of
 from tools.engine.logger import Logger, image_tag
 from tools.engine.samples import Samples
 from tools.engine.settings import BoxSettings
+from tools.engine.split_metrics import evaluation_mode
 
 BATCHES, IMAGES = 4, 4  # pictures logged an epoch
 PICTURE_SEED = 20  # the same pictures in every experiment

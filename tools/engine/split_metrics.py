@@ -1,0 +1,113 @@
+"""Every number of a split from image scores and detections, whichever model they come from."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from data.error_kinds import eval_error_kinds
+from data.image_metrics import eval_classification, mean_over_present
+from data.image_set import ImageSet
+from data.types import Detections
+from data.voc_eval import corloc, eval_detection_voc, match_detections
+
+MAX_DETECTIONS = 100
+SCORE_THRESHOLD = 1e-4
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a model reaches on a split.
+
+    Attributes:
+        scores: ``[N, C]`` probabilities in the order of the data set.
+        detections: by image id; score at least 1e-4, at most 100 an image.
+        metrics: means over the classes, by their names in ``report.json``.
+        per_class: the same numbers for each class by name, None where it is absent.
+        threshold_curve: CorLoc by heatmap threshold; empty for a detector.
+    """
+
+    scores: Floats
+    detections: dict[str, Detections]
+    metrics: dict[str, float]
+    per_class: dict[str, dict[str, float | None]]
+    threshold_curve: dict[float, float]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside of it; afterwards every module has its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def summarize(
+    dataset: ImageSet,
+    scores: Floats,
+    detections: dict[str, Detections],
+    surest: Mapping[str, Detections],
+    *,
+    further: Mapping[str, Floats] | None = None,
+    threshold_curve: dict[float, float] | None = None,
+) -> Evaluation:
+    """Compare with the annotations.
+
+    Args:
+        dataset: the split.
+        scores: ``[N, C]`` probabilities that a picture holds a class.
+        detections: by image id, for AP, recall of boxes and kinds of errors.
+        surest: by image id, with the surest box of each class whatever its score, for CorLoc.
+        further: other numbers by name, ``[C]`` each.
+        threshold_curve: goes into the evaluation as it is.
+    """
+    annotations, count = dataset.annotations, len(dataset.classes)
+    image = eval_classification(
+        scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
+    )
+    eleven = eval_detection_voc(detections, annotations, num_classes=count)
+    area = eval_detection_voc(detections, annotations, num_classes=count, use_07_metric=False)
+    kinds = eval_error_kinds(detections, annotations, num_classes=count)
+    columns = {
+        "image_map": image.average_precision,
+        "f2": image.f_beta,
+        "recall": image.recall,
+        "box_map_11point": eleven.per_class,
+        "box_map_area": area.per_class,
+        "corloc": corloc(surest, annotations, num_classes=count).per_class,
+        "box_recall": _box_recall(detections, dataset),
+        **(further or {}),
+        **{f"errors_{kind}": shares for kind, shares in kinds.items()},
+    }
+    return Evaluation(
+        scores,
+        detections,
+        {name: mean_over_present(column) for name, column in columns.items()},
+        {
+            name: {key: _number(column[label]) for key, column in columns.items()}
+            for label, name in enumerate(dataset.classes)
+        },
+        threshold_curve or {},
+    )
+
+
+def _box_recall(detections: Mapping[str, Detections], dataset: ImageSet) -> Floats:
+    """Share of each class's objects that some detection hits, however low its score."""
+    matches = match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
+    return np.array(
+        [m.is_hit.sum() / m.num_objects if m.num_objects else math.nan for m in matches]
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -1,10 +1,13 @@
-"""Evaluate a trained localizer and write its report.
+"""Evaluate a trained localizer or detector and write its report.
 
 python -m tools.evaluate --run-dir runs/lite0 --split test
+python -m tools.evaluate --run-dir runs/wsddn --split test --proposals runs/proposals/test.npz
 
-Writes detections.json, scores.npz, report.html and report.json into the run's folder (the first
-two into that of --beside as well) and prints image mAP, F2, recall, box mAP by both rules, CorLoc,
-point accuracy and heat coverage. Half a minute for 320 + 992 pictures whose features are cached.
+Writes detections.json, scores.npz, the text files of the VOC devkit, report.html and report.json
+into the run's folder (all but the report into those of --beside as well) and prints image mAP, F2,
+recall, box mAP by both rules, CorLoc and, of a localizer, point accuracy and heat coverage. The
+report also says what the surest boxes are: hits, parts, groups, background. Half a minute for 320 +
+992 pictures whose features are cached, a few minutes for a detector.
 """
 
 import sys
@@ -24,8 +27,13 @@ class EvaluateSettings(PictureSettings):
     run_dir: Path
     """Folder of the trained run; receives the report."""
 
-    beside: Path | None = None
-    """A second run to stand beside the first in the report, for example the robust one."""
+    beside: Path | tuple[Path, ...] = ()
+    """Further runs, [a,b] if several, to stand beside the first in the report: the robust one, the
+    detector."""
+
+    proposals: Path | None = None
+    """Proposals of the pictures of --split, for a detector; those of --corloc-split are in the file
+    that it learned from."""
 
     report_dir: Path | None = None
     """Folder for the report; the run's own when not given."""
@@ -40,7 +48,7 @@ class EvaluateSettings(PictureSettings):
     """Which checkpoint; best is chosen by the run's own validation split."""
 
     boxes: BoxSettings | None = None
-    """How heat becomes boxes; the run's own settings when none of these is given."""
+    """How heat becomes boxes; a localizer's own settings when none of these is given."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from data.types import Detections, no_detections
+from tools.engine.detection_files import write_detections
 from tools.engine.progress import say, warn
 from tools.engine.run_folder import (
     environment,
@@ -18,7 +19,6 @@ from tools.engine.run_folder import (
     locked,
     plain,
     read_settings,
-    write_detections,
     write_json,
     write_scores,
     write_settings,

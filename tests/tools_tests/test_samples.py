@@ -1,6 +1,7 @@
 """What a model is fed: pictures in batches, and the cached features of a frozen trunk."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data.synthetic import SYNTHETIC_CLASSES
-from data.types import ImageBatch
+from data.types import ImageBatch, ImageSample, Proposals
 from data.voc import VOCDataset, image_path
 from localizer.builders import build_localizer
 from localizer.model import Localizer
@@ -18,6 +19,7 @@ from tools.engine.interrupts import Interrupted, check_interrupted
 from tools.engine.samples import (
     FeatureSamples,
     PictureSamples,
+    WithProposals,
     both_views,
     training_batches,
 )
@@ -267,3 +269,116 @@ def test_each_batch_has_one_size_and_training_sees_all(dataset: VOCDataset) -> N
     assert {size for epoch in epochs for size in epoch} == {48, 64}
     assert len({tuple(epoch) for epoch in epochs}) > 2
     assert all(sizes(epoch, first=1) == epochs[epoch][1:] for epoch in range(8))
+
+
+# Proposals
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Pictures a and b, of which a network sees 18 rows of 50 pixels."""
+
+    multiple: int = 7
+
+    def __len__(self) -> int:
+        return 2
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        image = torch.zeros(3, 18, 50, dtype=torch.uint8)
+        return ImageSample("ab"[index], image, torch.zeros(1), torch.ones(1), (18, 50))
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        return device.move(batch)
+
+
+BOX_OF_A, SCORES_OF_A = torch.tensor([[10.0, 0.0, 30.0, 35.0]]), torch.tensor([0.5])
+BOXES_OF_B = torch.tensor([[40.0, 10.0, 80.0, 36.0], [0.0, 0.0, 200.0, 36.0]])
+
+
+@pytest.fixture
+def proposed() -> WithProposals:
+    """Of a picture of 35 rows of 100 pixels, and of one of 36 rows of 200."""
+    found = {"b": Proposals(BOXES_OF_B, None), "a": Proposals(BOX_OF_A, SCORES_OF_A)}
+    return WithProposals(Blank(), found, [(35, 100), (36, 200)])
+
+
+def rois_of(sample: ImageSample) -> Proposals:
+    assert sample.rois is not None
+    return sample.rois
+
+
+@pytest.mark.parametrize(
+    ("index", "mirrored", "rois"),
+    [
+        (0, False, [[5.0, 0.0, 15.0, 18.0]]),  # 50 / 100 and 18 / 35
+        (0, True, [[35.0, 0.0, 45.0, 18.0]]),
+        (1, False, [[10.0, 5.0, 20.0, 18.0], [0.0, 0.0, 50.0, 18.0]]),  # 50 / 200 and 18 / 36
+        (1, True, [[30.0, 5.0, 40.0, 18.0], [0.0, 0.0, 50.0, 18.0]]),
+    ],
+)
+def test_rois_are_the_pictures_own_proposals_scaled_on_each_axis_and_mirrored_with_it(
+    index: int, mirrored: bool, rois: list[list[float]], proposed: WithProposals
+) -> None:
+    found = rois_of(proposed.sample(index, mirrored=mirrored))
+
+    torch.testing.assert_close(found.boxes, torch.tensor(rois))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_scores_go_with_the_rois_and_unknown_ones_stay_unknown(
+    mirrored: bool, proposed: WithProposals
+) -> None:
+    known, unknown = (rois_of(proposed.sample(index, mirrored=mirrored)) for index in range(2))
+
+    assert known.scores is not None
+    assert known.scores.equal(SCORES_OF_A)
+    assert unknown.scores is None
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_picture_of_no_proposals_has_no_rois(mirrored: bool) -> None:
+    nothing = {"a": Proposals(torch.zeros(0, 4), torch.zeros(0))}
+
+    found = rois_of(WithProposals(Blank(), nothing, [(35, 100)]).sample(0, mirrored=mirrored))
+
+    assert found.boxes.shape == (0, 4)
+
+
+def test_a_picture_whose_proposals_are_missing_is_named() -> None:
+    samples = WithProposals(Blank(), {"a": Proposals(BOX_OF_A, None)}, [(35, 100), (36, 200)])
+
+    with pytest.raises(KeyError, match="'b'"):
+        samples.sample(1, mirrored=False)
+
+
+def test_number_and_multiple_are_those_of_the_samples(proposed: WithProposals) -> None:
+    assert (len(proposed), proposed.multiple) == (2, 7)
+
+
+def test_batches_hold_the_rois_of_their_pictures(proposed: WithProposals) -> None:
+    (batch,) = training_batches(
+        [proposed], seed=0, epoch=0, first=0, batch_size=2, flip=False, workers=0
+    )
+    prepared = proposed.prepare(batch, CPU)
+
+    numbers = dict(zip(prepared.image_ids, map(len, (r.boxes for r in prepared.rois)), strict=True))
+    assert numbers == {"a": 1, "b": 2}
+
+
+def test_a_mirrored_roi_shows_what_the_upright_one_shows(
+    dataset: VOCDataset, pictures: PictureSamples
+) -> None:
+    sizes = [annotation.image_size for annotation in dataset.annotations]
+    size = pictures.sample(0, mirrored=False).network_size
+    ratio = torch.tensor([size[1] / sizes[0][1], size[0] / sizes[0][0]]).repeat(2)
+    boxes = torch.tensor([[8.0, 4.0, 24.0, 20.0]]) / ratio  # whole pixels of the network image
+    samples = WithProposals(pictures, {dataset.ids[0]: Proposals(boxes, None)}, sizes)
+
+    seen = []
+    for mirrored in (False, True):
+        sample = samples.sample(0, mirrored=mirrored)
+        x1, y1, x2, y2 = rois_of(sample).boxes[0].round().int().tolist()
+        seen.append(sample.image[:, y1:y2, x1:x2])
+
+    assert seen[0].shape == (3, 16, 16)
+    assert seen[1].flip(-1).equal(seen[0])

@@ -23,6 +23,15 @@ COLUMNS = {
     "point_accuracy": "point accuracy",
     "heat_coverage": "heat coverage",
 }
+ERRORS = {
+    "box_recall": "objects found at all",
+    "errors_hit": "hit",
+    "errors_repeated": "again on the same",
+    "errors_part": "part of one",
+    "errors_grouped": "several in one box",
+    "errors_localisation": "badly placed",
+    "errors_background": "nothing there",
+}
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
 COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
 
@@ -42,8 +51,9 @@ def write_report(
     Args:
         folder: gets ``report.json`` and ``report.html``; is made if need be.
         title: of the page.
-        models: by name (``localizer``, ``localizer_robust``): the numbers of ``COLUMNS``,
-            ``per_class``, ``threshold_curve``, ``weights_sha256``, ``seconds``.
+        models: by name (``localizer``, ``localizer_robust``, ``detector``): the numbers of
+            ``COLUMNS`` and ``ERRORS``, ``per_class``, ``threshold_curve``, ``weights_sha256``,
+            ``seconds``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
         pictures: by heading.
@@ -56,6 +66,7 @@ def write_report(
         folder / "report.html",
         title=title,
         columns=COLUMNS,
+        errors=ERRORS,
         models=models,
         settings=settings,
         environment=content["environment"],

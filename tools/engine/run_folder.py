@@ -17,7 +17,6 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from data.types import Detections
 from tools.engine import progress
 from tools.engine.checkpoint import write_atomically
 
@@ -114,25 +113,6 @@ def write_json(path: Path, content: Any) -> None:
     """JSON beside its place, then renamed; not-a-number becomes null."""
     text = json.dumps(_finite(content), indent=1, allow_nan=False, ensure_ascii=False)
     write_atomically(path, text.encode())
-
-
-def write_detections(
-    path: Path,
-    classes: tuple[str, ...],
-    found: Mapping[str, Detections],
-    sizes: Mapping[str, tuple[int, int]],
-) -> None:
-    """Detections with full precision, boxes zero-based and half-open in original pixels."""
-    images = {
-        image_id: {
-            "size": list(sizes[image_id]),
-            "boxes": detections.boxes.tolist(),
-            "labels": detections.labels.tolist(),
-            "scores": detections.scores.tolist(),
-        }
-        for image_id, detections in found.items()
-    }
-    write_json(path, {"classes": list(classes), "images": images})
 
 
 def write_scores(path: Path, **arrays: Any) -> None:

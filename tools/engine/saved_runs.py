@@ -5,22 +5,32 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.image_set import ImageSet
+from data.types import Proposals
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
+from localizer.trunks import Trunk
 from tools.engine.checkpoint import check_state_dict, load_checkpoint
 from tools.engine.datasets import open_dataset
 from tools.engine.device import Device
 from tools.engine.run_folder import read_settings
-from tools.engine.samples import FeatureSamples, PictureSamples, Samples
+from tools.engine.samples import (
+    FeatureSamples,
+    PictureSamples,
+    Samples,
+    WithProposals,
+    read_proposals,
+)
 from tools.engine.settings import DataSettings, PictureSettings
+from wsddn.builders import build_wsddn
+from wsddn.model import WSDDN, WSDDNHead
 
 
 @dataclass(frozen=True, slots=True)
 class SavedRun:
-    """A trained localizer and how it was trained.
+    """A trained model and how it was trained.
 
     Attributes:
         run_dir: its folder.
@@ -30,14 +40,41 @@ class SavedRun:
     """
 
     run_dir: Path
-    model: Localizer
+    model: Localizer | WSDDN
     settings: dict[str, Any]
     step: int
 
     @property
     def name(self) -> str:
-        """``localizer`` or ``localizer_robust``, as in ``report.json``."""
+        """``localizer``, ``localizer_robust`` or ``detector``, as in ``report.json``."""
+        if isinstance(self.model, WSDDN):
+            return "detector"
         return "localizer_robust" if self.settings["model"]["robust"] else "localizer"
+
+    def localizer(self) -> Localizer:
+        """The model, if it is one with heatmaps.
+
+        Raises:
+            ValueError: it is a detector.
+        """
+        if isinstance(self.model, WSDDN):
+            raise ValueError(f"{self.run_dir}: holds a detector, which has no heatmaps")
+        return self.model
+
+    def detector(self) -> WSDDN:
+        """The model, if it is one that takes proposals.
+
+        Raises:
+            ValueError: it is a localizer.
+        """
+        if not isinstance(self.model, WSDDN):
+            raise ValueError(f"{self.run_dir}: holds a localizer, which takes no proposals")
+        return self.model
+
+    @property
+    def proposal_limits(self) -> dict[str, Any]:
+        """Which proposals of a file a detector sees: ``min_size`` and ``max_proposals``."""
+        return {name: self.settings[name] for name in ("min_size", "max_proposals")}
 
 
 def build_model(
@@ -45,6 +82,13 @@ def build_model(
 ) -> Localizer:
     """A localizer from the plain form of ``ModelSettings``."""
     return build_localizer(num_classes=num_classes, state_dict=state_dict, **settings)
+
+
+def build_detector(
+    settings: Mapping[str, Any], num_classes: int, state_dict: Mapping[str, Tensor] | None = None
+) -> WSDDN:
+    """A detector from the plain form of ``DetectorSettings``."""
+    return build_wsddn(num_classes=num_classes, state_dict=state_dict, **settings)
 
 
 def open_samples(
@@ -66,11 +110,57 @@ def open_samples(
         feature_cache: where features of the frozen trunk are kept; None feeds pictures.
         device: computes the features.
     """
-    scales = [PictureSamples(dataset, model.trunk, size, resize) for size in image_sizes]
+    scales = _scales(
+        model.trunk,
+        model.features,
+        dataset,
+        image_sizes=image_sizes,
+        resize=resize,
+        feature_cache=feature_cache,
+        device=device,
+    )
+    return scales, model if feature_cache is None else model.head()
+
+
+def open_proposal_samples(
+    model: WSDDN,
+    dataset: ImageSet,
+    proposals: Mapping[str, Proposals],
+    *,
+    image_sizes: Sequence[int],
+    resize: Any,
+    feature_cache: Path | None,
+    device: Device,
+) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
+    """The same for a detector; every sample comes with its rois."""
+    scales = _scales(
+        model.trunk,
+        model.features,
+        dataset,
+        image_sizes=image_sizes,
+        resize=resize,
+        feature_cache=feature_cache,
+        device=device,
+    )
+    sizes = [annotation.image_size for annotation in dataset.annotations]
+    with_rois = [WithProposals(scale, proposals, sizes) for scale in scales]
+    return with_rois, model if feature_cache is None else model.head
+
+
+def _scales(
+    trunk: Trunk,
+    features: nn.Module,
+    dataset: ImageSet,
+    *,
+    image_sizes: Sequence[int],
+    resize: Any,
+    feature_cache: Path | None,
+    device: Device,
+) -> list[Samples]:
+    pictures = [PictureSamples(dataset, trunk, size, resize) for size in image_sizes]
     if feature_cache is None:
-        return list(scales), model
-    cached = [FeatureSamples(scale, model.features, feature_cache, device) for scale in scales]
-    return list(cached), model.head()
+        return list(pictures)
+    return [FeatureSamples(scale, features, feature_cache, device) for scale in pictures]
 
 
 def open_run_on(
@@ -85,20 +175,70 @@ def open_run_on(
         split: pictures to look at.
         device: for the model.
         cached: take a frozen trunk's features from the run's cache, filling it where needed.
+
+    Raises:
+        ValueError: the run is a detector's.
     """
+    saved.localizer()
+    dataset = open_dataset(_data_settings(saved.settings, pictures), split)
+    return dataset, *feed_localizer(saved, dataset, device, cached=cached)
+
+
+def open_detector_on(
+    saved: SavedRun,
+    pictures: PictureSettings,
+    split: str,
+    proposals: Path | None,
+    device: Device,
+    *,
+    cached: bool,
+) -> tuple[ImageSet, list[WithProposals], WSDDN | WSDDNHead]:
+    """The same for a detector; ``proposals`` None stands for the file that the run learned from.
+
+    Raises:
+        ValueError: the run is a localizer's, or the file is not one of these pictures.
+    """
+    saved.detector()
+    dataset = open_dataset(_data_settings(saved.settings, pictures), split)
+    file = proposals or Path(saved.settings["proposals"])
+    chosen = read_proposals(file, dataset, **saved.proposal_limits)
+    return dataset, *feed_detector(saved, dataset, chosen, device, cached=cached)
+
+
+def feed_localizer(
+    saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
+) -> tuple[list[Samples], LocalizerHead]:
+    """What a trained localizer is fed of some pictures in evaluation, and what takes it."""
+    model = saved.localizer()
+    device.place(model)
+    return open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
+
+
+def feed_detector(
+    saved: SavedRun,
+    dataset: ImageSet,
+    proposals: Mapping[str, Proposals],
+    device: Device,
+    *,
+    cached: bool,
+) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
+    """The same for a detector, with the proposals that it is to see."""
+    model = saved.detector()
+    device.place(model)
+    how = _as_trained(saved, device, cached=cached)
+    return open_proposal_samples(model, dataset, proposals, **how)
+
+
+def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:
+    """How a run's pictures are fed in evaluation."""
     trained = saved.settings
-    dataset = open_dataset(_data_settings(trained, pictures), split)
-    device.place(saved.model)
     is_cached = cached and trained["frozen_trunk"]
-    scales, fed = open_samples(
-        saved.model,
-        dataset,
-        image_sizes=trained["eval_image_sizes"] or trained["image_sizes"],
-        resize=trained["resize"],
-        feature_cache=Path(trained["feature_cache"]) if is_cached else None,
-        device=device,
-    )
-    return dataset, scales, fed
+    return {
+        "image_sizes": trained["eval_image_sizes"] or trained["image_sizes"],
+        "resize": trained["resize"],
+        "feature_cache": Path(trained["feature_cache"]) if is_cached else None,
+        "device": device,
+    }
 
 
 def _data_settings(trained: Mapping[str, Any], pictures: PictureSettings) -> DataSettings:
@@ -112,7 +252,7 @@ def _data_settings(trained: Mapping[str, Any], pictures: PictureSettings) -> Dat
 
 
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:
-    """A trained localizer from its folder.
+    """A trained localizer or detector from its folder.
 
     Raises:
         FileNotFoundError: no run, or no checkpoint yet.
@@ -124,7 +264,8 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
         raise FileNotFoundError(
             f"{run_dir}: no {which} checkpoint (the training has not saved one)"
         )
-    model = build_model(content["builder"], len(settings["classes"]))
+    build = build_detector if "proposals" in settings else build_model
+    model = build(content["builder"], len(settings["classes"]))
     check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
     model.load_state_dict(content["model"])
     return SavedRun(run_dir, model.eval(), settings, content["step"])

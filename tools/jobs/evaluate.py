@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from data.image_set import ImageSet
 from localizer.model import LocalizerHead
 from tools.engine.checkpoint import weights_sha256
+from tools.engine.detection_files import write_detections, write_devkit_files
+from tools.engine.detection_pictures import detection_sheets
+from tools.engine.detector_evaluation import evaluate_detector
 from tools.engine.device import Device, choose_device
-from tools.engine.evaluation import Evaluation, evaluate_localizer
+from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
@@ -24,13 +28,14 @@ from tools.engine.run_folder import (
     locked,
     plain,
     read_settings,
-    write_detections,
     write_scores,
 )
-from tools.engine.samples import Samples
-from tools.engine.saved_runs import SavedRun, load_run, open_run_on
+from tools.engine.samples import Samples, WithProposals
+from tools.engine.saved_runs import SavedRun, load_run, open_detector_on, open_run_on
 from tools.engine.settings import BoxSettings
+from tools.engine.split_metrics import Evaluation
 from tools.evaluate import EvaluateSettings
+from wsddn.model import WSDDN, WSDDNHead
 
 
 def run(settings: EvaluateSettings) -> None:
@@ -49,15 +54,22 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
     if len({saved.name for saved in runs}) < len(runs):
         raise ValueError(
-            f"--beside {settings.beside}: both runs are a {runs[0].name} (one plain, one robust)"
+            f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
+            "one detector)"
         )
     models: dict[str, dict[str, Any]] = {}
-    shown = []
+    localizers = []
+    sheets: dict[str, Tensor] = {}
     for saved in runs:
-        opened = _Opened.open(saved, settings, settings.split, device)
-        models[saved.name] = _evaluate(opened, settings, device)
-        shown.append((saved.name, opened.fed, opened.scales, opened.boxes))
-    picture = box_sheet(shown, opened.dataset, device)
+        opened = _open(saved, settings, settings.split, device)
+        models[saved.name], found = _evaluate(opened, settings, device)
+        if isinstance(opened, _Detector):
+            sheets |= detection_sheets(opened.dataset, found.detections)
+        else:
+            localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
+    if localizers:
+        heat = box_sheet(localizers, opened.dataset, device)
+        sheets = {"Heat and best box of one present class": heat, **sheets}
     folder = settings.report_dir or settings.run_dir
     write_report(
         folder,
@@ -65,7 +77,7 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         models,
         settings=flat(runs[0].settings),
         curves=_curves(runs, models),
-        pictures={"Heat and best box of one present class": picture},
+        pictures=sheets,
         repeat=_command(settings),
     )
     say(markdown_table(models))
@@ -74,23 +86,14 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
-    """A run on a split, ready to be evaluated."""
+class _Localizer:
+    """A localizer on a split, ready to be evaluated."""
 
     saved: SavedRun
     dataset: ImageSet
     scales: list[Samples]
     fed: LocalizerHead
     boxes: BoxSettings
-
-    @classmethod
-    def open(
-        cls, saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
-    ) -> "_Opened":
-        dataset, scales, fed = open_run_on(saved, settings, split, device, cached=True)
-        trained = saved.settings["boxes"]
-        own = {**trained, "thresholds": tuple(trained["thresholds"])}
-        return cls(saved, dataset, scales, fed, settings.boxes or BoxSettings(**own))
 
     def evaluate(self, device: Device) -> Evaluation:
         what = f"{self.saved.name} on {self.dataset.split}"
@@ -99,7 +102,39 @@ class _Opened:
         )
 
 
-def _evaluate(opened: _Opened, settings: EvaluateSettings, device: Device) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Detector:
+    """A detector on a split, ready to be evaluated."""
+
+    saved: SavedRun
+    dataset: ImageSet
+    scales: list[WithProposals]
+    fed: WSDDN | WSDDNHead
+
+    def evaluate(self, device: Device) -> Evaluation:
+        what = f"{self.saved.name} on {self.dataset.split}"
+        flip = self.saved.settings["flip"]
+        return evaluate_detector(self.fed, self.scales, self.dataset, device, flip=flip, what=what)
+
+
+def _open(
+    saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
+) -> _Localizer | _Detector:
+    if isinstance(saved.model, WSDDN):
+        own = split != settings.split or settings.proposals is None
+        proposals = None if own else settings.proposals
+        return _Detector(
+            saved, *open_detector_on(saved, settings, split, proposals, device, cached=True)
+        )
+    trained = saved.settings["boxes"]
+    boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
+    opened = open_run_on(saved, settings, split, device, cached=True)
+    return _Localizer(saved, *opened, settings.boxes or BoxSettings(**boxes))
+
+
+def _evaluate(
+    opened: _Localizer | _Detector, settings: EvaluateSettings, device: Device
+) -> tuple[dict[str, Any], Evaluation]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
     found = opened.evaluate(device)
@@ -107,28 +142,34 @@ def _evaluate(opened: _Opened, settings: EvaluateSettings, device: Device) -> di
     metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
-        labelled = _Opened.open(opened.saved, settings, settings.corloc_split, device)
+        labelled = _open(opened.saved, settings, settings.corloc_split, device)
         there = labelled.evaluate(device)
         metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
         for name, row in per_class.items():
             row["corloc"] = there.per_class[name]["corloc"]
-    return {
+    numbers = {
         **metrics,
         "per_class": per_class,
         "threshold_curve": curve,
         "split": settings.split,
         "corloc_split": settings.corloc_split or settings.split,
-        "boxes": plain(opened.boxes),
+        "boxes": plain(opened.boxes) if isinstance(opened, _Localizer) else None,
         "weights_sha256": weights_sha256(opened.saved.model.state_dict()),
         "seconds": _training_seconds(opened.saved.run_dir),
         "evaluation_seconds": time.monotonic() - start,
     }
+    return numbers, found
 
 
-def _write_files(opened: _Opened, found: Evaluation) -> None:
+def _write_files(opened: _Localizer | _Detector, found: Evaluation) -> None:
     dataset, folder = opened.dataset, opened.saved.run_dir
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
     write_detections(folder / "detections.json", dataset.classes, found.detections, sizes)
+    trained = opened.saved.settings
+    competition = "comp4" if trained["pretrained"] or trained["weights"] else "comp3"
+    write_devkit_files(
+        folder / "devkit", competition, dataset.split, dataset.classes, found.detections
+    )
     write_scores(
         folder / "scores.npz",
         ids=np.array(dataset.ids),
@@ -156,12 +197,14 @@ def _curves(
     curves["CorLoc by heatmap threshold (% of the range)"] = {
         name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
         for name, numbers in models.items()
+        if numbers["threshold_curve"]
     }
     return curves
 
 
 def _folders(settings: EvaluateSettings) -> list[Path]:
-    return [settings.run_dir, *([settings.beside] if settings.beside else [])]
+    beside = settings.beside
+    return [settings.run_dir, *([beside] if isinstance(beside, Path) else beside)]
 
 
 def _command(settings: EvaluateSettings) -> str:
@@ -171,5 +214,6 @@ def _command(settings: EvaluateSettings) -> str:
     words = ["python", "-m", "tools.evaluate"]
     for name, value in plain_settings.items():
         if value != defaults.get(name) and value is not None:
-            words.append(f"--{name.replace('_', '-')}={value}")
+            shown = f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+            words.append(f"--{name.replace('_', '-')}={shown}")
     return shlex.join(words)

@@ -1,0 +1,108 @@
+"""Pictures with a detector's boxes: while it learns, and sorted into good ones and failures."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from data.image_set import ImageSet
+from data.types import Annotation, Detections
+from tools.engine.draw import FOUND, TRUTH, caption, draw_boxes, fit_height, sheet
+from tools.engine.heat_pictures import BATCHES, IMAGES, PICTURE_SEED, chosen_pictures
+from tools.engine.logger import Logger, image_tag
+
+HEIGHT = 240
+SHARE = 0.5  # of the picture's best score, below which a detection is not drawn
+MOST = 6  # boxes drawn on a picture
+
+
+def log_detection_pictures(
+    logger: Logger,
+    dataset: ImageSet,
+    detections: Mapping[str, Detections],
+    *,
+    epoch: int,
+    step: int,
+    is_first: bool,
+) -> None:
+    """The same pictures at every evaluation, with their surest detections and the true boxes.
+
+    The first evaluation keeps its windows; every later one takes those of the one before.
+    """
+    side = "first" if is_first else "last"
+    for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
+        batch, image = divmod(number, IMAGES)
+        found = detections[dataset.ids[index]]
+        logger.image(
+            image_tag(epoch, step, batch, image, "boxes"),
+            detection_picture(dataset, index, found),
+            step,
+            window=f"{side}_batch{batch}_image{image}",
+        )
+
+
+def detection_picture(dataset: ImageSet, index: int, found: Detections) -> Tensor:
+    """A picture with its surest detections and the true boxes, ``[3, H, W]`` uint8.
+
+    Drawn are detections with at least half of the best one's score, at most six.
+    """
+    annotation = dataset.annotations[index]
+    drawn = draw_boxes(dataset[index].image, annotation.boxes, TRUTH)
+    shown = _surest(found)
+    texts = [
+        f"{dataset.classes[label]} {score:.2f}"
+        for label, score in zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)
+    ]
+    drawn = draw_boxes(drawn, shown.boxes, FOUND, texts)
+    return caption(fit_height(drawn, HEIGHT), annotation.image_id)
+
+
+def _surest(found: Detections) -> Detections:
+    order = found.scores.argsort(descending=True, stable=True)[:MOST]
+    order = order[found.scores[order] >= SHARE * found.scores.max()] if len(order) else order
+    return Detections(found.boxes[order], found.labels[order], found.scores[order])
+
+
+def detection_sheets(
+    dataset: ImageSet, detections: Mapping[str, Detections], *, count: int = 20
+) -> dict[str, Tensor]:
+    """Pictures whose surest detection of a present class hits, and pictures where none does.
+
+    Args:
+        dataset: the split; pictures without objects that count are in neither sheet.
+        detections: by image id.
+        count: pictures in both sheets together, drawn at random but the same in every run.
+
+    Returns:
+        Sheets by heading; a sheet without pictures is left out.
+    """
+    good: list[int] = []
+    failed: list[int] = []
+    for index in np.random.default_rng(PICTURE_SEED).permutation(len(dataset)):
+        annotation = dataset.annotations[int(index)]
+        if (~annotation.difficult).any():
+            hit = _is_hit(annotation, detections[annotation.image_id])
+            (good if hit else failed).append(int(index))
+    return {
+        heading: sheet(
+            [detection_picture(dataset, i, detections[dataset.ids[i]]) for i in chosen], columns=5
+        )
+        for heading, indices in (
+            ("Detections: the surest one of a class hits", good),
+            ("Detections: none of the surest ones hits", failed),
+        )
+        if (chosen := indices[: count // 2])
+    }
+
+
+def _is_hit(annotation: Annotation, found: Detections) -> bool:
+    """Whether the surest detection of some class of the picture lies on an object of it."""
+    for label in set(annotation.labels[~annotation.difficult].tolist()):
+        of_class = found.labels == label
+        if of_class.any():
+            best = found.boxes[of_class][found.scores[of_class].argmax()]
+            objects = annotation.boxes[annotation.labels == label]
+            if bool((box_iou(best[None].double(), objects.double()) >= 0.5).any()):
+                return True
+    return False

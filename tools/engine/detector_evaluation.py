@@ -1,0 +1,99 @@
+"""A detector on a split: image scores, detections, and what they are worth."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.collate import collate_images
+from data.image_set import ImageSet
+from data.types import Detections, Proposals
+from tools.engine.device import Device
+from tools.engine.interrupts import check_interrupted
+from tools.engine.progress import track
+from tools.engine.samples import WithProposals
+from tools.engine.split_metrics import (
+    MAX_DETECTIONS,
+    SCORE_THRESHOLD,
+    Evaluation,
+    evaluation_mode,
+    summarize,
+)
+from wsddn.detect import score_proposals, select_detections
+from wsddn.model import WSDDN, WSDDNHead
+from wsddn.scores import image_scores
+
+NMS_THRESHOLD = 0.4
+
+
+def scores_of(
+    model: WSDDN | WSDDNHead,
+    scales: Sequence[WithProposals],
+    index: int,
+    device: Device,
+    *,
+    flip: bool,
+) -> Tensor:
+    """``[R, C]`` of one picture's proposals, the mean over its sizes, mirrored as well if asked."""
+    with device.autocast():
+        return score_proposals(model, _views(scales, index, device, flip=flip))
+
+
+def _views(
+    scales: Sequence[WithProposals], index: int, device: Device, *, flip: bool
+) -> Iterator[tuple[Tensor, Proposals]]:
+    for samples in scales:
+        for mirrored in (False, True)[: 1 + flip]:
+            sample = samples.sample(index, mirrored=mirrored)
+            batch = samples.prepare(collate_images([sample], multiple=samples.multiple), device)
+            yield batch.images, batch.rois[0]
+
+
+def detections_of(boxes: Tensor, scores: Tensor) -> Detections:
+    """What is reported of ``[R, 4]`` proposals with ``[R, C]`` scores."""
+    return select_detections(
+        boxes,
+        scores,
+        score_threshold=SCORE_THRESHOLD,
+        nms_threshold=NMS_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+    )
+
+
+def evaluate_detector(
+    model: WSDDN | WSDDNHead,
+    scales: Sequence[WithProposals],
+    dataset: ImageSet,
+    device: Device,
+    *,
+    flip: bool,
+    what: str = "evaluation",
+) -> Evaluation:
+    """Score every picture of a split and compare with its annotations.
+
+    CorLoc takes the surest proposal of each class, whatever its score; AP takes detections above
+    1e-4. Every module gets its own mode back afterwards.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    of_images = np.zeros((len(dataset), len(dataset.classes)))
+    detections, surest = {}, {}
+    with evaluation_mode(model):
+        for index in track(range(len(dataset)), what, total=len(dataset)):
+            check_interrupted()
+            image_id = dataset.ids[index]
+            boxes = scales[0].proposals[image_id].boxes
+            scores = scores_of(model, scales, index, device, flip=flip)
+            of_images[index] = image_scores(scores).double().numpy()
+            detections[image_id] = detections_of(boxes, scores)
+            surest[image_id] = _surest(boxes, scores)
+    return summarize(dataset, of_images, detections, surest)
+
+
+def _surest(boxes: Tensor, scores: Tensor) -> Detections:
+    """The best proposal of each class; none of no proposals."""
+    labels = torch.arange(scores.shape[1]) if len(boxes) else torch.zeros(0, dtype=torch.int64)
+    rows = scores.argmax(dim=0) if len(boxes) else labels
+    return Detections(boxes[rows], labels, scores[rows, labels])

@@ -1,0 +1,197 @@
+"""Training of a detector, from labels and proposals to a checkpoint."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+
+from torch import Tensor
+
+from data.checks import name_first
+from data.image_set import ImageSet
+from data.types import Proposals
+from tools.engine.datasets import check_pictures_exist, open_dataset
+from tools.engine.detection_pictures import log_detection_pictures
+from tools.engine.detector_evaluation import evaluate_detector
+from tools.engine.device import choose_device, seed_everything
+from tools.engine.logger import Logger, open_logger
+from tools.engine.loop import TrainingState, train
+from tools.engine.progress import say, warn
+from tools.engine.run_folder import flat, locked, plain, write_settings
+from tools.engine.samples import read_proposals, training_batches
+from tools.engine.saved_runs import build_detector, load_run, open_proposal_samples
+from tools.engine.split_metrics import Evaluation
+from tools.engine.training import (
+    finish,
+    new_state,
+    refuse_existing,
+    resolved,
+    resume,
+    steps_per_epoch,
+    training_mode,
+    trunk_weights,
+)
+from tools.train_wsddn import TrainWSDDNSettings
+from wsddn.model import WSDDN
+from wsddn.step import wsddn_step
+
+
+def run(settings: TrainWSDDNSettings) -> None:
+    """Train to the last epoch, or go on until there."""
+    check_pictures_exist(settings)
+    refuse_existing(settings)
+    with locked(settings.run_dir):
+        _train(settings)
+
+
+def _train(settings: TrainWSDDNSettings) -> None:
+    start = time.monotonic()
+    device = choose_device(settings.device, settings.amp)
+    seed_everything(settings.seed, deterministic=settings.deterministic)
+    dataset = open_dataset(settings, settings.split)
+    settings = resolved(settings, dataset.classes)
+    settings = dataclasses.replace(settings, proposals=settings.proposals.absolute())
+    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    with settings.proposals.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    read = partial(
+        read_proposals,
+        settings.proposals,
+        min_size=settings.min_size,
+        max_proposals=settings.max_proposals,
+    )
+    proposals = read(dataset)
+    dataset = _with_proposals(dataset, proposals)
+
+    model = _build(settings)
+    device.place(model)
+    state = new_state(
+        settings,
+        model,
+        head=model.head,
+        trunk=model.features,
+        device=device,
+        pictures=len(dataset),
+        builder=plain(settings.model),
+        since=start,
+        fixed={"proposals_sha256": digest},
+    )
+    resumed = resume(state, settings)
+    if state.evaluated == settings.loop.epochs:
+        finish(state, settings.run_dir)
+        return
+    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+
+    cache = settings.feature_cache if settings.frozen_trunk else None
+    feed = partial(
+        open_proposal_samples, model, resize=settings.resize, feature_cache=cache, device=device
+    )
+    scales, fed = feed(dataset, proposals, image_sizes=settings.image_sizes)
+    training_mode(settings, model, model.features)
+    if validation is not None:
+        sizes = settings.eval_image_sizes or settings.image_sizes
+        seen_scales, _ = feed(validation, read(validation), image_sizes=sizes)
+
+    with open_logger(
+        settings.run_dir,
+        settings.visdom,
+        resume_step=state.step if resumed else None,
+        again=("validation/",) if state.evaluated < state.epoch else (),
+    ) as logger:
+
+        def end_of_epoch(state: TrainingState) -> float:
+            if validation is None:
+                return state.epoch  # without a validation the last epoch is the best
+            found = evaluate_detector(fed, seen_scales, validation, device, flip=settings.flip)
+            _log_evaluation(logger, found, validation, state)
+            return found.metrics["box_map_11point"]
+
+        train(
+            state,
+            lambda batch: wsddn_step(
+                fed, scales[0].prepare(batch, device), spatial_weight=settings.spatial_weight
+            ),
+            lambda epoch, first: training_batches(
+                scales,
+                seed=settings.seed,
+                epoch=epoch,
+                first=first,
+                batch_size=settings.loop.batch_size,
+                flip=settings.flip,
+                workers=settings.loop.workers,
+            ),
+            steps_per_epoch=steps_per_epoch(settings, len(dataset)),
+            settings=settings.loop,
+            device=device,
+            logger=logger,
+            checkpoints=settings.run_dir / "checkpoints",
+            end_of_epoch=end_of_epoch,
+        )
+        metrics = {"best_box_map_11point": state.best} if validation else {}
+        logger.settings(flat(plain(settings)), metrics)
+    finish(state, settings.run_dir)
+
+
+def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> ImageSet:
+    """The pictures that have proposals; the others teach nothing and are named."""
+    without = [name for name in dataset.ids if not len(proposals[name].boxes)]
+    if not without:
+        return dataset
+    warn(f"pictures without proposals are left out, {len(without)}: {name_first(without)}")
+    left_out = set(without)
+    return dataset.subset([i for i, name in enumerate(dataset.ids) if name not in left_out])
+
+
+def _build(settings: TrainWSDDNSettings) -> WSDDN:
+    """The detector before its first step."""
+    state_dict = trunk_weights(settings, settings.model.trunk)
+    whose: Path | str = settings.weights or settings.model.trunk
+    try:
+        model = build_detector(plain(settings.model), len(settings.classes), state_dict)
+        if settings.from_localizer is not None:
+            whose = settings.from_localizer
+            model.features.load_state_dict(_features_of(settings.from_localizer, model))
+    except ValueError as error:
+        raise ValueError(f"{whose}: {error}") from error
+    if settings.frozen_trunk:
+        model.features.requires_grad_(False)
+    return model
+
+
+def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
+    """Weights of a localizer's trunk.
+
+    Raises:
+        ValueError: its trunk is another one.
+    """
+    localizer = load_run(run_dir).localizer()
+    if localizer.trunk is not model.trunk:
+        raise ValueError("the localizer stands on another trunk")
+    return localizer.features.state_dict()
+
+
+def _log_evaluation(
+    logger: Logger, found: Evaluation, dataset: ImageSet, state: TrainingState
+) -> None:
+    for name, mean in found.metrics.items():
+        logger.scalar(f"validation/{name}", mean, state.step)
+    for name, row in found.per_class.items():
+        for key, tag in (("box_map_11point", "ap"), ("image_map", "image_ap")):
+            value = row[key]
+            if value is not None:
+                logger.scalar(f"validation/{tag}/{name}", value, state.step)
+    log_detection_pictures(
+        logger,
+        dataset,
+        found.detections,
+        epoch=state.epoch - 1,
+        step=state.step,
+        is_first=state.epoch == 1,
+    )
+    say(
+        f"epoch {state.epoch}: mAP {found.metrics['box_map_11point']:.4f}, CorLoc "
+        f"{found.metrics['corloc']:.4f}, image mAP {found.metrics['image_map']:.4f} on "
+        f"{dataset.split}"
+    )

@@ -23,6 +23,22 @@ def test_the_speed_of_proposals_is_a_ratio_to_selective_search(
     assert numbers["speed of two processes beside one"] > 0
 
 
-def test_no_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--pictures", "0"]) == 2
+def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("SIZE", 128), ("ROIS", 20), ("ROUNDS", 1)):
+        monkeypatch.setattr(f"tools.jobs.benchmark_detector.{name}", value)
+    out = tmp_path / "benchmark.json"
+    words = ["--voc-root", str(tiny_voc), "--split", "test", "--pictures", "1"]
+
+    assert main([*words, "--what", "detector_step", "--out", str(out)]) == 0
+
+    numbers = json.loads(out.read_text())["detector_step"]
+    plain, ours = numbers["CPU seconds of a plain step"], numbers["CPU seconds of our step"]
+    assert numbers["plain beside ours"] == pytest.approx(plain / ours)
+    assert 0 < numbers["share of the proposals that differ in their cells"] <= 1
+
+
+def test_fewer_than_no_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--pictures", "-1"]) == 2
     assert "pictures" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Ratios of time, measured in turns."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,7 @@ from tools.engine.datasets import check_pictures_exist, picture_paths
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 from tools.engine.run_folder import environment, write_json
+from tools.jobs.benchmark_detector import measure_detector_step
 
 ROUNDS = 2
 
@@ -24,8 +25,9 @@ ROUNDS = 2
 def run(settings: BenchmarkSettings) -> None:
     """Measure, say and write."""
     check_pictures_exist(settings)
-    paths = picture_paths(settings, settings.split)[: settings.pictures]
-    numbers = _proposals(paths)
+    measure, count = MEASUREMENTS[settings.what]
+    paths = picture_paths(settings, settings.split)[: settings.pictures or count]
+    numbers = measure(paths)
     for name, value in numbers.items():
         say(f"{name}: {value:.3f}")
     settings.out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,3 +75,10 @@ def _selective_search(image: Tensor) -> None:
 def _count(path: Path) -> int:
     torch.set_num_threads(1)
     return len(propose(read_image(path), ProposeSettings()).boxes)
+
+
+# what is measured, and on how many pictures
+MEASUREMENTS: dict[str, tuple[Callable[[Sequence[Path]], dict[str, float]], int]] = {
+    "proposals": (_proposals, 40),
+    "detector_step": (measure_detector_step, 3),
+}

@@ -1,0 +1,163 @@
+"""CPU time of one training step of the detector, beside the plain way of doing it."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.ops import roi_pool
+
+from data.collate import collate_images
+from data.images import read_image
+from data.propose import ProposeSettings, propose
+from data.transforms import normalize_images, resize_image
+from data.types import ImageBatch, ImageSample, Proposals
+from localizer.trunks import TRUNKS
+from tools.engine.device import Device
+from tools.engine.interrupts import check_interrupted
+from tools.engine.loop import build_optimizer
+from tools.engine.progress import say, track
+from tools.engine.train_settings import OptimSettings
+from wsddn.builders import build_wsddn
+from wsddn.rois import roi_cells, unique_cells
+from wsddn.step import wsddn_step
+
+SIZE = 688  # of the longest side, the middle one of the paper's
+ROIS = 2000
+CLASSES = 20
+ROUNDS = 3
+
+
+class PlainDetector(nn.Module):
+    """The detector as PyTorch ports write it: every roi, pooled at 1/16, through every layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*list(models.alexnet(weights=None).features[:12]))
+        self.fcs = nn.Sequential(
+            *(nn.Dropout(), nn.Linear(256 * 36, 4096), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+        )
+        self.fc_c = nn.Linear(4096, CLASSES)
+        self.fc_d = nn.Linear(4096, CLASSES)
+
+    def forward(self, images: Tensor, rois: Tensor) -> Tensor:
+        """``[R, C]`` scores."""
+        pooled = roi_pool(self.features(images), [rois], (6, 6), 1 / 16)
+        fc7 = self.fcs(pooled.flatten(1))
+        scores: Tensor = self.fc_c(fc7).softmax(dim=1) * self.fc_d(fc7).softmax(dim=0)
+        return scores
+
+
+def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
+    """Ratios of CPU time, in turns, on the proposals of pictures and on rois that all differ."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    plain, ours = _plain_step(), _our_step()
+    batches = [_batch(path) for path in track(paths, "proposals", total=len(paths))]
+    seconds: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for batch in batches:
+            check_interrupted()
+            different = _different(batch)
+            seconds.setdefault("plain", []).append(_cpu_time(plain, batch))
+            seconds.setdefault("ours", []).append(_cpu_time(ours, batch))
+            seconds.setdefault("plain, all differ", []).append(_cpu_time(plain, different))
+            seconds.setdefault("ours, all differ", []).append(_cpu_time(ours, different))
+        say(", ".join(f"{name} {values[-1]:.2f} s" for name, values in seconds.items()))
+    best = {name: min(values) for name, values in seconds.items()}
+    unique = [_num_different(batch) / len(batch.rois[0].boxes) for batch in batches]
+    return {
+        "CPU seconds of a plain step": best["plain"],
+        "CPU seconds of our step": best["ours"],
+        "share of the proposals that differ in their cells": sum(unique) / len(unique),
+        "plain beside ours": best["plain"] / best["ours"],
+        "plain beside ours where all rois differ": best["plain, all differ"]
+        / best["ours, all differ"],
+    }
+
+
+def _plain_step() -> Callable[[ImageBatch], None]:
+    model = PlainDetector()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+
+    def step(batch: ImageBatch) -> None:
+        scores = model(batch.images, batch.rois[0].boxes)
+        loss = F.binary_cross_entropy(
+            scores.sum(dim=0).clamp(0, 1), batch.targets[0], reduction="sum"
+        )
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def _our_step() -> Callable[[ImageBatch], None]:
+    device = Device("cpu", "bf16")
+    model = build_wsddn("alexnet", CLASSES, box_score=0).train()
+    device.place(model)
+    optimizer = build_optimizer(list(model.parameters()), OptimSettings(name="adamw", lr=1e-5))
+
+    def step(batch: ImageBatch) -> None:
+        with device.autocast():
+            losses, _ = wsddn_step(model, batch, spatial_weight=0)
+        optimizer.zero_grad(set_to_none=True)
+        losses["image_label"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def _batch(path: Path) -> ImageBatch:
+    """A picture at the size, with its best proposals."""
+    image = read_image(path)
+    boxes = propose(image, ProposeSettings(min_score=0.0)).boxes
+    resized, scale = resize_image(image, SIZE, "longest_side")
+    rois = Proposals((boxes[:ROIS] * scale.repeat(2)).float(), None)
+    targets = torch.zeros(CLASSES)
+    targets[:2] = 1
+    size = (resized.shape[1], resized.shape[2])
+    sample = ImageSample(path.stem, resized, targets, torch.ones(CLASSES), size, rois)
+    return _normalized(collate_images([sample]))
+
+
+def _normalized(batch: ImageBatch) -> ImageBatch:
+    trunk = TRUNKS["alexnet"]
+    images = normalize_images(batch.images, batch.sizes, trunk.mean, trunk.std)
+    return ImageBatch(
+        batch.image_ids, images, batch.sizes, batch.targets, batch.weights, batch.rois
+    )
+
+
+def _different(batch: ImageBatch) -> ImageBatch:
+    """The same picture with random rois, no two of which cover the same cells."""
+    height, width = batch.sizes[0].tolist()
+    ends = torch.tensor([width, height, width, height])
+    draws = torch.rand(8 * ROIS, 2, 2).sort(dim=1).values.flatten(1) * ends
+    draws = draws[((draws[:, 2:] - draws[:, :2]) >= 20).all(dim=1)]
+    cells = roi_cells(draws, TRUNKS["alexnet"].geometry, (height // 16 - 1, width // 16 - 1))
+    _, which = unique_cells(cells)
+    first = torch.zeros(int(which.max()) + 1, dtype=torch.int64).scatter_(
+        0, which.flip(0), torch.arange(len(which)).flip(0)
+    )
+    rois = Proposals(draws[first[:ROIS]], None)
+    return ImageBatch(
+        batch.image_ids, batch.images, batch.sizes, batch.targets, batch.weights, (rois,)
+    )
+
+
+def _num_different(batch: ImageBatch) -> int:
+    height, width = batch.sizes[0].tolist()
+    geometry = TRUNKS["alexnet"].geometry
+    cells = roi_cells(batch.rois[0].boxes, geometry, (height // 16 - 1, width // 16 - 1))
+    return len(unique_cells(cells)[0])
+
+
+def _cpu_time(step: Callable[[ImageBatch], None], batch: ImageBatch) -> float:
+    started = time.process_time()
+    step(batch)
+    return time.process_time() - started

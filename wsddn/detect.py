@@ -4,11 +4,13 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, box_iou
 
-from data.types import Detections, Proposals
+from data.types import Detections, Proposals, no_detections
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores
+
+TINY = 1e-30  # a sum of weights that is 0 is not divided by
 
 
 @torch.inference_mode()
@@ -38,6 +40,45 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
     return total / count
 
 
+def gather_support(boxes: Tensor, scores: Tensor, *, min_iou: float) -> Tensor:
+    """Give each proposal the scores of those that say the same, by how much they overlap it.
+
+    The softmax over proposals divides an object's score among near-equal boxes, in halves as
+    readily as in tenths; a part has few boxes that agree with it, a whole object has many. Summed,
+    the scores no longer depend on how the boxes happen to be shared out.
+
+    Args:
+        boxes: ``[R, 4]``, any frame; R may be 0.
+        scores: ``[R, C]``.
+        min_iou: least overlap of those that say the same, in (0, 1].
+
+    Returns:
+        ``[R, C]`` float32, the sum over them of IoU times score; at most the sum of all scores.
+    """
+    overlap: Tensor = box_iou(boxes, boxes)  # [R, R]
+    return (overlap * (overlap >= min_iou)) @ scores.float()
+
+
+def average_boxes(chosen: Tensor, boxes: Tensor, weights: Tensor, *, min_iou: float) -> Tensor:
+    """Move boxes to the mean of the proposals around them.
+
+    Args:
+        chosen: ``[D, 4]``, some of the proposals; D may be 0.
+        boxes: ``[R, 4]`` proposals.
+        weights: ``[D, R]`` of each proposal for each chosen one, 0 or more.
+        min_iou: least overlap of the proposals around a box, in (0, 1].
+
+    Returns:
+        ``[D, 4]`` float32; a box around which no proposal has a weight stays.
+
+    Source: Gidaris and Komodakis, 2015, section 5 (box voting).
+    """
+    near = (box_iou(chosen, boxes) >= min_iou) * weights.double()  # [D, R]
+    total = near.sum(dim=1, keepdim=True)
+    means = near @ boxes.double() / total.clamp(min=TINY)  # in float32 they could leave the image
+    return torch.where(total > 0, means, chosen.double()).float()
+
+
 def select_detections(
     boxes: Tensor,
     scores: Tensor,
@@ -45,6 +86,7 @@ def select_detections(
     score_threshold: float = 1e-4,
     nms_threshold: float = 0.4,
     max_detections: int = 100,
+    support_iou: float = 0.0,
 ) -> Detections:
     """The proposals that stay: sure enough, not covered by a better one of the class, the best.
 
@@ -54,13 +96,52 @@ def select_detections(
         score_threshold: lowest score that stays.
         nms_threshold: IoU above which the lower of two boxes of one class goes.
         max_detections: of all classes together.
+        support_iou: above 0, scores are those of ``gather_support``, and what stays moves to the
+            mean of the proposals around it, weighted by their own scores; of boxes that have moved
+            onto each other the lower goes. 0 is the paper's way.
 
     Returns:
         Detections in the frame of the boxes, by descending score; maybe none.
     """
-    rows, labels = torch.nonzero(scores >= score_threshold, as_tuple=True)
-    found = scores[rows, labels]
+    summed = gather_support(boxes, scores, min_iou=support_iou) if support_iou else scores
+    rows, labels = torch.nonzero(summed >= score_threshold, as_tuple=True)
+    every = Detections(boxes[rows], labels, summed[rows, labels])
+    kept = _suppress(every, nms_threshold)[:max_detections]
+    found = Detections(every.boxes[kept], labels[kept], every.scores[kept])
+    if not support_iou:
+        return found
+    weights = scores[:, found.labels].T  # [D, R]
+    moved = average_boxes(found.boxes, boxes, weights, min_iou=support_iou)
+    kept = _suppress(Detections(moved, found.labels, found.scores), nms_threshold)
+    return Detections(moved[kept], found.labels[kept], found.scores[kept])
+
+
+def surest_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
+    """The best box of each class, whatever its score; none of no proposals.
+
+    Args:
+        boxes: ``[R, 4]``, any frame; R may be 0.
+        scores: ``[R, C]``.
+        support_iou: as for ``select_detections``.
+
+    Returns:
+        C detections, label 0 first, or none.
+    """
+    if not len(boxes):
+        return no_detections()
+    summed = gather_support(boxes, scores, min_iou=support_iou) if support_iou else scores
+    labels = torch.arange(scores.shape[1])
+    rows = summed.argmax(dim=0)
+    best = boxes[rows]
+    if support_iou:
+        best = average_boxes(best, boxes, scores.T, min_iou=support_iou)
+    return Detections(best, labels, summed[rows, labels])
+
+
+def _suppress(found: Detections, nms_threshold: float) -> Tensor:
+    """Numbers of those that no better one of their class covers, by descending score."""
     # float64: in float32 an overlap of 4/10 is above .4
-    kept = batched_nms(boxes[rows].double(), found.double(), labels, nms_threshold)
-    kept = kept[:max_detections]
-    return Detections(boxes[rows[kept]], labels[kept], found[kept])
+    kept: Tensor = batched_nms(
+        found.boxes.double(), found.scores.double(), found.labels, nms_threshold
+    )
+    return kept

@@ -9,7 +9,13 @@ from torch import Tensor
 from data.transforms import mirror_boxes
 from data.types import Proposals
 from localizer.trunks import Geometry
-from wsddn.detect import score_proposals, select_detections
+from wsddn.detect import (
+    average_boxes,
+    gather_support,
+    score_proposals,
+    select_detections,
+    surest_detections,
+)
 from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.scores import combine_scores
 
@@ -253,3 +259,87 @@ def test_without_boxes_or_sure_ones_nothing_is_detected(boxes: Tensor, scores: T
     assert found.boxes.shape == (0, 4)
     assert (found.labels.shape, found.labels.dtype) == ((0,), torch.int64)
     assert found.scores.shape == (0,)
+
+
+def test_support_is_the_sum_of_scores_by_overlap() -> None:
+    boxes = torch.tensor([SQUARE, HALF, [50.0, 50.0, 60.0, 60.0]])  # the first two overlap by .5
+    scores = torch.tensor([[0.4], [0.2], [0.1]])
+
+    found = gather_support(boxes, scores, min_iou=0.5)
+
+    torch.testing.assert_close(found, torch.tensor([[0.5], [0.4], [0.1]]))
+
+
+def test_support_from_a_higher_overlap_leaves_scores_alone() -> None:
+    scores = torch.tensor([[0.4], [0.2]])
+
+    torch.testing.assert_close(
+        gather_support(torch.tensor([SQUARE, HALF]), scores, min_iou=0.6), scores
+    )
+
+
+def test_support_never_exceeds_the_sum_of_all_scores(rng: torch.Generator) -> None:
+    corner = torch.rand(50, 2, generator=rng) * 20
+    boxes = torch.cat([corner, corner + 20], dim=1)
+    scores = torch.rand(50, 3, generator=rng) / 50
+
+    found = gather_support(boxes, scores, min_iou=0.3)
+
+    assert (found <= scores.sum(dim=0) + 1e-6).all()  # float32
+    assert (found >= scores - 1e-6).all()
+
+
+def test_support_of_nothing_is_nothing() -> None:
+    assert gather_support(torch.zeros(0, 4), torch.zeros(0, 3), min_iou=0.5).shape == (0, 3)
+
+
+def test_a_box_moves_to_the_weighted_mean_of_those_around_it() -> None:
+    boxes = torch.tensor([SQUARE, HALF, [50.0, 50.0, 60.0, 60.0]])
+    weights = torch.tensor([[3.0, 1.0, 9.0]])
+
+    moved = average_boxes(boxes[:1], boxes, weights, min_iou=0.5)
+
+    x2, y2 = HALF[2:]
+    torch.testing.assert_close(
+        moved, torch.tensor([[0.0, 0.0, (3 * 10 + x2) / 4, (3 * 10 + y2) / 4]])
+    )
+
+
+def test_a_box_without_weights_around_it_stays() -> None:
+    boxes = torch.tensor([SQUARE])
+
+    assert average_boxes(boxes, boxes, torch.zeros(1, 1), min_iou=0.5).tolist() == [SQUARE]
+
+
+def test_boxes_that_agree_win_over_a_surer_one_alone() -> None:
+    shifted = [[0.0, 0.0, 10.0, 10.0 + step] for step in range(4)]
+    boxes = torch.tensor([*shifted, [50.0, 50.0, 60.0, 60.0]])
+    scores = torch.tensor([[0.2], [0.2], [0.2], [0.2], [0.3]])
+
+    assert select_detections(boxes, scores).boxes[0].tolist() == [50, 50, 60, 60]
+    found = select_detections(boxes, scores, support_iou=0.5)
+
+    assert found.boxes[0].tolist() == [0, 0, 10, 11.5]
+    assert len(found.boxes) == 2
+
+
+def test_boxes_that_move_onto_each_other_leave_one() -> None:
+    # neither end covers the other by more than .4, both move onto the middle
+    boxes = torch.tensor([[0.0, 0, 10, 10], [3.5, 0, 13.5, 10], [7.0, 0, 17.0, 10]])
+    scores = torch.tensor([[0.3], [0.2], [0.3]])
+
+    found = select_detections(boxes, scores, support_iou=0.3, nms_threshold=0.4)
+
+    assert len(found.boxes) == 1
+
+
+@pytest.mark.parametrize("support_iou", [0.0, 0.5])
+def test_the_surest_box_of_each_class_needs_no_score(support_iou: float) -> None:
+    boxes = torch.tensor([SQUARE, [50.0, 50.0, 60.0, 60.0]])
+    scores = torch.tensor([[1e-9, 0.5], [0.0, 0.6]])
+
+    found = surest_detections(boxes, scores, support_iou=support_iou)
+
+    assert found.labels.tolist() == [0, 1]
+    assert found.boxes.tolist() == boxes.tolist()
+    assert len(surest_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0

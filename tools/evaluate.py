@@ -47,6 +47,9 @@ class EvaluateSettings(PictureSettings):
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint; best is chosen by the run's own validation split."""
 
+    support_iou: float | None = None
+    """Of a detector, see train_wsddn; the run's own when not given."""
+
     boxes: BoxSettings | None = None
     """How heat becomes boxes; a localizer's own settings when none of these is given."""
 

@@ -40,6 +40,10 @@ class TrainWSDDNSettings(TrainSettings):
     spatial_weight: float = 1e-4
     """Of the regulariser that pulls neighbours of the best proposal towards it; 0 leaves it out."""
 
+    support_iou: float = 0.0
+    """In evaluation, overlap from which proposals add to each other's score and move each other's
+    box; 0 takes each for itself, as the paper does."""
+
     from_localizer: Path | None = None
     """Run folder of a localizer that the trunk starts from."""
 
@@ -54,6 +58,8 @@ class TrainWSDDNSettings(TrainSettings):
                 "--min-size and --spatial-weight are 0 or more, got "
                 f"{self.min_size}, {self.spatial_weight}"
             )
+        if not 0 <= self.support_iou <= 1:
+            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
         if self.from_localizer is not None and (self.pretrained or self.weights):
             raise ValueError(
                 "--from-localizer: the trunk starts from it, not from ImageNet weights"

@@ -5,9 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tools.engine.report import COLUMNS
+from tools.engine.report import COLUMNS, DETECTOR_COLUMNS
 from tools.jobs import make_results
-from tools.jobs.make_results import BEGIN, END, Row, read_rows, table, with_tables
+from tools.jobs.make_results import (
+    CLASSES,
+    KINDS,
+    Row,
+    class_table,
+    marks,
+    read_rows,
+    table,
+    with_tables,
+)
 from tools.make_results import main
 
 
@@ -18,12 +27,19 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def row(seeds: tuple[int, ...] = (0, 1)) -> Row:
-    return Row("toy", "A toy", "demo.yaml", (), seeds, "")
+    return Row("toy", "A toy", "demo.yaml", (), seeds)
+
+
+def page(inside: str = "old") -> str:
+    """A page with the marks of every table."""
+    parts = [f"{begin}\n{inside}\n{end}" for begin, end in map(marks, (*KINDS, CLASSES))]
+    return "\n".join(["before", *parts, "after"]) + "\n"
 
 
 def write_result(results: Path, seed: int, value: float) -> None:
-    metrics = dict.fromkeys(COLUMNS, value)
-    content = {"metrics": metrics, "seconds": 120.0}
+    metrics = dict.fromkeys(COLUMNS | DETECTOR_COLUMNS, value)
+    per_class = {"cat": metrics, "dog": dict.fromkeys(metrics)}
+    content = {"metrics": metrics, "per_class": per_class, "seconds": 120.0}
     (results / f"toy-seed{seed}.json").write_text(json.dumps(content))
 
 
@@ -31,26 +47,44 @@ def test_two_seeds_give_mean_and_sample_deviation(results: Path) -> None:
     write_result(results, 0, 0.4)
     write_result(results, 1, 0.6)
     # deviations of .1 each, two seeds: sqrt(.01 + .01) = .141
-    line = table([row()]).splitlines()[-1]
+    line = table([row()], "localizer").splitlines()[-1]
     assert line.startswith("| A toy | 0.500 ± 0.141 | ")
     assert line.endswith(" | 2 | 2 |")
 
 
 def test_one_seed_has_no_deviation(results: Path) -> None:
     write_result(results, 0, 0.25)
-    assert "± " not in table([row((0,))])
+    assert "± " not in table([row((0,))], "localizer")
 
 
 def test_a_row_without_files_says_so(results: Path) -> None:
-    assert "not yet run" in table([row()]).splitlines()[-1]
+    assert "not yet run" in table([row()], "localizer").splitlines()[-1]
 
 
-def test_only_the_part_between_the_marks_is_replaced(results: Path) -> None:
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    new = with_tables(page, [row()])
-    assert new.startswith(f"before\n{BEGIN}\n| localizer |")
-    assert new.endswith(f"|\n{END}\nafter\n")
+def test_only_the_parts_between_the_marks_are_replaced(results: Path) -> None:
+    new = with_tables(page(), [row()])
+    assert new.startswith(f"before\n{marks('localizer')[0]}\n| localizer |")
+    assert new.endswith(f"|\n{marks(CLASSES)[1]}\nafter\n")
     assert "old" not in new
+
+
+def test_each_table_holds_the_rows_of_its_kind(results: Path) -> None:
+    detector = Row("toy", "A toy", "demo.yaml", (), (0,), kind="detector")
+    write_result(results, 0, 0.25)
+    assert "A toy" in table([detector], "detector")
+    assert "A toy" not in table([detector], "localizer")
+
+
+def test_a_detector_is_shown_class_by_class_and_an_absent_class_has_no_number(
+    results: Path,
+) -> None:
+    detector = Row("toy", "A toy", "demo.yaml", (), (0, 1), kind="detector")
+    write_result(results, 0, 0.25)
+    write_result(results, 1, 0.25)
+    assert class_table([detector]).splitlines()[2:] == [
+        "| cat | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 |",
+        "| dog | n/a | n/a | n/a |",
+    ]
 
 
 def test_a_page_without_marks_is_refused(results: Path) -> None:
@@ -67,10 +101,10 @@ def test_a_row_is_made_once_and_then_skipped(
     results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}\n{END}\n")
+    readme.write_text(page())
     monkeypatch.setattr(make_results, "README", readme)
     words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--split", "train")
-    toy = Row("toy", "A toy", "demo.yaml", words, (3,), "")
+    toy = Row("toy", "A toy", "demo.yaml", words, (3,))
     monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
     argv = ["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]
     assert main(argv) == 0
@@ -82,3 +116,23 @@ def test_a_row_is_made_once_and_then_skipped(
     stamp = result.stat().st_mtime_ns
     assert main(argv) == 0
     assert result.stat().st_mtime_ns == stamp
+
+
+def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
+    results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(page())
+    monkeypatch.setattr(make_results, "README", readme)
+    words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--from-localizer", "null")
+    words += ("--frozen-trunk", "false", "--model.width", "8", "--max-proposals", "20")
+    toy = Row("toy", "A toy", "demo_wsddn.yaml", words, (0,), kind="ablation", split="val")
+    monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
+
+    assert main(["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]) == 0
+
+    content = json.loads((tmp_path / "toy-seed0.json").read_text())
+    assert (content["split"], content["corloc_split"]) == ("val", "val")
+    assert "--split train" in content["command"]
+    assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
+    assert (tmp_path / "runs" / "proposals" / "trainval.npz").is_file()

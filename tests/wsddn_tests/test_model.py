@@ -157,3 +157,25 @@ def test_features_of_two_images_and_scores_of_others_are_refused() -> None:
 def test_values_without_meaning_are_refused(wrong: dict[str, float], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         WSDDNHead(3, PLAIN, 4, width=8, pool_size=2, **wrong)
+
+
+def test_a_base_of_zero_multiplies_by_the_score_alone(rng: torch.Generator) -> None:
+    head = WSDDNHead(3, PLAIN, 4, width=8, pool_size=2, box_score=1.0, box_base=0.0).eval()
+    features, rois = torch.randn(1, 3, 10, 10, generator=rng), random_rois(5, rng)
+
+    once = head(features, rois, torch.ones(5))
+
+    torch.testing.assert_close(once.fc7, head(features, rois).fc7)
+
+
+def test_the_area_prior_counts_a_proposal_by_its_area(rng: torch.Generator) -> None:
+    features = torch.randn(1, 3, 10, 10, generator=rng)
+    rois = torch.tensor([[0.0, 0.0, 20.0, 30.0], [0.0, 0.0, 40.0, 60.0]])
+    head = small_head().eval()
+
+    plain = head(features, rois).detection_logits.softmax(dim=0)
+    head.area_prior = 0.5
+    weighed = head(features, rois).detection_logits.softmax(dim=0)
+
+    # four times the area to the power of a half: twice the odds
+    torch.testing.assert_close(weighed[1] / weighed[0], 2 * plain[1] / plain[0])

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from data.collate import collate_images
@@ -20,7 +19,7 @@ from tools.engine.split_metrics import (
     evaluation_mode,
     summarize,
 )
-from wsddn.detect import score_proposals, select_detections
+from wsddn.detect import score_proposals, select_detections, surest_detections
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores
 
@@ -50,7 +49,7 @@ def _views(
             yield batch.images, batch.rois[0]
 
 
-def detections_of(boxes: Tensor, scores: Tensor) -> Detections:
+def detections_of(boxes: Tensor, scores: Tensor, support_iou: float) -> Detections:
     """What is reported of ``[R, 4]`` proposals with ``[R, C]`` scores."""
     return select_detections(
         boxes,
@@ -58,6 +57,7 @@ def detections_of(boxes: Tensor, scores: Tensor) -> Detections:
         score_threshold=SCORE_THRESHOLD,
         nms_threshold=NMS_THRESHOLD,
         max_detections=MAX_DETECTIONS,
+        support_iou=support_iou,
     )
 
 
@@ -68,6 +68,7 @@ def evaluate_detector(
     device: Device,
     *,
     flip: bool,
+    support_iou: float = 0.0,
     what: str = "evaluation",
 ) -> Evaluation:
     """Score every picture of a split and compare with its annotations.
@@ -87,13 +88,6 @@ def evaluate_detector(
             boxes = scales[0].proposals[image_id].boxes
             scores = scores_of(model, scales, index, device, flip=flip)
             of_images[index] = image_scores(scores).double().numpy()
-            detections[image_id] = detections_of(boxes, scores)
-            surest[image_id] = _surest(boxes, scores)
+            detections[image_id] = detections_of(boxes, scores, support_iou)
+            surest[image_id] = surest_detections(boxes, scores, support_iou=support_iou)
     return summarize(dataset, of_images, detections, surest)
-
-
-def _surest(boxes: Tensor, scores: Tensor) -> Detections:
-    """The best proposal of each class; none of no proposals."""
-    labels = torch.arange(scores.shape[1]) if len(boxes) else torch.zeros(0, dtype=torch.int64)
-    rows = scores.argmax(dim=0) if len(boxes) else labels
-    return Detections(boxes[rows], labels, scores[rows, labels])

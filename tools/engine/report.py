@@ -32,6 +32,14 @@ ERRORS = {
     "errors_localisation": "badly placed",
     "errors_background": "nothing there",
 }
+DETECTOR_COLUMNS = {
+    "box_map_11point": "box mAP 11-point",
+    "box_map_area": "box mAP area",
+    "corloc": "CorLoc",
+    "image_map": "image mAP",
+    "box_recall": "objects found at all",
+    "errors_part": "part of one",
+}
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
 COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
 

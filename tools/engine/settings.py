@@ -163,7 +163,11 @@ class DetectorSettings:
     """Of the softmax over proposals."""
 
     box_score: float = 10.0
-    """Features are multiplied by 1 + this times a proposal's score; 0 does not."""
+    """Features are multiplied by --model.box-base + this times a proposal's score; with 0 they are
+    not."""
+
+    box_base: float = 1.0
+    """0 multiplies by the score alone, as some ports do, which shrinks what fc6 takes."""
 
     area_prior: float = 0.0
     """A proposal counts in the softmax over proposals by its share of the picture to this power; 0
@@ -184,11 +188,11 @@ class DetectorSettings:
                 "--model: offset share in [0, 1] and dropout in [0, 1); got "
                 f"{self.offset_share}, {self.dropout}"
             )
-        if min(self.frozen_layers, self.box_score, self.area_prior) < 0:
-            raise ValueError(
-                "--model: frozen layers, box score and area prior are 0 or more; got "
-                f"{self.frozen_layers}, {self.box_score}, {self.area_prior}"
-            )
+        for name in ("frozen_layers", "box_score", "box_base", "area_prior"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"--model.{name.replace('_', '-')} is 0 or more, got {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True)

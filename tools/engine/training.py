@@ -24,7 +24,7 @@ FREE_TO_CHANGE = frozenset(
         *("resume", "feature_cache", "weights", "device"),
     )
 )
-FREE_PREFIXES = ("boxes.", "visdom.", "loop.workers", "loop.checkpoint_every")
+FREE_PREFIXES = ("boxes.", "support_iou", "visdom.", "loop.workers", "loop.checkpoint_every")
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 

@@ -1,4 +1,4 @@
-"""The demo: a synthetic world, two trainings, one report."""
+"""The demo: a synthetic world, two localizers, proposals, a detector, one report."""
 
 import time
 from pathlib import Path
@@ -12,14 +12,18 @@ from tools.engine.progress import say
 from tools.engine.run_folder import locked
 from tools.evaluate import EvaluateSettings
 from tools.jobs.evaluate import evaluate_runs
+from tools.jobs.make_proposals import run as make_proposals
 from tools.jobs.train_localizer import run as train_localizer
+from tools.jobs.train_wsddn import run as train_wsddn
+from tools.make_proposals import MakeProposalsSettings
 from tools.train_localizer import TrainLocalizerSettings
+from tools.train_wsddn import TrainWSDDNSettings
 
-CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def run(settings: DemoSettings) -> None:
-    """Draw, train twice, evaluate on test."""
+    """Draw, train three models, evaluate them on test."""
     start = time.monotonic()
     world = settings.run_dir / "world"
     with locked(settings.run_dir):
@@ -39,11 +43,16 @@ def run(settings: DemoSettings) -> None:
                     f"{world}: {there} {split} pictures, {wanted} are asked for (name another "
                     "--run-dir)"
                 )
-        plain, robust = (_train(settings, world, robust=robust) for robust in (False, True))
+        plain, robust = (_localizer(settings, world, robust=robust) for robust in (False, True))
+        for split in ("train", "test"):
+            say(f"proposals of {split}")
+            out = settings.run_dir / "proposals" / f"{split}.npz"
+            make_proposals(MakeProposalsSettings(voc_root=world, split=split, out=out))
         evaluation = EvaluateSettings(
             run_dir=plain,
             voc_root=world,
-            beside=robust,
+            beside=(robust, _detector(settings, world, plain)),
+            proposals=settings.run_dir / "proposals" / "test.npz",
             report_dir=settings.run_dir,
             split="test",
             corloc_split="",
@@ -52,14 +61,29 @@ def run(settings: DemoSettings) -> None:
         say(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 
-def _train(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
+def _localizer(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
     """One training, or what is left of it; gives its folder."""
     folder = settings.run_dir / ("localizer_robust" if robust else "localizer")
-    words = [
-        *("--config", str(CONFIG), "--run-dir", str(folder), "--voc-root", str(world)),
-        *("--model.robust", str(robust).lower(), "--seed", str(settings.seed), "--resume", "auto"),
-    ]
-    if settings.epochs:
-        words += ["--loop.epochs", str(settings.epochs)]
+    words = _words(settings, world, "demo.yaml", folder)
+    words += ["--model.robust", str(robust).lower()]
     train_localizer(parse_settings(TrainLocalizerSettings, "train_localizer", words))
     return folder
+
+
+def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
+    """The detector on a localizer's trunk, or what is left of its training; gives its folder."""
+    folder = settings.run_dir / "detector"
+    words = _words(settings, world, "demo_wsddn.yaml", folder)
+    words += ["--from-localizer", str(localizer)]
+    words += ["--proposals", str(settings.run_dir / "proposals" / "train.npz")]
+    words += ["--feature-cache", str(settings.run_dir / "features")]
+    train_wsddn(parse_settings(TrainWSDDNSettings, "train_wsddn", words))
+    return folder
+
+
+def _words(settings: DemoSettings, world: Path, config: str, folder: Path) -> list[str]:
+    words = [
+        *("--config", str(CONFIGS / config), "--run-dir", str(folder)),
+        *("--voc-root", str(world), "--seed", str(settings.seed), "--resume", "auto"),
+    ]
+    return words + (["--loop.epochs", str(settings.epochs)] if settings.epochs else [])

@@ -76,11 +76,11 @@ def _with_proposals(
     else:
         proposals = limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
     scales, fed = feed_detector(saved, dataset, proposals, device, cached=False)
-    flip = saved.settings["flip"]
+    flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
 
     def detect(index: int) -> Detections:
         scores = scores_of(fed, scales, index, device, flip=flip)
-        return detections_of(proposals[dataset.ids[index]].boxes, scores)
+        return detections_of(proposals[dataset.ids[index]].boxes, scores, support_iou)
 
     return detect
 

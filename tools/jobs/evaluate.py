@@ -110,11 +110,18 @@ class _Detector:
     dataset: ImageSet
     scales: list[WithProposals]
     fed: WSDDN | WSDDNHead
+    support_iou: float
 
     def evaluate(self, device: Device) -> Evaluation:
-        what = f"{self.saved.name} on {self.dataset.split}"
-        flip = self.saved.settings["flip"]
-        return evaluate_detector(self.fed, self.scales, self.dataset, device, flip=flip, what=what)
+        return evaluate_detector(
+            self.fed,
+            self.scales,
+            self.dataset,
+            device,
+            flip=self.saved.settings["flip"],
+            support_iou=self.support_iou,
+            what=f"{self.saved.name} on {self.dataset.split}",
+        )
 
 
 def _open(
@@ -123,8 +130,11 @@ def _open(
     if isinstance(saved.model, WSDDN):
         own = split != settings.split or settings.proposals is None
         proposals = None if own else settings.proposals
+        support = settings.support_iou
         return _Detector(
-            saved, *open_detector_on(saved, settings, split, proposals, device, cached=True)
+            saved,
+            *open_detector_on(saved, settings, split, proposals, device, cached=True),
+            saved.settings["support_iou"] if support is None else support,
         )
     trained = saved.settings["boxes"]
     boxes = {**trained, "thresholds": tuple(trained["thresholds"])}

@@ -13,19 +13,24 @@ import yaml
 from tools.engine.checkpoint import write_atomically
 from tools.engine.command import parse_settings
 from tools.engine.progress import say
-from tools.engine.report import COLUMNS
+from tools.engine.report import COLUMNS, DETECTOR_COLUMNS, ERRORS
 from tools.engine.run_folder import PROJECT, environment, write_json
 from tools.engine.settings import require_voc_root
 from tools.evaluate import EvaluateSettings
 from tools.jobs.evaluate import run as evaluate
+from tools.jobs.make_proposals import run as make_proposals
 from tools.jobs.train_localizer import run as train_localizer
+from tools.jobs.train_wsddn import run as train_wsddn
+from tools.make_proposals import MakeProposalsSettings
 from tools.make_results import MakeResultsSettings
 from tools.train_localizer import TrainLocalizerSettings
+from tools.train_wsddn import TrainWSDDNSettings
 
 CONFIGS = PROJECT / "tools" / "configs"
 RESULTS = PROJECT / "tools" / "results"
 README = PROJECT / "README.md"
-BEGIN, END = "<!-- results: written by tools.make_results -->", "<!-- end of results -->"
+KINDS = {"localizer": COLUMNS, "detector": DETECTOR_COLUMNS, "ablation": DETECTOR_COLUMNS}
+CLASSES = "classes"  # of a table: the detector's rows class by class
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class Row:
         settings: words added to it.
         seeds: one training each.
         trunk: whose weights it needs, empty for none.
+        kind: which table it is in, a key of ``KINDS``.
+        split: evaluated on; those of val are trained on train.
     """
 
     name: str
@@ -46,11 +53,23 @@ class Row:
     config: str
     settings: tuple[str, ...]
     seeds: tuple[int, ...]
-    trunk: str
+    trunk: str = ""
+    kind: str = "localizer"
+    split: str = "test"
+
+    @property
+    def learns_from(self) -> str:
+        """The split it is trained on."""
+        return "train" if self.split == "val" else "trainval"
 
     def result(self, seed: int) -> Path:
         """File of one training."""
         return RESULTS / f"{self.name}-seed{seed}.json"
+
+    def results(self) -> list[dict[str, Any]]:
+        """What its trainings have reached so far."""
+        files = [self.result(seed) for seed in self.seeds]
+        return [json.loads(file.read_text()) for file in files if file.is_file()]
 
 
 def run(settings: MakeResultsSettings) -> None:
@@ -77,45 +96,60 @@ def read_rows() -> list[Row]:
     return [
         Row(
             name,
-            row["title"],
-            row["config"],
-            tuple(row.get("settings", ())),
-            tuple(row["seeds"]),
-            row.get("trunk", ""),
+            **row | {"settings": tuple(row.get("settings", ())), "seeds": tuple(row["seeds"])},
         )
         for name, row in content.items()
     ]
 
 
 def with_tables(readme: str, rows: Sequence[Row]) -> str:
-    """The README with the part between the marks replaced by today's tables.
+    """The README with what stands between its marks replaced by today's tables.
 
     Raises:
-        ValueError: the marks are missing.
+        ValueError: the marks of a table are missing.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{README}: the marks {BEGIN} and {END} are missing")
-    return f"{before}{BEGIN}\n{table(rows)}\n{END}{after}"
+    for kind in (*KINDS, CLASSES):
+        begin, end = marks(kind)
+        before, found, rest = readme.partition(begin)
+        _, also_found, after = rest.partition(end)
+        if not (found and also_found):
+            raise ValueError(f"{README}: the marks {begin} and {end} are missing")
+        text = class_table(rows) if kind == CLASSES else table(rows, kind)
+        readme = f"{before}{begin}\n{text}\n{end}{after}"
+    return readme
 
 
-def table(rows: Sequence[Row]) -> str:
+def marks(kind: str) -> tuple[str, str]:
+    """Lines before and after a table."""
+    return f"<!-- {kind} table: written by tools.make_results -->", f"<!-- end of {kind} table -->"
+
+
+def table(rows: Sequence[Row], kind: str) -> str:
     """Means over the seeds with their sample deviation; rows without results say so."""
-    heads = [*COLUMNS.values(), "seeds", "minutes"]
-    lines = ["| localizer | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    columns = KINDS[kind]
+    heads = [*columns.values(), "seeds", "minutes"]
+    lines = [f"| {kind} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for row in rows:
-        found = [
-            json.loads(row.result(seed).read_text())
-            for seed in row.seeds
-            if row.result(seed).is_file()
-        ]
-        if not found:
-            lines.append(f"| {row.title} |" + " |" * len(COLUMNS) + " not yet run | |")
+        if row.kind != kind:
             continue
-        cells = [_spread([result["metrics"][key] for result in found]) for key in COLUMNS]
+        found = row.results()
+        if not found:
+            lines.append(f"| {row.title} |" + " |" * len(columns) + " not yet run | |")
+            continue
+        cells = [_spread([result["metrics"][key] for result in found]) for key in columns]
         minutes = statistics.mean(result["seconds"] for result in found) / 60
         lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {len(found)} | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
+def class_table(rows: Sequence[Row]) -> str:
+    """The first detector class by class, means over its seeds."""
+    found = next((row.results() for row in rows if row.kind == "detector"), [])
+    keys = {key: DETECTOR_COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc")}
+    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name in found[0]["per_class"] if found else ():
+        cells = [_spread([result["per_class"][name][key] for result in found]) for key in keys]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -123,22 +157,42 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
     folder = settings.runs / f"{row.name}-seed{seed}"
     say(f"row {row.name}, seed {seed}, in {folder}")
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
+    if row.split == "val":
+        words += ["--split", row.learns_from]
     place = ["--run-dir", str(folder), "--voc-root", str(root), "--resume", "auto"]
     place += ["--feature-cache", str(settings.runs / "features"), *_weights(row, settings)]
-    train_localizer(parse_settings(TrainLocalizerSettings, "train_localizer", words + place))
-    evaluate(EvaluateSettings(run_dir=folder, voc_root=root))
+    proposals = None
+    if row.kind == "localizer":
+        command = "train_localizer"
+        train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
+    else:
+        command = "train_wsddn"
+        proposals = _proposals("test" if row.split == "test" else "trainval", settings, root)
+        place += ["--proposals", str(_proposals("trainval", settings, root))]
+        train_wsddn(parse_settings(TrainWSDDNSettings, command, words + place))
+    evaluate(
+        EvaluateSettings(
+            run_dir=folder,
+            voc_root=root,
+            split=row.split,
+            corloc_split="trainval" if row.split == "test" else row.split,
+            proposals=proposals,
+        )
+    )
     report = json.loads((folder / "report.json").read_text())
-    numbers: Mapping[str, Any] = report.get("localizer") or report["localizer_robust"]
+    numbers: Mapping[str, Any] = next(
+        report[name] for name in ("localizer", "localizer_robust", "detector") if name in report
+    )
     shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
     write_json(
         row.result(seed),
         {
             "row": row.name,
             "seed": seed,
-            "command": f"python -m tools.train_localizer {shown} --run-dir RUN",
+            "command": f"python -m tools.{command} {shown} --run-dir RUN",
             "split": numbers["split"],
             "corloc_split": numbers["corloc_split"],
-            "metrics": {key: numbers[key] for key in COLUMNS},
+            "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
             "per_class": numbers["per_class"],
             "threshold_curve": numbers["threshold_curve"],
             "weights_sha256": numbers["weights_sha256"],
@@ -149,6 +203,13 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
     )
 
 
+def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
+    """The file of a split, made if it is not there or was made with other settings."""
+    out = settings.runs / "proposals" / f"{split}.npz"
+    make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
+    return out
+
+
 def _weights(row: Row, settings: MakeResultsSettings) -> list[str]:
     """``--weights FILE`` when the folder of weights has one for the row's trunk."""
     if settings.weights_dir is None or not row.trunk:
@@ -157,8 +218,11 @@ def _weights(row: Row, settings: MakeResultsSettings) -> list[str]:
     return ["--weights", str(files[0])] if files else []
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = statistics.mean(values)
-    if len(values) == 1:
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):  # a class without objects
+        return "n/a"
+    mean = statistics.mean(known)
+    if len(known) == 1:
         return f"{mean:.3f}"
-    return f"{mean:.3f} ± {statistics.stdev(values):.3f}"
+    return f"{mean:.3f} ± {statistics.stdev(known):.3f}"

@@ -104,7 +104,14 @@ def _train(settings: TrainWSDDNSettings) -> None:
         def end_of_epoch(state: TrainingState) -> float:
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            found = evaluate_detector(fed, seen_scales, validation, device, flip=settings.flip)
+            found = evaluate_detector(
+                fed,
+                seen_scales,
+                validation,
+                device,
+                flip=settings.flip,
+                support_iou=settings.support_iou,
+            )
             _log_evaluation(logger, found, validation, state)
             return found.metrics["box_map_11point"]
 

@@ -21,6 +21,7 @@ def build_wsddn(
     offset_share: float = 1.0,
     temperature: float = 2.0,
     box_score: float = 10.0,
+    box_base: float = 1.0,
     area_prior: float = 0.0,
     dropout: float = 0.5,
     frozen_layers: int = 0,
@@ -36,7 +37,8 @@ def build_wsddn(
         offset_share: of the trunk's offset, by which proposals are moved before pooling: with 1
             they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
         temperature: of the softmax over proposals.
-        box_score: features are multiplied by 1 + this times the proposal's score.
+        box_score: features are multiplied by ``box_base`` + this times the proposal's score.
+        box_base: see ``box_score``.
         area_prior: power of its area by which a proposal counts in the softmax over proposals.
         dropout: share of fc6's and of fc7's outputs dropped while training.
         frozen_layers: convolutions, from the first on, that do not learn.
@@ -61,6 +63,7 @@ def build_wsddn(
         pool_size=pool_size,
         temperature=temperature,
         box_score=box_score,
+        box_base=box_base,
         area_prior=area_prior,
         dropout=dropout,
     )

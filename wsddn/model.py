@@ -44,7 +44,9 @@ class WSDDNHead(nn.Module):
         class_stream: ``[R, F]`` to ``[R, C]``.
         detection_stream: ``[R, F]`` to ``[R, C]``.
         temperature: of the softmax over proposals; 2 in the paper's code.
-        box_score: features are multiplied by 1 + this times the proposal's score; 0 does not.
+        box_score: features are multiplied by ``box_base`` + this times the proposal's score; with
+            0 they are not.
+        box_base: 1 in the paper's code, 0 in ports that multiply by the score alone.
         area_prior: power of its share of the picture by which a proposal counts in the softmax
             over proposals. There are more small boxes than large ones, and a part tells a class
             as well as the whole does; without it the softmax prefers parts.
@@ -63,6 +65,7 @@ class WSDDNHead(nn.Module):
         pool_size: int = 6,
         temperature: float = 2.0,
         box_score: float = 10.0,
+        box_base: float = 1.0,
         area_prior: float = 0.0,
         dropout: float = 0.5,
     ) -> None:
@@ -75,6 +78,7 @@ class WSDDNHead(nn.Module):
         self.pool_size = pool_size
         self.temperature = temperature
         self.box_score = box_score
+        self.box_base = box_base
         self.area_prior = area_prior
         self.dropout = dropout
         self.fc6 = nn.Linear(channels * pool_size**2, width)
@@ -106,7 +110,7 @@ class WSDDNHead(nn.Module):
             of_cells = self._streams(products + self.fc6.bias)
             class_logits, detection_logits, fc7 = (stream[which] for stream in of_cells)
         else:
-            scale = 1 + self.box_score * roi_scores[:, None]
+            scale = self.box_base + self.box_score * roi_scores[:, None]
             scaled = products[which] * scale + self.fc6.bias
             class_logits, detection_logits, fc7 = self._streams(scaled)
         detection_logits = detection_logits.float() / self.temperature

@@ -21,7 +21,7 @@ from tools.engine.train_settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainWSDDNSettings(TrainSettings):
+class TrainWsddnSettings(TrainSettings):
     """Settings of one training."""
 
     proposals: Path
@@ -73,7 +73,7 @@ class TrainWSDDNSettings(TrainSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(TrainWSDDNSettings, "train_wsddn", argv, __doc__)
+    return run_command(TrainWsddnSettings, "train_wsddn", argv, __doc__)
 
 
 if __name__ == "__main__":

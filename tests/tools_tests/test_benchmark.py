@@ -27,7 +27,7 @@ def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
     tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("SIZE", 128), ("ROIS", 20), ("ROUNDS", 1)):
-        monkeypatch.setattr(f"tools.jobs.benchmark_detector.{name}", value)
+        monkeypatch.setattr(f"tools.engine.step_benchmark.{name}", value)
     out = tmp_path / "benchmark.json"
     words = ["--voc-root", str(tiny_voc), "--split", "test", "--pictures", "1"]
 

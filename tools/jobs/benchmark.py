@@ -17,7 +17,7 @@ from tools.engine.datasets import check_pictures_exist, picture_paths
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 from tools.engine.run_folder import environment, write_json
-from tools.jobs.benchmark_detector import measure_detector_step
+from tools.engine.step_benchmark import measure_detector_step
 
 ROUNDS = 2
 

@@ -17,7 +17,7 @@ from tools.jobs.train_localizer import run as train_localizer
 from tools.jobs.train_wsddn import run as train_wsddn
 from tools.make_proposals import MakeProposalsSettings
 from tools.train_localizer import TrainLocalizerSettings
-from tools.train_wsddn import TrainWSDDNSettings
+from tools.train_wsddn import TrainWsddnSettings
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -77,7 +77,7 @@ def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
     words += ["--from-localizer", str(localizer)]
     words += ["--proposals", str(settings.run_dir / "proposals" / "train.npz")]
     words += ["--feature-cache", str(settings.run_dir / "features")]
-    train_wsddn(parse_settings(TrainWSDDNSettings, "train_wsddn", words))
+    train_wsddn(parse_settings(TrainWsddnSettings, "train_wsddn", words))
     return folder
 
 

@@ -24,7 +24,7 @@ from tools.jobs.train_wsddn import run as train_wsddn
 from tools.make_proposals import MakeProposalsSettings
 from tools.make_results import MakeResultsSettings
 from tools.train_localizer import TrainLocalizerSettings
-from tools.train_wsddn import TrainWSDDNSettings
+from tools.train_wsddn import TrainWsddnSettings
 
 CONFIGS = PROJECT / "tools" / "configs"
 RESULTS = PROJECT / "tools" / "results"
@@ -169,7 +169,7 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
         command = "train_wsddn"
         proposals = _proposals("test" if row.split == "test" else "trainval", settings, root)
         place += ["--proposals", str(_proposals("trainval", settings, root))]
-        train_wsddn(parse_settings(TrainWSDDNSettings, command, words + place))
+        train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
     evaluate(
         EvaluateSettings(
             run_dir=folder,

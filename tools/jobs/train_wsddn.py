@@ -33,12 +33,12 @@ from tools.engine.training import (
     training_mode,
     trunk_weights,
 )
-from tools.train_wsddn import TrainWSDDNSettings
+from tools.train_wsddn import TrainWsddnSettings
 from wsddn.model import WSDDN
 from wsddn.step import wsddn_step
 
 
-def run(settings: TrainWSDDNSettings) -> None:
+def run(settings: TrainWsddnSettings) -> None:
     """Train to the last epoch, or go on until there."""
     check_pictures_exist(settings)
     refuse_existing(settings)
@@ -46,7 +46,7 @@ def run(settings: TrainWSDDNSettings) -> None:
         _train(settings)
 
 
-def _train(settings: TrainWSDDNSettings) -> None:
+def _train(settings: TrainWsddnSettings) -> None:
     start = time.monotonic()
     device = choose_device(settings.device, settings.amp)
     seed_everything(settings.seed, deterministic=settings.deterministic)
@@ -151,7 +151,7 @@ def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> Im
     return dataset.subset([i for i, name in enumerate(dataset.ids) if name not in left_out])
 
 
-def _build(settings: TrainWSDDNSettings) -> WSDDN:
+def _build(settings: TrainWsddnSettings) -> WSDDN:
     """The detector before its first step."""
     state_dict = trunk_weights(settings, settings.model.trunk)
     whose: Path | str = settings.weights or settings.model.trunk

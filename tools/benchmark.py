@@ -8,6 +8,7 @@ picture by picture, so the ratios travel. proposals: CPU time of making proposal
 "fast" selective search at full size, and how much faster two processes are than one; about two
 minutes on two cores that should be idle. detector_step: CPU time of one training step on AlexNet at
 688 pixels and 2000 proposals beside the plain way of PyTorch ports; about three minutes.
+detector_memory: peak memory of steps on VGG-16 at 1200 pixels and up to 4000 proposals.
 """
 
 import sys
@@ -24,14 +25,14 @@ from tools.engine.settings import LabelSettings
 class BenchmarkSettings(LabelSettings):
     """Settings of one measurement."""
 
-    what: Literal["proposals", "detector_step"] = "proposals"
+    what: Literal["proposals", "detector_step", "detector_memory"] = "proposals"
     """What is measured."""
 
     split: str = "test"
     """List that pictures are taken from."""
 
     pictures: int = 0
-    """How many, from the beginning of the list; 0 for 40 of proposals, 3 of detector_step."""
+    """How many, from the beginning of the list; 0 for 40, 3 and 1."""
 
     out: Path = Path("runs/benchmark.json")
     """File for the numbers."""

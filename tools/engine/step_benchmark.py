@@ -1,5 +1,6 @@
-"""CPU time of one training step of the detector, beside the plain way of doing it."""
+"""What a step of the detector costs: CPU time beside the plain way, memory at its largest."""
 
+import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ SIZE = 688  # of the longest side, the middle one of the paper's
 ROIS = 2000
 CLASSES = 20
 ROUNDS = 3
+LARGEST_SIZE = 1200
+LARGEST_ROIS = 4000
+VGG_FROZEN = 4  # conv1_1 to conv2_2
 
 
 class PlainDetector(nn.Module):
@@ -57,7 +61,9 @@ def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     plain, ours = _plain_step(), _our_step()
-    batches = [_batch(path) for path in track(paths, "proposals", total=len(paths))]
+    batches = [
+        _batch(path, size=SIZE, most=ROIS) for path in track(paths, "proposals", total=len(paths))
+    ]
     seconds: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for batch in batches:
@@ -78,6 +84,27 @@ def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
         "plain beside ours where all rois differ": best["plain, all differ"]
         / best["ours, all differ"],
     }
+
+
+def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
+    """Peak memory of this process after two steps of VGG-16 at the paper's largest size."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    device = Device("cpu", "bf16")
+    model = build_wsddn("vgg16", CLASSES, pool_size=7, frozen_layers=VGG_FROZEN).train()
+    device.place(model)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = build_optimizer(learning, OptimSettings(lr=1e-5))
+    for path in list(paths) * 2:
+        check_interrupted()
+        batch = _batch(path, size=LARGEST_SIZE, most=LARGEST_ROIS)
+        with device.autocast():
+            losses, _ = wsddn_step(model, batch)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return {"proposals": float(len(batch.rois[0].boxes)), "peak memory in GB": peak / 1e9}
 
 
 def _plain_step() -> Callable[[ImageBatch], None]:
@@ -112,16 +139,18 @@ def _our_step() -> Callable[[ImageBatch], None]:
     return step
 
 
-def _batch(path: Path) -> ImageBatch:
+def _batch(path: Path, *, size: int, most: int) -> ImageBatch:
     """A picture at the size, with its best proposals."""
     image = read_image(path)
-    boxes = propose(image, ProposeSettings(min_score=0.0)).boxes
-    resized, scale = resize_image(image, SIZE, "longest_side")
-    rois = Proposals((boxes[:ROIS] * scale.repeat(2)).float(), None)
+    found = propose(image, ProposeSettings(min_score=0.0))
+    resized, scale = resize_image(image, size, "longest_side")
+    boxes = found.boxes[:most]
+    scores = None if found.scores is None else found.scores[:most]
+    rois = Proposals((boxes * scale.repeat(2)).float(), scores)
     targets = torch.zeros(CLASSES)
     targets[:2] = 1
-    size = (resized.shape[1], resized.shape[2])
-    sample = ImageSample(path.stem, resized, targets, torch.ones(CLASSES), size, rois)
+    network_size = (resized.shape[1], resized.shape[2])
+    sample = ImageSample(path.stem, resized, targets, torch.ones(CLASSES), network_size, rois)
     return _normalized(collate_images([sample]))
 
 

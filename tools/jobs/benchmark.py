@@ -17,7 +17,7 @@ from tools.engine.datasets import check_pictures_exist, picture_paths
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 from tools.engine.run_folder import environment, write_json
-from tools.engine.step_benchmark import measure_detector_step
+from tools.engine.step_benchmark import measure_detector_memory, measure_detector_step
 
 ROUNDS = 2
 
@@ -81,4 +81,5 @@ def _count(path: Path) -> int:
 MEASUREMENTS: dict[str, tuple[Callable[[Sequence[Path]], dict[str, float]], int]] = {
     "proposals": (_proposals, 40),
     "detector_step": (measure_detector_step, 3),
+    "detector_memory": (measure_detector_memory, 1),
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from data.overlap import BoxTable, nearest_objects, shared_areas, tabulate_boxes
 from data.types import Annotation, Detections
+from data.voc_eval import check_iou_threshold
 
 KINDS = ("hit", "repeated", "part", "grouped", "localisation", "background")
 LEAST_TOUCH = 0.1  # IoU below which a detection has nothing to do with an object
@@ -48,6 +49,7 @@ def eval_error_kinds(
 
     Source: the first N and the overlap of .1 are those of Hoiem, Chodpathumwan and Dai, 2012.
     """
+    check_iou_threshold(iou_threshold)
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     iou, nearest = nearest_objects(found, objects)
     is_difficult = objects.values != 0
@@ -56,13 +58,14 @@ def eval_error_kinds(
         count = int((objects.groups[~is_difficult] % num_classes == label).sum())
         rows = np.flatnonzero(found.groups % num_classes == label)
         rows = rows[np.argsort(-found.values[rows], kind="stable")]
-        on_object = iou[rows] >= iou_threshold
-        rows = rows[~(on_object & is_difficult[nearest[rows]])][:count]
+        on_object = rows[iou[rows] >= iou_threshold]
+        ignored = on_object[is_difficult[nearest[on_object]]]
+        rows = rows[~np.isin(rows, ignored)][:count]
         if not len(rows):
             continue
         taken = set[int]()
         kinds = []
-        for row in rows:
+        for row in rows.tolist():
             if iou[row] < iou_threshold:
                 kinds.append(_kind_of_miss(row, found, objects, float(iou[row])))
             else:

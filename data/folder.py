@@ -195,6 +195,19 @@ class FolderDataset(ImageSet):
         )
 
 
+def one_picture(path: Path, classes: Sequence[str]) -> ImageSet:
+    """A picture of which nothing is known, as a data set; its id is its name.
+
+    Raises:
+        ValueError: not a picture by its ending or by its content; names it.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: not a picture ({', '.join(SUFFIXES)})")
+    nothing = torch.zeros(len(classes))
+    annotation = _without_boxes(path.name, read_image_size(path))
+    return ImageSet("all", classes, [path], [annotation], [(nothing, nothing)])
+
+
 def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
     if len(cells) != columns:
         raise ValueError(f"{len(cells)} columns instead of {columns}")

@@ -145,7 +145,7 @@ def match_detections(
 
     Source: ``VOCevaldet.m`` of the VOC2007 devkit.
     """
-    _check_iou_threshold(iou_threshold)
+    check_iou_threshold(iou_threshold)
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     iou, nearest = nearest_objects(found, objects)
     labels = found.groups % num_classes
@@ -242,7 +242,7 @@ def corloc(
 
     Source: Deselaers, Alexe and Ferrari, IJCV 2012.
     """
-    _check_iou_threshold(iou_threshold)
+    check_iou_threshold(iou_threshold)
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     objects = objects.rows(objects.values == 0)
     order = np.argsort(-found.values, kind="stable")
@@ -255,6 +255,7 @@ def corloc(
     return DetectionAP(per_class)
 
 
-def _check_iou_threshold(iou_threshold: float) -> None:
+def check_iou_threshold(iou_threshold: float) -> None:
+    """Raise ``ValueError`` unless it is in (0, 1]."""
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"iou_threshold is an overlap in (0, 1]; got {iou_threshold}")

@@ -57,7 +57,13 @@ class EvaluateSettings(PictureSettings):
     """Where to compute."""
 
     amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions."""
+    """Number format of convolutions and matrix products."""
+
+    def __post_init__(self) -> None:
+        """Refuse an overlap that is none."""
+        super().__post_init__()
+        if self.support_iou is not None and not 0 <= self.support_iou <= 1:
+            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

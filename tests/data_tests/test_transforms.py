@@ -21,6 +21,34 @@ def test_the_longest_side_gets_the_size_and_the_proportions_stay(
     assert image.shape == (3, *resized)
 
 
+@pytest.mark.parametrize(
+    ("original", "resized"),
+    [((375, 500), (600, 800)), ((500, 375), (800, 600)), ((80, 80), (600, 600))],
+)
+def test_the_shortest_side_gets_the_size_and_the_proportions_stay(
+    original: tuple[int, int], resized: tuple[int, int]
+) -> None:
+    image, scale_xy = resize_image(picture(*original), 600, "shortest_side")
+    assert image.shape == (3, *resized)
+    assert scale_xy.tolist() == [resized[1] / original[1], resized[0] / original[0]]
+
+
+@pytest.mark.parametrize(
+    ("original", "resized"),
+    [
+        ((150, 250), (600, 1000)),  # 5 / 3 itself
+        ((150, 300), (500, 1000)),
+        ((300, 150), (1000, 500)),
+        ((150, 249), (600, 996)),
+    ],
+)
+def test_by_the_shortest_side_the_longest_is_at_most_five_thirds_of_the_size(
+    original: tuple[int, int], resized: tuple[int, int]
+) -> None:
+    image, _ = resize_image(picture(*original), 600, "shortest_side")
+    assert image.shape == (3, *resized)
+
+
 def test_square_gives_both_sides_the_size() -> None:
     image, scale_xy = resize_image(picture(50, 100), 200, "square")
     assert image.shape == (3, 200, 200)

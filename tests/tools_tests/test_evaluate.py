@@ -239,7 +239,7 @@ def test_two_runs_of_one_kind_are_refused(
     before = files(small_run)
 
     assert main(words(copy, tiny_voc, "--beside", str(small_run))) == 2
-    assert "both runs are a localizer (one plain, one robust)" in capsys.readouterr().err
+    assert "two runs of one kind (one plain localizer, one robust, " in capsys.readouterr().err
     assert files(small_run) == before
 
 

@@ -14,6 +14,7 @@ from data.voc import VOCDataset, image_path
 from localizer.builders import build_localizer
 from localizer.model import Localizer
 from localizer.trunks import TRUNKS
+from tests.tools_tests.conftest import write_proposals
 from tools.engine.device import Device
 from tools.engine.interrupts import Interrupted, check_interrupted
 from tools.engine.samples import (
@@ -21,6 +22,8 @@ from tools.engine.samples import (
     PictureSamples,
     WithProposals,
     both_views,
+    limit_proposals,
+    read_proposals,
     training_batches,
 )
 
@@ -382,3 +385,110 @@ def test_a_mirrored_roi_shows_what_the_upright_one_shows(
 
     assert seen[0].shape == (3, 16, 16)
     assert seen[1].flip(-1).equal(seen[0])
+
+
+# Files of proposals
+
+LARGE, SMALL, NARROW = [0.0, 0.0, 60.0, 60.0], [0.0, 0.0, 30.0, 30.0], [0.0, 0.0, 19.0, 90.0]
+
+
+def some_of(dataset: VOCDataset) -> dict[str, Proposals]:
+    """The same three of every picture."""
+    boxes, scores = torch.tensor([NARROW, LARGE, SMALL]), torch.tensor([0.75, 0.5, 0.25])
+    return {image_id: Proposals(boxes, scores) for image_id in dataset.ids}
+
+
+def test_proposals_of_a_split_are_read_with_their_scores(
+    dataset: VOCDataset, tmp_path: Path
+) -> None:
+    path = write_proposals(tmp_path / "p.npz", some_of(dataset))
+
+    found = read_proposals(path, dataset, min_size=0, max_proposals=10)
+
+    assert list(found) == dataset.ids
+    for of_image in found.values():
+        assert of_image.boxes.tolist() == [NARROW, LARGE, SMALL]
+        assert of_image.scores is not None
+        assert of_image.scores.tolist() == [0.75, 0.5, 0.25]
+
+
+def test_boxes_with_a_side_below_the_least_size_are_left_out(
+    dataset: VOCDataset, tmp_path: Path
+) -> None:
+    path = write_proposals(tmp_path / "p.npz", some_of(dataset))
+
+    for size, boxes in ((19, [NARROW, LARGE, SMALL]), (20, [LARGE, SMALL]), (31, [LARGE])):
+        found = read_proposals(path, dataset, min_size=size, max_proposals=10)
+        assert all(of_image.boxes.tolist() == boxes for of_image in found.values())
+
+
+def test_the_first_that_are_large_enough_are_kept(dataset: VOCDataset, tmp_path: Path) -> None:
+    path = write_proposals(tmp_path / "p.npz", some_of(dataset))
+
+    found = read_proposals(path, dataset, min_size=20, max_proposals=1)
+
+    assert all(of_image.boxes.tolist() == [LARGE] for of_image in found.values())
+
+
+def test_boxes_of_unknown_scores_are_limited_alike() -> None:
+    unknown = {"a": Proposals(torch.tensor([NARROW, LARGE, SMALL]), None)}
+
+    limited = limit_proposals(unknown, min_size=20, max_proposals=1)["a"]
+
+    assert limited.boxes.tolist() == [LARGE]
+    assert limited.scores is None
+
+
+def test_a_picture_of_small_boxes_only_keeps_none() -> None:
+    small = {
+        "a": Proposals(torch.tensor([SMALL]), torch.ones(1)),
+        "b": Proposals(torch.zeros(0, 4), None),
+    }
+
+    limited = limit_proposals(small, min_size=50, max_proposals=10)
+
+    assert [found.boxes.shape for found in limited.values()] == [(0, 4), (0, 4)]
+
+
+def test_the_file_may_hold_more_pictures(dataset: VOCDataset, tmp_path: Path) -> None:
+    others = {"other": Proposals(torch.tensor([[0.0, 0.0, 9999.0, 9999.0]]), None)}
+    path = write_proposals(tmp_path / "p.npz", {**others, **some_of(dataset)})
+
+    assert list(read_proposals(path, dataset, min_size=0, max_proposals=10)) == dataset.ids
+
+
+def test_pictures_without_an_entry_in_the_file_are_named(
+    dataset: VOCDataset, tmp_path: Path
+) -> None:
+    found = some_of(dataset)
+    missing = [dataset.ids[1], dataset.ids[4]]
+    kept = {image_id: found[image_id] for image_id in dataset.ids if image_id not in missing}
+    path = write_proposals(tmp_path / "p.npz", kept)
+
+    with pytest.raises(ValueError, match=rf"p\.npz: no proposals of {', '.join(missing)} \("):
+        read_proposals(path, dataset, min_size=0, max_proposals=10)
+
+
+def test_a_box_outside_of_its_picture_is_refused_by_the_pictures_name(
+    dataset: VOCDataset, tmp_path: Path
+) -> None:
+    height, width = dataset.annotations[2].image_size
+    found = some_of(dataset)
+    outside = Proposals(torch.tensor([[0.0, 0.0, width, height + 1.0], LARGE]), None)
+    path = write_proposals(tmp_path / "p.npz", {**found, dataset.ids[2]: outside})
+
+    refusal = rf"p\.npz: image {dataset.ids[2]}: 50% of the boxes leave {width}x{height}: row 0"
+    with pytest.raises(ValueError, match=refusal):
+        read_proposals(path, dataset, min_size=0, max_proposals=10)
+
+
+def test_a_file_of_something_else_is_refused(dataset: VOCDataset, tmp_path: Path) -> None:
+    (tmp_path / "p.npz").write_bytes(b"something else")
+
+    with pytest.raises(ValueError, match=r"p\.npz: not a file of proposals"):
+        read_proposals(tmp_path / "p.npz", dataset, min_size=0, max_proposals=10)
+
+
+def test_a_missing_file_is_refused(dataset: VOCDataset, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"p\.npz: no such file of proposals"):
+        read_proposals(tmp_path / "p.npz", dataset, min_size=0, max_proposals=10)

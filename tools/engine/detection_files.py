@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from data.checks import check_detections
-from data.types import Detections
+from data.types import Detections, no_detections
 from tools.engine.checkpoint import write_atomically
 from tools.engine.run_folder import write_json
 
@@ -49,20 +49,25 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
     try:
         content = json.loads(path.read_text())
+        if not isinstance(content["classes"], list):
+            raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])
-        found = {
-            image_id: Detections(
-                torch.tensor(rows["boxes"], dtype=torch.float32).reshape(-1, 4),
-                torch.tensor(rows["labels"], dtype=torch.int64),
-                torch.tensor(rows["scores"], dtype=torch.float32),
-            )
-            for image_id, rows in content["images"].items()
-        }
+        found = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
     for image_id, detections in found.items():
         check_detections(detections, len(classes), whose=f"{path}: image {image_id}")
     return classes, found
+
+
+def _parse(rows: Mapping[str, Any]) -> Detections:
+    if not rows["boxes"] and not rows["labels"] and not rows["scores"]:
+        return no_detections()
+    return Detections(
+        torch.tensor(rows["boxes"], dtype=torch.float32),
+        torch.tensor(rows["labels"]),
+        torch.tensor(rows["scores"], dtype=torch.float32),
+    )
 
 
 def write_devkit_files(
@@ -90,7 +95,7 @@ def write_devkit_files(
             corners = _closed(detections.boxes[rows]).tolist()
             for score, box in zip(detections.scores[rows].tolist(), corners, strict=True):
                 lines.append(" ".join([image_id, repr(score), *(f"{side:.9g}" for side in box)]))
-        file = folder / f"{competition}_det_{split}_{quote(name, safe=' ')}.txt"
+        file = folder / f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}.txt"
         write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -149,7 +154,7 @@ def write_voc_xml(
 ) -> None:
     """One picture's detections as a VOC annotation, which labelling tools open and correct.
 
-    Corners are rounded to whole pixels.
+    Corners are rounded to whole pixels; a box has at least one.
 
     Args:
         path: of the XML file.
@@ -164,7 +169,10 @@ def write_voc_xml(
     for name, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
         _add(of_size, name, value)
     _add(root, "segmented", 0)
-    corners = _closed(found.boxes.round()).int().tolist()
+    first, last = found.boxes[:, :2].round(), found.boxes[:, 2:].round()
+    edge = torch.tensor([size[1], size[0]], dtype=first.dtype)
+    first = torch.minimum(first, edge - 1)  # a box at the end that rounds to nothing
+    corners = _closed(torch.cat([first, torch.maximum(last, first + 1)], dim=1)).int().tolist()
     for label, box in zip(found.labels.tolist(), corners, strict=True):
         entry = ET.SubElement(root, "object")
         _add(entry, "name", classes[label])

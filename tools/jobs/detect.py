@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import torch
 
-from data.folder import FolderDataset, find_pictures
+from data.folder import one_picture
 from data.image_set import ImageSet
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
@@ -57,9 +57,9 @@ def run(settings: DetectSettings) -> None:
 def _pictures(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
     """One picture, or those of a folder."""
     if settings.images.is_file():
-        folder = settings.images.parent
-        others = {folder / row.image for row in find_pictures(folder)} - {settings.images}
-        return FolderDataset(folder, None, "all", classes=classes, leave_out=others)
+        return one_picture(settings.images, classes)
+    if settings.images.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
+        raise ValueError(f"--out {settings.out}: lies in the folder of pictures")
     if not settings.images.is_dir():
         raise FileNotFoundError(f"{settings.images}: no such picture or folder of pictures")
     of_folder = DataSettings(

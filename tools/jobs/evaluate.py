@@ -52,14 +52,15 @@ def run(settings: EvaluateSettings) -> None:
 def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
     runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
+    if settings.proposals is not None and not any(isinstance(run.model, WSDDN) for run in runs):
+        raise ValueError("--proposals: none of the runs is a detector's")
     if len({saved.name for saved in runs}) < len(runs):
         raise ValueError(
             f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
             "one detector)"
         )
     models: dict[str, dict[str, Any]] = {}
-    localizers = []
-    sheets: dict[str, Tensor] = {}
+    localizers, sheets = [], dict[str, Tensor]()
     for saved in runs:
         opened = _open(saved, settings, settings.split, device)
         models[saved.name], found = _evaluate(opened, settings, device)
@@ -67,8 +68,9 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
             sheets |= detection_sheets(opened.dataset, found.detections)
         else:
             localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
+            dataset = opened.dataset
     if localizers:
-        heat = box_sheet(localizers, opened.dataset, device)
+        heat = box_sheet(localizers, dataset, device)
         sheets = {"Heat and best box of one present class": heat, **sheets}
     folder = settings.report_dir or settings.run_dir
     write_report(

@@ -157,7 +157,7 @@ def _build(settings: TrainWsddnSettings) -> WSDDN:
     whose: Path | str = settings.weights or settings.model.trunk
     try:
         model = build_detector(plain(settings.model), len(settings.classes), state_dict)
-        if settings.from_localizer is not None:
+        if settings.from_localizer is not None and not _is_begun(settings):
             whose = settings.from_localizer
             model.features.load_state_dict(_features_of(settings.from_localizer, model))
     except ValueError as error:
@@ -165,6 +165,11 @@ def _build(settings: TrainWsddnSettings) -> WSDDN:
     if settings.frozen_trunk:
         model.features.requires_grad_(False)
     return model
+
+
+def _is_begun(settings: TrainWsddnSettings) -> bool:
+    """Whether a checkpoint that holds the trunk will be loaded anyway."""
+    return bool(settings.resume) and (settings.run_dir / "checkpoints" / "last.json").exists()
 
 
 def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:

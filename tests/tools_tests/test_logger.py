@@ -577,7 +577,7 @@ def test_a_precision_recall_curve_leaves_out_scores_that_are_not_finite(tmp_path
 
     events = tensorboard_of(tmp_path, log)
 
-    assert events.Tags()["tensors"] == ["cat"]
+    assert events.Tags()["tensors"] == ["custom_scalars__config__", "cat"]
     (curve,) = events.Tensors("cat")
     true_positives, false_positives = (
         curve.tensor_proto.float_val[0],

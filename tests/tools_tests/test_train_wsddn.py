@@ -116,7 +116,7 @@ def test_the_validation_is_logged_after_every_epoch(detector_run: Path) -> None:
 def test_ap_of_each_class_is_logged_and_their_mean_is_the_map(detector_run: Path) -> None:
     curves = read_metrics(detector_run / "metrics.jsonl")
 
-    start = "validation/ap/"
+    start = "validation/box_ap/"
     of_classes = {tag.removeprefix(start): curves[tag] for tag in curves if tag.startswith(start)}
     assert set(of_classes) <= set(SYNTHETIC_CLASSES)
     assert len(of_classes) > 3
@@ -504,3 +504,12 @@ def test_proposals_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--run-dir", "x"])
     assert "proposals" in capsys.readouterr().err
+
+
+def test_tensorboard_has_a_precision_recall_curve_of_each_class_and_a_layout(
+    tags: dict[str, list[str]],
+) -> None:
+    curves = [tag for tag in tags["tensors"] if tag.startswith("validation/")]
+
+    assert len(curves) > 3
+    assert "custom_scalars__config__" in tags["tensors"]

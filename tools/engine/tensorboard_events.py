@@ -27,6 +27,20 @@ from tools.engine.log_backend import Backend
 
 JPEG_QUALITY = 80
 
+# The page CUSTOM SCALARS: what belongs together in one chart.
+LAYOUT = {
+    "training": {
+        "losses": ["Multiline", ["train/(loss|image_label|spatial)$"]],
+        "metrics": ["Multiline", ["train/metric[12]$"]],
+    },
+    "validation": {
+        "means": ["Multiline", ["validation/(image_map|box_map_11point|box_map_area|corloc)$"]],
+        "what the surest boxes are": ["Multiline", ["validation/errors_.*"]],
+        "AP of boxes by class": ["Multiline", ["validation/box_ap/.*"]],
+        "AP of image labels by class": ["Multiline", ["validation/ap/.*"]],
+    },
+}
+
 
 class TensorBoardEvents(Backend):
     """Write events that TensorBoard shows; each is flushed, so a kill loses none.
@@ -49,6 +63,7 @@ class TensorBoardEvents(Backend):
             self._write(Event(file_version="brain.Event:2"))
             start_again = SessionLog(status=SessionLog.START)
             self._write(Event(step=last_step + 1, session_log=start_again))
+            self._write_summary(summaries.custom_scalars(LAYOUT), 0)
             on_failure.pop_all()
 
     def scalar(self, tag: str, value: float, step: int) -> None:

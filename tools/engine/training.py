@@ -1,4 +1,4 @@
-"""What every training command does around its model: starting, going on, summing up."""
+"""What every training command does around its model: starting, going on, logging, summing up."""
 
 import dataclasses
 import math
@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from data.image_set import ImageSet
 from tools.engine.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
 from tools.engine.device import Device
+from tools.engine.logger import Logger
 from tools.engine.loop import TrainingState, build_optimizer, build_scheduler
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, plain, write_json
+from tools.engine.split_metrics import Evaluation
 from tools.engine.train_settings import TrainSettings
 from tools.engine.weights import imagenet_weights, read_weights
 
@@ -149,6 +152,21 @@ def _refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) ->
                 f"--{name.replace('_', '-')}: the run was started with {old.get(name)}, now "
                 f"{value} (resume with the same settings, or start another --run-dir)"
             )
+
+
+def log_evaluation(logger: Logger, found: Evaluation, dataset: ImageSet, step: int) -> None:
+    """Means, class-wise APs of boxes and of image labels, and precision against recall."""
+    for name, mean in found.metrics.items():
+        logger.scalar(f"validation/{name}", mean, step)
+    for label, (name, row) in enumerate(found.per_class.items()):
+        for key, tag in (("box_map_11point", "box_ap"), ("image_map", "ap")):
+            value = row[key]
+            if value is not None:
+                logger.scalar(f"validation/{tag}/{name}", value, step)
+        known = dataset.weights[:, label] > 0
+        if dataset.targets[known, label].any():
+            scores = torch.from_numpy(found.scores[:, label])[known]
+            logger.pr_curve(f"validation/{name}", dataset.targets[known, label], scores, step)
 
 
 def finish(state: TrainingState, run_dir: Path) -> None:

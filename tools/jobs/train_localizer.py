@@ -21,6 +21,7 @@ from tools.engine.saved_runs import build_model, open_samples
 from tools.engine.split_metrics import evaluation_mode
 from tools.engine.training import (
     finish,
+    log_evaluation,
     new_state,
     refuse_existing,
     resolved,
@@ -108,11 +109,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
             found = evaluate_localizer(fed, seen_scales, validation, settings.boxes, device)
-            for name, value in found.metrics.items():
-                logger.scalar(f"validation/{name}", value, state.step)
-            for name, row in found.per_class.items():
-                if row["image_map"] is not None:
-                    logger.scalar(f"validation/ap/{name}", row["image_map"], state.step)
+            log_evaluation(logger, found, validation, state.step)
             image_map = found.metrics["image_map"]
             say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
             return image_map

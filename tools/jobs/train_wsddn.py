@@ -25,6 +25,7 @@ from tools.engine.saved_runs import build_detector, load_run, open_proposal_samp
 from tools.engine.split_metrics import Evaluation
 from tools.engine.training import (
     finish,
+    log_evaluation,
     new_state,
     refuse_existing,
     resolved,
@@ -187,13 +188,7 @@ def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
 def _log_evaluation(
     logger: Logger, found: Evaluation, dataset: ImageSet, state: TrainingState
 ) -> None:
-    for name, mean in found.metrics.items():
-        logger.scalar(f"validation/{name}", mean, state.step)
-    for name, row in found.per_class.items():
-        for key, tag in (("box_map_11point", "ap"), ("image_map", "image_ap")):
-            value = row[key]
-            if value is not None:
-                logger.scalar(f"validation/{tag}/{name}", value, state.step)
+    log_evaluation(logger, found, dataset, state.step)
     log_detection_pictures(
         logger,
         dataset,

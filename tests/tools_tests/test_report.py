@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tools.engine.report import COLUMNS, markdown_table, write_report
+from tools.engine.report import COLUMNS, markdown_classes, markdown_table, write_report
 
 HOSTILE = "<script>alert('&')</script>"
 
@@ -150,3 +150,11 @@ def test_the_table_for_a_terminal_has_a_line_for_each_model() -> None:
     assert heading.count("|") == rule.count("|") == len(COLUMNS) + 2
     assert first == "| localizer |" + " 0.250 |" * len(COLUMNS)
     assert second == "| localizer_robust | n/a | 1.000 |" + " n/a |" * (len(COLUMNS) - 2)
+
+
+def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
+    per_class = {"cat": {"box_map_11point": 0.5, "corloc": 0.25}, "a|b": {"box_map_11point": None}}
+
+    lines = markdown_classes({"per_class": per_class}).splitlines()[2:]
+
+    assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]

@@ -94,9 +94,22 @@ def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
     """The means of all models, one a line."""
     lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, numbers in models.items():
-        cells = [_three_digits(numbers.get(key)) for key in COLUMNS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(_line(name, [numbers.get(key) for key in COLUMNS]))
     return "\n".join(lines)
+
+
+def markdown_classes(numbers: Mapping[str, Any]) -> str:
+    """What one model reaches on each class, one a line."""
+    keys = {key: COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc", "image_map")}
+    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name, row in numbers["per_class"].items():
+        lines.append(_line(name, [row.get(key) for key in keys]))
+    return "\n".join(lines)
+
+
+def _line(name: str, values: Sequence[float | None]) -> str:
+    shown = name.replace("|", "\\|")
+    return f"| {shown} | " + " | ".join(_three_digits(value) for value in values) + " |"
 
 
 def _three_digits(value: float | None) -> str:

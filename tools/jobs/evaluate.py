@@ -22,7 +22,7 @@ from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
-from tools.engine.report import markdown_table, write_report
+from tools.engine.report import markdown_classes, markdown_table, write_report
 from tools.engine.run_folder import (
     flat,
     locked,
@@ -82,6 +82,8 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         pictures=sheets,
         repeat=_command(settings),
     )
+    if "detector" in models:
+        say(markdown_classes(models["detector"]))
     say(markdown_table(models))
     say(f"report: {folder / 'report.html'}")
     return models

@@ -1,0 +1,86 @@
+"""Several runs in one table, read from what they wrote."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.compare_runs import main
+
+
+def make_run(folder: Path, model: str, value: float) -> Path:
+    """A run folder with a report and a curve of two points."""
+    folder.mkdir(parents=True)
+    numbers = {"image_map": value, "split": "test", "seconds": 60.0, "errors_part": None}
+    (folder / "report.json").write_text(json.dumps({model: numbers, "settings": {}}))
+    lines = [{"step": step, "tag": "train/loss", "value": value} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    return [
+        make_run(tmp_path / "a" / "plain", "localizer", 0.25),
+        make_run(tmp_path / "<b>", "detector", 0.75),
+    ]
+
+
+def compare(runs: list[Path], out: Path, *more: str) -> int:
+    return main(["--runs", json.dumps([str(run) for run in runs]), "--out", str(out), *more])
+
+
+def test_every_model_has_a_line(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(runs, tmp_path / "out") == 0
+
+    table = (tmp_path / "out" / "compare.md").read_text()
+    assert "| plain localizer | 0.250 |" in table
+    assert "| <b> detector | 0.750 |" in table
+    assert table.strip() in capsys.readouterr().out
+    numbers = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert numbers["plain localizer"]["image_map"] == 0.25
+
+
+def test_the_page_holds_both_curves_and_names_as_text(runs: list[Path], tmp_path: Path) -> None:
+    assert compare(runs, tmp_path / "out") == 0
+
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert page.count("<polyline") == 2
+    assert "<b>" not in page.replace("<figcaption><b>", "")
+    assert "&lt;b&gt; detector" in page
+
+
+def test_curves_can_be_chosen(runs: list[Path], tmp_path: Path) -> None:
+    assert compare(runs, tmp_path / "out", "--curves", "validation/") == 0
+
+    assert "<polyline" not in (tmp_path / "out" / "compare.html").read_text()
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    both = [make_run(tmp_path / side / "run", "localizer", 0.5) for side in ("x", "y")]
+
+    assert compare(both, tmp_path / "out") == 0
+    assert "| x/run localizer |" in (tmp_path / "out" / "compare.md").read_text()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"localizer": 3}'])
+def test_a_folder_without_a_report_is_refused(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    if content:
+        (folder / "report.json").write_text(content)
+
+    assert compare([folder], tmp_path / "out") == 2
+    assert f"error: {folder / 'report.json'}: no" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_comparison_of_nothing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare([], tmp_path / "out") == 2
+    assert "--runs: name one run or more" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def map_parallel(
 
     Args:
         function: of the top level of a module, or a ``partial`` of one. Its result is a number, a
-            string, or a named tuple of them.
+            string, a tensor, or made of them.
         items: what it is applied to.
         processes: that work side by side; with 0 or 1 this one does the work.
 

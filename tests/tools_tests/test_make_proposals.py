@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.io import savemat
 from torch import Tensor
@@ -329,3 +330,20 @@ def test_quality_finds_more_boxes(tiny_voc: Path, tmp_path: Path) -> None:
         counts.append(sum(len(found.boxes) for found in load_proposals(out).values()))
 
     assert counts[0] < counts[1]
+
+
+def test_a_second_process_leaves_the_same_file_alone(
+    tiny_voc: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(job, "LOCK_SECONDS", 0.0)
+    parts = tmp_path / "val.parts"
+    parts.mkdir()
+
+    with FileLock(parts / ".lock"):
+        assert main(words(tiny_voc, tmp_path / "val.npz")) == 2
+
+    assert f"error: {parts}: another process is making" in capsys.readouterr().err
+    assert not (tmp_path / "val.npz").exists()

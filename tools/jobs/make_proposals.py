@@ -5,12 +5,15 @@ Or taken from a published file.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 
 import cv2
+from filelock import FileLock, Timeout
 
 from data.checks import name_first
 from data.folder import list_pictures
@@ -29,6 +32,8 @@ from tools.engine.recall_report import write_recall_report
 from tools.engine.run_folder import pack_arrays, plain
 from tools.engine.settings import require_voc_root
 from tools.make_proposals import MakeProposalsSettings
+
+LOCK_SECONDS = 10.0
 
 
 def run(settings: MakeProposalsSettings) -> None:
@@ -59,20 +64,40 @@ def _make(settings: MakeProposalsSettings) -> None:
     keys = [_key(path, made_with) for path in pictures.values()]
     known = _by_key(settings.out)
     folder = settings.out.with_suffix(".parts")
-    folder.mkdir(parents=True, exist_ok=True)
     parts = {key: folder / f"{key}.npz" for key in keys}
     missing = {
         parts[key]: picture
         for key, picture in zip(keys, pictures.values(), strict=True)
         if key not in known and not parts[key].is_file()
     }
-    _make_parts(missing, how, processes=settings.processes, total=len(pictures))
-    found = {
-        image_id: known[key] if key in known else load_proposals(parts[key])["part"]
-        for image_id, key in zip(pictures, keys, strict=True)
-    }
-    _write(settings.out, found, {**made_with, "keys": keys})
-    shutil.rmtree(folder)
+    with _alone(folder):
+        _make_parts(missing, how, processes=settings.processes, total=len(pictures))
+        found = {
+            image_id: known[key] if key in known else load_proposals(parts[key])["part"]
+            for image_id, key in zip(pictures, keys, strict=True)
+        }
+        _write(settings.out, found, {**made_with, "keys": keys})
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of parts; the kernel lets go of it when the process ends.
+
+    Raises:
+        FileExistsError: another process makes the same file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # the workers of a process that was killed notice within five seconds
+    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FileExistsError(f"{folder}: another process is making these proposals") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _convert(settings: MakeProposalsSettings, mat: Path) -> None:

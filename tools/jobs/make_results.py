@@ -204,9 +204,10 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
-    """The file of a split, made if it is not there or was made with other settings."""
+    """The file of a split, made if it is not there."""
     out = settings.runs / "proposals" / f"{split}.npz"
-    make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
+    if not out.is_file():
+        make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
     return out
 
 

@@ -30,6 +30,7 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
         "models": {"localizer": model()},
         "settings": {"optim.lr": 0.1},
         "curves": {"loss": {"localizer": [(1, 2.0), (3, 0.5)]}},
+        "box_curves": {},
         "pictures": {"Heat": torch.zeros(3, 8, 8, dtype=torch.uint8)},
         "repeat": "python -m tools.evaluate",
     }
@@ -158,3 +159,18 @@ def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
     lines = markdown_classes({"per_class": per_class}).splitlines()[2:]
 
     assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]
+
+
+def test_precision_and_recall_share_axes_from_0_to_1(tmp_path: Path) -> None:
+    page, _ = write(
+        tmp_path, curves={}, box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}}
+    )
+
+    # the drawing is 500 wide from 50 on and 180 high above 200
+    assert 'points="175.0,20.0 300.0,110.0"' in page
+
+
+def test_a_bar_is_as_long_as_its_ap(tmp_path: Path) -> None:
+    page, _ = write(tmp_path)
+
+    assert 'style="width: 38px"></span>0.250' in page  # a quarter of 150 pixels

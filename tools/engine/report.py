@@ -51,6 +51,7 @@ def write_report(
     *,
     settings: Mapping[str, Any],
     curves: Curves,
+    box_curves: Curves,
     pictures: Mapping[str, Tensor],
     repeat: str,
 ) -> None:
@@ -64,6 +65,7 @@ def write_report(
             ``seconds``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
+        box_curves: by class, then by name of the model: points (recall, precision).
         pictures: by heading.
         repeat: the command that gives the same again.
     """
@@ -79,6 +81,8 @@ def write_report(
         settings=settings,
         environment=content["environment"],
         charts=charts(curves),
+        box_charts=charts(box_curves, shares=True),
+        rules={key: COLUMNS[key] for key in ("box_map_11point", "box_map_area")},
         pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
         repeat=repeat,
     )
@@ -120,20 +124,25 @@ def _embedded(picture: Tensor) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
 
 
-def charts(curves: Curves) -> dict[str, dict[str, Any]]:
-    """What can be drawn: points that are finite, lines and headings that have any."""
+def charts(curves: Curves, *, shares: bool = False) -> dict[str, dict[str, Any]]:
+    """What can be drawn: points that are finite, lines and headings that have any.
+
+    Axes end at the smallest and the largest value, or at 0 and 1 where both are ``shares``.
+    """
     result = {}
     for heading, lines in curves.items():
         finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
         drawn = {name: line for name, line in finite.items() if line}
         if drawn:
-            result[heading] = _chart(drawn)
+            result[heading] = _chart(drawn, [(0.0, 0.0), (1.0, 1.0)] if shares else [])
     return result
 
 
-def _chart(lines: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:
-    """Lines in a 560x220 drawing; axes begin at the smallest value and end at the largest."""
-    points = [point for line in lines.values() for point in line]
+def _chart(
+    lines: Mapping[str, Sequence[tuple[float, float]]], ends: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Lines in a 560x220 drawing, with axes that hold the ends as well."""
+    points = [*ends, *(point for line in lines.values() for point in line)]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     left, low = min(xs), min(0.0, *ys)
     width, height = (max(xs) - left) or 1, (max(ys) - low) or 1

@@ -13,10 +13,18 @@ from data.error_kinds import eval_error_kinds
 from data.image_metrics import eval_classification, mean_over_present
 from data.image_set import ImageSet
 from data.types import Detections
-from data.voc_eval import corloc, eval_detection_voc, match_detections
+from data.voc_eval import (
+    ClassMatches,
+    PrecisionRecall,
+    corloc,
+    eval_detection_voc,
+    match_detections,
+    precision_recall,
+)
 
 MAX_DETECTIONS = 100
 SCORE_THRESHOLD = 1e-4
+CURVE_POINTS = 100
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +39,8 @@ class Evaluation:
         metrics: means over the classes, by their names in ``report.json``.
         per_class: the same numbers for each class by name, None where it is absent.
         threshold_curve: CorLoc by heatmap threshold; empty for a detector.
+        box_curves: (recall, precision) of each class's detections by name, thinned to about a
+            hundred points; none of a class without objects.
     """
 
     scores: Floats
@@ -38,6 +48,7 @@ class Evaluation:
     metrics: dict[str, float]
     per_class: dict[str, dict[str, float | None]]
     threshold_curve: dict[float, float]
+    box_curves: dict[str, list[tuple[float, float]]]
 
 
 @contextmanager
@@ -78,6 +89,7 @@ def summarize(
     eleven = eval_detection_voc(detections, annotations, num_classes=count)
     area = eval_detection_voc(detections, annotations, num_classes=count, use_07_metric=False)
     kinds = eval_error_kinds(detections, annotations, num_classes=count)
+    matches = match_detections(detections, annotations, num_classes=count)
     columns = {
         "image_map": image.average_precision,
         "f2": image.f_beta,
@@ -85,7 +97,7 @@ def summarize(
         "box_map_11point": eleven.per_class,
         "box_map_area": area.per_class,
         "corloc": corloc(surest, annotations, num_classes=count).per_class,
-        "box_recall": _box_recall(detections, dataset),
+        "box_recall": np.array([_found_at_all(of_class) for of_class in matches]),
         **(further or {}),
         **{f"errors_{kind}": shares for kind, shares in kinds.items()},
     }
@@ -98,15 +110,22 @@ def summarize(
             for label, name in enumerate(dataset.classes)
         },
         threshold_curve or {},
+        {
+            name: _thinned(precision_recall(of_class))
+            for name, of_class in zip(dataset.classes, matches, strict=True)
+            if of_class.num_objects
+        },
     )
 
 
-def _box_recall(detections: Mapping[str, Detections], dataset: ImageSet) -> Floats:
-    """Share of each class's objects that some detection hits, however low its score."""
-    matches = match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
-    return np.array(
-        [m.is_hit.sum() / m.num_objects if m.num_objects else math.nan for m in matches]
-    )
+def _found_at_all(matches: ClassMatches) -> float:
+    """Share of a class's objects that some detection hits, however low its score."""
+    return float(matches.is_hit.sum()) / matches.num_objects if matches.num_objects else math.nan
+
+
+def _thinned(curve: PrecisionRecall) -> list[tuple[float, float]]:
+    step = max(1, len(curve.recall) // CURVE_POINTS)
+    return list(zip(curve.recall[::step].tolist(), curve.precision[::step].tolist(), strict=True))
 
 
 def _number(value: float) -> float | None:

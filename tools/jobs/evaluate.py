@@ -61,9 +61,12 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         )
     models: dict[str, dict[str, Any]] = {}
     localizers, sheets = [], dict[str, Tensor]()
+    box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for saved in runs:
         opened = _open(saved, settings, settings.split, device)
         models[saved.name], found = _evaluate(opened, settings, device)
+        for class_name, curve in found.box_curves.items():
+            box_curves.setdefault(class_name, {})[saved.name] = curve
         if isinstance(opened, _Detector):
             sheets |= detection_sheets(opened.dataset, found.detections)
         else:
@@ -79,6 +82,7 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         models,
         settings=flat(runs[0].settings),
         curves=_curves(runs, models),
+        box_curves=box_curves,
         pictures=sheets,
         repeat=_command(settings),
     )

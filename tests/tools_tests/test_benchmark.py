@@ -34,9 +34,11 @@ def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
     assert main([*words, "--what", "detector_step", "--out", str(out)]) == 0
 
     numbers = json.loads(out.read_text())["detector_step"]
-    plain, ours = numbers["CPU seconds of a plain step"], numbers["CPU seconds of our step"]
-    assert numbers["plain beside ours"] == pytest.approx(plain / ours)
-    assert 0 < numbers["share of the proposals that differ in their cells"] <= 1
+    for kind in ("our proposals", "selective search", "rois that all differ"):
+        plain, ours = (numbers[f"{kind}: CPU seconds of {who} step"] for who in ("a plain", "our"))
+        assert numbers[f"{kind}: plain beside ours"] == pytest.approx(plain / ours)
+        assert 0 < numbers[f"{kind}: share with cells of their own"] <= 1
+    assert numbers["rois that all differ: share with cells of their own"] == 1
 
 
 def test_fewer_than_no_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,14 @@
 
 The training thread leaves its events in a mailbox and never waits; the worker empties it a few
 times a second. The first failure of the server ends the worker and is raised at the next event.
+Curves that belong together share a window, so their number does not grow with that of the classes.
 """
 
 import html
 import http.client
 import logging
 import math
+import re
 import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -21,16 +23,35 @@ from tools.engine.log_backend import Backend
 from tools.engine.settings import VisdomSettings
 
 JPEG_QUALITY = 80
+# Window and line of a curve that shares a window; the others have one of their own.
+SHARED_WINDOWS = (
+    re.compile(r"([^/]+/[^/]+)/(.+)", re.DOTALL),  # validation/ap/cat
+    re.compile(r"(validation/errors)_(.+)", re.DOTALL),
+    re.compile(r"(baseline)/(.+)", re.DOTALL),
+)
+SIZE_OF_MANY = {"width": 620, "height": 510}  # pixels in which the names of 20 classes stand
 Points = list[tuple[int, float]]
 
 
+def window_and_line(tag: str) -> tuple[str, str]:
+    """The window that shows a curve, and the curve's name in its legend.
+
+    ``validation/ap/cat`` is the line cat of the window validation/ap. A curve that has a window of
+    its own, such as train/loss, gives its name twice.
+    """
+    for pattern in SHARED_WINDOWS:
+        if found := pattern.fullmatch(tag):
+            return found[1], found[2]
+    return tag, tag
+
+
 class VisdomWindows(Backend):
-    """Show each curve and each picture in a window; other kinds are not shown.
+    """Show curves and pictures in windows; other kinds are not shown.
 
     Args:
         settings: server, port and environment.
-        history: earlier points of each curve, drawn again when the curve gets its first new point,
-            so that neither a resumed run nor a new server shows half a curve.
+        history: earlier points of each curve, drawn again when its window gets its first new
+            point, so that neither a resumed run nor a new server shows half a curve.
         timeout: seconds the server has for one answer.
         patience: seconds ``close`` waits for the worker.
         pause: seconds between two visits to the mailbox.
@@ -52,7 +73,7 @@ class VisdomWindows(Backend):
         max_images: int = 64,
     ) -> None:
         self._client = _Client(settings, timeout)
-        self._history = {tag: list(points) for tag, points in (history or {}).items()}
+        self._history = {tag: list(points) for tag, points in (history or {}).items() if points}
         self._patience, self._pause = patience, pause
         self._max_points, self._max_images = max_points, max_images
         self._points: dict[str, Points] = {}
@@ -66,7 +87,7 @@ class VisdomWindows(Backend):
         self._worker.start()
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """Leave one point for the window ``tag``."""
+        """Leave one point of the curve ``tag``."""
         with self._mail:
             self._raise_failure()
             points = self._points.setdefault(tag, [])
@@ -136,22 +157,42 @@ class VisdomWindows(Backend):
             return bool(self._points or self._images or not self._closing)
 
     def _draw_curve(self, tag: str, points: Points) -> None:
-        """Append, or draw anew the first time: the server may still show an earlier run."""
-        is_new = tag not in self._drawn
-        if is_new:
-            points = self._history.pop(tag, []) + points
+        """Append, or draw the whole window anew the first time: the server may show another run."""
+        window, _ = window_and_line(tag)
+        is_new = window not in self._drawn
+        lines = self._earlier_lines(window) if is_new else {}
+        lines[tag] = lines.get(tag, []) + points
+        for number, line in enumerate(lines):
+            self._draw_line(line, lines[line], is_first=is_new and number == 0)
+        self._drawn.add(window)
+
+    def _earlier_lines(self, window: str) -> dict[str, Points]:
+        tags = [tag for tag in self._history if window_and_line(tag)[0] == window]
+        return {tag: self._history.pop(tag) for tag in tags}
+
+    def _draw_line(self, tag: str, points: Points, *, is_first: bool) -> None:
+        """Append to a line; the first one of a window takes the place of what it showed."""
         steps = np.array([step for step, _ in points], dtype=np.float64)
         # "Infinity" is no JSON for a browser; a NaN travels as null and leaves a gap.
         values = np.array([y if math.isfinite(y) else math.nan for _, y in points])
-        title = html.escape(tag)
+        title, name = (html.escape(text) for text in window_and_line(tag))
+        options = {
+            "title": title,
+            "xlabel": "iteration",
+            "showlegend": name != title,
+            "markers": not tag.startswith("train/"),  # a lone point without one cannot be seen
+            "markersize": 4,
+        }
+        if is_first and tag.count("/") > 1:
+            options |= SIZE_OF_MANY
         answer = self._client.line(
             Y=values,
             X=steps,
             win=title,
-            update=None if is_new else "append",
-            opts={"title": title, "xlabel": "iteration"},
+            name=name,
+            update=None if is_first else "append",
+            opts=options,
         )
-        self._drawn.add(tag)
         _check_answer(answer, title)
 
     def _draw_image(self, window: str, title: str, image: NDArray[np.uint8]) -> None:

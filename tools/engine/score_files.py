@@ -1,0 +1,87 @@
+"""The scores that an evaluation saves, read again without a pickle and checked."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.checks import name_first
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedScores:
+    """What a model said of every picture and class, and what is true.
+
+    Attributes:
+        ids: N names of pictures.
+        classes: C names in the order of the labels.
+        scores: ``[N, C]``, finite.
+        targets: ``[N, C]`` in {0, 1}.
+        weights: ``[N, C]``, 0 = the class is ignored for this picture.
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    scores: Floats
+    targets: Floats
+    weights: Floats
+
+
+def read_scores(path: Path) -> SavedScores:
+    """Scores as ``evaluate`` writes them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, arrays that do not fit together, a name twice, or a number
+            that is none; names the file and the pictures.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of scores (evaluate writes one)")
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            ids, classes, scores, targets, weights = (
+                file[name] for name in ("ids", "classes", "scores", "targets", "weights")
+            )
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise ValueError(f"{path}: not a file of scores ({error})") from error
+    arrays = (ids, classes, scores, targets, weights)
+    shape = (len(ids), len(classes)) if ids.ndim == classes.ndim == 1 else None
+    if [array.dtype.kind for array in arrays] != ["U", "U", "f", "f", "f"] or not (
+        scores.shape == targets.shape == weights.shape == shape
+    ):
+        kinds = ", ".join(f"{array.dtype} {list(array.shape)}" for array in arrays)
+        raise ValueError(
+            f"{path}: ids, classes, scores, targets and weights do not fit together ({kinds})"
+        )
+    found = SavedScores(
+        tuple(ids.tolist()), tuple(classes.tolist()), *(array.astype(float) for array in arrays[2:])
+    )
+    _check(found, path)
+    return found
+
+
+def _check(found: SavedScores, path: Path) -> None:
+    for names in (found.ids, found.classes):
+        twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
+        if twice or not names:
+            what = f"listed twice: {name_first(twice)}" if twice else "holds no picture or no class"
+            raise ValueError(f"{path}: {what}")
+    sound = np.isfinite(found.scores) & np.isin(found.targets, (0, 1)) & (found.weights >= 0)
+    wrong = [found.ids[row] for row in np.flatnonzero(~sound.all(axis=1))]
+    if wrong:
+        raise ValueError(
+            f"{path}: a score that is not finite, a target that is not 0 or 1, or a weight below "
+            f"0 of {name_first(wrong)}"
+        )
+
+
+def _repeats(names: tuple[str, ...]) -> bool:
+    return len(set(names)) < len(names)

@@ -124,8 +124,10 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     readme = tmp_path / "README.md"
     readme.write_text(page())
     monkeypatch.setattr(make_results, "README", readme)
-    words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--from-localizer", "null")
-    words += ("--frozen-trunk", "false", "--model.width", "8", "--max-proposals", "20")
+    words = (
+        *("--image_sizes", "[96]", "--loop.epochs", "1", "--from-localizer", "null"),
+        *("--frozen-trunk", "false", "--model.width", "8", "--max-proposals", "20"),
+    )
     toy = Row("toy", "A toy", "demo_wsddn.yaml", words, (0,), kind="ablation", split="val")
     monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
 

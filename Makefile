@@ -29,7 +29,7 @@ endif
 	$(RUN) -m pip install --quiet --editable ".[visdom]" --group dev
 	touch $@
 
-demo: $(READY) ## labels to heatmaps to boxes on a small synthetic world; report in runs/demo
+demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report in runs/demo
 	$(RUN) -m tools.demo --run-dir runs/demo
 
 test: $(READY) ## the test suite (real pictures too when VOC_ROOT is set)

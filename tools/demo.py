@@ -1,10 +1,11 @@
-"""From labels to heatmaps to boxes on a small synthetic world, with a report.
+"""From labels to boxes on a small synthetic world, both ways, with a report.
 
 python -m tools.demo --run-dir runs/demo
 
-Draws the world, trains the plain and the robust localizer from scratch, evaluates both on test
-pictures, and writes report.html and report.json into the run's folder. Under five minutes on two
-cores. A demo that was stopped goes on where it was.
+Draws the world, trains the plain and the robust localizer from scratch, makes proposals, trains a
+detector on the plain one's trunk, evaluates all three on test pictures, and writes report.html and
+report.json into the run's folder. Under ten minutes on two cores. A demo that was stopped goes on
+where it was.
 """
 
 import sys
@@ -21,7 +22,7 @@ class DemoSettings:
     """Settings of the demo."""
 
     run_dir: Path = Path("runs/demo")
-    """Folder for the world, both trainings and the report."""
+    """Folder for the world, the trainings and the report."""
 
     num_train: int = 600
     """Pictures to learn from."""
@@ -33,7 +34,7 @@ class DemoSettings:
     """Length of each training; 0 for that of tools/configs/demo.yaml."""
 
     seed: int = 0
-    """Of the world and of both trainings."""
+    """Of the world and of all trainings."""
 
     def __post_init__(self) -> None:
         """Refuse an empty world."""

@@ -1,4 +1,4 @@
-"""The demo in miniature: a world, two trainings, one report."""
+"""The demo in miniature: a world, two localizers, proposals, a detector, one report."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.demo import main
+from tools.engine.checkpoint import load_checkpoint, weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -20,18 +21,31 @@ def small_demo(folder: Path) -> list[str]:
     return ["--run-dir", str(folder), *sizes]
 
 
-def test_the_report_holds_both_localizers(demo: Path) -> None:
+def test_the_report_holds_both_localizers_and_the_detector(demo: Path) -> None:
     report = json.loads((demo / "report.json").read_text())
-    for name in ("localizer", "localizer_robust"):
+    for name in ("localizer", "localizer_robust", "detector"):
         assert 0 <= report[name]["image_map"] <= 1
+        assert 0 <= report[name]["box_map_11point"] <= 1
         assert len(report[name]["weights_sha256"]) == 64
-    assert report["localizer"]["split"] == report["localizer"]["corloc_split"] == "test"
+        assert report[name]["split"] == report[name]["corloc_split"] == "test"
 
 
-def test_the_page_shows_both_side_by_side(demo: Path) -> None:
+def test_the_page_shows_heat_and_detections(demo: Path) -> None:
     page = (demo / "report.html").read_text()
     assert "localizer_robust" in page
+    assert "Heat and best box" in page
+    assert "Detections: " in page
     assert "data:image/jpeg;base64," in page
+
+
+def test_the_detector_stands_on_the_localizers_trunk(demo: Path) -> None:
+    trunks = []
+    for name in ("localizer", "detector"):
+        content = load_checkpoint(demo / name / "checkpoints")
+        assert content is not None
+        weights = {k: v for k, v in content["model"].items() if k.startswith("features.")}
+        trunks.append(weights_sha256(weights))
+    assert trunks[0] == trunks[1]
 
 
 def test_a_demo_that_is_repeated_trains_nothing_again(

@@ -7,8 +7,6 @@ They are found by name, never by position.
 """
 
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.arrays import read_arrays
 from data.checks import check_proposals
 from data.types import Proposals
 
@@ -144,19 +143,15 @@ def read_unchecked(path: Path) -> ProposalSet:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of proposals (make_proposals writes one)")
+    what = "a file of proposals"
+    names = ("ids", "offsets", "boxes", "scores", "meta")
+    ids, offsets, boxes, scores, about = read_arrays(path, names, what=what)
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            ids, offsets, boxes, scores = (
-                file[name] for name in ("ids", "offsets", "boxes", "scores")
-            )
-            meta = json.loads(str(file["meta"]))
+        meta = json.loads(str(about))
         if meta.get("format") != FORMAT:
             raise ValueError(f"format {meta.get('format')}, this version reads {FORMAT}")
-    except (
-        *(ValueError, TypeError, KeyError, AttributeError),
-        *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    ) as error:
-        raise ValueError(f"{path}: not a file of proposals ({error})") from error
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: not {what} ({error})") from error
     fits = (
         [array.dtype.kind for array in (ids, offsets, boxes, scores)] == ["U", "i", "f", "f"]
         and ids.ndim == 1

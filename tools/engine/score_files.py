@@ -1,13 +1,12 @@
 """The scores that an evaluation saves, read again without a pickle and checked."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import read_arrays
 from data.checks import name_first
 
 Floats = NDArray[np.float64]
@@ -42,17 +41,9 @@ def read_scores(path: Path) -> SavedScores:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of scores (evaluate writes one)")
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            ids, classes, scores, targets, weights = (
-                file[name] for name in ("ids", "classes", "scores", "targets", "weights")
-            )
-    except (
-        *(ValueError, TypeError, KeyError, AttributeError),
-        *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
-    ) as error:
-        raise ValueError(f"{path}: not a file of scores ({error})") from error
-    arrays = (ids, classes, scores, targets, weights)
+    names = ("ids", "classes", "scores", "targets", "weights")
+    arrays = read_arrays(path, names, what="a file of scores")
+    ids, classes, scores, targets, weights = arrays
     shape = (len(ids), len(classes)) if ids.ndim == classes.ndim == 1 else None
     if [array.dtype.kind for array in arrays] != ["U", "U", "f", "f", "f"] or not (
         scores.shape == targets.shape == weights.shape == shape

@@ -1,0 +1,31 @@
+"""Arrays by name from an ``.npz`` of anybody's, without pickles."""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def read_arrays(path: Path, names: Sequence[str], *, what: str) -> list[NDArray[Any]]:
+    """The arrays of these names, in this order.
+
+    Args:
+        path: of a file that exists.
+        names: of the arrays.
+        what: the file should be, for the message, such as ``a file of scores``.
+
+    Raises:
+        ValueError: not such a file, or an array is missing; names the file.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return [file[name] for name in names]
+    except (  # every way in which a damaged or foreign file fails
+        *(ValueError, TypeError, KeyError, AttributeError),
+        *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise ValueError(f"{path}: not {what} ({error})") from error

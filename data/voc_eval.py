@@ -108,7 +108,12 @@ def eval_detection_voc(
     matches = match_detections(
         detections, annotations, num_classes=num_classes, iou_threshold=iou_threshold
     )
-    per_class = np.full(num_classes, np.nan)
+    return ap_of_matches(matches, use_07_metric=use_07_metric)
+
+
+def ap_of_matches(matches: Sequence[ClassMatches], *, use_07_metric: bool) -> DetectionAP:
+    """Average precision of each class from its marks; nan for a class without objects."""
+    per_class = np.full(len(matches), np.nan)
     for label, of_class in enumerate(matches):
         if of_class.num_objects:
             curve = precision_recall(of_class)

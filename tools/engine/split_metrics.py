@@ -16,8 +16,8 @@ from data.types import Detections
 from data.voc_eval import (
     ClassMatches,
     PrecisionRecall,
+    ap_of_matches,
     corloc,
-    eval_detection_voc,
     match_detections,
     precision_recall,
 )
@@ -86,16 +86,14 @@ def summarize(
     image = eval_classification(
         scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
     )
-    eleven = eval_detection_voc(detections, annotations, num_classes=count)
-    area = eval_detection_voc(detections, annotations, num_classes=count, use_07_metric=False)
     kinds = eval_error_kinds(detections, annotations, num_classes=count)
     matches = match_detections(detections, annotations, num_classes=count)
     columns = {
         "image_map": image.average_precision,
         "f2": image.f_beta,
         "recall": image.recall,
-        "box_map_11point": eleven.per_class,
-        "box_map_area": area.per_class,
+        "box_map_11point": ap_of_matches(matches, use_07_metric=True).per_class,
+        "box_map_area": ap_of_matches(matches, use_07_metric=False).per_class,
         "corloc": corloc(surest, annotations, num_classes=count).per_class,
         "box_recall": np.array([_found_at_all(of_class) for of_class in matches]),
         **(further or {}),

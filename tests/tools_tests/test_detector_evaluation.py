@@ -18,7 +18,7 @@ from localizer.trunks import Geometry
 from tools.engine.detector_evaluation import evaluate_detector, scores_of
 from tools.engine.device import Device
 from tools.engine.interrupts import Interrupted
-from tools.engine.samples import WithProposals
+from tools.engine.proposal_samples import WithProposals
 from tools.engine.split_metrics import Evaluation, summarize
 from wsddn.model import WSDDNHead, WSDDNOutput
 

@@ -17,15 +17,8 @@ from localizer.trunks import TRUNKS
 from tests.tools_tests.conftest import write_proposals
 from tools.engine.device import Device
 from tools.engine.interrupts import Interrupted, check_interrupted
-from tools.engine.samples import (
-    FeatureSamples,
-    PictureSamples,
-    WithProposals,
-    both_views,
-    limit_proposals,
-    read_proposals,
-    training_batches,
-)
+from tools.engine.proposal_samples import WithProposals, limit_proposals, read_proposals
+from tools.engine.samples import FeatureSamples, PictureSamples, both_views, training_batches
 
 CPU = Device("cpu", "off")
 

@@ -11,7 +11,7 @@ from data.types import Detections, Proposals
 from tools.engine.device import Device
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import track
-from tools.engine.samples import WithProposals
+from tools.engine.proposal_samples import WithProposals
 from tools.engine.split_metrics import (
     MAX_DETECTIONS,
     SCORE_THRESHOLD,

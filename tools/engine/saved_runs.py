@@ -15,14 +15,9 @@ from localizer.trunks import Trunk
 from tools.engine.checkpoint import check_state_dict, load_checkpoint
 from tools.engine.datasets import open_dataset
 from tools.engine.device import Device
+from tools.engine.proposal_samples import WithProposals, read_proposals
 from tools.engine.run_folder import read_settings
-from tools.engine.samples import (
-    FeatureSamples,
-    PictureSamples,
-    Samples,
-    WithProposals,
-    read_proposals,
-)
+from tools.engine.samples import FeatureSamples, PictureSamples, Samples
 from tools.engine.settings import DataSettings, PictureSettings
 from wsddn.builders import build_wsddn
 from wsddn.model import WSDDN, WSDDNHead

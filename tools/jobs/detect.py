@@ -22,7 +22,7 @@ from tools.engine.draw import FOUND, draw_boxes, write_jpeg
 from tools.engine.evaluation import heatmaps_of
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
-from tools.engine.samples import limit_proposals, read_proposals
+from tools.engine.proposal_samples import limit_proposals, read_proposals
 from tools.engine.saved_runs import SavedRun, feed_detector, feed_localizer, load_run
 from tools.engine.settings import DataSettings
 from wsddn.model import WSDDN

@@ -22,6 +22,7 @@ from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
+from tools.engine.proposal_samples import WithProposals
 from tools.engine.report import markdown_classes, markdown_table, write_report
 from tools.engine.run_folder import (
     flat,
@@ -30,7 +31,7 @@ from tools.engine.run_folder import (
     read_settings,
     write_scores,
 )
-from tools.engine.samples import Samples, WithProposals
+from tools.engine.samples import Samples
 from tools.engine.saved_runs import SavedRun, load_run, open_detector_on, open_run_on
 from tools.engine.settings import BoxSettings
 from tools.engine.split_metrics import Evaluation

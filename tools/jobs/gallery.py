@@ -18,8 +18,8 @@ from tools.engine.gallery_page import PAGE, check_ours, write_gallery_page
 from tools.engine.heat_strips import HeatPanel, heat_panels, strip_path
 from tools.engine.page_server import PageServer
 from tools.engine.progress import say, warn
+from tools.engine.proposal_samples import read_proposals
 from tools.engine.run_folder import locked, read_settings
-from tools.engine.samples import read_proposals
 from tools.engine.score_files import SavedScores, read_scores
 from tools.engine.settings import DataSettings
 from tools.engine.thumbnails import (

@@ -19,8 +19,9 @@ from tools.engine.device import choose_device, seed_everything
 from tools.engine.logger import Logger, open_logger
 from tools.engine.loop import TrainingState, train
 from tools.engine.progress import say, warn
+from tools.engine.proposal_samples import read_proposals
 from tools.engine.run_folder import flat, locked, plain, write_settings
-from tools.engine.samples import read_proposals, training_batches
+from tools.engine.samples import training_batches
 from tools.engine.saved_runs import build_detector, load_run, open_proposal_samples
 from tools.engine.split_metrics import Evaluation
 from tools.engine.training import (

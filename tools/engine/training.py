@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from data.image_set import ImageSet
 from tools.engine.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
 from tools.engine.device import Device
-from tools.engine.logger import Logger
-from tools.engine.loop import TrainingState, build_optimizer, build_scheduler
+from tools.engine.logger import Logger, open_logger
+from tools.engine.loop import Step, TrainingState, build_optimizer, build_scheduler, train
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, plain, write_json
+from tools.engine.samples import Samples, training_batches
 from tools.engine.split_metrics import Evaluation
 from tools.engine.train_settings import TrainSettings
 from tools.engine.weights import imagenet_weights, read_weights
@@ -152,6 +153,48 @@ def _refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) ->
                 f"--{name.replace('_', '-')}: the run was started with {old.get(name)}, now "
                 f"{value} (resume with the same settings, or start another --run-dir)"
             )
+
+
+def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: bool) -> Logger:
+    """The run's logger; what a resumed run will log again is taken out first."""
+    return open_logger(
+        settings.run_dir,
+        settings.visdom,
+        resume_step=state.step if resumed else None,
+        again=("validation/",) if state.evaluated < state.epoch else (),
+    )
+
+
+def fit(
+    state: TrainingState,
+    step: Step,
+    scales: Sequence[Samples],
+    settings: TrainSettings,
+    *,
+    device: Device,
+    logger: Logger,
+    end_of_epoch: Callable[[TrainingState], float],
+) -> None:
+    """Train to the last epoch on pictures at their sizes; see ``tools.engine.loop.train``."""
+    train(
+        state,
+        step,
+        lambda epoch, first: training_batches(
+            scales,
+            seed=settings.seed,
+            epoch=epoch,
+            first=first,
+            batch_size=settings.loop.batch_size,
+            flip=settings.flip,
+            workers=settings.loop.workers,
+        ),
+        steps_per_epoch=steps_per_epoch(settings, len(scales[0])),
+        settings=settings.loop,
+        device=device,
+        logger=logger,
+        checkpoints=settings.run_dir / "checkpoints",
+        end_of_epoch=end_of_epoch,
+    )
 
 
 def log_evaluation(logger: Logger, found: Evaluation, dataset: ImageSet, step: int) -> None:

@@ -12,21 +12,21 @@ from tools.engine.datasets import check_pictures_exist, open_dataset
 from tools.engine.device import Device, choose_device, seed_everything
 from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet, log_heat_pictures
-from tools.engine.logger import Logger, open_logger
-from tools.engine.loop import TrainingState, train
+from tools.engine.logger import Logger
+from tools.engine.loop import TrainingState
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, locked, plain, write_settings
-from tools.engine.samples import training_batches
 from tools.engine.saved_runs import build_model, open_samples
 from tools.engine.split_metrics import evaluation_mode
 from tools.engine.training import (
     finish,
+    fit,
     log_evaluation,
     new_state,
+    open_run_logger,
     refuse_existing,
     resolved,
     resume,
-    steps_per_epoch,
     training_mode,
     trunk_weights,
 )
@@ -86,12 +86,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
         device=device,
     )
 
-    with open_logger(
-        settings.run_dir,
-        settings.visdom,
-        resume_step=state.step if resumed else None,
-        again=("validation/",) if state.evaluated < state.epoch else (),
-    ) as logger:
+    with open_run_logger(state, settings, resumed=resumed) as logger:
         if not resumed:
             _log_baseline(dataset, logger)
 
@@ -114,23 +109,13 @@ def _train(settings: TrainLocalizerSettings) -> None:
             say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
             return image_map
 
-        train(
+        fit(
             state,
             lambda batch: localizer_step(fed, scales[0].prepare(batch, device)),
-            lambda epoch, first: training_batches(
-                scales,
-                seed=settings.seed,
-                epoch=epoch,
-                first=first,
-                batch_size=settings.loop.batch_size,
-                flip=settings.flip,
-                workers=settings.loop.workers,
-            ),
-            steps_per_epoch=steps_per_epoch(settings, len(dataset)),
-            settings=settings.loop,
+            scales,
+            settings,
             device=device,
             logger=logger,
-            checkpoints=settings.run_dir / "checkpoints",
             end_of_epoch=end_of_epoch,
         )
         with evaluation_mode(fed):

@@ -16,22 +16,22 @@ from tools.engine.datasets import check_pictures_exist, open_dataset
 from tools.engine.detection_pictures import log_detection_pictures
 from tools.engine.detector_evaluation import evaluate_detector
 from tools.engine.device import choose_device, seed_everything
-from tools.engine.logger import Logger, open_logger
-from tools.engine.loop import TrainingState, train
+from tools.engine.logger import Logger
+from tools.engine.loop import TrainingState
 from tools.engine.progress import say, warn
 from tools.engine.proposal_samples import read_proposals
 from tools.engine.run_folder import flat, locked, plain, write_settings
-from tools.engine.samples import training_batches
 from tools.engine.saved_runs import build_detector, load_run, open_proposal_samples
 from tools.engine.split_metrics import Evaluation
 from tools.engine.training import (
     finish,
+    fit,
     log_evaluation,
     new_state,
+    open_run_logger,
     refuse_existing,
     resolved,
     resume,
-    steps_per_epoch,
     training_mode,
     trunk_weights,
 )
@@ -96,12 +96,7 @@ def _train(settings: TrainWsddnSettings) -> None:
         sizes = settings.eval_image_sizes or settings.image_sizes
         seen_scales, _ = feed(validation, read(validation), image_sizes=sizes)
 
-    with open_logger(
-        settings.run_dir,
-        settings.visdom,
-        resume_step=state.step if resumed else None,
-        again=("validation/",) if state.evaluated < state.epoch else (),
-    ) as logger:
+    with open_run_logger(state, settings, resumed=resumed) as logger:
 
         def end_of_epoch(state: TrainingState) -> float:
             if validation is None:
@@ -117,25 +112,15 @@ def _train(settings: TrainWsddnSettings) -> None:
             _log_evaluation(logger, found, validation, state)
             return found.metrics["box_map_11point"]
 
-        train(
+        fit(
             state,
             lambda batch: wsddn_step(
                 fed, scales[0].prepare(batch, device), spatial_weight=settings.spatial_weight
             ),
-            lambda epoch, first: training_batches(
-                scales,
-                seed=settings.seed,
-                epoch=epoch,
-                first=first,
-                batch_size=settings.loop.batch_size,
-                flip=settings.flip,
-                workers=settings.loop.workers,
-            ),
-            steps_per_epoch=steps_per_epoch(settings, len(dataset)),
-            settings=settings.loop,
+            scales,
+            settings,
             device=device,
             logger=logger,
-            checkpoints=settings.run_dir / "checkpoints",
             end_of_epoch=end_of_epoch,
         )
         metrics = {"best_box_map_11point": state.best} if validation else {}

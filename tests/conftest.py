@@ -13,7 +13,9 @@ settings.register_profile(
     "suite", deadline=None, derandomize=True
 )  # shared cores are slow at times
 settings.load_profile("suite")
-torch.set_num_threads(1)  # sums then do not depend on how many cores there are
+# sums then do not depend on how many cores there are, here and in the processes that tests start
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -349,7 +349,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             "os.setsid()\n"
             f"multiprocessing.set_start_method({usual!r}, force=True)\n"
             f"sys.stdout = sys.stderr = open({str(tmp_path / 'output.txt')!r}, 'a', buffering=1)\n"
-            "torch.set_num_threads(1)\n"
             "from tools.train_localizer import main\n"
             f"sys.exit(main({argv!r}))\n"
         )

@@ -210,9 +210,11 @@ def test_pictures_without_objects_that_count_are_in_neither_sheet(dataset: VOCDa
 def test_without_any_object_there_are_no_sheets(dataset: VOCDataset) -> None:
     found = missed_but(dataset)
     for index, annotation in enumerate(dataset.annotations):
-        dataset.annotations[index] = replace(
-            annotation, boxes=torch.zeros(0, 4), labels=torch.zeros(0), difficult=torch.zeros(0) > 0
-        )
+        nothing = {
+            name: getattr(annotation, name)[:0]
+            for name in ("boxes", "labels", "difficult", "truncated")
+        }
+        dataset.annotations[index] = replace(annotation, **nothing)
 
     assert detection_sheets(dataset, found) == {}
 

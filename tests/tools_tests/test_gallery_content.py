@@ -15,7 +15,7 @@ import torch
 
 from data.image_set import ImageSet
 from data.types import Annotation, Detections, Proposals
-from tools.engine.gallery_content import gallery_content, surest_detections
+from tools.engine.gallery_content import gallery_content
 from tools.engine.gallery_page import script_json, write_gallery_page
 from tools.engine.score_files import SavedScores
 
@@ -127,37 +127,6 @@ def test_three_quarters_of_the_present_classes_keep_a_box_to_begin_with() -> Non
     present = np.array([[1, 0]] * 5 + [[0, 0]])
 
     assert content(scored(6, targets=present), detections=found)["box_score"] == pytest.approx(0.2)
-
-
-def judged(box: list[float], *objects: list[float], difficult: bool = False) -> str:
-    """The letter of one cat's box."""
-    corners = torch.tensor([box], dtype=torch.float32)
-    found = Detections(corners, torch.tensor([0]), torch.tensor([0.5]))
-    there = annotation("a", *objects, difficult=difficult)
-    return surest_detections({"a": found}, [there], 1)[0]
-
-
-def test_the_surest_box_is_right_from_half_an_overlap_on() -> None:
-    assert judged([0, 0, 10, 10], [0, 0, 20, 10]) == "r"  # 100 / 200
-    assert judged([0, 0, 9, 10], [0, 0, 20, 10]) == "w"
-    assert judged([0, 0, 10, 10]) == "w"
-
-
-def test_a_box_on_a_difficult_object_is_neither_right_nor_wrong() -> None:
-    assert judged([0, 0, 10, 10], [0, 0, 10, 10], difficult=True) == "d"
-    assert judged([50, 50, 60, 60], [0, 0, 10, 10], difficult=True) == "w"
-
-
-def test_only_the_surest_box_of_a_class_is_judged_and_the_first_of_equals() -> None:
-    here, there = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
-    scores = torch.tensor([0.4, 0.6, 0.6, 0.9])
-    found = Detections(
-        torch.tensor([there, here, there, there]), torch.tensor([0, 0, 0, 1]), scores
-    )
-    annotations = [annotation("a"), annotation("b", here), annotation("c", here)]
-
-    assert surest_detections({"b": found}, annotations, 2) == [".r.", ".w."]
-    assert surest_detections({}, annotations, 2) == ["...", "..."]
 
 
 # The page

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from data.image_set import ImageSet
-from data.types import Annotation, Detections
+from data.types import Detections
 from tools.engine.draw import FOUND, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.engine.heat_pictures import BATCHES, IMAGES, PICTURE_SEED, chosen_pictures
 from tools.engine.logger import Logger, image_tag
+from tools.engine.verdicts import RIGHT, verdicts
 
 HEIGHT = 240
 SHARE = 0.5  # of the picture's best score, below which a detection is not drawn
@@ -67,7 +67,7 @@ def _surest(found: Detections) -> Detections:
 def detection_sheets(
     dataset: ImageSet, detections: Mapping[str, Detections], *, count: int = 20
 ) -> dict[str, Tensor]:
-    """Pictures whose surest detection of a present class hits, and pictures where none does.
+    """Pictures in which the surest detection of some class is right, and those where none is.
 
     Args:
         dataset: the split; pictures without objects that count are in neither sheet.
@@ -77,13 +77,14 @@ def detection_sheets(
     Returns:
         Sheets by heading; a sheet without pictures is left out.
     """
+    found = {image_id: detections[image_id] for image_id in dataset.ids}
+    letters = verdicts(found, dataset.annotations, len(dataset.classes))
+    hits = [RIGHT in of_picture for of_picture in zip(*letters, strict=True)]
     good: list[int] = []
     failed: list[int] = []
     for index in np.random.default_rng(PICTURE_SEED).permutation(len(dataset)):
-        annotation = dataset.annotations[int(index)]
-        if (~annotation.difficult).any():
-            hit = _is_hit(annotation, detections[annotation.image_id])
-            (good if hit else failed).append(int(index))
+        if (~dataset.annotations[index].difficult).any():
+            (good if hits[index] else failed).append(int(index))
     return {
         heading: sheet(
             [detection_picture(dataset, i, detections[dataset.ids[i]]) for i in chosen], columns=5
@@ -94,15 +95,3 @@ def detection_sheets(
         )
         if (chosen := indices[: count // 2])
     }
-
-
-def _is_hit(annotation: Annotation, found: Detections) -> bool:
-    """Whether the surest detection of some class of the picture lies on an object of it."""
-    for label in set(annotation.labels[~annotation.difficult].tolist()):
-        of_class = found.labels == label
-        if of_class.any():
-            best = found.boxes[of_class][found.scores[of_class].argmax()]
-            objects = annotation.boxes[annotation.labels == label]
-            if bool((box_iou(best[None].double(), objects.double()) >= 0.5).any()):
-                return True
-    return False

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from data.checks import name_first
 from data.image_set import ImageSet
-from data.overlap import nearest_objects, tabulate_boxes
 from data.types import Annotation, Detections, Proposals, no_detections
 from tools.engine.score_files import SavedScores
+from tools.engine.verdicts import verdicts
 
 PRESENT, ABSENT, IGNORED = "1", "0", "-"
-RIGHT, WRONG, DIFFICULT, NO_BOX = "r", "w", "d", "."
 MOST_OF_A_CLASS = 10  # detections of one class in one picture; further ones hide it
-IOU = 0.5
 KEPT = 0.75  # share of a class's pictures that show a box to begin with
 
 
@@ -101,7 +99,7 @@ def gallery_content(
         "found": None
         if detections is None
         else [_found(detections.get(image_id)) for image_id in scores.ids],
-        "verdicts": surest_detections(detections or {}, annotations, len(scores.classes))
+        "verdicts": verdicts(detections or {}, annotations, len(scores.classes))
         if judged
         else None,
         "box_score": _telling_score(detections or {}, scores),
@@ -114,33 +112,6 @@ def gallery_content(
             if heat.get(image_id)
         },
     }
-
-
-def surest_detections(
-    detections: Mapping[str, Detections], annotations: Sequence[Annotation], num_classes: int
-) -> list[str]:
-    """What the surest detection of each class is in each picture; the first of equals counts.
-
-    It is right if it overlaps an object of its class by half or more. One on a difficult object is
-    neither right nor wrong.
-
-    Returns:
-        For each class a letter a picture: ``RIGHT``, ``WRONG``, ``DIFFICULT`` or ``NO_BOX``.
-
-    Raises:
-        ValueError: detections of a picture that is not annotated.
-    """
-    objects, found = tabulate_boxes(detections, annotations, num_classes)
-    order = np.lexsort((-found.values, found.groups))  # stable: equals stay as they came
-    groups = found.groups[order]
-    surest = found.rows(order[np.flatnonzero(np.diff(groups, prepend=-1))])
-    iou, nearest = nearest_objects(surest, objects)
-    is_difficult = np.zeros(len(iou), dtype=bool)
-    touched = nearest >= 0
-    is_difficult[touched] = objects.values[nearest[touched]] != 0
-    letters = np.full(len(annotations) * num_classes, NO_BOX)
-    letters[surest.groups] = np.where(iou < IOU, WRONG, np.where(is_difficult, DIFFICULT, RIGHT))
-    return ["".join(of_class) for of_class in letters.reshape(-1, num_classes).T]
 
 
 def _truth(scores: SavedScores) -> list[str]:

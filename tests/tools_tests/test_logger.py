@@ -567,6 +567,28 @@ def test_tensorboard_keeps_every_picture_as_jpeg_under_its_tag(tmp_path: Path) -
     assert picture.encoded_image_string[:2] == b"\xff\xd8"  # how every JPEG begins
 
 
+def test_a_full_budget_leaves_out_pictures_and_never_points_of_curves(tmp_path: Path) -> None:
+    def log(logger: Logger, pictures: range) -> None:
+        for number in pictures:
+            logger.image(f"picture {number}", PICTURE, 0)
+            logger.scalar("train/loss", 1.0, number)
+
+    warnings: list[str] = []
+    for pictures in (range(50), range(50, 60)):  # the second time as a resumed run does
+        events = TensorBoardEvents(
+            tmp_path, last_step=pictures.start - 1, max_bytes=20_000, warn=warnings.append
+        )
+        with Logger([events]) as logger:
+            log(logger, pictures)
+
+    read = tensorboard_reads(tmp_path)
+    assert 10 < len(read.Tags()["images"]) < 50
+    assert [point.step for point in read.Scalars("train/loss")] == list(range(60))
+    assert [text.split(": ")[1] for text in warnings] == [
+        "0.02 MB of events; only curves are added from here"
+    ] * 2
+
+
 def test_a_precision_recall_curve_leaves_out_scores_that_are_not_finite(tmp_path: Path) -> None:
     targets = torch.tensor([1.0, 0.0, 1.0, 0.0])
     scores = torch.tensor([0.9, 0.2, 0.6, math.nan])

@@ -117,7 +117,7 @@ def open_logger(
     metrics_file = run_dir / "metrics.jsonl"
     openers: dict[str, Callable[[], Backend]] = {
         "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step, again=again),
-        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step),
+        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step, warn),
     }
     if visdom.server:
         openers["visdom"] = lambda: _open_visdom(visdom, metrics_file)
@@ -132,10 +132,10 @@ def open_logger(
 
 # These two are imported when they are opened: each takes a second, and visdom is an extra that
 # need not be installed.
-def _open_tensorboard(folder: Path, last_step: int) -> Backend:
-    from tools.engine.tensorboard_events import TensorBoardEvents
+def _open_tensorboard(folder: Path, last_step: int, warn: Warn) -> Backend:
+    from tools.engine.tensorboard_events import BYTES_OF_A_RUN, TensorBoardEvents
 
-    return TensorBoardEvents(folder, last_step=last_step)
+    return TensorBoardEvents(folder, last_step=last_step, max_bytes=BYTES_OF_A_RUN, warn=warn)
 
 
 def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:

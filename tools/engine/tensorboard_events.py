@@ -8,10 +8,11 @@ of its own: a full disk then prints a traceback and is raised at some later, unr
 # TensorBoard and torch's functions for it ship without annotations.
 
 import contextlib
+import math
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,11 @@ from torch import Tensor
 from torch.utils.tensorboard import RecordWriter
 from torch.utils.tensorboard import summary as summaries
 
+from tools.engine import progress
 from tools.engine.log_backend import Backend
 
 JPEG_QUALITY = 80
+BYTES_OF_A_RUN = 150_000_000  # the events of one training; its curves alone take a few per cent
 
 # The page CUSTOM SCALARS: what belongs together in one chart.
 LAYOUT = {
@@ -48,12 +51,25 @@ class TensorBoardEvents(Backend):
     Args:
         folder: where the event file is made; earlier files in it belong to the same run.
         last_step: TensorBoard forgets what those earlier files hold for later steps.
+        max_bytes: of all files of the folder; pictures, histograms and curves of precision for
+            which there is no room are left out, points of curves never.
+        warn: is told once that something was left out.
     """
 
     name = "TensorBoard"
 
-    def __init__(self, folder: Path, *, last_step: int = -1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        last_step: int = -1,
+        max_bytes: float = math.inf,
+        warn: Callable[[str], None] = progress.warn,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._room = max_bytes - sum(path.stat().st_size for path in folder.iterdir())
+        self._full = f"{folder}: {max_bytes / 1e6:g} MB of events; only curves are added from here"
+        self._warn: Callable[[str], None] | None = warn
         # TensorBoard reads the files of a folder in the order of their names.
         start = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = (folder / f"events.out.tfevents.{start}").open("xb")
@@ -78,21 +94,21 @@ class TensorBoardEvents(Backend):
         picture = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes()
         )
-        self._write_summary(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
+        self._write_large(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Add the histogram of a sample of the finite values; none of them, no histogram."""
         sample = sample_values(values)
         sample = sample[sample.isfinite()]
         if len(sample):
-            self._write_summary(summaries.histogram(tag, sample.numpy(), bins=64), step)
+            self._write_large(summaries.histogram(tag, sample.numpy(), bins=64), step)
 
     def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
         """Add the curve of the entries with a finite score; none of them, no curve."""
         finite = scores.isfinite()
         if finite.any():
             labels, predictions = (x[finite].detach().cpu().numpy() for x in (targets, scores))
-            self._write_summary(summaries.pr_curve(tag, labels, predictions), step)
+            self._write_large(summaries.pr_curve(tag, labels, predictions), step)
 
     def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Add a row to TensorBoard's HPARAMS page; metrics get the prefix ``final/``."""
@@ -114,13 +130,22 @@ class TensorBoardEvents(Backend):
         """Close the event file."""
         self._file.close()
 
+    def _write_large(self, summary: Summary, step: int) -> None:
+        if summary.ByteSize() <= self._room:
+            self._write_summary(summary, step)
+        elif self._warn is not None:
+            self._warn(self._full)
+            self._warn = None
+
     def _write_summary(self, summary: Summary, step: int) -> None:
         self._write(Event(summary=summary, step=step))
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self._records.write(event.SerializeToString())
+        record = event.SerializeToString()
+        self._records.write(record)
         self._records.flush()
+        self._room -= len(record)
 
 
 def sample_values(values: Tensor, limit: int = 40_000) -> Tensor:

@@ -217,4 +217,9 @@ def finish(state: TrainingState, run_dir: Path) -> None:
     digest = weights_sha256(state.model.state_dict())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
-    say(f"trained {state.epoch} epochs in {state.seconds:.0f} s, weights_sha256 {digest}")
+    events = run_dir / "events"
+    size = sum(path.stat().st_size for path in events.iterdir()) if events.exists() else 0
+    say(
+        f"trained {state.epoch} epochs in {state.seconds:.0f} s, {size / 1e6:.1f} MB of events, "
+        f"weights_sha256 {digest}"
+    )

@@ -33,6 +33,9 @@ class TrainWsddnSettings(TrainSettings):
     max_proposals: int = 2000
     """So many of a picture are kept, the first of the file, which are the best scored."""
 
+    drop_proposals: float = 0.0
+    """Chance of each proposal to be left out of a step; the rest are as good and cost less."""
+
     resize: Literal["longest_side", "shortest_side"] = "longest_side"
     """Which side of a picture gets the size; the shortest only as far as the longest stays below
     5/3 of the size (600 and 1000 in the 2018 report)."""
@@ -58,6 +61,8 @@ class TrainWsddnSettings(TrainSettings):
                 "--min-size and --spatial-weight are 0 or more, got "
                 f"{self.min_size}, {self.spatial_weight}"
             )
+        if not 0 <= self.drop_proposals < 1:
+            raise ValueError(f"--drop-proposals is in [0, 1), got {self.drop_proposals}")
         if not 0 <= self.support_iou <= 1:
             raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
         if self.from_localizer is not None and (self.pretrained or self.weights):

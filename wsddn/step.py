@@ -3,14 +3,18 @@
 import torch
 from torch import Tensor
 
-from data.types import ImageBatch
+from data.types import ImageBatch, Proposals
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores, log_scores
 
 
 def wsddn_step(
-    model: WSDDN | WSDDNHead, batch: ImageBatch, *, spatial_weight: float = 1e-4
+    model: WSDDN | WSDDNHead,
+    batch: ImageBatch,
+    *,
+    spatial_weight: float = 1e-4,
+    dropped: float = 0.0,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses by name, averaged over the pictures, and the image scores ``[B, C]`` (detached).
 
@@ -21,6 +25,8 @@ def wsddn_step(
         model: to be trained.
         batch: with at least one proposal a picture.
         spatial_weight: of the regulariser, 1e-4 in the paper; 0 leaves it out.
+        dropped: share of each picture's proposals that are left out of this step, by chance, so
+            that the network cannot rest on the same few boxes of a picture every time.
 
     Raises:
         ValueError: pictures without rois, or with an empty set of them.
@@ -29,7 +35,8 @@ def wsddn_step(
         raise ValueError("a detector's batch comes with rois")
     losses: dict[str, list[Tensor]] = {"image_label": []}
     found = []
-    for index, rois in enumerate(batch.rois):
+    for index, every in enumerate(batch.rois):
+        rois = drop_proposals(every, dropped)
         output = model(batch.images[index : index + 1], rois.boxes, rois.scores)
         logs = log_scores(output.class_logits, output.detection_logits)
         targets, weights = batch.targets[index], batch.weights[index]
@@ -41,3 +48,19 @@ def wsddn_step(
         found.append(image_scores(scores))
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
     return means, torch.stack(found)
+
+
+def drop_proposals(proposals: Proposals, share: float) -> Proposals:
+    """Leave out each proposal with that chance; the first one stays where none would be left.
+
+    Args:
+        proposals: at least one.
+        share: in [0, 1); 0 draws no random numbers.
+    """
+    if not share:
+        return proposals
+    kept = torch.rand(len(proposals.boxes), device=proposals.boxes.device) >= share
+    if not kept.any():
+        kept[0] = True
+    scores = None if proposals.scores is None else proposals.scores[kept]
+    return Proposals(proposals.boxes[kept], scores)

@@ -214,6 +214,20 @@ def test_a_killed_run_goes_on_bit_by_bit(
     assert_same_run(run_dir, detector_run)
 
 
+def test_a_run_that_drops_proposals_goes_on_bit_by_bit(
+    detector_words: Words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--drop-proposals", "0.5", *ONE_EPOCH)
+    whole, run_dir = tmp_path / "whole", tmp_path / "run"
+    assert main(detector_words(whole, *words)) == 0
+    with monkeypatch.context() as patch:
+        stop_at(5, patch)
+        assert main(detector_words(run_dir, *words)) == 143
+
+    assert main(detector_words(run_dir, *words, "--resume", "auto")) == 0
+    assert_same_run(run_dir, whole)
+
+
 def test_resuming_a_finished_run_changes_no_file_but_the_log(
     copy: Path, detector_words: Words
 ) -> None:
@@ -259,6 +273,7 @@ def test_the_same_proposals_in_another_place_are_taken_on_resuming(
     ("option", "value", "refusal"),
     [
         ("--max-proposals", "30", "--max-proposals: the run was started with 2000, now 30"),
+        ("--drop-proposals", "0.5", "--drop-proposals: the run was started with 0.0, now 0.5"),
         ("--spatial-weight", "0", "--spatial-weight: the run was started with 0.0001, now 0"),
         ("--model.width", "8", "--model.width: the run was started with 16, now 8"),
     ],
@@ -486,6 +501,7 @@ def test_proposals_of_the_validation_are_asked_for_before_the_first_step(
         ("--model.width 0", r"--model\.width is above 0, got 0"),
         ("--model.dropout 1", r"dropout in \[0, 1\); got 1\.0, 1"),
         ("--model.frozen-layers -1", r"--model\.frozen-layers is 0 or more, got -1"),
+        ("--drop-proposals 1", r"--drop-proposals is in \[0, 1\), got 1\.0"),
         ("--support-iou -0.1", r"--support-iou is in \[0, 1\], got -0\.1"),
         ("--support-iou 1.1", r"--support-iou is in \[0, 1\], got 1\.1"),
         ("--frozen-trunk true", "--frozen-trunk needs ImageNet weights"),

@@ -1,6 +1,7 @@
 """A batch of pictures with their proposals to named losses and image scores."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from localizer.trunks import TRUNKS, Geometry
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores, image_scores, log_scores
-from wsddn.step import wsddn_step
+from wsddn.step import drop_proposals, wsddn_step
 
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
@@ -187,3 +188,44 @@ def test_pictures_for_the_whole_give_what_features_give_its_head(rng: torch.Gene
 
     for name in ("image_label", "spatial"):
         torch.testing.assert_close(whole[name], parts[name])
+
+
+def test_dropped_proposals_take_no_part_in_a_step(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = two_pictures(rng)
+    torch.manual_seed(3)
+    left = tuple(drop_proposals(rois, 0.5) for rois in batch.rois)
+    counts = [len(rois.boxes) for rois in left]
+    assert 0 < sum(counts) < 7
+
+    torch.manual_seed(3)
+    losses, scores = wsddn_step(head, batch, dropped=0.5)
+
+    expected, expected_scores = wsddn_step(head, replace(batch, rois=left))
+    assert losses["image_label"].equal(expected["image_label"])
+    assert scores.equal(expected_scores)
+
+
+def test_proposals_are_dropped_at_the_rate_asked_for_with_their_scores() -> None:
+    boxes = torch.arange(40_000.0).reshape(-1, 4)
+    torch.manual_seed(0)
+
+    left = drop_proposals(Proposals(boxes, boxes[:, 0]), 0.8)
+
+    assert len(left.boxes) == pytest.approx(2000, abs=150)
+    assert left.scores is not None
+    assert left.scores.equal(left.boxes[:, 0])
+    assert bool((left.scores.diff() > 0).all())
+
+
+def test_one_proposal_is_left_at_least() -> None:
+    torch.manual_seed(0)
+    for _ in range(20):
+        assert len(drop_proposals(Proposals(BOXES[:2], None), 0.999).boxes) == 1
+
+
+def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
+    before = torch.get_rng_state()
+    given = Proposals(BOXES, None)
+
+    assert drop_proposals(given, 0) is given
+    assert torch.get_rng_state().equal(before)

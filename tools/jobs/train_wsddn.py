@@ -115,7 +115,10 @@ def _train(settings: TrainWsddnSettings) -> None:
         fit(
             state,
             lambda batch: wsddn_step(
-                fed, scales[0].prepare(batch, device), spatial_weight=settings.spatial_weight
+                fed,
+                scales[0].prepare(batch, device),
+                spatial_weight=settings.spatial_weight,
+                dropped=settings.drop_proposals,
             ),
             scales,
             settings,

@@ -162,6 +162,21 @@ def test_an_error_of_the_system_names_the_file_first(
     assert capsys.readouterr().err == "error: /nowhere/at/all: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\x1b[31mred\udcff.jpg"), r"\x1b[31mred\udcff.jpg"),
+        (FileNotFoundError(errno.ENOENT, "gone", "two\nlines.jpg"), r"two\nlines.jpg: gone"),
+    ],
+)
+def test_a_refusal_shows_what_a_terminal_would_obey_as_an_escape(
+    error: Exception, line: str, run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job(failing(error))
+
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
 def test_an_error_without_words_is_named_by_its_kind(
     run_job: RunJob, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,22 @@ def test_every_file_is_written_and_subfolders_are_kept(detected: Path) -> None:
     ]
 
 
+def test_no_name_leads_out_of_the_folder(small_run: Path, tiny_voc: Path, tmp_path: Path) -> None:
+    names = ("..%2f..%2fup.jpg", "two\nlines.jpg", "<b>'\"& \x1b[31m.jpg", "\udcff.jpg")
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for name in names:
+        shutil.copyfile(image_path(tiny_voc, image_ids(tiny_voc, "test")[0]), folder / name)
+
+    assert main(words(small_run, folder, out)) == 0
+
+    assert {path.name for path in tmp_path.iterdir()} == {"pictures", "out"}
+    assert {path.name for path in (out / "pictures").iterdir()} == {f"{name}.jpg" for name in names}
+    xmls = {path.stem: read_annotation(path, SYNTHETIC_CLASSES) for path in out.glob("voc/*.xml")}
+    assert {f"{name}.jpg" for name in xmls} == set(names)
+    assert set(read_detections(out / "detections.json")[1]) == set(names)
+
+
 def test_detections_are_of_every_picture_the_surest_first(detected: Path) -> None:
     classes, found = read_detections(detected / "detections.json")
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -122,7 +123,7 @@ def test_no_pictures_are_read_as_none(tmp_path: Path) -> None:
 
 
 def test_names_of_any_alphabet_are_kept(tmp_path: Path) -> None:
-    found = {'für später/图 "1".jpg': one([0, 0, 1, 1])}
+    found = {'für später/图 "1".jpg': one([0, 0, 1, 1]), "\x1b\n\udcff.jpg": no_detections()}
     write_detections(tmp_path / "d.json", ["猫", "<dog>"], found, sizes_of(found))
 
     classes, again = read_detections(tmp_path / "d.json")
@@ -277,6 +278,21 @@ def test_class_names_that_a_file_name_can_hold_stay_readable(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize("name", ["my cat.jpg", "a\n000007 1 1 1 9 9", "50%20.jpg", "\udcff"])
+def test_a_picture_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> None:
+    write_devkit_files(tmp_path, "comp3", "test", CLASSES, {name: one([0, 0, 1, 1])})
+
+    word, *numbers = (tmp_path / "comp3_det_test_cat.txt").read_text().split()
+    assert unquote(word, errors="surrogateescape") == name
+    assert numbers == ["0.5", "1", "1", "1", "1"]
+
+
+def test_names_that_are_one_word_stay_readable(tmp_path: Path) -> None:
+    write_devkit_files(tmp_path, "comp3", "test", CLASSES, {"sub/图_0-1.jpg": one([0, 0, 1, 1])})
+
+    assert (tmp_path / "comp3_det_test_cat.txt").read_text().startswith("sub/图_0-1.jpg 0.5 ")
+
+
 # COCO's JSON
 
 
@@ -354,6 +370,13 @@ def test_names_of_classes_and_pictures_are_escaped(name: str, tmp_path: Path) ->
 
     annotation = read_annotation(tmp_path / "a.xml", [name])
     assert annotation.labels.tolist() == [0]
+
+
+def test_signs_that_no_xml_may_hold_are_written_as_escapes(tmp_path: Path) -> None:
+    write_voc_xml(tmp_path / "a.xml", "\x1b\udcff.jpg", SIZE, ["\0cat"], one([0, 0, 9, 9]))
+
+    assert read_annotation(tmp_path / "a.xml", [r"\x00cat"]).labels.tolist() == [0]
+    assert r"<filename>\x1b\udcff.jpg</filename>" in (tmp_path / "a.xml").read_text()
 
 
 @pytest.mark.parametrize("box", [[3.0, 3.0, 3.25, 9.0], [1.5, 1.0, 2.5, 9.0]])

@@ -64,11 +64,11 @@ def photographs(elsewhere: Path, tiny_voc: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def new_photographs(elsewhere: Path, tiny_voc: Path) -> Path:
-    """Three pictures that nobody has labelled."""
+    """Three pictures that nobody has labelled, with names that are not all text."""
     folder = elsewhere / "new"
     folder.mkdir()
     for path in sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir())[-3:]:
-        shutil.copyfile(path, folder / f"holiday {path.name}")
+        shutil.copyfile(path, folder / f"holiday <b>\n\x1b[31m\udcff {path.name}")
     return folder
 
 

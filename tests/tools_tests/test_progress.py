@@ -1,12 +1,15 @@
-"""Progress passes everything through and says now and then how far it is."""
+"""Progress passes everything through and says now and then how far it is; lines are plain."""
 
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tools.engine import progress
-from tools.engine.progress import track
+from tools.engine.progress import also_to, say, track, warn
+
+OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colours, direction, and no text at all
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -35,3 +38,22 @@ def test_without_a_terminal_quick_work_is_silent(capsys: pytest.CaptureFixture[s
     list(track(range(1000), "letters", total=1000))
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = r"a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"
+
+    with also_to(tmp_path / "log.txt"):
+        say(OBEYED, "second line")
+        warn(OBEYED)
+
+    assert capsys.readouterr() == (f"{shown}\nsecond line\n", f"warning: {shown}\n")
+    assert (tmp_path / "log.txt").read_text() == f"{shown}\nsecond line\nwarning: {shown}\n"
+
+
+def test_words_of_every_script_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say("für später/图 1.jpg: <b>кошка</b> 🐈")
+
+    assert capsys.readouterr().out == "für später/图 1.jpg: <b>кошка</b> 🐈\n"

@@ -12,7 +12,7 @@ import torch
 
 from tools.engine.report import COLUMNS, markdown_classes, markdown_table, write_report
 
-HOSTILE = "<script>alert('&')</script>"
+HOSTILE = "<script>alert('&')</script>\n\udcff"
 
 
 def numbers(value: float | None) -> dict[str, float | None]:
@@ -159,6 +159,12 @@ def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
     lines = markdown_classes({"per_class": per_class}).splitlines()[2:]
 
     assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]
+
+
+def test_a_line_end_or_a_bar_in_a_name_does_not_break_the_table() -> None:
+    assert markdown_table({"a\n|b\x1b[31m": {}}).splitlines()[2:] == [
+        r"| a\n\|b\x1b[31m |" + " n/a |" * len(COLUMNS)
+    ]
 
 
 def test_precision_and_recall_share_axes_from_0_to_1(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from tools.engine.interrupts import Interrupted, install_signal_handlers
+from tools.engine.printable import printable
 
 BAD_INPUT = (
     ValueError,
@@ -81,7 +82,7 @@ class _Parser(ArgumentParser):
             near = difflib.get_close_matches(unknown, known, n=1)
             hint = f"did you mean --{known[near[0]]}?" if near else "see --help"
             message = f"unknown setting --{unknown} ({hint})".replace("_", "-")
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -126,6 +127,5 @@ def _underscored(word: str) -> str:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+        return printable(f"{error.filename}: {error.strerror}")
+    return printable(" ".join(str(error).split())) or type(error).__name__

@@ -5,6 +5,7 @@ corner with width and height.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,9 +18,11 @@ from torch import Tensor
 from data.checks import check_detections
 from data.types import Detections, no_detections
 from tools.engine.checkpoint import write_atomically
+from tools.engine.printable import printable
 from tools.engine.run_folder import write_json
 
 Sizes = Mapping[str, tuple[int, int]]
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_detections(
@@ -85,16 +88,19 @@ def write_devkit_files(
         split: of the pictures.
         classes: one file each, also of a class without detections; signs that a file name does
             not hold are written as %XX.
-        found: by image id.
+        found: by image id; spaces and what else would end a word or a line are written as %XX.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    words = {image_id: _word(image_id) for image_id in found}
     for label, name in enumerate(classes):
         lines = []
         for image_id, detections in found.items():
             rows = detections.labels == label
             corners = _closed(detections.boxes[rows]).tolist()
             for score, box in zip(detections.scores[rows].tolist(), corners, strict=True):
-                lines.append(" ".join([image_id, repr(score), *(f"{side:.9g}" for side in box)]))
+                lines.append(
+                    " ".join([words[image_id], repr(score), *(f"{side:.9g}" for side in box)])
+                )
         file = folder / f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}.txt"
         write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
 
@@ -187,7 +193,18 @@ def write_voc_xml(
 
 
 def _add(parent: ET.Element, name: str, value: object) -> None:
-    ET.SubElement(parent, name).text = str(value)
+    text = NOT_XML.sub(lambda sign: printable(sign[0]), str(value))
+    ET.SubElement(parent, name).text = text
+
+
+def _word(image_id: str) -> str:
+    """The name without spaces, for files with several words a line."""
+    return "".join(
+        sign
+        if sign.isprintable() and sign not in " %"
+        else quote(sign, safe="", errors="surrogateescape")
+        for sign in image_id
+    )
 
 
 def _closed(boxes: Tensor) -> Tensor:

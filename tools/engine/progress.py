@@ -10,6 +10,8 @@ from typing import TextIO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tools.engine.printable import printable
+
 T = TypeVar("T")
 
 LINE_EVERY_S = 10.0
@@ -29,16 +31,18 @@ def also_to(path: Path) -> Iterator[None]:
             _copies.remove(file)
 
 
-def say(text: str) -> None:
-    """Print one line for a person, at once."""
-    print(text, flush=True)
-    _copy(text)
+def say(*lines: str) -> None:
+    """Print lines for a person, at once."""
+    for line in map(printable, lines):
+        print(line, flush=True)
+        _copy(line)
 
 
 def warn(text: str) -> None:
     """Print one warning on stderr."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
-    _copy(f"warning: {text}")
+    line = printable(f"warning: {text}")
+    print(line, file=sys.stderr, flush=True)
+    _copy(line)
 
 
 def _copy(text: str) -> None:

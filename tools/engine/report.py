@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tools.engine.checkpoint import write_atomically
 from tools.engine.draw import encode_jpeg
+from tools.engine.printable import printable
 from tools.engine.run_folder import environment, write_json
 
 COLUMNS = {
@@ -91,7 +92,8 @@ def write_report(
 def write_page(path: Path, **content: Any) -> None:
     """A page from the template of its name; every text in it is escaped."""
     templates = Environment(loader=PackageLoader("tools.engine"), autoescape=True)
-    write_atomically(path, templates.get_template(path.name).render(**content).encode())
+    page = templates.get_template(path.name).render(**content)
+    write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -112,7 +114,7 @@ def markdown_classes(numbers: Mapping[str, Any]) -> str:
 
 
 def _line(name: str, values: Sequence[float | None]) -> str:
-    shown = name.replace("|", "\\|")
+    shown = printable(name).replace("|", "\\|")
     return f"| {shown} | " + " | ".join(_three_digits(value) for value in values) + " |"
 
 

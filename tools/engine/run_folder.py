@@ -110,9 +110,12 @@ def environment() -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """JSON beside its place, then renamed; not-a-number becomes null."""
+    """JSON beside its place, then renamed; not-a-number becomes null.
+
+    Bytes of a file name that are no text are written as JSON's own escapes, such as ``\\udcff``.
+    """
     text = json.dumps(_finite(content), indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode(errors="backslashreplace"))
 
 
 def write_scores(path: Path, **arrays: Any) -> None:

@@ -41,8 +41,7 @@ def run(settings: CompareRunsSettings) -> None:
         models=models,
         charts=charts(curves),
     )
-    say(table)
-    say(f"page: {settings.out / 'compare.html'}")
+    say(*table.splitlines(), f"page: {settings.out / 'compare.html'}")
 
 
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:

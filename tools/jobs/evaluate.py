@@ -88,8 +88,8 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         repeat=_command(settings),
     )
     if "detector" in models:
-        say(markdown_classes(models["detector"]))
-    say(markdown_table(models))
+        say(*markdown_classes(models["detector"]).splitlines())
+    say(*markdown_table(models).splitlines())
     say(f"report: {folder / 'report.html'}")
     return models
 

@@ -27,7 +27,8 @@ def run(settings: ViewHeatmapsSettings) -> None:
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
         row = heat_row(fed, scales, dataset, index, device)
-        name = f"{settings.split}_{quote(dataset.ids[index], safe='')}"
+        image_id = quote(dataset.ids[index], safe="", errors="surrogateescape")
+        name = f"{settings.split}_{image_id}"
         if backend is None:
             write_jpeg(folder / f"{name}.jpg", row)
         else:

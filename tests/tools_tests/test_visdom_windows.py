@@ -151,9 +151,54 @@ def test_a_shared_window_is_redrawn_with_what_all_its_lines_have_behind_them(
 def test_names_of_lines_arrive_escaped(server: RecordingServer) -> None:
     with open_logger(server) as logger:
         for step in (1, 2):
-            logger.scalar("validation/ap/<b>cat", 0.5, step)
+            logger.scalar("validation/ap/<b>cat's", 0.5, step)
 
-    assert server.lines("validation/ap") == {"&lt;b&gt;cat": ([1, 2], [0.5, 0.5])}
+    assert server.lines("validation/ap") == {"&lt;b&gt;cat's": ([1, 2], [0.5, 0.5])}
+
+
+def log_epochs(logger: Logger, picture: torch.Tensor, epochs: int) -> None:
+    for epoch in range(epochs):
+        for image in range(2):
+            window = f"{'last' if epoch else 'first'}_batch0_image{image}"
+            logger.image(image_tag(epoch, 9, 0, image), picture, epoch, window=window)
+
+
+def test_the_windows_of_a_picture_are_made_one_after_the_other(server: RecordingServer) -> None:
+    with open_logger(server) as logger:
+        log_epochs(logger, PICTURE, epochs=3)
+
+    titles = {event["win"]: event["opts"]["title"] for event in server.events}
+    assert list(titles.items()) == [
+        ("first_batch0_image0", "ep0_iter9_batch0_image0"),
+        ("last_batch0_image0", "ep2_iter9_batch0_image0"),
+        ("first_batch0_image1", "ep0_iter9_batch0_image1"),
+        ("last_batch0_image1", "ep2_iter9_batch0_image1"),
+    ]
+
+
+def test_a_run_of_one_epoch_shows_it_as_the_first_and_the_last(server: RecordingServer) -> None:
+    with open_logger(server) as logger:
+        log_epochs(logger, PICTURE, epochs=1)
+
+    titles = {event["win"]: event["opts"]["title"] for event in server.events}
+    assert titles["last_batch0_image1"] == titles["first_batch0_image1"] == image_tag(0, 9, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((240, 1400), (120, 700)), ((240, 700), (240, 700)), ((8, 12), (8, 12))]
+)
+def test_a_wide_picture_is_shown_small_enough_for_two_in_a_row(
+    size: tuple[int, int], shown: tuple[int, int], server: RecordingServer
+) -> None:
+    with open_logger(server) as logger:
+        log_epochs(logger, torch.zeros(3, *size, dtype=torch.uint8), epochs=2)
+        logger.image("final_boxes", torch.zeros(3, 900, 1400, dtype=torch.uint8), 2)
+
+    sizes = {
+        event["win"]: (event["opts"]["height"], event["opts"]["width"]) for event in server.events
+    }
+    assert set(sizes.values()) == {shown, (900, 1400)}
+    assert sizes["final_boxes"] == (900, 1400)
 
 
 @pytest.mark.parametrize("run", ["small_run", "detector_run"])

@@ -13,6 +13,7 @@ import re
 import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import visdom
@@ -30,6 +31,8 @@ SHARED_WINDOWS = (
     re.compile(r"(baseline)/(.+)", re.DOTALL),
 )
 SIZE_OF_MANY = {"width": 620, "height": 510}  # pixels in which the names of 20 classes stand
+FIRST, LAST = "first_", "last_"  # begin the windows of a picture in two epochs
+WIDEST = 700  # pixels of such a window: two are side by side on a page of 1440 or more
 Points = list[tuple[int, float]]
 
 
@@ -175,7 +178,8 @@ class VisdomWindows(Backend):
         steps = np.array([step for step, _ in points], dtype=np.float64)
         # "Infinity" is no JSON for a browser; a NaN travels as null and leaves a gap.
         values = np.array([y if math.isfinite(y) else math.nan for _, y in points])
-        title, name = (html.escape(text) for text in window_and_line(tag))
+        # plotly takes titles and names for HTML, and shows &quot; as it is
+        title, name = (html.escape(text, quote=False) for text in window_and_line(tag))
         options = {
             "title": title,
             "xlabel": "iteration",
@@ -196,9 +200,16 @@ class VisdomWindows(Backend):
         _check_answer(answer, title)
 
     def _draw_image(self, window: str, title: str, image: NDArray[np.uint8]) -> None:
-        window = html.escape(window)
-        options = {"title": html.escape(title), "jpgquality": JPEG_QUALITY}
-        _check_answer(self._client.image(image, win=window, opts=options), window)
+        name = html.escape(window)
+        options: dict[str, Any] = {"title": title, "jpgquality": JPEG_QUALITY}
+        if window.startswith((FIRST, LAST)):
+            height, width = image.shape[1:]
+            shown = min(width, WIDEST)
+            options |= {"width": shown, "height": round(height * shown / width)}
+        _check_answer(self._client.image(image, win=name, opts=options), name)
+        if window.startswith(FIRST):
+            # The page orders windows by when they were made, so the second one is made at once.
+            self._draw_image(LAST + window.removeprefix(FIRST), title, image)
 
 
 def _check_answer(answer: str, window: str) -> None:

@@ -10,6 +10,7 @@ of its own: a full disk then prints a traceback and is raised at some later, unr
 import contextlib
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from tools.engine import progress
 from tools.engine.log_backend import Backend
 
 JPEG_QUALITY = 80
+UNSAFE = re.compile(r'["\\\x00-\x1f]')  # in an image's tag TensorBoard's server stumbles over them
 BYTES_OF_A_RUN = 150_000_000  # the events of one training; its curves alone take a few per cent
 
 # The page CUSTOM SCALARS: what belongs together in one chart.
@@ -94,7 +96,9 @@ class TensorBoardEvents(Backend):
         picture = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes()
         )
-        self._write_large(Summary(value=[Summary.Value(tag=tag, image=picture)]), step)
+        self._write_large(
+            Summary(value=[Summary.Value(tag=UNSAFE.sub("'", tag), image=picture)]), step
+        )
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Add the histogram of a sample of the finite values; none of them, no histogram."""

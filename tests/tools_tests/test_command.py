@@ -296,6 +296,7 @@ def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
         ("--optim.gamma 0", "gamma"),
         ("--optim.step-epochs 0", "--optim.step-epochs"),
         ("--optim.warmup-epochs -1", "--optim.warmup-epochs"),
+        ("--optim.average 1", "--optim.average"),
         ("--optim.warmup-epochs .nan", "--optim.warmup-epochs"),
         ("--optim.name adam", "adamw"),
         ("--loop.epochs 0", "--loop.epochs"),

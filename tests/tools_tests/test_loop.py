@@ -149,14 +149,17 @@ class Pair(nn.Module):
         return logits
 
 
-def make_state(schedule: Literal["constant", "cosine"] = "constant") -> TrainingState:
+def make_state(
+    schedule: Literal["constant", "cosine"] = "constant", *, averaging: float = 0.0
+) -> TrainingState:
     torch.manual_seed(0)
     model = Pair()
     settings = OptimSettings(lr=0.01, momentum=0.9, weight_decay=0.0, schedule=schedule)
     optimizer = build_optimizer([p for p in model.parameters() if p.requires_grad], settings)
     scheduler = build_scheduler(optimizer, settings, epochs=2, steps_per_epoch=3)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return TrainingState(model, optimizer, scheduler, scaler, {"seed": 0}, {"trunk": "pair"})
+    plain: tuple[dict[str, Any], dict[str, Any]] = ({"seed": 0}, {"trunk": "pair"})
+    return TrainingState(model, optimizer, scheduler, scaler, *plain, averaging=averaging)
 
 
 def learn(state: TrainingState) -> Step:
@@ -240,6 +243,44 @@ def test_frozen_weights_stay(run: Run) -> None:
 
     assert run.state.model.get_parameter("first.weight").item() == 1
     assert run.state.model.get_parameter("second.weight").item() != 1
+
+
+def test_the_mean_of_the_weights_is_what_is_evaluated_and_saved(tmp_path: Path) -> None:
+    state = make_state(averaging=0.3)
+    weight = state.model.get_parameter("second.weight")
+    trained, evaluated = [], []
+
+    def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        trained.append(weight.item())
+        return learn(state)(batch)
+
+    def quality(state: TrainingState) -> float:
+        evaluated.append(weight.item())
+        return 0.0
+
+    Run(tmp_path, state, Recorder(), quality).go(step, epochs=2)
+
+    after = [*trained[1:], weight.item()]
+    mean = trained[0]
+    means = []
+    for number, value in enumerate(after):
+        kept = min(0.3, (number + 1) / (number + 10))
+        mean = kept * mean + (1 - kept) * value
+        means.append(mean)
+    assert evaluated == pytest.approx([means[2], means[5]], rel=1e-6)
+    assert weight.item() != pytest.approx(means[5], rel=1e-6)
+    saved = load_checkpoint(tmp_path)
+    assert saved is not None
+    assert saved["model"]["second.weight"].item() == evaluated[1]
+    assert weights_sha256(saved["model"]) == weights_sha256(state.weights())
+
+
+def test_without_a_mean_the_last_weights_are_saved(run: Run) -> None:
+    run.go()
+
+    saved = load_checkpoint(run.folder)
+    assert saved is not None
+    assert weights_sha256(saved["model"]) == weights_sha256(run.state.model.state_dict())
 
 
 def test_metrics_are_over_all_pictures_since_the_last_log_line(run: Run) -> None:
@@ -472,14 +513,18 @@ def test_a_stopped_training_goes_on_bit_by_bit(
 ) -> None:
     options: dict[str, Any] = {"batch_size": batch_size, "accumulate": accumulate}
     options |= {"log_every": 2, "checkpoint_every": 100}
-    whole = Run(tmp_path / "whole", make_state("cosine"), Recorder())
+
+    def begun(folder: str, log: Recorder) -> Run:
+        return Run(tmp_path / folder, make_state("cosine", averaging=0.6), log)
+
+    whole = begun("whole", Recorder())
     whole.go(**options)
-    first = Run(tmp_path / "parts", make_state("cosine"), Recorder())
+    first = begun("parts", Recorder())
     install_signal_handlers()
     with pytest.raises(Interrupted):
         first.go(interrupt_at(first.state, number), **options)
     install_signal_handlers()
-    second = Run(tmp_path / "parts", make_state("cosine"), first.log)
+    second = begun("parts", first.log)
     torch.manual_seed(99)
     loaded = load_checkpoint(tmp_path / "parts")
     assert loaded is not None
@@ -487,8 +532,8 @@ def test_a_stopped_training_goes_on_bit_by_bit(
     assert second.state.step == number + 1  # the step that the signal met is not lost
     second.go(**options)
 
-    model = second.state.model.state_dict()
-    assert weights_sha256(model) == weights_sha256(whole.state.model.state_dict())
+    for weights in (TrainingState.weights, lambda state: state.model.state_dict()):
+        assert weights_sha256(weights(second.state)) == weights_sha256(weights(whole.state))
     assert second.log.scalars == whole.log.scalars
 
 

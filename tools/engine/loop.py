@@ -1,5 +1,6 @@
 """The training loop: batches to named losses to steps, with logs, checkpoints and clean stops."""
 
+import contextlib
 import math
 import statistics
 import time
@@ -44,6 +45,8 @@ class TrainingState:
         losses: of each step since the last log line, by name.
         seconds: spent on training up to the last checkpoint, by all processes together.
         since: monotonic time of the last checkpoint, before it of this process's start.
+        averaging: share that the mean of the weights keeps at each step; 0 has no mean.
+        average: that mean, by name, of every weight that learns.
     """
 
     model: nn.Module
@@ -61,6 +64,36 @@ class TrainingState:
     losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     since: float = field(default_factory=time.monotonic)
+    averaging: float = 0.0
+    average: dict[str, Tensor] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The mean of the first weights is these weights."""
+        if self.averaging:
+            self.average = {name: weight.clone() for name, weight in self._learning()}
+
+    def _learning(self) -> list[tuple[str, Tensor]]:
+        return [(name, p.detach()) for name, p in self.model.named_parameters() if p.requires_grad]
+
+    def update_average(self) -> None:
+        """Take the weights of this step in; in the first steps the mean forgets faster."""
+        kept = min(self.averaging, (self.step + 1) / (self.step + 10))
+        for name, weight in self._learning() if self.averaging else ():
+            self.average[name].lerp_(weight, 1 - kept)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model as it is evaluated and saved: with the mean where there is one."""
+        return {**self.model.state_dict(), **self.average}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the weights that are saved."""
+        trained = {name: weight.clone() for name, weight in self._learning() if self.averaging}
+        self.model.load_state_dict(self.average, strict=False)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(trained, strict=False)
 
     def save(self, folder: Path, *, is_best: bool = False) -> None:
         """Write a checkpoint into the folder.
@@ -68,7 +101,10 @@ class TrainingState:
         Raises:
             FloatingPointError: a weight is not finite; nothing is written.
         """
-        broken = [key for key, t in self.model.state_dict().items() if not t.isfinite().all()]
+        trained = dict(self._learning()) if self.averaging else {}
+        weights = self.weights()
+        both = [*weights.items(), *trained.items()]
+        broken = [key for key, t in both if not t.isfinite().all()]
         if broken:
             raise FloatingPointError(
                 f"the weights are not finite after step {self.step}, learning rate "
@@ -79,7 +115,7 @@ class TrainingState:
         self.seconds, self.since = self.seconds + now - self.since, now
         content = {
             "format_version": FORMAT_VERSION,
-            "model": self.model.state_dict(),
+            "model": weights,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -95,6 +131,7 @@ class TrainingState:
                 "window": self.window,
                 "losses": self.losses,
                 "seconds": self.seconds,
+                "trained": trained,
             },
         }
         save_checkpoint(folder, content, is_best=is_best)
@@ -107,6 +144,9 @@ class TrainingState:
         """
         check_state_dict(self.model.state_dict(), content["model"], "the checkpoint's model")
         self.model.load_state_dict(content["model"])
+        for name, mean in self.average.items():
+            mean.copy_(content["model"][name])
+        self.model.load_state_dict(content["progress"].get("trained", {}), strict=False)
         self.optimizer.load_state_dict(content["optimizer"])
         self.scheduler.load_state_dict(content["scheduler"])
         self.scaler.load_state_dict(content["scaler"])
@@ -205,6 +245,7 @@ def train(
         )
         for group in shown:
             _optimize(state, step, group, device)
+            state.update_average()
             state.step += 1
             state.batch += 1
             if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
@@ -291,7 +332,8 @@ def _close_epoch(
 ) -> None:
     """Evaluate before saving: a kill in between repeats the evaluation, it never skips it."""
     state.save(checkpoints)
-    quality = end_of_epoch(state)
+    with state.averaged():
+        quality = end_of_epoch(state)
     state.evaluated = state.epoch
     is_best = quality > state.best
     state.best = max(state.best, quality)

@@ -39,12 +39,18 @@ class OptimSettings:
     warmup_epochs: float = 0.0
     """Epochs in which the learning rate rises linearly from near 0."""
 
+    average: float = 0.0
+    """Share that the running mean of the weights keeps at each step; above 0 the mean is what is
+    evaluated and saved."""
+
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
         names = ("lr", "trunk_factor", "step_epochs")
         check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
         if not 0 <= self.warmup_epochs < math.inf:
             raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"--optim.average is in [0, 1), got {self.average}")
         if not (
             0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf and 0 < self.gamma <= 1
         ):

@@ -120,6 +120,7 @@ def new_state(
         settings={**plain(settings), **(fixed or {})},
         builder=builder,
         since=since,
+        averaging=settings.optim.average,
     )
 
 
@@ -214,7 +215,7 @@ def log_evaluation(logger: Logger, found: Evaluation, dataset: ImageSet, step: i
 
 def finish(state: TrainingState, run_dir: Path) -> None:
     """Sum up; a finished run that is resumed gives the same again."""
-    digest = weights_sha256(state.model.state_dict())
+    digest = weights_sha256(state.weights())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
     events = run_dir / "events"

@@ -175,7 +175,7 @@ def open_run_on(
         ValueError: the run is a detector's.
     """
     saved.localizer()
-    dataset = open_dataset(_data_settings(saved.settings, pictures), split)
+    dataset = open_dataset(_data_of(saved, pictures), split)
     return dataset, *feed_localizer(saved, dataset, device, cached=cached)
 
 
@@ -194,7 +194,7 @@ def open_detector_on(
         ValueError: the run is a localizer's, or the file is not one of these pictures.
     """
     saved.detector()
-    dataset = open_dataset(_data_settings(saved.settings, pictures), split)
+    dataset = open_dataset(_data_of(saved, pictures), split)
     file = proposals or Path(saved.settings["proposals"])
     chosen = read_proposals(file, dataset, **saved.proposal_limits)
     return dataset, *feed_detector(saved, dataset, chosen, device, cached=cached)
@@ -236,14 +236,28 @@ def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, A
     }
 
 
-def _data_settings(trained: Mapping[str, Any], pictures: PictureSettings) -> DataSettings:
-    own = {field.name: trained[field.name] for field in fields(DataSettings)}
-    own["classes"] = tuple(own["classes"])
+def data_settings(
+    trained: Mapping[str, Any], pictures: PictureSettings, classes: tuple[str, ...]
+) -> DataSettings:
+    """Where the pictures are: as given, or else where the run learned from.
+
+    Args:
+        trained: settings of the run; may be empty where the pictures are given.
+        pictures: as given.
+        classes: of the run.
+    """
+    own = {
+        field.name: trained[field.name] for field in fields(DataSettings) if field.name in trained
+    }
     if pictures.images is not None:
         own |= {"images": pictures.images, "labels": pictures.labels}
     else:
-        own |= {name: Path(own[name]) for name in ("images", "labels") if own[name]}
-    return DataSettings(**own | {"voc_root": pictures.voc_root})
+        own |= {name: Path(own[name]) for name in ("images", "labels") if own.get(name)}
+    return DataSettings(**own | {"classes": classes, "voc_root": pictures.voc_root})
+
+
+def _data_of(saved: SavedRun, pictures: PictureSettings) -> DataSettings:
+    return data_settings(saved.settings, pictures, tuple(saved.settings["classes"]))
 
 
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:

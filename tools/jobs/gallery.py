@@ -2,9 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +18,7 @@ from tools.engine.page_server import PageServer
 from tools.engine.progress import say, warn
 from tools.engine.proposal_samples import read_proposals
 from tools.engine.run_folder import locked, read_settings
+from tools.engine.saved_runs import data_settings
 from tools.engine.score_files import SavedScores, read_scores
 from tools.engine.settings import DataSettings
 from tools.engine.thumbnails import (
@@ -52,7 +51,9 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     """Make thumbnails and page; returns its path and the numbers of its thumbnails."""
     source = settings.run_dir / "scores.npz"
     saved = read_scores(source)
-    data = _data_settings(settings, saved)
+    settings_file = settings.run_dir / "settings.yaml"
+    trained = read_settings(settings.run_dir) if settings_file.is_file() else {}
+    data = data_settings(trained, settings, saved.classes)
     out = settings.out or settings.run_dir / "gallery"
     _check_place(out, data)
     dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
@@ -91,20 +92,6 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
         remove_thumbnails(out / THUMBS, keep=numbers)
         say(f"gallery: {page}")
     return page, numbers
-
-
-def _data_settings(settings: GallerySettings, scores: SavedScores) -> DataSettings:
-    """Where the pictures are: as given, or else where a run that says so learned from."""
-    run_dir = settings.run_dir
-    trained = read_settings(run_dir) if (run_dir / "settings.yaml").is_file() else {}
-    own: dict[str, Any] = {
-        field.name: trained[field.name] for field in fields(DataSettings) if field.name in trained
-    }
-    if settings.images is not None:
-        own |= {"images": settings.images, "labels": settings.labels}
-    else:
-        own |= {name: Path(own[name]) for name in ("images", "labels") if own.get(name)}
-    return DataSettings(**own | {"classes": scores.classes, "voc_root": settings.voc_root})
 
 
 def _check_place(out: Path, data: DataSettings) -> None:

@@ -9,6 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+TrunkName = Literal[
+    "alexnet",
+    "squeezenet1_1",
+    "vgg16",
+    "resnet18",
+    "resnet50",
+    "efficientnet_lite0",
+    "efficientnet_lite2",
+]
+
 PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
 
 
@@ -113,9 +123,7 @@ class VisdomSettings:
 class ModelSettings:
     """The localizer."""
 
-    trunk: Literal[
-        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
-    ] = "alexnet"
+    trunk: TrunkName = "alexnet"
     """Convolutional part; alexnet carries the report's head, the others one 1x1 convolution."""
 
     pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
@@ -144,9 +152,7 @@ class ModelSettings:
 class DetectorSettings:
     """The detector; the defaults are the paper's."""
 
-    trunk: Literal[
-        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
-    ] = "alexnet"
+    trunk: TrunkName = "alexnet"
     """Convolutional part."""
 
     width: int = 4096

@@ -144,21 +144,17 @@ def _without_pooling_and_classifier(resnet: nn.Module) -> nn.Module:
 
 
 class EfficientNetLite(nn.Module):
-    """Stem, blocks and head convolution of a packaged EfficientNet-Lite.
+    """Stem, blocks and head convolution of the packaged EfficientNet-Lite0."""
 
-    Args:
-        number: of its size, 0 to 4.
-    """
-
-    def __init__(self, number: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         try:
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise ModuleNotFoundError(
-                f"efficientnet_lite{number} needs the extra `lite`: pip install '.[lite]'"
+                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
             ) from error
-        network = EfficientNet.from_name(f"efficientnet-lite{number}", image_size=None)
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
         self._conv_stem, self._bn0 = network._conv_stem, network._bn0
         self._blocks = network._blocks
         self._conv_head, self._bn1 = network._conv_head, network._bn1
@@ -173,29 +169,6 @@ class EfficientNetLite(nn.Module):
         return head
 
 
-def _efficientnet_lite0() -> nn.Module:
-    return EfficientNetLite(0)
-
-
-def _efficientnet_lite2() -> nn.Module:
-    return EfficientNetLite(2)
-
-
-def _lite(build: Callable[[], nn.Module]) -> Trunk:
-    # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
-    # 1 + 2 + 4 + 8 + 16 pixels over the five strides
-    return Trunk(
-        build,
-        1280,
-        Geometry(32, 31),
-        multiple=32,
-        prefix="",
-        unused=("_fc.",),
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
-    )
-
-
 TRUNKS: dict[str, Trunk] = {
     # conv1 k11 s4 p2 centres cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
     "alexnet": Trunk(_alexnet, 256, Geometry(16, 15), multiple=1),
@@ -208,6 +181,16 @@ TRUNKS: dict[str, Trunk] = {
     # end lie in no cell's square, none where a side is 32 k + 1
     "resnet18": Trunk(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
     "resnet50": Trunk(_resnet50, 2048, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
-    "efficientnet_lite0": _lite(_efficientnet_lite0),
-    "efficientnet_lite2": _lite(_efficientnet_lite2),
+    # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
+    # 1 + 2 + 4 + 8 + 16 pixels over the five strides
+    "efficientnet_lite0": Trunk(
+        EfficientNetLite,
+        1280,
+        Geometry(32, 31),
+        multiple=32,
+        prefix="",
+        unused=("_fc.",),
+        mean=(127 / 255,) * 3,
+        std=(128 / 255,) * 3,
+    ),
 }

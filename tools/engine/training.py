@@ -28,7 +28,14 @@ FREE_TO_CHANGE = frozenset(
         *("resume", "feature_cache", "weights", "device"),
     )
 )
-FREE_PREFIXES = ("boxes.", "support_iou", "visdom.", "loop.workers", "loop.checkpoint_every")
+FREE_PREFIXES = (
+    "boxes.",
+    "eval_image_sizes",
+    "support_iou",
+    "visdom.",
+    "loop.workers",
+    "loop.checkpoint_every",
+)
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 

@@ -21,6 +21,7 @@ from tools.engine.run_folder import (
     read_settings,
     write_json,
     write_scores,
+    write_environment,
     write_settings,
 )
 from tools.train_localizer import TrainLocalizerSettings
@@ -93,6 +94,11 @@ def test_written_settings_are_read_again(tmp_path: Path) -> None:
     write_settings(tmp_path, settings)
 
     assert read_settings(tmp_path) == settings
+
+
+def test_the_environment_is_written_beside_them(tmp_path: Path) -> None:
+    write_environment(tmp_path)
+
     assert json.loads((tmp_path / "environment.json").read_text()).keys() == environment().keys()
 
 

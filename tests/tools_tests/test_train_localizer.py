@@ -213,6 +213,7 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(
 
 
 def test_resuming_a_finished_run_changes_nothing(copy: Path, words: Words) -> None:
+    assert main(words(copy, "--resume", "auto")) == 0  # settings name the copy from here on
     before = snapshot(copy)
 
     assert main(words(copy, "--resume", "auto")) == 0

@@ -231,6 +231,7 @@ def test_a_run_that_drops_proposals_goes_on_bit_by_bit(
 def test_resuming_a_finished_run_changes_no_file_but_the_log(
     copy: Path, detector_words: Words
 ) -> None:
+    assert main(detector_words(copy, "--resume", "auto")) == 0  # settings name the copy from here
     before = files_of(copy)
 
     assert main(detector_words(copy, "--resume", "auto")) == 0
@@ -288,6 +289,17 @@ def test_resuming_with_other_settings_is_refused_by_their_name(
 ) -> None:
     assert main(detector_words(copy, "--resume", "auto", option, value)) == 2
     assert refusal in capsys.readouterr().err
+
+
+def test_a_finished_run_takes_other_settings_of_its_evaluation(
+    copy: Path, detector_words: Words, detector_run: Path
+) -> None:
+    others = ("--eval-image-sizes", "[64,96]", "--support-iou", "0.5")
+
+    assert main(detector_words(copy, "--resume", "auto", *others)) == 0
+    settings = yaml.safe_load((copy / "settings.yaml").read_text())
+    assert (settings["eval_image_sizes"], settings["support_iou"]) == ([64, 96], 0.5)
+    assert digest(copy) == digest(detector_run)
 
 
 # What it learns from

@@ -70,9 +70,13 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def write_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """``settings.yaml``, valid for ``--config``, and ``environment.json``."""
+    """``settings.yaml``, valid for ``--config``."""
     text = yaml.safe_dump(dict(settings), sort_keys=False)
     write_atomically(run_dir / "settings.yaml", text.encode())
+
+
+def write_environment(run_dir: Path) -> None:
+    """``environment.json``."""
     write_json(run_dir / "environment.json", environment())
 
 

@@ -15,7 +15,7 @@ from tools.engine.heat_pictures import box_sheet, log_heat_pictures
 from tools.engine.logger import Logger
 from tools.engine.loop import TrainingState
 from tools.engine.progress import say
-from tools.engine.run_folder import flat, locked, plain, write_settings
+from tools.engine.run_folder import flat, locked, plain, write_environment, write_settings
 from tools.engine.saved_runs import build_model, open_samples
 from tools.engine.split_metrics import evaluation_mode
 from tools.engine.training import (
@@ -60,10 +60,11 @@ def _train(settings: TrainLocalizerSettings) -> None:
         since=start,
     )
     resumed = resume(state, settings)
+    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
     if state.evaluated == settings.loop.epochs:
         finish(state, settings.run_dir)
         return
-    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    write_environment(settings.run_dir)
 
     cache = settings.feature_cache if settings.frozen_trunk else None
     scales, fed = open_samples(

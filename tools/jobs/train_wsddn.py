@@ -20,7 +20,7 @@ from tools.engine.logger import Logger
 from tools.engine.loop import TrainingState
 from tools.engine.progress import say, warn
 from tools.engine.proposal_samples import read_proposals
-from tools.engine.run_folder import flat, locked, plain, write_settings
+from tools.engine.run_folder import flat, locked, plain, write_environment, write_settings
 from tools.engine.saved_runs import build_detector, load_run, open_proposal_samples
 from tools.engine.split_metrics import Evaluation
 from tools.engine.training import (
@@ -81,10 +81,11 @@ def _train(settings: TrainWsddnSettings) -> None:
         fixed={"proposals_sha256": digest},
     )
     resumed = resume(state, settings)
+    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
     if state.evaluated == settings.loop.epochs:
         finish(state, settings.run_dir)
         return
-    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    write_environment(settings.run_dir)
 
     cache = settings.feature_cache if settings.frozen_trunk else None
     feed = partial(

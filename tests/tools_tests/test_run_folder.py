@@ -19,9 +19,9 @@ from tools.engine.run_folder import (
     locked,
     plain,
     read_settings,
+    write_environment,
     write_json,
     write_scores,
-    write_environment,
     write_settings,
 )
 from tools.train_localizer import TrainLocalizerSettings

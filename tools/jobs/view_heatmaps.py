@@ -1,11 +1,11 @@
 """Heatmaps of some pictures to visdom, TensorBoard or files."""
 
 from pathlib import Path
-from urllib.parse import quote
 
 from tools.engine.device import choose_device
 from tools.engine.draw import write_jpeg
 from tools.engine.heat_pictures import chosen_pictures, heat_row
+from tools.engine.heat_strips import strip_path
 from tools.engine.interrupts import check_interrupted
 from tools.engine.log_backend import Backend
 from tools.engine.progress import say, track
@@ -27,12 +27,11 @@ def run(settings: ViewHeatmapsSettings) -> None:
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
         row = heat_row(fed, scales, dataset, index, device)
-        image_id = quote(dataset.ids[index], safe="", errors="surrogateescape")
-        name = f"{settings.split}_{image_id}"
+        path = strip_path(folder, settings.split, dataset.ids[index])
         if backend is None:
-            write_jpeg(folder / f"{name}.jpg", row)
+            write_jpeg(path, row)
         else:
-            backend.image(name, row, saved.step, window=name)
+            backend.image(path.stem, row, saved.step, window=path.stem)
     if backend is not None:
         backend.close()
     where = (

@@ -51,9 +51,7 @@ def select_proposals(
 ) -> Proposals:
     """The first ``top_k`` of those whose width and height are at least ``min_size`` pixels."""
     sides = proposals.boxes[:, 2:] - proposals.boxes[:, :2]
-    kept = torch.nonzero((sides >= min_size).all(dim=1))[:top_k, 0]
-    scores = None if proposals.scores is None else proposals.scores[kept]
-    return Proposals(proposals.boxes[kept], scores)
+    return proposals[(sides >= min_size).all(dim=1)][:top_k]
 
 
 class ProposalSet(Mapping[str, Proposals]):

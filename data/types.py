@@ -47,6 +47,10 @@ class Proposals:
     boxes: Tensor
     scores: Tensor | None
 
+    def __getitem__(self, kept: Tensor | slice) -> "Proposals":
+        """Those at these positions, or where a mask is true."""
+        return Proposals(self.boxes[kept], None if self.scores is None else self.scores[kept])
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:

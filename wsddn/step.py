@@ -62,5 +62,4 @@ def drop_proposals(proposals: Proposals, share: float) -> Proposals:
     kept = torch.rand(len(proposals.boxes), device=proposals.boxes.device) >= share
     if not kept.any():
         kept[0] = True
-    scores = None if proposals.scores is None else proposals.scores[kept]
-    return Proposals(proposals.boxes[kept], scores)
+    return proposals[kept]

@@ -152,11 +152,9 @@ def _our_step() -> Callable[[ImageBatch], None]:
 def _batch(path: Path, *, size: int, most: int) -> ImageBatch:
     """A picture at the size, with its best proposals."""
     image = read_image(path)
-    found = propose(image, ProposeSettings(min_score=0.0))
+    found = propose(image, ProposeSettings(min_score=0.0))[:most]
     resized, scale = resize_image(image, size, "longest_side")
-    boxes = found.boxes[:most]
-    scores = None if found.scores is None else found.scores[:most]
-    rois = Proposals((boxes * scale.repeat(2)).float(), scores)
+    rois = Proposals((found.boxes * scale.repeat(2)).float(), found.scores)
     targets = torch.zeros(CLASSES)
     targets[:2] = 1
     network_size = (resized.shape[1], resized.shape[2])

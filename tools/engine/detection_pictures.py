@@ -9,7 +9,7 @@ from data.image_set import ImageSet
 from data.types import Detections
 from tools.engine.draw import FOUND, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.engine.heat_pictures import BATCHES, IMAGES, PICTURE_SEED, chosen_pictures
-from tools.engine.logger import Logger, image_tag
+from tools.engine.logger import Logger, image_tag, image_window
 from tools.engine.verdicts import RIGHT, verdicts
 
 HEIGHT = 240
@@ -30,7 +30,6 @@ def log_detection_pictures(
 
     The first evaluation keeps its windows; every later one takes those of the one before.
     """
-    side = "first" if is_first else "last"
     for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
         batch, image = divmod(number, IMAGES)
         found = detections[dataset.ids[index]]
@@ -38,7 +37,7 @@ def log_detection_pictures(
             image_tag(epoch, step, batch, image, "boxes"),
             detection_picture(dataset, index, found),
             step,
-            window=f"{side}_batch{batch}_image{image}",
+            window=image_window(batch, image, is_first=is_first),
         )
 
 
@@ -77,8 +76,7 @@ def detection_sheets(
     Returns:
         Sheets by heading; a sheet without pictures is left out.
     """
-    found = {image_id: detections[image_id] for image_id in dataset.ids}
-    letters = verdicts(found, dataset.annotations, len(dataset.classes))
+    letters = verdicts(detections, dataset.annotations, len(dataset.classes))
     hits = [RIGHT in of_picture for of_picture in zip(*letters, strict=True)]
     good: list[int] = []
     failed: list[int] = []

@@ -20,7 +20,7 @@ from tools.engine.draw import (
     sheet,
 )
 from tools.engine.evaluation import heatmaps_of
-from tools.engine.logger import Logger, image_tag
+from tools.engine.logger import Logger, image_tag, image_window
 from tools.engine.samples import Samples
 from tools.engine.settings import BoxSettings
 from tools.engine.split_metrics import evaluation_mode
@@ -58,7 +58,6 @@ def log_heat_pictures(
     The first logged epoch keeps its windows; every later one takes the windows of the one before,
     so first and last stay side by side.
     """
-    side = "first" if is_first else "last"
     with evaluation_mode(model):
         for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
             batch, image = divmod(number, IMAGES)
@@ -67,7 +66,7 @@ def log_heat_pictures(
                 image_tag(epoch, step, batch, image, "_".join(present)),
                 heat_row(model, scales, dataset, index, device),
                 step,
-                window=f"{side}_batch{batch}_image{image}",
+                window=image_window(batch, image, is_first=is_first),
             )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+FIRST, LAST = "first_", "last_"  # begin the windows of the same picture in two epochs
+
 
 class Backend:
     """One place to log to; it overrides the kinds it can show, the others do nothing.

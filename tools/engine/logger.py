@@ -13,7 +13,7 @@ from typing import Self
 from torch import Tensor
 
 from tools.engine import progress
-from tools.engine.log_backend import Backend
+from tools.engine.log_backend import FIRST, LAST, Backend
 from tools.engine.metrics_file import MetricsFile, read_metrics
 from tools.engine.settings import VisdomSettings
 
@@ -24,6 +24,11 @@ def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: st
     """Give the tag of a logged picture, in which a browser's filter finds an epoch or a class."""
     tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
     return f"{tag}_{class_name}" if class_name else tag
+
+
+def image_window(batch: int, image: int, *, is_first: bool) -> str:
+    """Name the window of a picture: the first logged epoch keeps its own, later ones share one."""
+    return f"{FIRST if is_first else LAST}batch{batch}_image{image}"
 
 
 class Logger:

@@ -20,7 +20,7 @@ import visdom
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tools.engine.log_backend import Backend
+from tools.engine.log_backend import FIRST, LAST, Backend
 from tools.engine.settings import VisdomSettings
 
 JPEG_QUALITY = 80
@@ -31,7 +31,6 @@ SHARED_WINDOWS = (
     re.compile(r"(baseline)/(.+)", re.DOTALL),
 )
 SIZE_OF_MANY = {"width": 620, "height": 510}  # pixels in which the names of 20 classes stand
-FIRST, LAST = "first_", "last_"  # begin the windows of a picture in two epochs
 WIDEST = 700  # pixels of such a window: two are side by side on a page of 1440 or more
 Points = list[tuple[int, float]]
 

@@ -18,6 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from torch import Tensor
 
 from tools.engine.interrupts import check_interrupted
+from tools.engine.log_backend import FIRST, LAST
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say, warn
 from tools.engine.visdom_windows import VisdomWindows, window_and_line
@@ -92,9 +93,9 @@ def first_and_last(pictures: Pictures) -> dict[str, tuple[str, bytes]]:
         if found is None:
             chosen[tag] = tag, picture
         elif int(found[1]) == min(epochs):
-            chosen[f"first_{found[2]}"] = tag, picture
+            chosen[FIRST + found[2]] = tag, picture
         elif int(found[1]) == max(epochs):
-            chosen[f"last_{found[2]}"] = tag, picture
+            chosen[LAST + found[2]] = tag, picture
     return chosen
 
 

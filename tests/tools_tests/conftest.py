@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -20,6 +21,18 @@ from tools.engine.interrupts import install_signal_handlers
 from tools.engine.run_folder import pack_arrays
 
 Words = Callable[..., list[str]]
+
+
+class PageTags(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ import re
 import time
 from base64 import b64encode
 from hashlib import sha256
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from data.image_set import ImageSet
 from data.types import Annotation, Detections, Proposals
+from tests.tools_tests.conftest import PageTags
 from tools.engine.gallery_content import gallery_content
 from tools.engine.gallery_page import script_json, write_gallery_page
 from tools.engine.score_files import SavedScores
@@ -132,18 +132,6 @@ def test_three_quarters_of_the_present_classes_keep_a_box_to_begin_with() -> Non
 # The page
 
 
-class Tags(HTMLParser):
-    """The tags of a page with their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_names_from_outside_cannot_end_their_element(tmp_path: Path) -> None:
     ids = ("a", HOSTILE)
     shown = content(
@@ -172,7 +160,7 @@ def test_only_the_page_s_own_script_and_style_may_run(tmp_path: Path) -> None:
 
     policy = next(
         str(attrs["content"])
-        for tag, attrs in Tags(text).found
+        for tag, attrs in PageTags(text).found
         if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy"
     )
     rules = {words[0]: words[1:] for words in map(str.split, policy.split(";"))}
@@ -188,7 +176,7 @@ def test_only_the_page_s_own_script_and_style_may_run(tmp_path: Path) -> None:
 def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     text = write_gallery_page(tmp_path, content(scored(1))).read_text()
 
-    tags = Tags(text).found
+    tags = PageTags(text).found
     loads = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href")]
     assert loads == ["data:,"]
     assert text.replace('"http://www.w3.org/2000/svg"', "").count("://") == 0

@@ -3,13 +3,13 @@
 import json
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.tools_tests.conftest import PageTags
 from tools.engine.report import COLUMNS, markdown_classes, markdown_table, write_report
 
 HOSTILE = "<script>alert('&')</script>\n\udcff"
@@ -39,22 +39,10 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
     return (folder / "report.html").read_text(), content
 
 
-class Tags(HTMLParser):
-    """The tags of a page with their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
     page, _ = write(tmp_path)
 
-    tags = Tags(page).found
+    tags = PageTags(page).found
     loads = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href")]
     assert [str(value)[:23] for value in loads] == ["data:image/jpeg;base64,"]
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}

@@ -20,7 +20,6 @@ from tools.engine.log_backend import Backend
 from tools.engine.logger import Logger
 from tools.engine.loop import (
     Step,
-    TrainingState,
     build_optimizer,
     build_scheduler,
     log_histograms,
@@ -28,6 +27,7 @@ from tools.engine.loop import (
 )
 from tools.engine.samples import training_batches
 from tools.engine.train_settings import LoopSettings, OptimSettings
+from tools.engine.training_state import TrainingState
 
 CPU = Device("cpu", "off")
 COUNT = 10  # pictures

@@ -322,7 +322,7 @@ def test_a_kill_between_evaluation_and_checkpoint_repeats_no_line(
             raise Kill
         return save_checkpoint(*args, **kwargs)
 
-    monkeypatch.setattr("tools.engine.loop.save_checkpoint", save_or_die)
+    monkeypatch.setattr("tools.engine.training_state.save_checkpoint", save_or_die)
     with contextlib.suppress(Kill):
         main(words(tmp_path / "run"))
     monkeypatch.undo()

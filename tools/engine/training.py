@@ -13,12 +13,13 @@ from data.image_set import ImageSet
 from tools.engine.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
 from tools.engine.device import Device
 from tools.engine.logger import Logger, open_logger
-from tools.engine.loop import Step, TrainingState, build_optimizer, build_scheduler, train
+from tools.engine.loop import Step, build_optimizer, build_scheduler, train
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, plain, write_json
 from tools.engine.samples import Samples, training_batches
 from tools.engine.split_metrics import Evaluation
 from tools.engine.train_settings import TrainSettings
+from tools.engine.training_state import TrainingState
 from tools.engine.weights import imagenet_weights, read_weights
 
 # A resumed run must be the run that was interrupted; these may differ from it.
@@ -26,16 +27,10 @@ FREE_TO_CHANGE = frozenset(
     (
         *("run_dir", "voc_root", "images", "labels", "proposals"),
         *("resume", "feature_cache", "weights", "device"),
+        *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
     )
 )
-FREE_PREFIXES = (
-    "boxes.",
-    "eval_image_sizes",
-    "support_iou",
-    "visdom.",
-    "loop.workers",
-    "loop.checkpoint_every",
-)
+FREE_PREFIXES = ("boxes.", "visdom.")
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 
@@ -225,8 +220,7 @@ def finish(state: TrainingState, run_dir: Path) -> None:
     digest = weights_sha256(state.weights())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
-    events = run_dir / "events"
-    size = sum(path.stat().st_size for path in events.iterdir()) if events.exists() else 0
+    size = sum(path.stat().st_size for path in (run_dir / "events").glob("*"))
     say(
         f"trained {state.epoch} epochs in {state.seconds:.0f} s, {size / 1e6:.1f} MB of events, "
         f"weights_sha256 {digest}"

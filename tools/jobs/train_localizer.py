@@ -13,7 +13,6 @@ from tools.engine.device import Device, choose_device, seed_everything
 from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet, log_heat_pictures
 from tools.engine.logger import Logger
-from tools.engine.loop import TrainingState
 from tools.engine.progress import say
 from tools.engine.run_folder import flat, locked, plain, write_environment, write_settings
 from tools.engine.saved_runs import build_model, open_samples
@@ -30,6 +29,7 @@ from tools.engine.training import (
     training_mode,
     trunk_weights,
 )
+from tools.engine.training_state import TrainingState
 from tools.train_localizer import TrainLocalizerSettings
 
 

@@ -17,7 +17,6 @@ from tools.engine.detection_pictures import log_detection_pictures
 from tools.engine.detector_evaluation import evaluate_detector
 from tools.engine.device import choose_device, seed_everything
 from tools.engine.logger import Logger
-from tools.engine.loop import TrainingState
 from tools.engine.progress import say, warn
 from tools.engine.proposal_samples import read_proposals
 from tools.engine.run_folder import flat, locked, plain, write_environment, write_settings
@@ -35,6 +34,7 @@ from tools.engine.training import (
     training_mode,
     trunk_weights,
 )
+from tools.engine.training_state import TrainingState
 from tools.train_wsddn import TrainWsddnSettings
 from wsddn.model import WSDDN
 from wsddn.step import wsddn_step

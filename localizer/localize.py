@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
@@ -127,3 +128,34 @@ def localize(
     kept = batched_nms(every.boxes, every.scores, every.labels, nms_threshold)
     kept = kept[every.scores[kept] >= score_threshold][:max_detections]
     return Detections(every.boxes[kept], every.labels[kept], every.scores[kept])
+
+
+def heat_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
+    """How far boxes and the heat of each class cover each other.
+
+    It is the IoU of a box and a soft region: a place belongs to the region of a class as far as
+    its probability reaches that of the hottest cell. A cell is as hot everywhere in its square.
+
+    Args:
+        heatmaps: of one picture.
+        boxes: ``[R, 4]`` in pixels of the original picture, not empty; R may be 0.
+
+    Returns:
+        ``[R, C]`` float32 in [0, 1].
+    """
+    logs = F.logsigmoid(heatmaps.logits)
+    heat = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+    here = boxes / heatmaps.to_original  # network pixels
+    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heat.shape[1:])
+    down = _shared_lengths(here[:, 1], here[:, 3], edges_y)
+    across = _shared_lengths(here[:, 0], here[:, 2], edges_x)
+    shared = torch.einsum("rh,chw,rw->rc", down, heat, across)
+    areas = (here[:, 2:] - here[:, :2]).prod(dim=1)[:, None]
+    region = heat.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
+    return shared / (areas + region - shared)
+
+
+def _shared_lengths(lows: Tensor, highs: Tensor, edges: Tensor) -> Tensor:
+    """``[R, n]`` of R intervals and the n between the edges."""
+    shared = torch.minimum(highs[:, None], edges[1:]) - torch.maximum(lows[:, None], edges[:-1])
+    return shared.clamp(min=0)

@@ -34,6 +34,10 @@ class DetectSettings:
     proposals: Path | None = None
     """File of make_proposals --images with these pictures; made on the way when not given."""
 
+    heat_from: Path | None = None
+    """Run folder of a localizer that learned from the same labels: scores of the detector move to
+    the proposals that agree with its heat."""
+
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint; best is chosen by the run's own validation split."""
 

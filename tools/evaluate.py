@@ -50,6 +50,10 @@ class EvaluateSettings(PictureSettings):
     support_iou: float | None = None
     """Of a detector, see train_wsddn; the run's own when not given."""
 
+    heat_from: Path | None = None
+    """Of a detector: run folder of a localizer that learned from the same labels. Scores then move
+    to the proposals that agree with its heat; see the README for what that is worth."""
+
     boxes: BoxSettings | None = None
     """How heat becomes boxes; a localizer's own settings when none of these is given."""
 

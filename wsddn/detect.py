@@ -40,6 +40,20 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
     return total / count
 
 
+def weigh_proposals(scores: Tensor, weights: Tensor) -> Tensor:
+    """Move the score of each class towards proposals of more weight; its sum stays.
+
+    Args:
+        scores: ``[R, C]``; R may be 0.
+        weights: ``[R, C]``, 0 or more.
+
+    Returns:
+        ``[R, C]`` float32.
+    """
+    weighed = scores.float() * weights
+    return weighed * (scores.sum(dim=0) / weighed.sum(dim=0).clamp(min=TINY))
+
+
 def gather_support(boxes: Tensor, scores: Tensor, *, min_iou: float) -> Tensor:
     """Give each proposal the scores of those that say the same, by how much they overlap it.
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from data.checks import check_detections
 from data.types import Detections
-from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
+from localizer.localize import ImageHeatmaps, heat_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
 from localizer.trunks import Geometry
 
@@ -212,3 +212,53 @@ def test_a_prediction_can_be_localized() -> None:
     predicted = predict_heatmaps(head(), row(0, 0, 4)[None], (3, 11), (3, 22))
     # the third cell covers 7.5 to 11.5 of the 11 pixels; the original is twice as wide
     assert find(predicted).boxes.tolist() == [[15, 0, 22, 3]]
+
+
+# --- heat_overlap ---------------------------------------------------------------------------------
+
+COLD = -40.0
+HOT_CELL = [23.5, 23.5, 39.5, 39.5]
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        (HOT_CELL, 1),
+        ([23.5, 23.5, 31.5, 39.5], 0.5),  # half of the cell
+        ([23.5, 23.5, 39.5, 55.5], 0.5),  # twice the cell
+        ([31.5, 23.5, 47.5, 39.5], 1 / 3),  # shifted by half
+        ([39.5, 23.5, 55.5, 39.5], 0),
+        ([0.0, 0.0, 20.0, 20.0], 0),  # in the frame that no cell covers
+    ],
+)
+def test_heat_of_one_cell_overlaps_like_its_square(box: list[float], expected: float) -> None:
+    heatmaps = heat([[3.0, COLD, COLD], [COLD, COLD, COLD]])
+    torch.testing.assert_close(
+        heat_overlap(heatmaps, torch.tensor([box])), torch.tensor([[float(expected)]])
+    )
+
+
+def test_a_cell_counts_as_far_as_its_probability_reaches_the_hottest() -> None:
+    heatmaps = heat([torch.tensor([0.5, 0.25]).logit().tolist()])
+    both = torch.tensor([[23.5, 23.5, 55.5, 39.5]])
+    assert heat_overlap(heatmaps, both).item() == pytest.approx((1 + 0.5) / 2)
+    hot = torch.tensor([HOT_CELL])
+    assert heat_overlap(heatmaps, hot).item() == pytest.approx(1 / 1.5)
+
+
+def test_boxes_overlap_heat_in_the_frame_of_the_original() -> None:
+    stretched = replace(heat([[3.0, COLD]]), image_size=(96 * 3, 96 // 2))
+    box = torch.tensor([[23.5 / 2, 23.5 * 3, 39.5 / 2, 39.5 * 3]])
+    assert heat_overlap(stretched, box).item() == pytest.approx(1)
+
+
+def test_every_class_has_its_own_overlap_and_no_boxes_have_none() -> None:
+    heatmaps = heat([[3.0, COLD]], [[COLD, 3.0]])
+    boxes = torch.tensor([HOT_CELL])
+    torch.testing.assert_close(heat_overlap(heatmaps, boxes), torch.tensor([[1.0, 0.0]]))
+    assert heat_overlap(heatmaps, torch.zeros(0, 4)).shape == (0, 2)
+
+
+def test_heat_that_is_improbable_everywhere_still_has_a_place() -> None:
+    heatmaps = heat([[-200.0, -400.0]])
+    assert heat_overlap(heatmaps, torch.tensor([HOT_CELL])).item() == pytest.approx(1)

@@ -262,6 +262,28 @@ def test_a_localizer_gives_boxes_from_its_heat(
     assert snapshot(photographs) == before
 
 
+def test_a_localizers_heat_moves_the_scores_of_the_detector(
+    detector_run: Path, small_run: Path, photographs: Path, proposals: Path, tmp_path: Path
+) -> None:
+    boxes = ("--proposals", str(proposals), "--min-score", "0", "--draw", "false")
+    heat = ("--heat-from", str(small_run))
+    assert main(words(detector_run, photographs, tmp_path / "alone", *boxes)) == 0
+    assert main(words(detector_run, photographs, tmp_path / "both", *boxes, *heat)) == 0
+
+    alone, both = (
+        read_detections(tmp_path / name / "detections.json")[1]["cat.jpg"]
+        for name in ("alone", "both")
+    )
+    assert alone.scores.tolist() != both.scores.tolist()
+
+
+def test_heat_for_a_localizer_is_refused(
+    small_run: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(small_run, photographs, tmp_path, "--heat-from", str(small_run))) == 2
+    assert f"error: {small_run}: holds a localizer, which" in capsys.readouterr().err
+
+
 # Bad pictures
 
 

@@ -238,6 +238,20 @@ def test_with_support_two_that_agree_outweigh_a_surer_one() -> None:
     torch.testing.assert_close(first.scores[0], torch.tensor(0.3 + 0.9 * 0.3))
 
 
+def test_weights_decide_between_equal_proposals() -> None:
+    def on_the_left(index: int, boxes: Tensor) -> Tensor:
+        assert index == 0
+        return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+
+    model, (scales, dataset) = Told([UNDECIDED]), opened([UNDECIDED])
+    found = evaluate_detector(model, scales, dataset, CPU, flip=False, heat=on_the_left)
+    assert found.detections["000000"].boxes.tolist() == [LEFT, LEFT]
+    assert found.metrics["corloc"] == 1
+    without = evaluate([UNDECIDED])
+    assert (found.scores == without.scores).all()
+    assert len(without.detections["000000"].boxes) == 4
+
+
 # No proposals
 
 

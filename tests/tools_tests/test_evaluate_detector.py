@@ -281,6 +281,51 @@ def test_an_overlap_of_support_outside_of_its_range_is_refused(
     assert "--support-iou is in [0, 1], got " in capsys.readouterr().err
 
 
+def test_a_localizers_heat_moves_scores_and_leaves_those_of_the_pictures(
+    copy: Path, small_run: Path, tiny_voc: Path, report: dict[str, Any]
+) -> None:
+    before = files_of(small_run)
+
+    assert main(words(copy, tiny_voc, "--heat-from", str(small_run))) == 0
+
+    detector = json.loads((copy / "report.json").read_text())["detector"]
+    assert detector["image_map"] == report["detector"]["image_map"]
+    assert detector["box_map_area"] != report["detector"]["box_map_area"]
+    assert files_of(small_run) == before
+
+
+@pytest.fixture
+def of_other_classes(small_run: Path, tmp_path: Path) -> Path:
+    """A localizer that learned the same number of other names."""
+    copy = Path(shutil.copytree(small_run, tmp_path / "other"))
+    path = copy / "settings.yaml"
+    path.write_text(path.read_text().replace("beetle", "bug"))
+    return copy
+
+
+def test_heat_of_other_classes_is_refused(
+    copy: Path, of_other_classes: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(copy, tiny_voc, "--heat-from", str(of_other_classes))) == 2
+    refusal = f"error: {of_other_classes}: knows other classes than {copy}: bug, "
+    assert refusal in capsys.readouterr().err
+
+
+def test_heat_of_a_detector_is_refused(
+    copy: Path, detector_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(copy, tiny_voc, "--heat-from", str(detector_run))) == 2
+    refusal = f"error: {detector_run}: holds a detector, which has no heatmaps"
+    assert refusal in capsys.readouterr().err
+
+
+def test_heat_for_a_localizer_is_refused(
+    small_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(small_run, tiny_voc, "--heat-from", str(small_run))) == 2
+    assert f"--heat-from {small_run}: none of the runs is" in capsys.readouterr().err
+
+
 # Proposals
 
 

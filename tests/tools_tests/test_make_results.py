@@ -1,11 +1,14 @@
 """Rows of the README: skipped when they have a file, summed up with their deviation."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.engine.report import COLUMNS, DETECTOR_COLUMNS
+from tools.evaluate import EvaluateSettings
 from tools.jobs import make_results
 from tools.jobs.make_results import (
     CLASSES,
@@ -138,3 +141,43 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     assert "--split train" in content["command"]
     assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
     assert (tmp_path / "runs" / "proposals" / "trainval.npz").is_file()
+
+
+def test_a_row_may_look_at_the_training_of_another_with_the_heat_of_a_third(
+    results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme, runs = tmp_path / "README.md", tmp_path / "runs"
+    readme.write_text(page())
+    trained: list[Path] = []
+    evaluated: list[EvaluateSettings] = []
+
+    def evaluate(settings: EvaluateSettings) -> None:
+        evaluated.append(settings)
+        numbers: dict[str, Any] = dict.fromkeys(COLUMNS | DETECTOR_COLUMNS, 0.5)
+        numbers |= {
+            "threshold_curve": {},
+            "split": "val",
+            "corloc_split": "val",
+            "weights_sha256": "",
+        }
+        numbers |= {"per_class": {}, "seconds": 1.0, "evaluation_seconds": 1.0}
+        settings.run_dir.mkdir(parents=True, exist_ok=True)
+        (settings.run_dir / "report.json").write_text(json.dumps({"detector": numbers}))
+
+    for name in ("train_localizer", "train_wsddn"):
+        monkeypatch.setattr(make_results, name, lambda settings: trained.append(settings.run_dir))
+    monkeypatch.setattr(make_results, "evaluate", evaluate)
+    monkeypatch.setattr(make_results, "README", readme)
+    warm = Row("warm", "Heat", "demo.yaml", (), (1,), split="val")
+    plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
+    both = replace(plain, name="both", title="Both", training="plain", heat="warm")
+    monkeypatch.setattr(make_results, "read_rows", lambda: [warm, plain, both])
+
+    argv = ["--voc-root", str(tiny_voc), "--runs", str(runs), "--only", "both"]
+    assert main(argv) == 0
+
+    assert trained == [runs / "plain-seed1", runs / "warm-seed1"]
+    assert [(s.run_dir, s.heat_from) for s in evaluated] == [tuple(trained)]
+    content = json.loads((results / "both-seed1.json").read_text())
+    assert "train_wsddn" in content["command"]
+    assert content["heat"] == "warm"

@@ -15,6 +15,7 @@ from wsddn.detect import (
     score_proposals,
     select_detections,
     surest_detections,
+    weigh_proposals,
 )
 from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.scores import combine_scores
@@ -343,3 +344,21 @@ def test_the_surest_box_of_each_class_needs_no_score(support_iou: float) -> None
     assert found.labels.tolist() == [0, 1]
     assert found.boxes.tolist() == boxes.tolist()
     assert len(surest_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0
+
+
+# Weights of proposals
+
+
+def test_scores_move_to_the_weighty_and_their_sum_stays() -> None:
+    scores = torch.tensor([[0.6, 0.1], [0.2, 0.1]])
+    moved = weigh_proposals(scores, torch.tensor([[0.5, 0.0], [1.5, 1.0]]))
+    torch.testing.assert_close(moved, torch.tensor([[0.4, 0.0], [0.4, 0.2]]))
+
+
+def test_scores_without_any_weight_are_0() -> None:
+    moved = weigh_proposals(torch.tensor([[0.6], [0.2]]), torch.zeros(2, 1))
+    assert moved.tolist() == [[0.0], [0.0]]
+
+
+def test_no_proposals_have_no_scores_to_move() -> None:
+    assert weigh_proposals(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)

@@ -1,6 +1,6 @@
 """A detector on a split: image scores, detections, and what they are worth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -19,11 +19,17 @@ from tools.engine.split_metrics import (
     evaluation_mode,
     summarize,
 )
-from wsddn.detect import score_proposals, select_detections, surest_detections
+from wsddn.detect import (
+    score_proposals,
+    select_detections,
+    surest_detections,
+    weigh_proposals,
+)
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores
 
 NMS_THRESHOLD = 0.4
+Heat = Callable[[int, Tensor], Tensor]
 
 
 def scores_of(
@@ -69,12 +75,23 @@ def evaluate_detector(
     *,
     flip: bool,
     support_iou: float = 0.0,
+    heat: Heat | None = None,
     what: str = "evaluation",
 ) -> Evaluation:
     """Score every picture of a split and compare with its annotations.
 
     CorLoc takes the surest proposal of each class, whatever its score; AP takes detections above
     1e-4. Every module gets its own mode back afterwards.
+
+    Args:
+        model: the detector, or its head for features.
+        scales: what it is fed, at each size.
+        dataset: the split.
+        device: computes.
+        flip: look at mirror images too.
+        support_iou: see ``select_detections``.
+        heat: number of a picture and its proposals to their weights ``[R, C]``.
+        what: for the progress.
 
     Raises:
         Interrupted: a signal came.
@@ -87,6 +104,8 @@ def evaluate_detector(
             image_id = dataset.ids[index]
             boxes = scales[0].proposals[image_id].boxes
             scores = scores_of(model, scales, index, device, flip=flip)
+            if heat is not None:
+                scores = weigh_proposals(scores, heat(index, boxes))
             of_images[index] = image_scores(scores).double().numpy()
             detections[image_id] = detections_of(boxes, scores, support_iou)
             surest[image_id] = surest_detections(boxes, scores, support_iou=support_iou)

@@ -23,8 +23,9 @@ from tools.engine.evaluation import heatmaps_of
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 from tools.engine.proposal_samples import limit_proposals, read_proposals
-from tools.engine.saved_runs import SavedRun, feed_detector, feed_localizer, load_run
+from tools.engine.saved_runs import SavedRun, feed_detector, feed_localizer, heat_of, load_run
 from tools.engine.settings import DataSettings
+from wsddn.detect import weigh_proposals
 from wsddn.model import WSDDN
 
 Detect = Callable[[int], Detections]
@@ -33,7 +34,7 @@ Detect = Callable[[int], Detections]
 def run(settings: DetectSettings) -> None:
     """Box every picture, then write what was found."""
     saved = load_run(settings.run_dir, settings.checkpoint)
-    if settings.proposals is not None:
+    if settings.proposals is not None or settings.heat_from is not None:
         saved.detector()
     device = choose_device(settings.device, settings.amp)
     dataset = _pictures(settings, tuple(saved.settings["classes"]))
@@ -77,10 +78,14 @@ def _with_proposals(
         proposals = limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
     scales, fed = feed_detector(saved, dataset, proposals, device, cached=False)
     flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
+    heat = heat_of(settings.heat_from, saved, dataset, device, cached=False)
 
     def detect(index: int) -> Detections:
+        boxes = proposals[dataset.ids[index]].boxes
         scores = scores_of(fed, scales, index, device, flip=flip)
-        return detections_of(proposals[dataset.ids[index]].boxes, scores, support_iou)
+        if heat is not None:
+            scores = weigh_proposals(scores, heat(index, boxes))
+        return detections_of(boxes, scores, support_iou)
 
     return detect
 

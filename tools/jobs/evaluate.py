@@ -16,7 +16,7 @@ from localizer.model import LocalizerHead
 from tools.engine.checkpoint import weights_sha256
 from tools.engine.detection_files import write_detections, write_devkit_files
 from tools.engine.detection_pictures import detection_sheets
-from tools.engine.detector_evaluation import evaluate_detector
+from tools.engine.detector_evaluation import Heat, evaluate_detector
 from tools.engine.device import Device, choose_device
 from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet
@@ -32,7 +32,7 @@ from tools.engine.run_folder import (
     write_scores,
 )
 from tools.engine.samples import Samples
-from tools.engine.saved_runs import SavedRun, load_run, open_detector_on, open_run_on
+from tools.engine.saved_runs import SavedRun, heat_of, load_run, open_detector_on, open_run_on
 from tools.engine.settings import BoxSettings
 from tools.engine.split_metrics import Evaluation
 from tools.evaluate import EvaluateSettings
@@ -53,8 +53,9 @@ def run(settings: EvaluateSettings) -> None:
 def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
     runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
-    if settings.proposals is not None and not any(isinstance(run.model, WSDDN) for run in runs):
-        raise ValueError("--proposals: none of the runs is a detector's")
+    for name, value in (("proposals", settings.proposals), ("heat-from", settings.heat_from)):
+        if value is not None and not any(isinstance(run.model, WSDDN) for run in runs):
+            raise ValueError(f"--{name} {value}: none of the runs is a detector's")
     if len({saved.name for saved in runs}) < len(runs):
         raise ValueError(
             f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
@@ -120,6 +121,7 @@ class _Detector:
     scales: list[WithProposals]
     fed: WSDDN | WSDDNHead
     support_iou: float
+    heat: Heat | None
 
     def evaluate(self, device: Device) -> Evaluation:
         return evaluate_detector(
@@ -129,6 +131,7 @@ class _Detector:
             device,
             flip=self.saved.settings["flip"],
             support_iou=self.support_iou,
+            heat=self.heat,
             what=f"{self.saved.name} on {self.dataset.split}",
         )
 
@@ -139,16 +142,21 @@ def _open(
     if isinstance(saved.model, WSDDN):
         own = split != settings.split or settings.proposals is None
         proposals = None if own else settings.proposals
+        opened = open_detector_on(saved, settings, split, proposals, device, cached=True)
         support = settings.support_iou
         return _Detector(
             saved,
-            *open_detector_on(saved, settings, split, proposals, device, cached=True),
+            *opened,
             saved.settings["support_iou"] if support is None else support,
+            heat_of(settings.heat_from, saved, opened[0], device, cached=True),
         )
     trained = saved.settings["boxes"]
     boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
-    opened = open_run_on(saved, settings, split, device, cached=True)
-    return _Localizer(saved, *opened, settings.boxes or BoxSettings(**boxes))
+    return _Localizer(
+        saved,
+        *open_run_on(saved, settings, split, device, cached=True),
+        settings.boxes or BoxSettings(**boxes),
+    )
 
 
 def _evaluate(

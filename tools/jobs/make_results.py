@@ -46,6 +46,8 @@ class Row:
         trunk: whose weights it needs, empty for none.
         kind: which table it is in, a key of ``KINDS``.
         split: evaluated on; those of val are trained on train.
+        training: the row whose training is evaluated, empty for its own.
+        heat: the localizer's row whose training of the same seed gives the heat, empty for none.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Row:
     trunk: str = ""
     kind: str = "localizer"
     split: str = "test"
+    training: str = ""
+    heat: str = ""
 
     @property
     def learns_from(self) -> str:
@@ -80,7 +84,7 @@ def run(settings: MakeResultsSettings) -> None:
         for row in rows:
             for seed in row.seeds:
                 if row.name.startswith(settings.only) and not row.result(seed).is_file():
-                    _make(row, seed, settings, root)
+                    _make(row, seed, {row.name: row for row in rows}, settings, root)
                     _write_tables(rows)
     _write_tables(rows)
 
@@ -153,43 +157,34 @@ def class_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> None:
-    folder = settings.runs / f"{row.name}-seed{seed}"
-    say(f"row {row.name}, seed {seed}, in {folder}")
-    words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
-    if row.split == "val":
-        words += ["--split", row.learns_from]
-    place = ["--run-dir", str(folder), "--voc-root", str(root), "--resume", "auto"]
-    place += ["--feature-cache", str(settings.runs / "features"), *_weights(row, settings)]
-    proposals = None
-    if row.kind == "localizer":
-        command = "train_localizer"
-        train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
-    else:
-        command = "train_wsddn"
-        proposals = _proposals("test" if row.split == "test" else "trainval", settings, root)
-        place += ["--proposals", str(_proposals("trainval", settings, root))]
-        train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
+def _make(
+    row: Row, seed: int, rows: Mapping[str, Row], settings: MakeResultsSettings, root: Path
+) -> None:
+    say(f"row {row.name}, seed {seed}")
+    folder, command = _train(rows[row.training or row.name], seed, settings, root)
+    heat_from = _train(rows[row.heat], seed, settings, root)[0] if row.heat else None
+    file = "test" if row.split == "test" else "trainval"
     evaluate(
         EvaluateSettings(
             run_dir=folder,
             voc_root=root,
             split=row.split,
             corloc_split="trainval" if row.split == "test" else row.split,
-            proposals=proposals,
+            proposals=None if row.kind == "localizer" else _proposals(file, settings, root),
+            heat_from=heat_from,
         )
     )
     report = json.loads((folder / "report.json").read_text())
     numbers: Mapping[str, Any] = next(
         report[name] for name in ("localizer", "localizer_robust", "detector") if name in report
     )
-    shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
     write_json(
         row.result(seed),
         {
             "row": row.name,
             "seed": seed,
-            "command": f"python -m tools.{command} {shown} --run-dir RUN",
+            "command": command,
+            "heat": row.heat,
             "split": numbers["split"],
             "corloc_split": numbers["corloc_split"],
             "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
@@ -201,6 +196,26 @@ def _make(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> Non
             "environment": {k: v for k, v in environment().items() if k not in ("command",)},
         },
     )
+
+
+def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tuple[Path, str]:
+    """The run of a row, trained where it is not there yet, and the command that makes it."""
+    folder = settings.runs / f"{row.name}-seed{seed}"
+    say(f"training in {folder}")
+    words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
+    if row.split == "val":
+        words += ["--split", row.learns_from]
+    place = ["--run-dir", str(folder), "--voc-root", str(root), "--resume", "auto"]
+    place += ["--feature-cache", str(settings.runs / "features"), *_weights(row, settings)]
+    if row.kind == "localizer":
+        command = "train_localizer"
+        train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
+    else:
+        command = "train_wsddn"
+        place += ["--proposals", str(_proposals("trainval", settings, root))]
+        train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
+    shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
+    return folder, f"python -m tools.{command} {shown} --run-dir RUN"
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:

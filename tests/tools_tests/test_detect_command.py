@@ -262,6 +262,21 @@ def test_a_localizer_gives_boxes_from_its_heat(
     assert snapshot(photographs) == before
 
 
+def test_features_of_a_frozen_trunk_stay_float32(
+    detector_run: Path, photographs: Path, proposals: Path, detected: Path, tmp_path: Path
+) -> None:
+    frozen = Path(shutil.copytree(detector_run, tmp_path / "frozen"))
+    path = frozen / "settings.yaml"
+    path.write_text(path.read_text().replace("frozen_trunk: false", "frozen_trunk: true"))
+    for run, out in ((detector_run, tmp_path / "bf16"), (frozen, tmp_path / "off")):
+        boxes = ("--proposals", str(proposals), "--amp", "bf16", "--draw", "false")
+        assert main(words(run, photographs, out, *boxes)) == 0
+
+    expected = (detected / "detections.json").read_bytes()
+    assert (tmp_path / "off" / "detections.json").read_bytes() == expected
+    assert (tmp_path / "bf16" / "detections.json").read_bytes() != expected
+
+
 def test_a_localizers_heat_moves_the_scores_of_the_detector(
     detector_run: Path, small_run: Path, photographs: Path, proposals: Path, tmp_path: Path
 ) -> None:

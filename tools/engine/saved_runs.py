@@ -69,6 +69,10 @@ class SavedRun:
             raise ValueError(f"{self.run_dir}: holds a localizer, which takes no proposals")
         return self.model
 
+    def uncached_amp(self, amp: str) -> str:
+        """Number format where features are not cached; those of frozen trunks stay float32."""
+        return "off" if self.settings["frozen_trunk"] else amp
+
     @property
     def proposal_limits(self) -> dict[str, Any]:
         """Which proposals of a file a detector sees: ``min_size`` and ``max_proposals``."""

@@ -36,7 +36,7 @@ def run(settings: DetectSettings) -> None:
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.proposals is not None or settings.heat_from is not None:
         saved.detector()
-    device = choose_device(settings.device, settings.amp)
+    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     dataset = _pictures(settings, tuple(saved.settings["classes"]))
     detect = (
         _with_proposals(saved, dataset, settings, device)

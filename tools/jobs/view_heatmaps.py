@@ -16,9 +16,7 @@ from tools.view_heatmaps import ViewHeatmapsSettings
 def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     saved = load_run(settings.run_dir, settings.checkpoint)
-    # Features of frozen trunks are float32 wherever they are cached, so here too.
-    amp = "off" if saved.settings["frozen_trunk"] else settings.amp
-    device = choose_device(settings.device, amp)
+    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     # A few pictures are quicker computed than a cache filled.
     dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
     folder = settings.run_dir / "heatmaps"

@@ -280,7 +280,7 @@ def test_features_of_a_frozen_trunk_stay_float32(
 def test_a_localizers_heat_moves_the_scores_of_the_detector(
     detector_run: Path, small_run: Path, photographs: Path, proposals: Path, tmp_path: Path
 ) -> None:
-    boxes = ("--proposals", str(proposals), "--min-score", "0", "--draw", "false")
+    boxes = ("--proposals", str(proposals), "--draw", "false")
     heat = ("--heat-from", str(small_run))
     assert main(words(detector_run, photographs, tmp_path / "alone", *boxes)) == 0
     assert main(words(detector_run, photographs, tmp_path / "both", *boxes, *heat)) == 0

@@ -303,20 +303,19 @@ def of_other_classes(small_run: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_heat_of_other_classes_is_refused(
-    copy: Path, of_other_classes: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+def test_heat_of_other_classes_or_of_a_detector_is_refused(
+    copy: Path,
+    of_other_classes: Path,
+    detector_run: Path,
+    tiny_voc: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(words(copy, tiny_voc, "--heat-from", str(of_other_classes))) == 2
-    refusal = f"error: {of_other_classes}: knows other classes than {copy}: bug, "
-    assert refusal in capsys.readouterr().err
-
-
-def test_heat_of_a_detector_is_refused(
-    copy: Path, detector_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words(copy, tiny_voc, "--heat-from", str(detector_run))) == 2
-    refusal = f"error: {detector_run}: holds a detector, which has no heatmaps"
-    assert refusal in capsys.readouterr().err
+    for run, refusal in (
+        (of_other_classes, f"knows other classes than {copy}: bug, "),
+        (detector_run, "holds a detector, which has no heatmaps"),
+    ):
+        assert main(words(copy, tiny_voc, "--heat-from", str(run))) == 2
+        assert f"error: {run}: {refusal}" in capsys.readouterr().err
 
 
 def test_heat_for_a_localizer_is_refused(

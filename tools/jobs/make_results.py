@@ -81,10 +81,11 @@ def run(settings: MakeResultsSettings) -> None:
     rows = read_rows()
     if not settings.tables_only:
         root = require_voc_root(settings.voc_root)
+        by_name = {row.name: row for row in rows}
         for row in rows:
             for seed in row.seeds:
                 if row.name.startswith(settings.only) and not row.result(seed).is_file():
-                    _make(row, seed, {row.name: row for row in rows}, settings, root)
+                    _make(row, seed, by_name, settings, root)
                     _write_tables(rows)
     _write_tables(rows)
 

@@ -10,14 +10,11 @@ from torch import Tensor, nn
 from data.image_set import ImageSet
 from data.types import Proposals
 from localizer.builders import build_localizer
-from localizer.localize import heat_overlap
 from localizer.model import Localizer, LocalizerHead
 from localizer.trunks import Trunk
 from tools.engine.checkpoint import check_state_dict, load_checkpoint
 from tools.engine.datasets import open_dataset
-from tools.engine.detector_evaluation import Heat
 from tools.engine.device import Device
-from tools.engine.evaluation import heatmaps_of
 from tools.engine.proposal_samples import WithProposals, read_proposals
 from tools.engine.run_folder import read_settings
 from tools.engine.samples import FeatureSamples, PictureSamples, Samples
@@ -229,35 +226,6 @@ def feed_detector(
     device.place(model)
     how = _as_trained(saved, device, cached=cached)
     return open_proposal_samples(model, dataset, proposals, **how)
-
-
-def heat_of(
-    localizer: Path | None,
-    detector: SavedRun,
-    dataset: ImageSet,
-    device: Device,
-    *,
-    cached: bool,
-) -> Heat | None:
-    """How far proposals and the heat of each class cover each other, by a localizer's run.
-
-    Raises:
-        ValueError: the run is a detector's, or it knows other classes.
-    """
-    if localizer is None:
-        return None
-    saved = load_run(localizer)
-    if saved.settings["classes"] != detector.settings["classes"]:
-        raise ValueError(
-            f"{localizer}: knows other classes than {detector.run_dir}: "
-            f"{', '.join(saved.settings['classes'])}"
-        )
-    scales, fed = feed_localizer(saved, dataset, device, cached=cached)
-
-    def overlap(index: int, boxes: Tensor) -> Tensor:
-        return heat_overlap(heatmaps_of(fed, scales, dataset, index, device), boxes)
-
-    return overlap
 
 
 def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from tools.engine.detector_evaluation import detections_of, scores_of
 from tools.engine.device import Device, choose_device
 from tools.engine.draw import FOUND, draw_boxes, write_jpeg
 from tools.engine.evaluation import heatmaps_of
+from tools.engine.heat_weights import heat_of
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 from tools.engine.proposal_samples import limit_proposals, read_proposals
-from tools.engine.saved_runs import SavedRun, feed_detector, feed_localizer, heat_of, load_run
+from tools.engine.saved_runs import SavedRun, feed_detector, feed_localizer, load_run
 from tools.engine.settings import DataSettings
 from wsddn.detect import weigh_proposals
 from wsddn.model import WSDDN

@@ -20,6 +20,7 @@ from tools.engine.detector_evaluation import Heat, evaluate_detector
 from tools.engine.device import Device, choose_device
 from tools.engine.evaluation import evaluate_localizer
 from tools.engine.heat_pictures import box_sheet
+from tools.engine.heat_weights import heat_of
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
 from tools.engine.proposal_samples import WithProposals
@@ -32,7 +33,7 @@ from tools.engine.run_folder import (
     write_scores,
 )
 from tools.engine.samples import Samples
-from tools.engine.saved_runs import SavedRun, heat_of, load_run, open_detector_on, open_run_on
+from tools.engine.saved_runs import SavedRun, load_run, open_detector_on, open_run_on
 from tools.engine.settings import BoxSettings
 from tools.engine.split_metrics import Evaluation
 from tools.evaluate import EvaluateSettings
@@ -142,21 +143,22 @@ def _open(
     if isinstance(saved.model, WSDDN):
         own = split != settings.split or settings.proposals is None
         proposals = None if own else settings.proposals
-        opened = open_detector_on(saved, settings, split, proposals, device, cached=True)
+        dataset, scales, fed = open_detector_on(
+            saved, settings, split, proposals, device, cached=True
+        )
         support = settings.support_iou
         return _Detector(
             saved,
-            *opened,
-            saved.settings["support_iou"] if support is None else support,
-            heat_of(settings.heat_from, saved, opened[0], device, cached=True),
+            dataset,
+            scales,
+            fed,
+            support_iou=saved.settings["support_iou"] if support is None else support,
+            heat=heat_of(settings.heat_from, saved, dataset, device, cached=True),
         )
     trained = saved.settings["boxes"]
     boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
-    return _Localizer(
-        saved,
-        *open_run_on(saved, settings, split, device, cached=True),
-        settings.boxes or BoxSettings(**boxes),
-    )
+    opened = open_run_on(saved, settings, split, device, cached=True)
+    return _Localizer(saved, *opened, settings.boxes or BoxSettings(**boxes))
 
 
 def _evaluate(

@@ -220,10 +220,9 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
-    """The file of a split, made if it is not there."""
+    """The file of a split; made anew where pictures or the way of making them have changed."""
     out = settings.runs / "proposals" / f"{split}.npz"
-    if not out.is_file():
-        make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
+    make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
     return out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from data.proposals import load_proposals
 from tools.engine.report import COLUMNS, DETECTOR_COLUMNS
 from tools.evaluate import EvaluateSettings
 from tools.jobs import make_results
@@ -20,6 +21,7 @@ from tools.jobs.make_results import (
     table,
     with_tables,
 )
+from tools.make_proposals import main as make_proposals
 from tools.make_results import main
 
 
@@ -133,6 +135,9 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     )
     toy = Row("toy", "A toy", "demo_wsddn.yaml", words, (0,), kind="ablation", split="val")
     monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
+    made = tmp_path / "runs" / "proposals" / "trainval.npz"
+    place = ["--voc-root", str(tiny_voc), "--split", "trainval", "--out", str(made)]
+    assert make_proposals([*place, "--max-boxes", "3"]) == 0  # another way of making them
 
     assert main(["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]) == 0
 
@@ -140,7 +145,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     assert (content["split"], content["corloc_split"]) == ("val", "val")
     assert "--split train" in content["command"]
     assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
-    assert (tmp_path / "runs" / "proposals" / "trainval.npz").is_file()
+    assert min(len(found.boxes) for found in load_proposals(made).values()) > 3
 
 
 def test_a_row_may_look_at_the_training_of_another_with_the_heat_of_a_third(

@@ -4,8 +4,8 @@ python -m tools.detect --run-dir runs/wsddn --images photographs --out detection
 python -m tools.detect --run-dir runs/wsddn --images photographs/cat.jpg --out detections
 
 Writes pictures/ with the boxes drawn, detections.json with full precision, coco.json, and voc/ with
-an XML a picture that labelling tools open. Proposals are made on the way, half a second of one core
-each, unless a file of make_proposals is given. A localizer's run gives boxes from its heat.
+an XML a picture that labelling tools open. Proposals are made on the way, two thirds of a second of
+one core each, unless a file of make_proposals is given. A localizer gives boxes from its heat.
 """
 
 import sys

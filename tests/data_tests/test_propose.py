@@ -90,6 +90,48 @@ def test_an_even_surface_of_any_size_gives_no_failure(method: str, size: tuple[i
     check_proposals(found, size)
 
 
+def test_boxes_of_another_size_are_scored_as_those_of_the_first() -> None:
+    settings = ProposeSettings(method="edge_boxes", min_score=0.05)
+    one, two = (
+        propose(square_picture(), replace(settings, edge_sizes=sizes))
+        for sizes in ((350,), (350, 250))
+    )
+
+    assert one.scores is not None
+    assert two.scores is not None
+    assert len(two.boxes) > len(one.boxes)
+    # unscaled, the smaller picture's would be 1.18 times as high
+    assert float(two.scores[0]) == pytest.approx(float(one.scores[0]), rel=0.1)
+
+
+def test_a_box_that_cuts_no_segment_is_worth_up_to_half_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    square = torch.tensor([[120.0, 80.0, 260.0, 200.0]])
+    settings = ProposeSettings(method="edge_boxes", min_score=0.0)
+    monkeypatch.setattr("data.propose.MOST_OVERLAP", 1.0)
+    monkeypatch.setattr("data.propose.REPEAT", 1.0)
+    with_segments = propose(square_picture(), settings)
+    monkeypatch.setattr("data.propose.WHOLE_SEGMENTS", 0.0)
+    without = propose(square_picture(), settings)
+
+    assert with_segments.scores is not None
+    assert without.scores is not None
+    before = dict(zip(map(tuple, without.boxes.tolist()), without.scores.tolist(), strict=True))
+    gains = torch.tensor(
+        [
+            score / before[tuple(box)]
+            for box, score in zip(
+                with_segments.boxes.tolist(), with_segments.scores.tolist(), strict=True
+            )
+        ]
+    )
+    overlaps = box_iou(with_segments.boxes, square)[:, 0]
+    halves = (overlaps > 0.4) & (overlaps < 0.6)
+    assert float(gains.max()) <= 1.5 + 1e-5
+    assert float(gains[overlaps.argmax()]) > 1.3 > float(gains[halves].median())
+
+
 def test_a_score_does_not_depend_on_the_resolution() -> None:
     picture = square_picture()
     double = picture.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)

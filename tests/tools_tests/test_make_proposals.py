@@ -293,7 +293,7 @@ def test_a_report_on_a_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     assert "is not known" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--edge-size", "0"), ("--search-sizes", "[0]")])
+@pytest.mark.parametrize("option", [("--edge-sizes", "[]"), ("--search-sizes", "[0]")])
 def test_working_sizes_are_above_zero(
     option: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

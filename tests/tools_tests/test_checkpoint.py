@@ -21,8 +21,8 @@ from tools.engine.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     weights_sha256,
-    write_atomically,
 )
+from tools.engine.files import write_atomically
 
 Kill = type("Kill", (BaseException,), {})  # what nobody catches, like SIGKILL
 

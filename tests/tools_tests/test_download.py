@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tools.engine import download
-from tools.engine.download import TRIES, RemoteFile, alone, fetch
+from tools.engine.download import TRIES, RemoteFile, fetch
+from tools.engine.files import alone
 from tools.engine.interrupts import Interrupted, install_signal_handlers
 
 CONTENT = b"a" + random.Random(0).randbytes(199_999)

@@ -20,7 +20,8 @@ import pytest
 
 from data.voc import OFFICIAL_COUNTS, image_ids
 from tools.download_voc import main
-from tools.engine.download import RemoteFile, alone
+from tools.engine.download import RemoteFile
+from tools.engine.files import alone
 from tools.engine.interrupts import check_interrupted
 from tools.jobs import download_voc as job
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.io import savemat
 from torch import Tensor
@@ -26,6 +25,7 @@ from data.propose import ProposeSettings
 from data.synthetic import SYNTHETIC_CLASSES
 from data.voc import image_ids, image_path
 from tools.engine.draw import write_jpeg
+from tools.engine.files import alone
 from tools.jobs import make_proposals as job
 from tools.make_proposals import MakeProposalsSettings, main
 
@@ -339,11 +339,28 @@ def test_a_second_process_leaves_the_same_file_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(job, "LOCK_SECONDS", 0.0)
-    parts = tmp_path / "val.parts"
-    parts.mkdir()
+    out = tmp_path / "val.npz"
 
-    with FileLock(parts / ".lock"):
-        assert main(words(tiny_voc, tmp_path / "val.npz")) == 2
+    with alone(out):
+        assert main(words(tiny_voc, out)) == 2
 
-    assert f"error: {parts}: another process is making" in capsys.readouterr().err
-    assert not (tmp_path / "val.npz").exists()
+    assert f"error: {out}: another process is writing" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_process_that_waited_for_another_takes_what_that_one_made(
+    made: Path, tiny_voc: Path, tmp_path: Path
+) -> None:
+    out, parts = tmp_path / "val.npz", tmp_path / "val.parts"
+    with alone(out):
+        command = [sys.executable, "-m", "tools.make_proposals", *words(tiny_voc, out)]
+        second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert "pictures" in second.stdout.readline()  # it waits from here on
+        shutil.copy(made, out)
+        shutil.rmtree(parts, ignore_errors=True)  # as the first does when it is done
+
+    words_of_second = second.communicate(timeout=120)[0]
+    assert second.returncode == 0
+    assert "are there already" in words_of_second
+    assert digest(out) == digest(made)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tools.engine.files import write_atomically
 from tools.engine.progress import warn
 
 FORMAT_VERSION = 1
@@ -22,24 +23,6 @@ KEYS = {
     *("rng", "best", "settings", "builder", "progress"),
 }
 KEEP = 2
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the place, flush to disk, rename; on failure nothing is left.
-
-    Raises:
-        OSError: names the path and the bytes.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: {len(content)} bytes could not be written ({error})") from error
 
 
 def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:

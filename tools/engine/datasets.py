@@ -8,7 +8,7 @@ from data.folder import FolderDataset, list_pictures, splits_of
 from data.image_set import ImageSet
 from data.scan import PictureState, scan_pictures
 from data.voc import OFFICIAL_COUNTS, VOC_CLASSES, VOCDataset, image_ids, image_path
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track, warn
 from tools.engine.settings import (

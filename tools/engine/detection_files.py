@@ -17,7 +17,7 @@ from torch import Tensor
 
 from data.checks import check_detections
 from data.types import Detections, no_detections
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 from tools.engine.printable import printable
 from tools.engine.run_folder import write_json
 

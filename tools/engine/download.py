@@ -15,8 +15,7 @@ from types import FrameType
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from filelock import FileLock, Timeout
-
+from tools.engine.files import alone
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import LINE_EVERY_S, say, warn
 
@@ -40,21 +39,6 @@ class RemoteFile:
         with path.open("rb") as content:
             md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
         return None if md5.hexdigest() == self.md5 else f"md5 {md5.hexdigest()}, not {self.md5}"
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a path against other processes; the kernel lets go of it when this one ends.
-
-    Raises:
-        FileExistsError: another process holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=0):
-            yield
-    except Timeout as error:
-        raise FileExistsError(f"{path}: another process is writing it") from error
 
 
 @contextmanager

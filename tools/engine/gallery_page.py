@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 
 PAGE = "index.html"
 OURS = b'<meta name="generator" content="tools.gallery">'

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from torch import Tensor
 
-from tools.engine.checkpoint import write_atomically
 from tools.engine.draw import encode_jpeg
+from tools.engine.files import write_atomically
 from tools.engine.printable import printable
 from tools.engine.run_folder import environment, write_json
 

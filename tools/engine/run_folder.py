@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from tools.engine import progress
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 
 PROJECT = Path(__file__).parents[2]
 LIBRARIES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "scikit-learn")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.images import describe_other_size, read_image
 from data.parallel import map_parallel, usable_cores
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track
 

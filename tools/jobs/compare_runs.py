@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.compare_runs import CompareRunsSettings
-from tools.engine.checkpoint import write_atomically
+from tools.engine.files import write_atomically
 from tools.engine.metrics_file import read_metrics
 from tools.engine.progress import say
 from tools.engine.report import COLUMNS, ERRORS, charts, markdown_table, write_page

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from data.voc import OFFICIAL_COUNTS, annotation_path, image_ids, image_path
 from tools.download_voc import DownloadVocSettings
-from tools.engine.download import RemoteFile, alone, fetch, naming
+from tools.engine.download import RemoteFile, fetch, naming
+from tools.engine.files import alone
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say
 

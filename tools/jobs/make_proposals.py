@@ -5,15 +5,12 @@ Or taken from a published file.
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 
 import cv2
-from filelock import FileLock, Timeout
 
 from data.checks import name_first
 from data.folder import list_pictures
@@ -24,8 +21,8 @@ from data.proposals import FORMAT, load_proposals, pack_proposals
 from data.propose import REVISION, ProposeSettings, propose
 from data.types import Proposals
 from data.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
-from tools.engine.checkpoint import write_atomically
 from tools.engine.datasets import check_pictures_exist
+from tools.engine.files import alone, write_atomically
 from tools.engine.interrupts import check_interrupted
 from tools.engine.progress import say, track, warn
 from tools.engine.recall_report import write_recall_report
@@ -62,15 +59,17 @@ def _make(settings: MakeProposalsSettings) -> None:
     }
     say(f"{len(pictures)} pictures")
     keys = [_key(path, made_with) for path in pictures.values()]
-    known = _by_key(settings.out)
-    folder = settings.out.with_suffix(".parts")
-    parts = {key: folder / f"{key}.npz" for key in keys}
-    missing = {
-        parts[key]: picture
-        for key, picture in zip(keys, pictures.values(), strict=True)
-        if key not in known and not parts[key].is_file()
-    }
-    with _alone(folder):
+    # the workers of a process that was killed notice within five seconds
+    with alone(settings.out, wait=LOCK_SECONDS):
+        known = _by_key(settings.out)
+        folder = settings.out.with_suffix(".parts")
+        folder.mkdir(exist_ok=True)
+        parts = {key: folder / f"{key}.npz" for key in keys}
+        missing = {
+            parts[key]: picture
+            for key, picture in zip(keys, pictures.values(), strict=True)
+            if key not in known and not parts[key].is_file()
+        }
         _make_parts(missing, how, processes=settings.processes, total=len(pictures))
         found = {
             image_id: known[key] if key in known else load_proposals(parts[key])["part"]
@@ -78,26 +77,6 @@ def _make(settings: MakeProposalsSettings) -> None:
         }
         _write(settings.out, found, {**made_with, "keys": keys})
         shutil.rmtree(folder)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder of parts; the kernel lets go of it when the process ends.
-
-    Raises:
-        FileExistsError: another process makes the same file.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # the workers of a process that was killed notice within five seconds
-    lock = FileLock(folder / ".lock", timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise FileExistsError(f"{folder}: another process is making these proposals") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _convert(settings: MakeProposalsSettings, mat: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from tools.engine.checkpoint import write_atomically
 from tools.engine.command import parse_settings
+from tools.engine.files import write_atomically
 from tools.engine.progress import say
 from tools.engine.report import COLUMNS, DETECTOR_COLUMNS, ERRORS
 from tools.engine.run_folder import PROJECT, environment, write_json

@@ -1,4 +1,4 @@
-"""What tells that a box holds an object: edges along its border, segments left whole, own colors.
+"""What tells that a box holds an object: edges along its border, segments left whole, own colours.
 
 Every measure looks at a small copy of the picture of its own size, through sums of all that lies
 above and to the left, so that thousands of boxes cost little more than one.
@@ -20,8 +20,8 @@ STRIP = 0.2  # share of a side that "just inside" and "just outside" reach
 OUTSIDE = 0.5  # weight of the edges outside
 SEGMENT_SIZE, SEGMENT_BLUR = 200, 0.8  # longest side and deviation in pixels
 SEGMENT_SCALE, LEAST_SEGMENT = 100.0, 40  # k of the segmentation, least area in pixels
-COLOR_SIZE, COLOR_BLUR = 150, 0.8  # longest side and deviation in pixels
-COLOR_LEVELS = (5, 3, 3)  # of L, a and b
+COLOUR_SIZE, COLOUR_BLUR = 150, 0.8  # longest side and deviation in pixels
+COLOUR_LEVELS = (5, 3, 3)  # of L, a and b
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ def edge_contrast(boxes: Array, image_size: tuple[int, int], edges: Edges, power
     """
     cells = _cells(boxes, image_size, edges.strength.shape)
     sides = cells[:, 2:] - cells[:, :2]
-    inner = np.concatenate([cells[:, :2] + _reach(cells), cells[:, 2:] - _reach(cells)], axis=1)
+    reach = _reach(cells)
+    inner = np.concatenate([cells[:, :2] + reach, cells[:, 2:] - reach], axis=1)
     inner[:, 2:] = np.maximum(inner[:, 2:], inner[:, :2])
     sums = np.asarray(cv2.integral(edges.strength), np.float64)
     around = _grown(cells, edges.strength.shape)
@@ -97,10 +98,10 @@ def whole_segments(boxes: Array, pixels: Pixels) -> Array:
     return np.asarray(1 - cut / np.maximum(inside.sum(axis=1), 1), np.float32)
 
 
-def color_contrast(boxes: Array, pixels: Pixels) -> Array:
-    """How much the colors in a box differ from those around it.
+def colour_contrast(boxes: Array, pixels: Pixels) -> Array:
+    """How much the colours in a box differ from those around it.
 
-    After the color contrast of Alexe et al. (2012): half of the chi-square distance of the two
+    After the colour contrast of Alexe et al. (2012): half of the chi-square distance of the two
     histograms, over levels of Lab that each cover the same area of the picture.
 
     Args:
@@ -110,16 +111,16 @@ def color_contrast(boxes: Array, pixels: Pixels) -> Array:
     Returns:
         ``[R]`` in 0 .. 1; half for the box of the whole picture, which has nothing around it.
     """
-    small = cv2.GaussianBlur(shrink(pixels, COLOR_SIZE), (0, 0), COLOR_BLUR)
+    small = cv2.GaussianBlur(shrink(pixels, COLOUR_SIZE), (0, 0), COLOUR_BLUR)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab)
-    colors = np.zeros(lab.shape[:2], np.int64)
-    for channel, levels in enumerate(COLOR_LEVELS):
+    colours = np.zeros(lab.shape[:2], np.int64)
+    for channel, levels in enumerate(COLOUR_LEVELS):
         steps = np.quantile(lab[..., channel], np.arange(1, levels) / levels)
-        colors = levels * colors + np.searchsorted(steps, lab[..., channel], "right")
-    sums = _sums_of_labels(colors)
-    cells = _cells(boxes, pixels.shape, colors.shape)
+        colours = levels * colours + np.searchsorted(steps, lab[..., channel], "right")
+    sums = _sums_of_labels(colours)
+    cells = _cells(boxes, pixels.shape, colours.shape)
     inside = _total(sums, cells)
-    outside = _total(sums, _grown(cells, colors.shape)) - inside
+    outside = _total(sums, _grown(cells, colours.shape)) - inside
     inside, outside = (
         found / np.maximum(found.sum(axis=1, keepdims=True), 1) for found in (inside, outside)
     )
@@ -164,8 +165,9 @@ def _reach(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _grown(cells: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.int64]:
     """With what lies just outside, as far as the picture reaches."""
-    low = np.maximum(cells[:, :2] - _reach(cells), 0)
-    high = np.minimum(cells[:, 2:] + _reach(cells), [size[1], size[0]])
+    reach = _reach(cells)
+    low = np.maximum(cells[:, :2] - reach, 0)
+    high = np.minimum(cells[:, 2:] + reach, [size[1], size[0]])
     return np.concatenate([low, high], axis=1)
 
 

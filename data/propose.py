@@ -4,7 +4,7 @@ Every picture is worked on at fixed sizes, so a score means the same in all of t
 contours inside a box less those that cross its border (Zitnick and Dollar, "Edge Boxes", 2014), and
 the contrast of edges at its border. Edge boxes bring the first along. Selective search (Uijlings et
 al., 2013) has no score of its own: its boxes get a constant for the first, and more than twice the
-second. The sum is then raised the more whole the segments and the more different the colors are.
+second. The sum is then raised the more whole the segments and the more different the colours are.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from data.objectness import (
     Array,
     Edges,
     Pixels,
-    color_contrast,
+    colour_contrast,
     edge_contrast,
     shrink,
     whole_segments,
@@ -41,7 +41,7 @@ SEARCH_SCALE = 0.3  # k of the first segmentation and the step to the next, as a
 EDGE_BORDER = 1.2  # weight of the edge contrast beside the score that edge boxes bring along
 SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the edge contrast alone
 WHOLE_SEGMENTS = 0.5  # what a box that cuts no segment is worth more
-COLOR_CONTRAST = 3.0  # what a box is worth more that shares no color with its surroundings
+COLOUR_CONTRAST = 3.0  # what a box is worth more that shares no colour with its surroundings
 MOST_OVERLAP = 0.85  # boxes that overlap a better one by more go
 REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # those that overlap a better one by more count for less
 
@@ -97,7 +97,7 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
         found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
     boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     scores *= 1 + WHOLE_SEGMENTS * whole_segments(boxes, pixels)
-    scores *= 1 + COLOR_CONTRAST * color_contrast(boxes, pixels)
+    scores *= 1 + COLOUR_CONTRAST * colour_contrast(boxes, pixels)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
     boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))

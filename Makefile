@@ -10,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ := 8000000000
 export MALLOC_TOP_PAD_ := 268435456
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format results clean
+.PHONY: help install demo test bench check format results clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report 
 
 test: $(READY) ## the test suite (real pictures too when VOC_ROOT is set)
 	$(RUN) -m pytest
+
+bench: $(READY) ## the speed of making proposals (WHAT=detector_step, detector_memory: of the detector)
+	$(RUN) -m tests.benchmarks.run $(if $(WHAT),--what $(WHAT))
 
 check: $(READY) ## format, lint, types, imports
 	$(RUN) -m ruff format --check .

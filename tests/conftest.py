@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from data.synthetic import write_synthetic_voc
+from data.synthetic.dataset import write_synthetic_voc
 
 settings.register_profile(
     "suite", deadline=None, derandomize=True

@@ -39,12 +39,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_every_room_travels(wheel: list[str]) -> None:
-    for name in ("data/voc.py", "localizer/model.py", "wsddn/loss.py", "tools/jobs/evaluate.py"):
+    for name in (
+        "data/datasets/voc.py",
+        "localizer/model.py",
+        "wsddn/loss.py",
+        "tools/evaluation/evaluate.py",
+    ):
         assert name in wheel
 
 
 def test_settings_templates_and_type_marks_travel(wheel: list[str]) -> None:
-    expected = ["tools/configs/demo.yaml", "tools/engine/templates/report.html", "data/py.typed"]
+    expected = ["tools/configs/demo.yaml", "tools/pages/templates/report.html", "data/py.typed"]
     assert [name for name in expected if name not in wheel] == []
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.engine.command import parse_settings
-from tools.jobs.make_results import RESULTS, read_rows, with_tables
+from tools.cli.command import parse_settings
+from tools.pipelines.results import RESULTS, read_rows, with_tables
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()

@@ -1,1 +1,1 @@
-"""The shell: one command per module; ``tools.jobs`` does their work, ``tools.engine`` is shared."""
+"""The shell: each module here is a command, each package a room that commands share."""

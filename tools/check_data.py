@@ -13,27 +13,14 @@ picture is kept in --cache and looked up while its size and time stay the same. 
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tools.engine.command import run_command
-from tools.engine.settings import PICTURE_STATES, LabelSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckDataSettings(LabelSettings):
-    """Settings of one check."""
-
-    proposals: Path | None = None
-    """File of proposals to compare with the pictures."""
-
-    cache: Path = PICTURE_STATES
-    """File that keeps what is known of pictures from one check to the next."""
+from tools.cli.command import run_command
+from tools.preparation.settings import CheckDataSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(CheckDataSettings, "check_data", argv, __doc__)
+    return run_command("check_data", CheckDataSettings, "tools.preparation.check", argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -10,42 +10,14 @@ where it was.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tools.engine.command import run_command
-from tools.engine.settings import check_positive
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """Settings of the demo."""
-
-    run_dir: Path = Path("runs/demo")
-    """Folder for the world, the trainings and the report."""
-
-    num_train: int = 600
-    """Pictures to learn from."""
-
-    num_test: int = 150
-    """Pictures to evaluate on."""
-
-    epochs: int = 0
-    """Length of each training; 0 for that of tools/configs/demo.yaml."""
-
-    seed: int = 0
-    """Of the world and of all trainings."""
-
-    def __post_init__(self) -> None:
-        """Refuse an empty world."""
-        check_positive(num_train=self.num_train, num_test=self.num_test)
-        if self.epochs < 0 or self.seed < 0:
-            raise ValueError(f"--epochs and --seed are 0 or more, got {self.epochs}, {self.seed}")
+from tools.cli.command import run_command
+from tools.pipelines.settings import DemoSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(DemoSettings, "demo", argv, __doc__)
+    return run_command("demo", DemoSettings, "tools.pipelines.demo", argv, __doc__)
 
 
 if __name__ == "__main__":

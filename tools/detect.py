@@ -10,70 +10,14 @@ one core each, unless a file of make_proposals is given. A localizer gives boxes
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from tools.engine.command import run_command
-from tools.engine.settings import check_positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectSettings:
-    """Settings of one detection."""
-
-    run_dir: Path
-    """Folder of the trained run."""
-
-    images: Path
-    """A picture, or a folder of them."""
-
-    out: Path
-    """Folder for what is found."""
-
-    proposals: Path | None = None
-    """File of make_proposals --images with these pictures; made on the way when not given."""
-
-    heat_from: Path | None = None
-    """Run folder of a localizer that learned from the same labels: scores of the detector move to
-    the proposals that agree with its heat."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint; best is chosen by the run's own validation split."""
-
-    min_score: float = 0.1
-    """Detections below are left out."""
-
-    max_detections: int = 100
-    """Of one picture, the surest."""
-
-    draw: bool = True
-    """Write pictures with the boxes drawn."""
-
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
-    """Whether a picture that does not decode ends the run or is left out, with a count."""
-
-    processes: int = 0
-    """Processes that make proposals; 0 for one a core."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions and matrix products."""
-
-    def __post_init__(self) -> None:
-        """Refuse values without meaning."""
-        check_positive(max_detections=self.max_detections)
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f"--min-score is in [0, 1], got {self.min_score}")
-        if self.processes < 0:
-            raise ValueError(f"--processes is 0 or more, got {self.processes}")
+from tools.cli.command import run_command
+from tools.exports.settings import DetectSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(DetectSettings, "detect", argv, __doc__)
+    return run_command("detect", DetectSettings, "tools.exports.detect", argv, __doc__)
 
 
 if __name__ == "__main__":

@@ -12,67 +12,14 @@ report also says what the surest boxes are: hits, parts, groups, background. Hal
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from tools.engine.command import run_command
-from tools.engine.settings import BoxSettings, PictureSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(PictureSettings):
-    """Settings of one evaluation."""
-
-    run_dir: Path
-    """Folder of the trained run; receives the report."""
-
-    beside: Path | tuple[Path, ...] = ()
-    """Further runs, [a,b] if several, to stand beside the first in the report: the robust one, the
-    detector."""
-
-    proposals: Path | None = None
-    """Proposals of the pictures of --split, for a detector; those of --corloc-split are in the file
-    that it learned from."""
-
-    report_dir: Path | None = None
-    """Folder for the report; the run's own when not given."""
-
-    split: str = "test"
-    """Pictures to evaluate on."""
-
-    corloc_split: str = "trainval"
-    """Pictures for CorLoc, by convention those that the labels came from; empty for --split."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint; best is chosen by the run's own validation split."""
-
-    support_iou: float | None = None
-    """Of a detector, see train_wsddn; the run's own when not given."""
-
-    heat_from: Path | None = None
-    """Of a detector: run folder of a localizer that learned from the same labels. Scores then move
-    to the proposals that agree with its heat; see the README for what that is worth."""
-
-    boxes: BoxSettings | None = None
-    """How heat becomes boxes; a localizer's own settings when none of these is given."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions and matrix products."""
-
-    def __post_init__(self) -> None:
-        """Refuse an overlap that is none."""
-        super().__post_init__()
-        if self.support_iou is not None and not 0 <= self.support_iou <= 1:
-            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
+from tools.cli.command import run_command
+from tools.evaluation.settings import EvaluateSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(EvaluateSettings, "evaluate", argv, __doc__)
+    return run_command("evaluate", EvaluateSettings, "tools.evaluation.evaluate", argv, __doc__)
 
 
 if __name__ == "__main__":

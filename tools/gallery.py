@@ -13,63 +13,19 @@ of pictures that have not changed are kept.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tools.engine.command import run_command
-from tools.engine.settings import PictureSettings, check_positive
+from tools.cli.command import run_command
+from tools.pages.settings import GallerySettings
 
 PORT = "8000"
-LARGEST = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class GallerySettings(PictureSettings):
-    """Settings of one gallery."""
-
-    run_dir: Path
-    """Folder of the evaluated run."""
-
-    split: str = "test"
-    """Pictures that it was evaluated on."""
-
-    out: Path | None = None
-    """Folder for the gallery; RUN/gallery when not given."""
-
-    proposals: Path | None = None
-    """Proposals of these pictures; the ten best of each are shown."""
-
-    heatmaps: Path | None = None
-    """Folder of heatmaps as view_heatmaps writes them; RUN/heatmaps when not given."""
-
-    count: int = 24
-    """Pictures at each end of a class to begin with; the page can change it."""
-
-    longest_side: int = 320
-    """Of a thumbnail in pixels; 500 keeps all that VOC has and takes twice the room."""
-
-    processes: int = 0
-    """Processes that make thumbnails side by side; 0 for one a core."""
-
-    serve: int | None = None
-    """Port of this machine to show the gallery on; 8000 without a number, 0 for any free one."""
-
-    def __post_init__(self) -> None:
-        """Refuse what shows nothing."""
-        super().__post_init__()
-        check_positive(count=self.count)
-        if not 1 <= self.longest_side <= LARGEST:
-            raise ValueError(f"--longest-side is 1 to {LARGEST} pixels, got {self.longest_side}")
-        if self.processes < 0:
-            raise ValueError(f"--processes is 0 or more, got {self.processes}")
-        if self.serve is not None and not 0 <= self.serve <= 65535:
-            raise ValueError(f"--serve is a port, 0 to 65535, got {self.serve}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     words = sys.argv[1:] if argv is None else argv
-    return run_command(GallerySettings, "gallery", with_port(words), __doc__)
+    return run_command(
+        "gallery", GallerySettings, "tools.pages.gallery.build", with_port(words), __doc__
+    )
 
 
 def with_port(words: Sequence[str]) -> list[str]:

@@ -9,41 +9,16 @@ proposals. Of VOC it works without the pictures, too: lists and XML are enough f
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from tools.engine.command import run_command
-from tools.engine.settings import LabelSettings, VisdomSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectImageSettings(LabelSettings):
-    """Settings of one look."""
-
-    split: str = "trainval"
-    """List that the picture is in."""
-
-    index: int = 0
-    """Its number in the list, from 0."""
-
-    out: Path = Path("runs/inspected.jpg")
-    """File for the picture with its boxes."""
-
-    proposals: Path | None = None
-    """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
-
-    visdom: VisdomSettings = field(default_factory=VisdomSettings)
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no list has."""
-        super().__post_init__()
-        if self.index < 0:
-            raise ValueError(f"--index is 0 or more, got {self.index}")
+from tools.cli.command import run_command
+from tools.pages.settings import InspectImageSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(InspectImageSettings, "inspect_image", argv, __doc__)
+    return run_command(
+        "inspect_image", InspectImageSettings, "tools.pages.one_image", argv, __doc__
+    )
 
 
 if __name__ == "__main__":

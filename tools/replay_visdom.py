@@ -9,31 +9,14 @@ windows. Seconds.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from tools.engine.command import run_command
-from tools.engine.settings import VisdomSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplayVisdomSettings:
-    """Settings of one replay."""
-
-    run_dir: Path
-    """Folder of the run."""
-
-    visdom: VisdomSettings = field(default_factory=lambda: VisdomSettings(server="localhost"))
-
-    def __post_init__(self) -> None:
-        """Refuse to show it nowhere."""
-        if not self.visdom.server:
-            raise ValueError("--visdom.server: where? (localhost for one on this machine)")
+from tools.cli.command import run_command
+from tools.loggers.settings import ReplayVisdomSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(ReplayVisdomSettings, "replay_visdom", argv, __doc__)
+    return run_command("replay_visdom", ReplayVisdomSettings, "tools.loggers.replay", argv, __doc__)
 
 
 if __name__ == "__main__":

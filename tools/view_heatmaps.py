@@ -9,54 +9,16 @@ JPEGs into RUN/heatmaps; --to tensorboard writes events into RUN/heatmaps, for
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
-from tools.engine.command import run_command
-from tools.engine.settings import PictureSettings, VisdomSettings, check_positive
-
-
-@dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(PictureSettings):
-    """Settings of one look."""
-
-    run_dir: Path
-    """Folder of the trained run."""
-
-    split: str = "val"
-    """Pictures to choose from."""
-
-    count: int = 20
-    """How many pictures; the same ones for every run."""
-
-    to: Literal["visdom", "tensorboard", "files"] = "files"
-    """Where to show them."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint."""
-
-    visdom: VisdomSettings = field(default_factory=VisdomSettings)
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions."""
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be shown."""
-        super().__post_init__()
-        check_positive(count=self.count)
-        if self.to == "visdom" and not self.visdom.server:
-            raise ValueError(
-                "--to visdom needs --visdom.server (localhost for one on this machine)"
-            )
+from tools.cli.command import run_command
+from tools.pages.settings import ViewHeatmapsSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(ViewHeatmapsSettings, "view_heatmaps", argv, __doc__)
+    return run_command(
+        "view_heatmaps", ViewHeatmapsSettings, "tools.pages.view_heatmaps", argv, __doc__
+    )
 
 
 if __name__ == "__main__":

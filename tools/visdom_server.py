@@ -10,42 +10,16 @@ them with --save-assets DIR, bring it there, and start with --assets DIR.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from tools.engine.command import run_command
-
-
-@dataclass(frozen=True, kw_only=True)
-class VisdomServerSettings:
-    """Settings of one server."""
-
-    port: int = 8097
-    """Where it listens."""
-
-    hostname: str = "127.0.0.1"
-    """Address it listens on. On another one than this machine's own, everybody who reaches it can
-    see, change and delete the windows: visdom asks for no password."""
-
-    env_path: Path = Path("runs/visdom")
-    """Folder of its environments; read at the start and written at the end."""
-
-    assets: Path | None = None
-    """Folder with the files that visdom does not ship, as --save-assets writes it; used when they
-    are not in place yet."""
-
-    save_assets: Path | None = None
-    """Write those files into this folder for another machine, and serve nothing."""
-
-    def __post_init__(self) -> None:
-        """Refuse ports that no machine has."""
-        if not 0 < self.port < 65536:
-            raise ValueError(f"--port is from 1 to 65535, got {self.port}")
+from tools.cli.command import run_command
+from tools.visdom_page.settings import VisdomServerSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return run_command(VisdomServerSettings, "visdom_server", argv, __doc__)
+    return run_command(
+        "visdom_server", VisdomServerSettings, "tools.visdom_page.serve", argv, __doc__
+    )
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ from xml.etree import ElementTree as ET
 import pytest
 import torch
 
-from data.proposals import pack_proposals
-from data.synthetic import SYNTHETIC_CLASSES
+from data.datasets.voc import VOCDataset
+from data.proposals.files import pack_proposals
+from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
-from data.voc import VOCDataset
 from tools import evaluate, train_localizer, train_wsddn
-from tools.engine.device import random_state, restore_random_state
-from tools.engine.interrupts import install_signal_handlers
-from tools.engine.run_folder import pack_arrays
+from tools.cli.signals import install_signal_handlers
+from tools.files.atomic import pack_arrays
+from tools.training.seeds import random_state, restore_random_state
 
 Words = Callable[..., list[str]]
 

@@ -1,0 +1,1 @@
+"""Sources of images with labels: VOC, any folder; and what is wrong with them."""

@@ -1,0 +1,249 @@
+"""Every problem of a data set at once: pictures, annotations, lists, splits and proposals.
+
+Pictures are decoded in parallel. What was found out about a picture is worth keeping: pass it in
+again and only files of another size or time are read.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from data.checks import check_proposals
+from data.datasets.voc import annotation_path, image_ids, read_annotation
+from data.images import describe_other_size, read_image
+from data.parallel import map_parallel, usable_cores
+from data.proposals.files import read_unchecked
+from data.types import Annotation
+
+SPLITS = ("train", "val", "trainval", "test")
+DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
+NO_FILE = (-1, -1)
+SERIAL = 64  # fewer pictures than these are read before a process would have started
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that stands in the way of training or evaluation.
+
+    Attributes:
+        where: a file.
+        what: is wrong with it.
+        cure: what a person can do.
+    """
+
+    where: Path
+    what: str
+    cure: str
+
+
+class PictureState(NamedTuple):
+    """What is known of a picture file.
+
+    Attributes:
+        bytes: of the file, -1 if there is none.
+        changed: time of its last change in nanoseconds, -1 if there is none.
+        problem: why it cannot be used, empty if it can.
+        height: in pixels, 0 with a problem.
+        width: in pixels, 0 with a problem.
+        digest: sha256 of the file, empty with a problem.
+    """
+
+    bytes: int
+    changed: int
+    problem: str
+    height: int
+    width: int
+    digest: str
+
+
+def scan_pictures(
+    paths: Sequence[Path], known: Mapping[str, PictureState], *, processes: int | None = None
+) -> Iterator[tuple[Path, PictureState]]:
+    """Decode pictures.
+
+    Args:
+        paths: files, in any number of folders.
+        known: by absolute path, from an earlier scan; taken over where size and time of the file
+            are the same.
+        processes: that read, None for one a core that this process may use.
+
+    Yields:
+        Every path once, in its order, with its state.
+    """
+    count = usable_cores() if processes is None else processes
+    states = map_parallel(
+        partial(_state, known), paths, processes=0 if len(paths) < SERIAL else count
+    )
+    yield from zip(paths, states, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class VOCScan:
+    """Lists and annotations of a VOC folder.
+
+    Attributes:
+        splits: names by split, for the lists that could be read.
+        annotations: by name, those that could be read.
+        problems: of lists and annotations.
+    """
+
+    splits: dict[str, list[str]]
+    annotations: dict[str, Annotation]
+    problems: list[Problem]
+
+
+def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
+    """Read lists and annotations of a folder in VOC's layout, and compare the lists.
+
+    Raises:
+        FileNotFoundError: there is none of the four lists.
+    """
+    splits, problems = {}, []
+    folder = voc_root / "VOC2007" / "ImageSets" / "Main"
+    there = [split for split in SPLITS if (folder / f"{split}.txt").exists()]
+    if not there:
+        raise FileNotFoundError(f"{folder}: none of the lists {', '.join(SPLITS)}")
+    for split in there:
+        try:
+            splits[split] = image_ids(voc_root, split)
+        except (ValueError, OSError) as error:
+            cure = "correct the list"
+            path = folder / f"{split}.txt"
+            problems.append(Problem(path, _what(path, error), cure))
+    for one, other in DISJOINT:
+        both = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
+        if both:
+            what = f"{len(both)} pictures are in {one} too, such as {both[0]}"
+            cure = "a picture is for learning or for testing"
+            problems.append(Problem(folder / f"{other}.txt", what, cure))
+    annotations = {}
+    for name in dict.fromkeys(name for names in splits.values() for name in names):
+        path = annotation_path(voc_root, name)
+        try:
+            annotations[name] = read_annotation(path, classes)
+        except (ValueError, OSError) as error:
+            cure = "restore or correct the file, or take the name off the lists"
+            problems.append(Problem(path, _what(path, error), cure))
+    return VOCScan(splits, annotations, problems)
+
+
+def picture_problems(
+    states: Mapping[Path, PictureState], sizes: Mapping[Path, tuple[int, int]]
+) -> list[Problem]:
+    """Pictures that cannot be used, and those of another size than their annotation says."""
+    problems = []
+    for path, state in states.items():
+        expected = sizes.get(path)
+        if state.problem:
+            cure = "restore the file, or leave it out with --on-bad-image skip"
+            problems.append(Problem(path, state.problem, cure))
+        elif expected and expected != (state.height, state.width):
+            what = describe_other_size((state.height, state.width), expected)
+            cure = "restore the picture as it was annotated: pixels as stored, not turned by EXIF"
+            problems.append(Problem(path, what, cure))
+    return problems
+
+
+def same_pictures(
+    states: Mapping[Path, PictureState], learned: Sequence[Path], tested: Sequence[Path]
+) -> list[Problem]:
+    """Files of the tested pictures that are, byte by byte, among those learned from."""
+    by_digest = {states[path].digest: path for path in learned if states[path].digest}
+    return [
+        Problem(
+            path,
+            f"the same file as {by_digest[states[path].digest]}, which is learned from",
+            "take one of the two off its list",
+        )
+        for path in tested
+        if states[path].digest in by_digest and by_digest[states[path].digest] != path
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalScan:
+    """A file of proposals beside the pictures of a data set.
+
+    Attributes:
+        splits: those of which every picture has proposals in the file, zero of them perhaps.
+        problems: of the file.
+    """
+
+    splits: list[str]
+    problems: list[Problem]
+
+
+def scan_proposals(
+    path: Path,
+    splits: Mapping[str, Sequence[str]],
+    places: Mapping[str, Path],
+    states: Mapping[Path, PictureState],
+) -> ProposalScan:
+    """Compare a file of proposals with the pictures, and each box with the size of its picture.
+
+    Files are made of one list: pictures of a split of which the file holds none are not missed.
+
+    Args:
+        path: of the file.
+        splits: image ids by split.
+        places: pictures by image id.
+        states: of these pictures, from ``scan_pictures``.
+    """
+    try:
+        found = read_unchecked(path)
+    except (ValueError, OSError) as error:
+        return ProposalScan([], [Problem(path, _what(path, error), "restore it or make it anew")])
+    held = [name for name in found if name in places]
+    apart = [ids for ids in splits.values() if not set(ids) & set(held)] if held else []
+    not_meant = {name for ids in apart for name in ids}
+    missing = [name for name in places if name not in found and name not in not_meant]
+    unknown = [name for name in found if name not in places]
+    empty = [name for name in held if not len(found[name].boxes)]
+    problems = [
+        Problem(path, f"{len(names)} pictures {what}, such as {names[0]}", cure)
+        for names, what, cure in (
+            (missing, "have no proposals in it", "make it anew of the whole list"),
+            (unknown, "in it are not in the data set", "make it anew of these pictures"),
+            (empty, "have zero proposals in it", "make more with a lower --min-score"),
+        )
+        if names
+    ]
+    for name in held:
+        state = states[places[name]]
+        size = None if state.problem else (state.height, state.width)
+        try:
+            check_proposals(found[name], size, whose=f"image {name}")
+        except ValueError as error:
+            cure = "boxes are x1 y1 x2 y2 from 0; published ones are converted with --from-mat"
+            problems.append(Problem(path, str(error), cure))
+    complete = [split for split, ids in splits.items() if all(name in found for name in ids)]
+    return ProposalScan(complete, problems)
+
+
+def _state(known: Mapping[str, PictureState], path: Path) -> PictureState:
+    found = _stamp(path)
+    before = known.get(str(path.absolute()))
+    if before is not None and before[:2] == found != NO_FILE:
+        return before
+    try:
+        height, width = read_image(path).shape[1:]
+        digest = sha256(path.read_bytes()).hexdigest()
+        return PictureState(*found, "", height, width, digest)
+    except (ValueError, OSError) as error:
+        return PictureState(*found, _what(path, error), 0, 0, "")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return NO_FILE
+    return found.st_size, found.st_mtime_ns
+
+
+def _what(path: Path, error: Exception) -> str:
+    """The message without the file that it begins with."""
+    return " ".join(str(error).removeprefix(f"{path}: ").split())

@@ -1,0 +1,206 @@
+"""PASCAL VOC in the devkit's layout: lists, annotations, image-level labels, a data set.
+
+Corners leave this file in the house convention (zero-based, half-open); see ``data.types``.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from data.checks import check_annotation
+from data.datasets.image_set import ImageSet
+from data.types import Annotation
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+
+OFFICIAL_COUNTS = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
+
+DifficultPolicy = Literal["ignore", "positive", "negative"]
+
+_YEAR = "VOC2007"
+
+
+def image_path(voc_root: Path, image_id: str) -> Path:
+    """Where the picture lies below the folder that holds ``VOC2007``."""
+    return voc_root / _YEAR / "JPEGImages" / f"{image_id}.jpg"
+
+
+def annotation_path(voc_root: Path, image_id: str) -> Path:
+    """Where the annotation lies below the folder that holds ``VOC2007``."""
+    return voc_root / _YEAR / "Annotations" / f"{image_id}.xml"
+
+
+def image_ids(voc_root: Path, split: str) -> list[str]:
+    """Names of a split in the order of its list; blank lines, a BOM and CRLF are fine.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: an empty list, a name twice, or a name that is more than a file name.
+    """
+    path = voc_root / _YEAR / "ImageSets" / "Main" / f"{split}.txt"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no list of split {split!r} (--voc-root or $VOC_ROOT is the folder that "
+            f"holds {_YEAR})"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+    ids = [line.strip() for line in text.splitlines() if line.strip()]
+    if not ids:
+        raise ValueError(f"{path}: the list is empty")
+    for name in ids:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"{path}: {name!r} is not the name of an image")
+    twice = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
+    if twice:
+        raise ValueError(f"{path}: listed twice: {', '.join(sorted(twice)[:5])}")
+    return ids
+
+
+def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotation:
+    """Objects of one picture; ``<part>`` boxes inside of objects are not objects.
+
+    Args:
+        path: a devkit XML file.
+        classes: names in the order of the labels.
+
+    Returns:
+        Boxes in the original image; no objects give tensors of zero rows.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not XML, a document type (entities can expand without bound), UTF-16, an
+            unknown class, a missing or non-numeric field, or a box outside of the image.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no annotation (--voc-root is the folder that holds {_YEAR})"
+        )
+    text = path.read_bytes()
+    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+        raise ValueError(f"{path}: a document type is not accepted in an annotation")
+    if b"\0" in text:  # it could hide a document type
+        raise ValueError(f"{path}: UTF-16 is not accepted in an annotation")
+    try:
+        return _parse_annotation(ET.fromstring(text), path.stem, classes)
+    except (ET.ParseError, LookupError, ValueError) as error:  # LookupError: its encoding
+        raise ValueError(f"{path}: {error}") from error
+
+
+def image_level_labels(
+    annotation: Annotation, num_classes: int = 20, *, difficult: DifficultPolicy = "ignore"
+) -> tuple[Tensor, Tensor]:
+    """What the picture holds, without where.
+
+    Args:
+        annotation: its objects.
+        num_classes: C.
+        difficult: what becomes of a class of which every object is difficult: ``ignore`` gives
+            it weight 0, ``positive`` counts it as present, ``negative`` as absent.
+
+    Returns:
+        targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = take no notice. Without
+        objects every target is 0 and every weight 1.
+
+    Raises:
+        ValueError: another policy.
+    """
+    if difficult not in ("ignore", "positive", "negative"):
+        raise ValueError(f"difficult is ignore, positive or negative; got {difficult!r}")
+    targets, weights = torch.zeros(num_classes), torch.ones(num_classes)
+    difficult_labels = annotation.labels[annotation.difficult]
+    if difficult == "ignore":
+        weights[difficult_labels] = 0
+    elif difficult == "positive":
+        targets[difficult_labels] = 1
+    certain = annotation.labels[~annotation.difficult]
+    targets[certain] = 1
+    weights[certain] = 1
+    return targets, weights
+
+
+class VOCDataset(ImageSet):
+    """A split of VOC, or of a data set in its layout.
+
+    Args:
+        voc_root: folder that holds ``VOC2007``.
+        split: name of a list.
+        classes: names in the order of the labels.
+        difficult: see ``image_level_labels``.
+        leave_out: pictures not to take, by path.
+
+    Raises:
+        FileNotFoundError: a list or an annotation is missing.
+        ValueError: one of them is not what it should be, or no picture is left.
+    """
+
+    def __init__(
+        self,
+        voc_root: Path,
+        split: str,
+        *,
+        classes: Sequence[str] = VOC_CLASSES,
+        difficult: DifficultPolicy = "ignore",
+        leave_out: Collection[Path] = (),
+    ) -> None:
+        ids = [
+            image_id
+            for image_id in image_ids(voc_root, split)
+            if image_path(voc_root, image_id) not in leave_out
+        ]
+        annotations = [
+            read_annotation(annotation_path(voc_root, image_id), classes) for image_id in ids
+        ]
+        super().__init__(
+            split,
+            classes,
+            [image_path(voc_root, image_id) for image_id in ids],
+            annotations,
+            [
+                image_level_labels(annotation, len(classes), difficult=difficult)
+                for annotation in annotations
+            ],
+        )
+
+
+def _parse_annotation(root: ET.Element, image_id: str, classes: Sequence[str]) -> Annotation:
+    size = (int(_text(root, "size/height")), int(_text(root, "size/width")))
+    objects = root.findall("object")
+    corners = torch.tensor(
+        [
+            [float(_text(item, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+            for item in objects
+        ]
+    ).reshape(-1, 4)
+    names = [_text(item, "name") for item in objects]
+    for name in names:
+        if name not in classes:
+            raise ValueError(f"class {name!r} is not one of {', '.join(classes)}")
+    annotation = Annotation(
+        image_id,
+        size,
+        corners - torch.tensor([1.0, 1.0, 0.0, 0.0]),  # one-based closed to zero-based half-open
+        torch.tensor([classes.index(name) for name in names], dtype=torch.int64),
+        torch.tensor([item.findtext("difficult", "0").strip() == "1" for item in objects]).bool(),
+        torch.tensor([item.findtext("truncated", "0").strip() == "1" for item in objects]).bool(),
+    )
+    check_annotation(annotation, len(classes))
+    return annotation
+
+
+def _text(element: ET.Element, path: str) -> str:
+    text = element.findtext(path)
+    if text is None or not text.strip():
+        raise ValueError(f"<{element.tag}> lacks {path}")
+    return text.strip()

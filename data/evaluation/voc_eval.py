@@ -1,0 +1,266 @@
+"""Detection AP and CorLoc by the rules of the VOC2007 devkit, on numpy in float64.
+
+Detections are matched with objects once; curves and AP come from the marks. Zero-based half-open
+boxes need no ``+ 1``: their plain intersection over union is the devkit's. A class without objects
+is nan and stays out of every mean.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.evaluation.image_metrics import mean_over_present
+from data.evaluation.overlap import nearest_objects, tabulate_boxes
+from data.types import Annotation, Detections
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# MATLAB's 0:.1:1 to the bit. At a recall of exactly 3/10 the fourth point is not reached, at 6/10
+# and 7/10 the seventh and eighth are; k * 0.1 and k / 10 each differ from it somewhere.
+RECALL_THRESHOLDS = (0.0, 0.1, 0.2, 0.1 * 3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionAP:
+    """One fraction per class: an AP, or for CorLoc a share of images.
+
+    Attributes:
+        per_class: ``[C]`` float64 in 0 .. 1; nan where the class has no object that counts.
+    """
+
+    per_class: Floats
+
+    @property
+    def mean(self) -> float:
+        """Mean over the classes that have objects; nan if none has."""
+        return mean_over_present(self.per_class)
+
+    @property
+    def num_absent(self) -> int:
+        """How many classes are nan and so out of the mean."""
+        return int(np.isnan(self.per_class).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMatches:
+    """What became of the D detections of one class, by descending score.
+
+    Attributes:
+        scores: ``[D]`` float64. Equal scores keep the order of the images among the annotations,
+            then the order within the image.
+        is_hit: ``[D]`` bool; the first on an object that is not difficult.
+        is_ignored: ``[D]`` bool; on a difficult object, neither hit nor false positive.
+        num_objects: objects of the class that are not difficult.
+    """
+
+    scores: Floats
+    is_hit: Bools
+    is_ignored: Bools
+    num_objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionRecall:
+    """A curve with one point for each detection that is not ignored, by descending score.
+
+    Attributes:
+        scores: ``[D]`` float64.
+        precision: ``[D]`` float64 in 0 .. 1.
+        recall: ``[D]`` float64 in 0 .. 1, never falling; nan if the class has no objects.
+    """
+
+    scores: Floats
+    precision: Floats
+    recall: Floats
+
+
+def eval_detection_voc(
+    detections: Mapping[str, Detections],
+    annotations: Sequence[Annotation],
+    *,
+    num_classes: int = 20,
+    iou_threshold: float = 0.5,
+    use_07_metric: bool = True,
+) -> DetectionAP:
+    """Average precision of each class over all annotated images.
+
+    Args:
+        detections: by image id, original pixels; an image that is not a key has none.
+        annotations: all images of the split, difficult objects included.
+        num_classes: C.
+        iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
+        use_07_metric: the 11-point rule of VOC2007 or, if False, the area of VOC2010.
+
+    Returns:
+        APs in 0 .. 1. A class with objects but without detections has 0, a class without objects
+        nan; without images all are nan.
+
+    Raises:
+        ValueError: as :func:`match_detections`.
+
+    Source: ``VOCevaldet.m`` of the VOC2007 devkit. One difference: where all detections of a class
+    are ignored, the devkit's 0/0 gives nan; here its AP is 0, as without them.
+    """
+    matches = match_detections(
+        detections, annotations, num_classes=num_classes, iou_threshold=iou_threshold
+    )
+    return ap_of_matches(matches, use_07_metric=use_07_metric)
+
+
+def ap_of_matches(matches: Sequence[ClassMatches], *, use_07_metric: bool) -> DetectionAP:
+    """Average precision of each class from its marks; nan for a class without objects."""
+    per_class = np.full(len(matches), np.nan)
+    for label, of_class in enumerate(matches):
+        if of_class.num_objects:
+            curve = precision_recall(of_class)
+            per_class[label] = average_precision(
+                curve.recall, curve.precision, use_07_metric=use_07_metric
+            )
+    return DetectionAP(per_class)
+
+
+def match_detections(
+    detections: Mapping[str, Detections],
+    annotations: Sequence[Annotation],
+    *,
+    num_classes: int = 20,
+    iou_threshold: float = 0.5,
+) -> list[ClassMatches]:
+    """Mark every detection as hit, ignored or false positive.
+
+    A detection belongs to the one object of its class and image that it overlaps most, the first
+    of equals, and stays with it even if that one is taken and another overlaps enough.
+
+    Args:
+        detections: by image id, original pixels; an image that is not a key has none.
+        annotations: all images of the split, difficult objects included.
+        num_classes: C.
+        iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
+
+    Returns:
+        One entry per class, label 0 first; of length zero where there are no detections.
+
+    Raises:
+        ValueError: a threshold outside of its range, an image annotated twice, detections of an
+            image without annotation, or boxes, labels or scores that are not well-formed.
+
+    Source: ``VOCevaldet.m`` of the VOC2007 devkit.
+    """
+    check_iou_threshold(iou_threshold)
+    objects, found = tabulate_boxes(detections, annotations, num_classes)
+    iou, nearest = nearest_objects(found, objects)
+    labels = found.groups % num_classes
+    is_difficult = objects.values != 0
+    num_objects = np.bincount(objects.groups[~is_difficult] % num_classes, minlength=num_classes)
+
+    matches = []
+    for label in range(num_classes):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(-found.values[rows], kind="stable")]
+        on_object = np.flatnonzero(iou[rows] >= iou_threshold)  # the devkit counts equality
+        is_ignored = np.zeros(len(rows), dtype=bool)
+        is_ignored[on_object] = is_difficult[nearest[rows[on_object]]]
+        candidates = on_object[~is_ignored[on_object]]
+        _, surest = np.unique(nearest[rows[candidates]], return_index=True)  # first of each object
+        is_hit = np.zeros(len(rows), dtype=bool)
+        is_hit[candidates[surest]] = True
+        matches.append(
+            ClassMatches(found.values[rows], is_hit, is_ignored, int(num_objects[label]))
+        )
+    return matches
+
+
+def precision_recall(matches: ClassMatches) -> PrecisionRecall:
+    """Precision and recall of the surest 1, 2, ... detections of a class.
+
+    Ignored detections are left out, so no point is 0/0; without others the curve is empty.
+    """
+    counted = ~matches.is_ignored
+    hits = np.cumsum(matches.is_hit[counted], dtype=np.float64)
+    recall = hits / matches.num_objects if matches.num_objects else np.full(len(hits), np.nan)
+    return PrecisionRecall(matches.scores[counted], hits / np.arange(1, len(hits) + 1), recall)
+
+
+def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool = True) -> float:
+    """Summarise one curve by a number in 0 .. 1 (eleven times 1/11 is 1.0000000000000002).
+
+    Args:
+        recall: ``[D]`` float64, never falling.
+        precision: ``[D]`` float64, beside it.
+        use_07_metric: mean over eleven recalls of the best precision at that recall or beyond;
+            if False, the area under this best precision.
+
+    Returns:
+        The AP; 0 for an empty curve.
+
+    Raises:
+        ValueError: two different shapes, a recall that falls, or a nan.
+
+    Source: ``VOCevaldet.m`` of the devkit of VOC2007, ``VOCap.m`` of that of VOC2010.
+    """
+    if recall.ndim != 1 or recall.shape != precision.shape:
+        raise ValueError(
+            f"a curve is recall [D] and precision [D]; got {recall.shape} and {precision.shape}"
+        )
+    steps = np.diff(recall, prepend=0.0)
+    wrong = np.flatnonzero(~(steps >= 0) | np.isnan(precision))
+    if len(wrong):
+        point = f"point {wrong[0]} has recall {recall[wrong[0]]}, precision {precision[wrong[0]]}"
+        raise ValueError(f"recall never falls and neither is nan; {point}")
+    best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
+    if not use_07_metric:
+        return math.fsum((steps * best_beyond)[steps > 0])  # exact, so no order of adding matters
+    ap = 0.0
+    reached = np.searchsorted(recall, RECALL_THRESHOLDS)  # first point at that recall or beyond
+    for precision_there in np.append(best_beyond, 0.0)[reached]:
+        ap += float(precision_there) / len(RECALL_THRESHOLDS)  # in this order, for the last bit
+    return ap
+
+
+def corloc(
+    detections: Mapping[str, Detections],
+    annotations: Sequence[Annotation],
+    *,
+    num_classes: int = 20,
+    iou_threshold: float = 0.5,
+) -> DetectionAP:
+    """Share of a class's images in which the surest detection of the class lies on an object.
+
+    An image counts for a class if it holds an object of it that is not difficult; difficult ones
+    are not there. No detection of the class is a miss. The first of equal scores is taken.
+
+    Args:
+        detections: by image id, original pixels; an image that is not a key has none.
+        annotations: all images of the split.
+        num_classes: C.
+        iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
+
+    Returns:
+        Shares in 0 .. 1; nan for a class without such images.
+
+    Raises:
+        ValueError: as :func:`match_detections`.
+
+    Source: Deselaers, Alexe and Ferrari, IJCV 2012.
+    """
+    check_iou_threshold(iou_threshold)
+    objects, found = tabulate_boxes(detections, annotations, num_classes)
+    objects = objects.rows(objects.values == 0)
+    order = np.argsort(-found.values, kind="stable")
+    groups, surest = np.unique(found.groups[order], return_index=True)  # first of each group
+    iou, _ = nearest_objects(found.rows(order[surest]), objects)
+    hits = np.bincount(groups[iou >= iou_threshold] % num_classes, minlength=num_classes)
+    images = np.bincount(np.unique(objects.groups) % num_classes, minlength=num_classes)
+    per_class = np.full(num_classes, np.nan)
+    np.divide(hits, images, out=per_class, where=images > 0)
+    return DetectionAP(per_class)
+
+
+def check_iou_threshold(iou_threshold: float) -> None:
+    """Raise ``ValueError`` unless it is in (0, 1]."""
+    if not 0 < iou_threshold <= 1:
+        raise ValueError(f"iou_threshold is an overlap in (0, 1]; got {iou_threshold}")

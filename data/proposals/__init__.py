@@ -1,0 +1,1 @@
+"""Region proposals: made for one image, their files, their recall."""

@@ -1,0 +1,134 @@
+"""Published ``.mat`` files of proposals, read once in a process of their own.
+
+Such a file holds cells ``images`` (names) and ``boxes`` (``[R, 4]`` each: y1 x1 y2 x2, one-based,
+closed, often uint16), and maybe ``boxScores`` or ``scores``. Pictures are found by name, without
+folder and ending. The reader of MATLAB's format is a large parser of untrusted bytes, so it runs in
+a child with limits on memory and time.
+"""
+
+import multiprocessing
+import resource
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.checks import check_proposals, name_first
+from data.images import read_image_size
+from data.proposals.files import pack_proposals, read_unchecked, without_repetition
+from data.types import Proposals
+
+MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
+SECONDS = 900
+SCORES = ("boxScores", "scores")  # either name is in use
+
+
+def convert_mat(path: Path, pictures: Mapping[str, Path]) -> dict[str, Proposals]:
+    """Proposals of these pictures, each box once and inside of its picture.
+
+    Args:
+        path: a published file; it may hold other pictures, too.
+        pictures: files by image id.
+
+    Returns:
+        By image id, in the order of ``pictures``; highest scores first, without scores in the
+        order of the file.
+
+    Raises:
+        FileNotFoundError: no such file, or a picture is missing.
+        ValueError: not such a file, pictures that it does not hold, two pictures of one name, a
+            picture that is none, or boxes that leave theirs, which tells other columns or another
+            base; names the image.
+    """
+    found = read_mat(path)
+    twice = [
+        name for name, count in Counter(p.stem for p in pictures.values()).items() if count > 1
+    ]
+    if twice:
+        raise ValueError(f"{path}: two pictures would get the proposals of {twice[0]}")
+    missing = [image_id for image_id, picture in pictures.items() if picture.stem not in found]
+    if missing:
+        raise ValueError(
+            f"{path}: no proposals of {len(missing)} of {len(pictures)} pictures: "
+            f"{name_first(missing)}"
+        )
+    converted = {}
+    for image_id, picture in pictures.items():
+        proposals = found[picture.stem]
+        size = read_image_size(picture)
+        try:
+            check_proposals(proposals, size, whose=f"{path}: image {image_id}")
+        except ValueError as error:
+            raise ValueError(f"{error} (columns y1 x1 y2 x2, counted from 1, are read)") from error
+        converted[image_id] = without_repetition(proposals)
+    return converted
+
+
+def read_mat(path: Path) -> dict[str, Proposals]:
+    """Proposals by image name, in this project's convention; no box has been checked.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or its reader ran out of memory or time.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of proposals")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "proposals.npz"
+        child = multiprocessing.get_context("spawn").Process(target=_convert, args=(path, out))
+        child.start()
+        child.join(SECONDS)
+        if child.is_alive():
+            child.kill()
+            child.join()
+            raise ValueError(f"{path}: not read within {SECONDS} s")
+        if (out.with_suffix(".txt")).is_file():
+            raise ValueError(f"{path}: {out.with_suffix('.txt').read_text()}")
+        if not out.is_file():
+            raise ValueError(f"{path}: its reader ended with {child.exitcode}")
+        return dict(read_unchecked(out))
+
+
+def _convert(path: Path, out: Path) -> None:
+    """The child: one file in, one file out, or the reason in a text file."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    try:
+        np.savez(out, allow_pickle=False, **pack_proposals(_read(path), {}))
+    except (ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OSError) as error:
+        out.unlink(missing_ok=True)
+        out.with_suffix(".txt").write_text(str(error) or type(error).__name__)
+
+
+def _read(path: Path) -> dict[str, Proposals]:
+    import torch
+    from scipy.io import loadmat
+
+    content: dict[str, Any] = loadmat(path, variable_names=["images", "boxes", *SCORES])
+    if not {"images", "boxes"} <= content.keys():
+        raise ValueError(f"it holds {', '.join(content) or 'nothing'}; images and boxes are wanted")
+    names = [str(np.ravel(cell)[0]) for cell in content["images"].ravel()]
+    boxes = content["boxes"].ravel()
+    unknown = [None] * len(boxes)
+    scores = next((content[name].ravel() for name in SCORES if name in content), unknown)
+    if not len(names) == len(boxes) == len(scores):
+        raise ValueError(f"{len(names)} names, {len(boxes)} boxes and {len(scores)} scores")
+    found = {}
+    for name, rows, values in zip(names, boxes, scores, strict=True):
+        if rows.size and rows.shape[1:] != (4,):
+            raise ValueError(f"{name}: boxes are [R, 4], got {list(rows.shape)}")
+        corners = np.asarray(rows, dtype=np.float32).reshape(-1, 4)  # before any subtraction
+        corners = corners[:, [1, 0, 3, 2]] - np.array([1, 1, 0, 0], np.float32)
+        known = None
+        if values is not None:
+            known = torch.from_numpy(np.asarray(values, dtype=np.float32).ravel())
+            if len(known) != len(corners):
+                raise ValueError(f"{name}: {len(corners)} boxes but {len(known)} scores")
+            if not known.isfinite().all():  # not-a-number would say that none is known
+                raise ValueError(f"{name}: a score is not finite")
+        found[Path(name).stem] = Proposals(torch.from_numpy(np.ascontiguousarray(corners)), known)
+    if len(found) < len(names):
+        raise ValueError("an image is named twice")
+    return found

@@ -1,0 +1,167 @@
+"""Proposals for one picture: selective search, edge boxes, or both. No annotation is looked at.
+
+Every picture is worked on at fixed sizes, so a score means the same in all of them. It sums two:
+contours inside a box less those that cross its border (Zitnick and Dollar, "Edge Boxes", 2014), and
+the contrast of edges at its border. Edge boxes bring the first along. Selective search (Uijlings et
+al., 2013) has no score of its own: its boxes get a constant for the first, and more than twice the
+second. The sum is then raised the more whole the segments and the more different the colours are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import nms
+
+from data.proposals.files import order_boxes
+from data.proposals.objectness import (
+    Array,
+    Edges,
+    Pixels,
+    colour_contrast,
+    edge_contrast,
+    shrink,
+    whole_segments,
+)
+from data.types import Proposals
+
+Method = Literal["selective_search", "edge_boxes", "both"]
+
+REVISION = 3  # another one gives other boxes or scores with the same settings
+KAPPA = 1.5  # power of the perimeter
+DENSITY = 0.65  # beta of edge boxes: overlap of those that stay
+STEPS = (0.65, 0.7)  # alpha: overlap of neighbouring windows at the first size, at the others
+LONGEST = (3.0, 3.3)  # greatest ratio of sides, likewise: five ratios of alpha .65, seven of .7
+MOST_EDGE_BOXES = 2500  # of one picture at one size
+SEARCH_SCALE = 0.3  # k of the first segmentation and the step to the next, as a share of the size
+EDGE_BORDER = 1.2  # weight of the edge contrast beside the score that edge boxes bring along
+SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the edge contrast alone
+WHOLE_SEGMENTS = 0.5  # what a box that cuts no segment is worth more
+COLOUR_CONTRAST = 3.0  # what a box is worth more that shares no colour with its surroundings
+MOST_OVERLAP = 0.85  # boxes that overlap a better one by more go
+REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # those that overlap a better one by more count for less
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeSettings:
+    """How proposals are made; the defaults were tuned on VOC2007 trainval.
+
+    Attributes:
+        method: which of the two, or both.
+        quality: selective search with more colours and similarities, about six times slower.
+        search_sizes: longest side in pixels of the pictures that selective search works on.
+        edge_sizes: the same for edge boxes; the first one's edges judge all boxes.
+        min_size: least width and height of a box, in pixels of the original.
+        min_score: least score.
+        max_boxes: most boxes of one picture, the best ones.
+    """
+
+    method: Method = "both"
+    quality: bool = False
+    search_sizes: tuple[int, ...] = (250,)
+    edge_sizes: tuple[int, ...] = (350, 250)
+    min_size: float = 10
+    min_score: float = 0.158
+    max_boxes: int = 4000
+
+
+def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
+    """Boxes that may hold an object, the best first; the same ones every time.
+
+    Args:
+        image: ``[3, H, W]`` uint8 RGB.
+        settings: how.
+
+    Returns:
+        Boxes in pixels of the image with scores; none of a picture that is narrower than
+        ``min_size``.
+    """
+    cv2.setNumThreads(1)  # processes are the better use of cores
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+    image_size = pixels.shape[:2]
+    edges = [Edges.of(shrink(pixels, size)) for size in settings.edge_sizes]
+    found = []
+    if settings.method in ("edge_boxes", "both"):
+        boxes, scores = _edge_boxes(edges, image_size)
+        border = edge_contrast(boxes, image_size, edges[0], KAPPA)
+        found.append((boxes, scores + EDGE_BORDER * border))
+    if settings.method in ("selective_search", "both"):
+        boxes = np.concatenate(
+            [_search(pixels, size, settings.quality) for size in settings.search_sizes]
+        )
+        border = edge_contrast(boxes, image_size, edges[0], KAPPA)
+        found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
+    boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    scores *= 1 + WHOLE_SEGMENTS * whole_segments(boxes, pixels)
+    scores *= 1 + COLOUR_CONTRAST * colour_contrast(boxes, pixels)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
+    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
+    sure = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
+    return Proposals(torch.from_numpy(boxes[sure]), torch.from_numpy(scores[sure]))
+
+
+def _without_repeats(boxes: Array, scores: Array) -> tuple[Array, Array]:
+    """Near copies of better boxes go, and those that resemble a better one come after the others.
+
+    So a few boxes of one picture are of many places, and many are of the best places several times.
+    """
+    best = _different(boxes, MOST_OVERLAP)
+    boxes, scores = boxes[best], scores[best]
+    repeats = np.ones(len(boxes), dtype=bool)
+    repeats[_different(boxes, REPEAT_OVERLAP)] = False
+    return order_boxes(boxes, np.where(repeats, REPEAT * scores, scores).astype(np.float32))
+
+
+def _different(boxes: Array, overlap: float) -> NDArray[np.int64]:
+    """Rows of ordered boxes that overlap no earlier one by more."""
+    ranks = -torch.arange(len(boxes), dtype=torch.float32)  # no ties
+    return np.asarray(nms(torch.from_numpy(boxes), ranks, overlap).numpy(), np.int64)
+
+
+def _edge_boxes(sizes: list[Edges], image_size: tuple[int, int]) -> tuple[Array, Array]:
+    """Boxes found at every size, with the scores that they would have at the first."""
+    boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
+    for number, edges in enumerate(sizes):
+        maker = cv2.ximgproc.createEdgeBoxes(
+            alpha=STEPS[min(number, 1)],
+            beta=DENSITY,
+            kappa=KAPPA,
+            maxAspectRatio=LONGEST[min(number, 1)],
+            maxBoxes=MOST_EDGE_BOXES,
+            minScore=0.01,
+            minBoxArea=50,
+        )
+        found, ranks = maker.getBoundingBoxes(edges.strength, edges.direction)
+        if len(found):  # else there are no scores at all
+            larger = max(edges.strength.shape) / max(sizes[0].strength.shape)
+            boxes.append(_to_original(np.asarray(found), edges.strength.shape, image_size))
+            scores.append(np.asarray(ranks, np.float32).reshape(-1) * larger ** (KAPPA - 1))
+    return np.concatenate(boxes), np.concatenate(scores, dtype=np.float32)
+
+
+def _search(pixels: Pixels, size: int, quality: bool) -> Array:
+    small = shrink(pixels, size)
+    maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    maker.setBaseImage(np.ascontiguousarray(small[:, :, ::-1]))
+    scale = round(SEARCH_SCALE * size)
+    if quality:
+        maker.switchToSelectiveSearchQuality(scale, scale)
+    else:
+        maker.switchToSelectiveSearchFast(scale, scale)
+    return _to_original(np.asarray(maker.process()), small.shape[:2], pixels.shape[:2])
+
+
+def _to_original(
+    corner_and_size: NDArray[np.int32], small: tuple[int, ...], image_size: tuple[int, int]
+) -> Array:
+    """OpenCV's x y width height on the small picture to boxes of the original."""
+    boxes = corner_and_size.reshape(-1, 4).astype(np.float64)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes *= np.array([image_size[1] / small[1], image_size[0] / small[0]] * 2)
+    height, width = image_size
+    return np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)

@@ -1,0 +1,133 @@
+"""Measure what the project says of its own speed, as ratios within one run.
+
+python -m tests.benchmarks.run --what proposals
+python -m tests.benchmarks.run --what detector_step
+
+Seconds differ from machine to machine and with what else it does; what is compared here takes turns
+picture by picture, so the ratios travel. proposals: CPU time of making proposals beside that of
+"fast" selective search at full size, and how much faster two processes are than one; about two
+minutes on two cores that should be idle. detector_step: CPU time of one training step on AlexNet at
+688 pixels and 2000 proposals beside the plain way of PyTorch ports; about three minutes.
+detector_memory: peak memory of steps on VGG-16 at 1200 pixels and up to 4000 proposals.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.images import read_image
+from data.parallel import map_parallel
+from data.proposals.propose import ProposeSettings, propose
+from tests.benchmarks.steps import measure_detector_memory, measure_detector_step
+from tools.cli.command import run_command
+from tools.cli.console import say, track
+from tools.cli.signals import check_interrupted
+from tools.files.atomic import write_json
+from tools.inputs.datasets import check_pictures_exist, picture_paths
+from tools.inputs.settings import LabelSettings
+from tools.runs.environment import environment
+
+ROUNDS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(LabelSettings):
+    """Settings of one measurement."""
+
+    what: Literal["proposals", "detector_step", "detector_memory"] = "proposals"
+    """What is measured."""
+
+    split: str = "test"
+    """List that pictures are taken from."""
+
+    pictures: int = 0
+    """How many, from the beginning of the list; 0 for 40, 3 and 1."""
+
+    out: Path = Path("runs/benchmark.json")
+    """File for the numbers."""
+
+    def __post_init__(self) -> None:
+        """Refuse no pictures."""
+        super().__post_init__()
+        if self.pictures < 0:
+            raise ValueError(f"--pictures is 0 or more, got {self.pictures}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and return its exit code."""
+    return run_command("benchmark", BenchmarkSettings, "tests.benchmarks.run", argv, __doc__)
+
+
+def run(settings: BenchmarkSettings) -> None:
+    """Measure, say and write."""
+    check_pictures_exist(settings)
+    measure, count = MEASUREMENTS[settings.what]
+    paths = picture_paths(settings, settings.split)[: settings.pictures or count]
+    numbers = measure(paths)
+    for name, value in numbers.items():
+        say(f"{name}: {value:.3f}")
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(settings.out, {settings.what: numbers, "environment": environment()})
+    say(f"numbers: {settings.out}")
+
+
+def _proposals(paths: Sequence[Path]) -> dict[str, float]:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    ours, reference = [], []
+    for path in track(paths, "CPU time", total=len(paths)):
+        check_interrupted()
+        image = read_image(path)
+        started = time.process_time()
+        propose(image, ProposeSettings())
+        between = time.process_time()
+        _selective_search(image)
+        reference.append(time.process_time() - between)
+        ours.append(between - started)
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(ROUNDS):
+        for processes, measured in seconds.items():
+            check_interrupted()
+            started = time.perf_counter()
+            count = sum(map_parallel(_count, paths, processes=processes))
+            measured.append(time.perf_counter() - started)
+            say(f"{count} boxes with {processes} processes in {measured[-1]:.1f} s")
+    return {
+        "CPU seconds a picture": sum(ours) / len(paths),
+        "CPU seconds a picture of full-size selective search": sum(reference) / len(paths),
+        "ratio of CPU time": sum(ours) / sum(reference),
+        "speed of two processes beside one": min(seconds[1]) / min(seconds[2]),
+    }
+
+
+def _selective_search(image: Tensor) -> None:
+    """OpenCV's "fast" with its own settings."""
+    maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
+    maker.setBaseImage(np.ascontiguousarray(image.permute(1, 2, 0).numpy()[:, :, ::-1]))
+    maker.switchToSelectiveSearchFast()
+    maker.process()
+
+
+def _count(path: Path) -> int:
+    torch.set_num_threads(1)
+    return len(propose(read_image(path), ProposeSettings()).boxes)
+
+
+# what is measured, and on how many pictures
+MEASUREMENTS: dict[str, tuple[Callable[[Sequence[Path]], dict[str, float]], int]] = {
+    "proposals": (_proposals, 40),
+    "detector_step": (measure_detector_step, 3),
+    "detector_memory": (measure_detector_memory, 1),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

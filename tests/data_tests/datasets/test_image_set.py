@@ -1,0 +1,66 @@
+"""Some pictures of a split, with everything that belongs to them."""
+
+from pathlib import Path
+
+import pytest
+
+from data.datasets.voc import VOCDataset
+from data.synthetic.dataset import SYNTHETIC_CLASSES
+
+CHOSEN = [7, 2, 5]
+
+
+@pytest.fixture
+def dataset(tiny_voc: Path) -> VOCDataset:
+    return VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES)
+
+
+def test_a_subset_holds_the_chosen_pictures_in_their_order(dataset: VOCDataset) -> None:
+    part = dataset.subset(CHOSEN)
+
+    assert len(part) == 3
+    assert part.ids == [dataset.ids[index] for index in CHOSEN]
+    assert part.paths == [dataset.paths[index] for index in CHOSEN]
+    assert (part.split, part.classes) == (dataset.split, dataset.classes)
+
+
+def test_annotations_and_labels_go_with_their_pictures(dataset: VOCDataset) -> None:
+    dataset.weights[2, 0] = 0
+    part = dataset.subset(CHOSEN)
+
+    for row, index in enumerate(CHOSEN):
+        assert part.annotations[row] is dataset.annotations[index]
+        assert part.targets[row].equal(dataset.targets[index])
+        assert part.weights[row].equal(dataset.weights[index])
+    assert len({tuple(row) for row in part.targets.tolist()}) > 1
+
+
+def test_a_sample_of_a_subset_is_that_of_the_whole(dataset: VOCDataset) -> None:
+    sample, whole = dataset.subset(CHOSEN)[1], dataset[2]
+
+    assert sample.image_id == whole.image_id
+    assert sample.image.equal(whole.image)
+    assert sample.targets.equal(whole.targets)
+    assert sample.weights.equal(whole.weights)
+
+
+def test_the_whole_stays_as_it_is(dataset: VOCDataset) -> None:
+    ids, targets, weights = list(dataset.ids), dataset.targets.clone(), dataset.weights.clone()
+
+    part = dataset.subset(CHOSEN)
+    part.targets[:] = part.weights[:] = 0
+    part.ids.clear()
+
+    assert dataset.ids == ids
+    assert len(dataset) == len(dataset.paths) == len(dataset.annotations) == 12
+    assert dataset.targets.equal(targets)
+    assert dataset.weights.equal(weights)
+
+
+def test_a_subset_of_a_subset_counts_its_own_pictures(dataset: VOCDataset) -> None:
+    assert dataset.subset(CHOSEN).subset([2]).ids == [dataset.ids[5]]
+
+
+def test_a_subset_of_nothing_is_refused(dataset: VOCDataset) -> None:
+    with pytest.raises(ValueError, match="train: no picture is left"):
+        dataset.subset([])

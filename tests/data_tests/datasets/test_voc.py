@@ -1,0 +1,454 @@
+"""The VOC reader on small files written here, on the synthetic world, and on real VOC2007."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.checks import check_annotation
+from data.datasets.voc import (
+    VOC_CLASSES,
+    DifficultPolicy,
+    VOCDataset,
+    annotation_path,
+    image_ids,
+    image_level_labels,
+    image_path,
+    read_annotation,
+)
+from data.images import read_image
+from data.synthetic.dataset import SYNTHETIC_CLASSES
+from data.types import Annotation
+from tests.conftest import snapshot
+
+Corners = tuple[float | str, float | str, float | str, float | str]
+
+
+def bndbox(corners: Corners) -> str:
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    return "<bndbox>" + "".join(f"<{side}>{value}</{side}>" for side, value in sides) + "</bndbox>"
+
+
+def described(name: str = "cat", corners: Corners = (1, 1, 10, 10), more: str = "") -> str:
+    return f"<object>{more}<name>{name}</name>{bndbox(corners)}</object>"
+
+
+def document(*objects: str, size: str = "<width>100</width><height>50</height>") -> str:
+    return f"<annotation><size>{size}</size>{''.join(objects)}</annotation>"
+
+
+def read(folder: Path, text: str | bytes) -> Annotation:
+    path = folder / "000007.xml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_annotation(path)
+
+
+def annotate(*objects: tuple[int, bool]) -> Annotation:
+    """Objects given as (label, difficult)."""
+    count = len(objects)
+    return Annotation(
+        "a",
+        (10, 10),
+        torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(count, 1),
+        torch.tensor([label for label, _ in objects], dtype=torch.int64),
+        torch.tensor([difficult for _, difficult in objects], dtype=torch.bool),
+        torch.zeros(count, dtype=torch.bool),
+    )
+
+
+def write_list(root: Path, text: str | bytes, split: str = "train") -> Path:
+    lists = root / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / f"{split}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+# --- classes -------------------------------------------------------------------------------------
+
+
+def test_the_twenty_classes_are_in_alphabetical_order() -> None:
+    assert len(VOC_CLASSES) == 20
+    assert list(VOC_CLASSES) == sorted(VOC_CLASSES)
+
+
+def test_labels_count_from_zero_to_nineteen(tmp_path: Path) -> None:
+    text = document(described("aeroplane"), described("tvmonitor"))
+    assert read(tmp_path, text).labels.tolist() == [0, 19]
+
+
+def test_labels_follow_the_order_of_the_given_classes(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(document(described("dog"), described("cat")))
+    assert read_annotation(path, ("dog", "cat")).labels.tolist() == [0, 1]
+
+
+def test_an_unknown_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: class 'head' is not one of aeroplane, "):
+        read(tmp_path, document(described("head")))
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def test_one_based_closed_corners_become_zero_based_half_open(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document(described(corners=(9, 20, 30, 40))))
+    assert annotation.boxes.tolist() == [[8, 19, 30, 40]]
+
+
+def test_a_box_over_the_whole_picture_reaches_its_borders(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document(described(corners=(1, 1, 100, 50))))
+    assert annotation.boxes.tolist() == [[0, 0, 100, 50]]
+
+
+def test_a_box_of_one_pixel_has_area_one(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document(described(corners=(5, 5, 5, 5))))
+    assert annotation.boxes.tolist() == [[4, 4, 5, 5]]
+
+
+def test_decimal_corners_are_kept(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document(described(corners=("1.5", 1, "10.25", 10))))
+    assert annotation.boxes.tolist() == [[0.5, 0, 10.25, 10]]
+
+
+def test_parts_inside_of_an_object_are_not_objects(tmp_path: Path) -> None:
+    part = f"<part><name>head</name>{bndbox((2, 2, '3.7', 4))}</part>"
+    annotation = read(tmp_path, document(described("person", (1, 1, 9, 9), more=part)))
+    assert annotation.boxes.tolist() == [[0, 0, 9, 9]]
+    assert annotation.labels.tolist() == [VOC_CLASSES.index("person")]
+
+
+def test_no_objects_give_tensors_of_zero_rows(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document())
+    assert annotation.boxes.shape == (0, 4)
+    assert annotation.labels.shape == annotation.difficult.shape == annotation.truncated.shape
+    check_annotation(annotation, 20)
+
+
+def test_the_size_is_height_then_width_and_the_name_is_the_files(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document())
+    assert annotation.image_size == (50, 100)
+    assert annotation.image_id == "000007"
+
+
+def test_flags_are_read_for_each_object(tmp_path: Path) -> None:
+    flags = "<truncated>{}</truncated><difficult>{}</difficult>"
+    text = document(described(more=flags.format(1, 0)), described(more=flags.format(0, 1)))
+    annotation = read(tmp_path, text)
+    assert annotation.truncated.tolist() == [True, False]
+    assert annotation.difficult.tolist() == [False, True]
+
+
+def test_absent_flags_are_false(tmp_path: Path) -> None:
+    annotation = read(tmp_path, document(described()))
+    assert annotation.difficult.tolist() == annotation.truncated.tolist() == [False]
+
+
+@pytest.mark.parametrize("corners", [(0, 1, 9, 9), (1, 0, 9, 9), (1, 1, 101, 9), (1, 1, 9, 51)])
+def test_a_box_outside_of_the_picture_is_refused(tmp_path: Path, corners: Corners) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*a box leaves the 100x50 image"):
+        read(tmp_path, document(described(corners=corners)))
+
+
+@pytest.mark.parametrize("corners", [(9, 1, 8, 9), (1, 9, 9, 8)])
+def test_an_inverted_box_is_refused(tmp_path: Path, corners: Corners) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*a box has no area"):
+        read(tmp_path, document(described(corners=corners)))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_corner_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*a coordinate is not finite"):
+        read(tmp_path, document(described(corners=(1, 1, value, 9))))
+
+
+# --- files that are not annotations --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be"])
+def test_a_document_type_is_refused_in_every_encoding(tmp_path: Path, encoding: str) -> None:
+    text = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "cat">]>' + document(described("&x;"))
+    with pytest.raises(ValueError, match=r"000007\.xml: .*is not accepted in an annotation"):
+        read(tmp_path, text.encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"not xml", b"<annotation>", b"<annotation>\xff", b"\x89PNG"]
+)
+def test_a_file_that_is_not_xml_is_refused(tmp_path: Path, text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*line 1, column"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "hex", "utf-7"])
+def test_an_encoding_that_xml_does_not_know_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*encoding"):
+        read(tmp_path, f'<?xml version="1.0" encoding="{encoding}"?>{document()}')
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (document(size="<width>100</width>"), "<annotation> lacks size/height"),
+        (document(size="<width> </width><height>50</height>"), "<annotation> lacks size/width"),
+        (document(described().replace("xmin", "left")), "<object> lacks bndbox/xmin"),
+        (document(described(name="")), "<object> lacks name"),
+    ],
+)
+def test_a_missing_field_is_named(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=rf"000007\.xml: {what}"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        document(described(corners=("five", 1, 9, 9))),
+        document(size="<width>wide</width><height>50</height>"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"000007\.xml: .*(five|wide)"):
+        read(tmp_path, text)
+
+
+def test_a_missing_annotation_is_named_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"000009\.xml: no annotation \(--voc-root is"):
+        read_annotation(tmp_path / "000009.xml")
+
+
+# --- lists ---------------------------------------------------------------------------------------
+
+
+def test_names_keep_the_order_of_the_list(tmp_path: Path) -> None:
+    assert image_ids(write_list(tmp_path, "b\na\nc\n"), "train") == ["b", "a", "c"]
+
+
+def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbf000001\r\n\r\n  \r\n 000002 \r\n000003"
+    assert image_ids(write_list(tmp_path, text), "train") == ["000001", "000002", "000003"]
+
+
+@pytest.mark.parametrize("name", ["2007_000001", "holiday-2.small", "Zürich"])
+def test_a_name_may_hold_letters_digits_and_signs_of_file_names(tmp_path: Path, name: str) -> None:
+    assert image_ids(write_list(tmp_path, name), "train") == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "a/b", "..", ".hidden", "/etc/passwd", "a\\b", "-x", "000001 -1"]
+)
+def test_a_name_that_is_more_than_a_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"train\.txt: .* is not the name of an image"):
+        image_ids(write_list(tmp_path, f"000001\n{name}\n"), "train")
+
+
+def test_a_list_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.txt: not a text file in UTF-8"):
+        image_ids(write_list(tmp_path, b"\xff\xfe0\x000\x00"), "train")
+
+
+@pytest.mark.parametrize("text", ["", "\n\r\n  \n"])
+def test_an_empty_list_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"train\.txt: the list is empty"):
+        image_ids(write_list(tmp_path, text), "train")
+
+
+def test_a_name_listed_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.txt: listed twice: a, c$"):
+        image_ids(write_list(tmp_path, "a\nc\nb\na\nc\n"), "train")
+
+
+def test_a_missing_list_is_named_with_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"val\.txt: no list of split 'val' \(--voc-root"):
+        image_ids(write_list(tmp_path, "a"), "val")
+
+
+# --- image-level labels --------------------------------------------------------------------------
+
+
+def test_present_classes_are_one_and_absent_ones_zero() -> None:
+    targets, weights = image_level_labels(annotate((0, False), (2, False), (2, False)), 4)
+    assert targets.tolist() == [1, 0, 1, 0]
+    assert weights.tolist() == [1, 1, 1, 1]
+
+
+def test_the_first_and_the_last_class_have_a_place() -> None:
+    targets, _ = image_level_labels(annotate((0, False), (19, False)))
+    assert targets.nonzero().flatten().tolist() == [0, 19]
+
+
+@pytest.mark.parametrize(
+    ("policy", "target", "weight"), [("ignore", 0, 0), ("positive", 1, 1), ("negative", 0, 1)]
+)
+def test_a_class_with_only_difficult_objects_follows_the_policy(
+    policy: DifficultPolicy, target: float, weight: float
+) -> None:
+    targets, weights = image_level_labels(annotate((1, True), (1, True)), 3, difficult=policy)
+    assert targets.tolist() == [0, target, 0]
+    assert weights.tolist() == [1, weight, 1]
+
+
+@pytest.mark.parametrize("policy", ["ignore", "positive", "negative"])
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_one_certain_object_settles_its_class_under_every_policy(
+    policy: DifficultPolicy, order: tuple[bool, bool]
+) -> None:
+    both = annotate(*((1, difficult) for difficult in order))
+    targets, weights = image_level_labels(both, 3, difficult=policy)
+    assert targets.tolist() == [0, 1, 0]
+    assert weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("policy", ["ignore", "positive", "negative"])
+def test_a_picture_without_objects_is_negative_for_every_class(policy: DifficultPolicy) -> None:
+    targets, weights = image_level_labels(annotate(), 3, difficult=policy)
+    assert targets.tolist() == [0, 0, 0]
+    assert weights.tolist() == [1, 1, 1]
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="difficult is ignore, positive or negative; got 'drop'"):
+        image_level_labels(annotate(), difficult="drop")  # type: ignore[arg-type]
+
+
+# --- the data set --------------------------------------------------------------------------------
+
+
+def open_tiny(root: Path, split: str = "train") -> VOCDataset:
+    return VOCDataset(root, split, classes=SYNTHETIC_CLASSES)
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 12), ("val", 6), ("trainval", 18)])
+def test_a_data_set_is_as_long_as_its_list(tiny_voc: Path, split: str, count: int) -> None:
+    assert len(open_tiny(tiny_voc, split)) == count
+
+
+def test_a_sample_holds_the_picture_and_the_labels_of_its_name(tiny_voc: Path) -> None:
+    dataset = open_tiny(tiny_voc)
+    sample = dataset[5]
+    annotation = read_annotation(annotation_path(tiny_voc, dataset.ids[5]), SYNTHETIC_CLASSES)
+    targets, weights = image_level_labels(annotation, len(SYNTHETIC_CLASSES))
+    assert sample.image_id == dataset.ids[5]
+    assert sample.network_size == annotation.image_size
+    assert torch.equal(sample.image, read_image(image_path(tiny_voc, dataset.ids[5])))
+    assert torch.equal(sample.targets, targets)
+    assert torch.equal(sample.weights, weights)
+
+
+def test_the_policy_reaches_the_labels(tmp_path: Path) -> None:
+    write_list(tmp_path, "a")
+    annotations = tmp_path / "VOC2007" / "Annotations"
+    annotations.mkdir()
+    (annotations / "a.xml").write_text(document(described(more="<difficult>1</difficult>")))
+    cat = VOC_CLASSES.index("cat")
+    assert VOCDataset(tmp_path, "train").weights[0, cat] == 0
+    assert VOCDataset(tmp_path, "train", difficult="positive").targets[0, cat] == 1
+
+
+def test_a_picture_of_another_size_than_its_annotation_is_refused(tiny_voc: Path) -> None:
+    dataset = open_tiny(tiny_voc)
+    height, width = dataset.annotations[0].image_size
+    dataset.annotations[0] = Annotation(
+        "a", (width + 1, height), *(torch.zeros(0) for _ in range(4))
+    )
+    says = f"the picture is {width}x{height}, its annotation says {height}x{width + 1}"
+    with pytest.raises(ValueError, match=rf"{dataset.ids[0]}\.jpg: {says}"):
+        dataset[0]
+
+
+def test_pictures_that_are_left_out_are_gone_from_the_split(tiny_voc: Path) -> None:
+    ids = open_tiny(tiny_voc).ids
+    bad = {image_path(tiny_voc, name) for name in (ids[0], ids[5], "another")}
+    dataset = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES, leave_out=bad)
+    assert dataset.ids == ids[1:5] + ids[6:]
+    assert torch.equal(dataset[4].image, open_tiny(tiny_voc)[6].image)
+    assert torch.equal(dataset.targets, open_tiny(tiny_voc).targets[[1, 2, 3, 4, *range(6, 12)]])
+
+
+def test_the_annotation_of_a_picture_that_is_left_out_is_not_needed(tmp_path: Path) -> None:
+    write_list(tmp_path, "a\nb")
+    annotations = tmp_path / "VOC2007" / "Annotations"
+    annotations.mkdir()
+    (annotations / "b.xml").write_text(document())
+    assert VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a")]).ids == ["b"]
+
+
+def test_nothing_left_is_refused(tmp_path: Path) -> None:
+    write_list(tmp_path, "a")
+    with pytest.raises(ValueError, match="train: no picture is left"):
+        VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a")])
+
+
+def test_a_listed_picture_without_a_file_is_named(tmp_path: Path) -> None:
+    write_list(tmp_path, "a")
+    annotations = tmp_path / "VOC2007" / "Annotations"
+    annotations.mkdir()
+    (annotations / "a.xml").write_text(document())
+    dataset = VOCDataset(tmp_path, "train")
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such picture"):
+        dataset[0]
+
+
+def test_a_listed_name_without_an_annotation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.xml: no annotation"):
+        VOCDataset(write_list(tmp_path, "a"), "train")
+
+
+def test_blanks_signs_and_links_in_the_path_work(tiny_voc: Path, tmp_path: Path) -> None:
+    link = tmp_path / "Bilder für später 图"
+    link.symlink_to(tiny_voc, target_is_directory=True)
+    assert torch.equal(open_tiny(link)[0].image, open_tiny(tiny_voc)[0].image)
+
+
+def test_reading_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
+    before = snapshot(tiny_voc)
+    dataset = open_tiny(tiny_voc)
+    for index in range(len(dataset)):
+        dataset[index]
+    assert snapshot(tiny_voc) == before
+
+
+# --- real pictures -------------------------------------------------------------------------------
+
+# Images with an object of the class that is not difficult, in the part of VOC2007 that travels
+# beside the project: 992 images of trainval and 320 of test.
+IN_TRAINVAL = {
+    "aeroplane": 51, "bicycle": 45, "bird": 62, "boat": 28, "bottle": 44, "bus": 35, "car": 141,
+    "cat": 72, "chair": 98, "cow": 41, "diningtable": 39, "dog": 86, "horse": 72, "motorbike": 52,
+    "person": 379, "pottedplant": 57, "sheep": 31, "sofa": 48, "train": 45, "tvmonitor": 46,
+}  # fmt: skip
+IN_TEST = {
+    "aeroplane": 9, "bicycle": 21, "bird": 17, "boat": 11, "bottle": 17, "bus": 19, "car": 38,
+    "cat": 24, "chair": 25, "cow": 10, "diningtable": 11, "dog": 25, "horse": 19, "motorbike": 15,
+    "person": 135, "pottedplant": 18, "sheep": 12, "sofa": 14, "train": 13, "tvmonitor": 10,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["trainval", "test"])
+def real(request: pytest.FixtureRequest, voc_root: Path) -> VOCDataset:
+    dataset = VOCDataset(voc_root, request.param)
+    if len(dataset) != {"trainval": 992, "test": 320}[request.param]:
+        pytest.skip(f"{voc_root} is not the part of VOC2007 that the figures belong to")
+    return dataset
+
+
+@pytest.mark.voc
+def test_real_class_counts_are_the_known_ones(real: VOCDataset) -> None:
+    counts = real.targets.sum(dim=0).int().tolist()
+    known = IN_TRAINVAL if real.split == "trainval" else IN_TEST
+    assert dict(zip(VOC_CLASSES, counts, strict=True)) == known
+
+
+@pytest.mark.voc
+def test_every_real_picture_decodes_to_its_annotations_size(real: VOCDataset) -> None:
+    for index, annotation in enumerate(real.annotations):
+        assert real[index].image.shape == (3, *annotation.image_size)
+
+
+@pytest.mark.voc
+def test_train_and_val_make_trainval_and_share_nothing_with_test(voc_root: Path) -> None:
+    train, val, trainval, test = (
+        set(image_ids(voc_root, split)) for split in ("train", "val", "trainval", "test")
+    )
+    assert train | val == trainval
+    assert not train & val
+    assert not trainval & test

@@ -1,0 +1,201 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.random import default_rng
+from numpy.typing import NDArray
+
+from data.evaluation.image_metrics import (
+    ImageMetrics,
+    class_average_precision,
+    class_f_beta,
+    class_recall,
+    eval_classification,
+    mean_over_present,
+)
+
+Floats = NDArray[np.float64]
+
+
+def column(*values: float) -> Floats:
+    """One class."""
+    return np.array(values, dtype=np.float64).reshape(-1, 1)
+
+
+def slow_average_precision(scores: Floats, targets: Floats, weights: Floats) -> float:
+    """For each threshold that occurs: precision times the step of recall; nan if no positives."""
+    kept = [(s, t) for s, t, w in zip(scores, targets, weights, strict=True) if w == 1]
+    positives = sum(t for _, t in kept)
+    if positives == 0:
+        return math.nan
+    ap = before = 0.0
+    for threshold in sorted({s for s, _ in kept}, reverse=True):
+        above = [t for s, t in kept if s >= threshold]
+        ap += sum(above) / len(above) * (sum(above) - before) / positives
+        before = sum(above)
+    return ap
+
+
+def test_ap_sums_precision_over_the_steps_of_recall() -> None:
+    ap = class_average_precision(column(0.9, 0.8, 0.7), column(1, 0, 1), column(1, 1, 1))
+    assert ap.tolist() == pytest.approx([1 / 2 * 1 + 1 / 2 * 2 / 3])
+
+
+def test_equal_scores_have_the_share_of_positives_as_ap() -> None:
+    ap = class_average_precision(column(0, 0, 0, 0), column(1, 0, 0, 0), column(1, 1, 1, 1))
+    assert ap.tolist() == [1 / 4]
+
+
+def test_ap_leaves_out_entries_of_weight_zero() -> None:
+    ap = class_average_precision(column(0.9, 0.8, 0.7), column(0, 1, 1), column(0, 1, 1))
+    assert ap.tolist() == [1]
+
+
+def test_ap_equals_a_slow_reference() -> None:
+    rng = default_rng(0)
+    for _ in range(40):
+        shape = (int(rng.integers(1, 15)), 3)
+        scores = rng.integers(0, 6, shape) / 5
+        targets = (rng.random(shape) < 0.4).astype(np.float64)
+        weights = (rng.random(shape) < 0.8).astype(np.float64)
+        expected = [
+            slow_average_precision(scores[:, c], targets[:, c], weights[:, c]) for c in range(3)
+        ]
+        actual = class_average_precision(scores, targets, weights)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-14)  # another order of adding
+
+
+def test_f2_weighs_a_miss_four_times_as_much_as_a_false_positive() -> None:
+    scores, weights = column(0.9, 0.9, 0.1), column(1, 1, 1)
+    f_with_false_positive = class_f_beta(scores, column(1, 0, 0), weights)
+    f_with_miss = class_f_beta(scores, column(1, 1, 1), weights)
+    assert f_with_false_positive.tolist() == [5 / (5 + 1)]
+    assert f_with_miss.tolist() == [10 / (10 + 4)]
+
+
+def test_f1_is_the_harmonic_mean_of_precision_and_recall() -> None:
+    scores, targets = column(0.9, 0.9, 0.1, 0.1), column(1, 0, 1, 1)
+    f = class_f_beta(scores, targets, np.ones((4, 1)), beta=1)
+    assert f.tolist() == pytest.approx([2 / (1 / (1 / 2) + 1 / (1 / 3))])
+
+
+def test_a_score_equal_to_the_threshold_is_not_positive() -> None:
+    scores, targets, weights = column(0.5, 0.75), column(1, 1), column(1, 1)
+    assert class_recall(scores, targets, weights).tolist() == [1 / 2]
+    assert class_recall(scores, targets, weights, threshold=0.25).tolist() == [1]
+
+
+def test_f_and_recall_leave_out_entries_of_weight_zero() -> None:
+    scores, targets = column(0.9, 0.9, 0.1), column(1, 0, 1)
+    weights = column(1, 0, 0)
+    assert class_f_beta(scores, targets, weights).tolist() == [1]
+    assert class_recall(scores, targets, weights).tolist() == [1]
+
+
+def test_scores_of_all_zeros_find_nothing() -> None:
+    metrics = eval_classification(np.zeros((4, 2)), np.eye(4)[:, :2], np.ones((4, 2)))
+    assert metrics.average_precision.tolist() == [1 / 4, 1 / 4]
+    assert metrics.f_beta.tolist() == metrics.recall.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "weights"), [([[1, 0]], [[1, 1]]), ([[1, 1]], [[1, 0]])], ids=["absent", "ignored"]
+)
+def test_a_class_without_positives_stays_out_of_the_means(
+    targets: list[list[float]], weights: list[list[float]]
+) -> None:
+    metrics = eval_classification(
+        np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
+    )
+    for per_class in (metrics.average_precision, metrics.f_beta, metrics.recall):
+        assert np.isnan(per_class).tolist() == [False, True]
+    assert metrics.mean_average_precision == metrics.mean_f_beta == metrics.mean_recall == 1
+    assert metrics.num_absent == 1
+
+
+def test_no_images_have_no_metrics() -> None:
+    nothing = np.zeros((0, 3))
+    metrics = eval_classification(nothing, nothing, nothing)
+    assert metrics.num_absent == 3
+    assert math.isnan(metrics.mean_average_precision)
+
+
+def test_beta_and_threshold_reach_the_metrics() -> None:
+    scores, targets, weights = column(0.3, 0.3, 0.1), column(1, 0, 1), np.ones((3, 1))
+    metrics = eval_classification(scores, targets, weights, beta=1, threshold=0.2)
+    assert metrics.f_beta.tolist() == [1 / 2]
+    assert metrics.recall.tolist() == [1 / 2]
+
+
+def test_the_order_of_images_does_not_matter() -> None:
+    rng = default_rng(1)
+    arrays = [rng.integers(0, 4, (30, 4)) / 4, *rng.integers(0, 2, (2, 30, 4)).astype(float)]
+    order = rng.permutation(30)
+    before = eval_classification(*arrays)
+    after = eval_classification(*(array[order] for array in arrays))
+    np.testing.assert_array_equal(after.average_precision, before.average_precision)
+    np.testing.assert_array_equal(after.f_beta, before.f_beta)
+
+
+def test_means_are_over_the_classes_that_are_not_nan() -> None:
+    metrics = ImageMetrics(column(0, np.nan, 1)[:, 0], column(np.nan)[:, 0], column(1 / 4)[:, 0])
+    assert metrics.mean_average_precision == 1 / 2
+    assert math.isnan(metrics.mean_f_beta)
+    assert metrics.mean_recall == 1 / 4
+    assert math.isnan(mean_over_present(np.zeros(0)))
+
+
+@pytest.mark.parametrize("wrong", [[[1.0]], np.ones((1, 1), dtype=np.float32)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_anything_but_float64_arrays_is_refused(wrong: Any, place: int) -> None:
+    arrays: list[Any] = [np.ones((1, 1))] * 3
+    arrays[place] = wrong
+    name = ("scores", "targets", "weights")[place]
+    for metric in (eval_classification, class_average_precision, class_f_beta, class_recall):
+        with pytest.raises(TypeError, match=f"{name} is a numpy float64 array"):
+            metric(*arrays)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "weights", "message"),
+    [
+        (np.ones(2), np.ones(2), np.ones(2), r"scores \[2\], scores \[2\]"),
+        (np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3)), r"scores \[2, 3\], targets \[3, 2\]"),
+        (np.ones((2, 3)), np.ones((2, 3)), np.ones((2, 1)), r"scores \[2, 3\], weights \[2, 1\]"),
+        (column(0.5, np.nan), column(1, 0), column(1, 1), "image 1 for class 0 is nan"),
+        (column(np.inf, 0.5), column(1, 0), column(0, 1), "image 0 for class 0 is inf"),
+        (column(0.5), column(-1), column(1), "targets are 0 or 1; got -1.0"),
+        (column(0.5), column(np.nan), column(1), "targets are 0 or 1; got nan"),
+        (column(0.5), column(1), column(0.5), "weights are 0 or 1; got 0.5"),
+    ],
+)
+def test_malformed_arrays_are_refused(
+    scores: Floats, targets: Floats, weights: Floats, message: str
+) -> None:
+    for metric in (eval_classification, class_average_precision, class_f_beta, class_recall):
+        with pytest.raises(ValueError, match=message):
+            metric(scores, targets, weights)
+
+
+@pytest.mark.parametrize("beta", [0, -1, math.nan])
+def test_a_beta_that_is_not_positive_is_refused(beta: float) -> None:
+    one = np.ones((1, 1))
+    with pytest.raises(ValueError, match=f"beta is above 0; got {beta}"):
+        class_f_beta(one, one, one, beta=beta)
+    with pytest.raises(ValueError, match=f"beta is above 0; got {beta}"):
+        eval_classification(one, one, one, beta=beta)
+
+
+def test_importing_the_metrics_imports_neither_scikit_learn_nor_torch() -> None:
+    code = (
+        "import sys, data.evaluation.image_metrics; print({'sklearn', 'torch'} & set(sys.modules))"
+    )
+    root = Path(__file__).parents[3]
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "set()"

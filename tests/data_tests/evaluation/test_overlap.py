@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from data.evaluation.overlap import BoxTable, nearest_objects, tabulate_boxes
+from data.types import Annotation, Detections, no_detections
+
+
+def table(boxes: list[list[float]], groups: list[int]) -> BoxTable:
+    values = np.zeros(len(boxes))
+    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return BoxTable(corners, np.array(groups, dtype=np.int64), values)
+
+
+def one_object(image_id: str = "a", label: int = 0) -> Annotation:
+    flag = torch.tensor([False])
+    box = torch.tensor([[0.0, 0, 4, 4]])
+    return Annotation(image_id, (10, 10), box, torch.tensor([label]), flag, flag)
+
+
+def test_the_object_overlapped_most_is_nearest() -> None:
+    objects = table([[0, 0, 4, 4], [0, 0, 4, 6], [0, 0, 4, 8]], [0, 0, 0])
+    iou, nearest = nearest_objects(table([[0, 0, 4, 7]], [0]), objects)
+    assert nearest.tolist() == [2]
+    assert iou.tolist() == [7 / 8]
+
+
+def test_of_equal_overlaps_the_first_object_is_nearest() -> None:
+    objects = table([[0, 0, 4, 2], [0, 2, 4, 4]], [0, 0])
+    iou, nearest = nearest_objects(table([[0, 0, 4, 4]], [0]), objects)
+    assert nearest.tolist() == [0]
+    assert iou.tolist() == [1 / 2]
+
+
+def test_objects_of_other_groups_are_not_seen() -> None:
+    objects = table([[0, 0, 4, 4], [0, 0, 4, 2]], [2, 1])
+    iou, nearest = nearest_objects(table([[0, 0, 4, 4], [0, 0, 4, 4]], [1, 0]), objects)
+    assert nearest.tolist() == [1, -1]
+    assert iou.tolist() == [1 / 2, 0]
+
+
+def test_boxes_that_only_share_an_edge_do_not_touch() -> None:
+    _, nearest = nearest_objects(table([[4, 0, 8, 4]], [0]), table([[0, 0, 4, 4]], [0]))
+    assert nearest.tolist() == [-1]
+
+
+def test_boxes_apart_in_both_directions_do_not_touch() -> None:
+    iou, nearest = nearest_objects(table([[8, 8, 12, 12]], [0]), table([[0, 0, 4, 4]], [0]))
+    assert nearest.tolist() == [-1]
+    assert iou.tolist() == [0]
+
+
+def test_no_detections_have_no_nearest_objects() -> None:
+    iou, nearest = nearest_objects(table([], []), table([[0, 0, 4, 4]], [0]))
+    assert iou.shape == nearest.shape == (0,)
+
+
+def test_without_objects_nothing_is_touched() -> None:
+    iou, nearest = nearest_objects(table([[0, 0, 4, 4]], [5]), table([], []))
+    assert iou.tolist() == [0]
+    assert nearest.tolist() == [-1]
+
+
+def test_tables_follow_the_order_of_the_annotations() -> None:
+    first = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([1]), torch.tensor([0.25]))
+    last = Detections(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([0]), torch.tensor([0.75]))
+    annotations = [one_object("b"), one_object("c", label=2), one_object("a")]
+
+    objects, found = tabulate_boxes({"a": last, "b": first}, annotations, 3)
+
+    assert objects.groups.tolist() == [0, 5, 6]
+    assert found.groups.tolist() == [1, 6]
+    assert found.values.tolist() == [0.25, 0.75]
+    assert found.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 2, 2]]
+
+
+def test_no_images_give_tables_without_rows() -> None:
+    objects, found = tabulate_boxes({}, [], 3)
+    assert objects.boxes.shape == found.boxes.shape == (0, 4)
+
+
+def test_scores_that_a_model_can_still_learn_from_are_read() -> None:
+    scores = torch.tensor([0.5], requires_grad=True)
+    found = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), scores)
+    assert tabulate_boxes({"a": found}, [one_object()], 1)[1].values.tolist() == [0.5]
+
+
+def test_an_image_annotated_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="image a is annotated twice"):
+        tabulate_boxes({}, [one_object("a"), one_object("b"), one_object("a")], 1)
+
+
+def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="image 000012, which is not among the annotations"):
+        tabulate_boxes({"a": no_detections(), "000012": no_detections()}, [one_object("a")], 1)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "scores", "message"),
+    [
+        (torch.zeros(0), torch.zeros(0).long(), torch.zeros(0), r"got \[0\] of float32"),
+        (torch.ones(1, 5), torch.tensor([0]), torch.ones(1), r"got \[1, 5\]"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "1 boxes, labels"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(2), "1 boxes, labels"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([2]), torch.ones(1), "label 2 is not in"),
+        (torch.tensor([[2.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(1), "a box has no area"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.tensor([torch.nan]), "score"),
+    ],
+)
+def test_malformed_detections_are_refused_with_their_image(
+    boxes: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor, message: str
+) -> None:
+    detections = {"a": no_detections(), "b": Detections(boxes, labels, scores)}
+    with pytest.raises(ValueError, match=f"detections of image b: .*{message}"):
+        tabulate_boxes(detections, [one_object("a"), one_object("b")], 2)
+
+
+def test_a_malformed_annotation_is_refused_with_its_image() -> None:
+    with pytest.raises(ValueError, match="image b: label 7 is not in 0"):
+        tabulate_boxes({}, [one_object("a"), one_object("b", label=7)], 2)
+
+
+def test_a_difficult_flag_that_is_nan_is_refused() -> None:
+    good = one_object()
+    flag = torch.tensor([torch.nan])
+    wrong = Annotation("a", (10, 10), good.boxes, good.labels, flag, good.truncated)
+    with pytest.raises(ValueError, match="not finite"):
+        tabulate_boxes({}, [wrong], 1)

@@ -1,0 +1,333 @@
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from data.evaluation.voc_eval import (
+    DetectionAP,
+    average_precision,
+    corloc,
+    eval_detection_voc,
+    match_detections,
+    precision_recall,
+)
+from data.types import Annotation, Detections, no_detections
+
+Box = Sequence[float]
+
+ROW = [[10.0 * k, 0.0, 10.0 * k + 8, 8.0] for k in range(10)]  # ten boxes that do not touch
+
+
+def annotate(
+    boxes: Sequence[Box],
+    labels: Sequence[int] | None = None,
+    difficult: Sequence[bool] | None = None,
+    image_id: str = "a",
+) -> Annotation:
+    count = len(boxes)
+    return Annotation(
+        image_id,
+        (100, 100),
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels or [0] * count, dtype=torch.int64),
+        torch.tensor(difficult or [False] * count, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.bool),
+    )
+
+
+def detect(
+    boxes: Sequence[Box], scores: Sequence[float], labels: Sequence[int] | None = None
+) -> Detections:
+    return Detections(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels or [0] * len(boxes), dtype=torch.int64),
+        torch.tensor(scores, dtype=torch.float32),
+    )
+
+
+def ap_of(found: Detections, truth: Annotation, *, use_07_metric: bool = True) -> float:
+    metric = eval_detection_voc({"a": found}, [truth], num_classes=1, use_07_metric=use_07_metric)
+    return metric.mean
+
+
+# Which detection is a hit
+
+
+def test_a_perfect_detection_has_ap_one() -> None:
+    found, truth = detect(ROW[:1], [0.5]), annotate(ROW[:1])
+    assert ap_of(found, truth) == pytest.approx(1, abs=1e-15)  # eleven times 1 / 11
+    assert ap_of(found, truth, use_07_metric=False) == 1
+
+
+def test_a_second_hit_on_one_object_is_a_false_positive() -> None:
+    found = detect([ROW[0], ROW[0]], [0.5, 0.75])
+    (matches,) = match_detections({"a": found}, [annotate(ROW[:1])], num_classes=1)
+    assert matches.scores.tolist() == [0.75, 0.5]
+    assert matches.is_hit.tolist() == [True, False]
+    assert matches.is_ignored.tolist() == [False, False]
+
+
+def test_a_detection_stays_with_the_object_it_overlaps_most_though_another_is_free() -> None:
+    truth = annotate([[0, 0, 10, 10], [0, 2, 10, 12]])
+    found = detect([[0, 0, 10, 10], [0, 0, 10, 11]], [0.75, 0.5])
+    (matches,) = match_detections({"a": found}, [truth], num_classes=1)
+    assert matches.is_hit.tolist() == [True, False]
+
+
+def test_of_two_objects_overlapped_equally_the_first_is_hit() -> None:
+    truth = annotate([[0, 0, 10, 5], [0, 5, 10, 10]], difficult=[True, False])
+    (matches,) = match_detections({"a": detect([[0, 0, 10, 10]], [0.5])}, [truth], num_classes=1)
+    assert matches.is_ignored.tolist() == [True]
+
+
+def test_an_overlap_of_exactly_one_half_is_a_hit() -> None:
+    assert ap_of(detect([[0, 0, 8, 4]], [0.5]), annotate([[0, 0, 8, 8]])) > 0.99
+
+
+def test_an_overlap_just_below_one_half_is_not_a_hit() -> None:
+    assert ap_of(detect([[0, 0, 100, 49]], [0.5]), annotate([[0, 0, 100, 99]])) == 0
+
+
+def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
+    truth, found = [annotate([[0, 0, 8, 8]])], {"a": detect([[0, 0, 8, 6]], [0.5])}
+    at = [eval_detection_voc(found, truth, iou_threshold=t).mean > 0.5 for t in (0.5, 0.75, 0.76)]
+    assert at == [True, True, False]
+
+
+def test_corners_of_voc_overlap_as_pixels_do() -> None:
+    # Columns 1 to 10 and 1 to 5 of VOC, both included, hold ten and five pixels.
+    truth, found = annotate([[1 - 1, 1 - 1, 10, 1]]), detect([[1 - 1, 1 - 1, 5, 1]], [0.5])
+    assert ap_of(found, truth) > 0.99
+
+
+def test_a_box_of_another_class_is_a_false_positive() -> None:
+    truth = annotate(ROW[:2], labels=[0, 1])
+    found = detect(ROW[:2], [0.75, 0.5], labels=[1, 0])
+    assert eval_detection_voc({"a": found}, [truth], num_classes=2).per_class.tolist() == [0, 0]
+
+
+def test_a_box_in_another_image_is_a_false_positive() -> None:
+    truths = [annotate(ROW[:1], image_id="a"), annotate(ROW[1:2], image_id="b")]
+    found = {"a": detect(ROW[1:2], [0.5]), "b": detect(ROW[:1], [0.5])}
+    assert eval_detection_voc(found, truths, num_classes=1).mean == 0
+
+
+# Difficult objects
+
+
+def test_a_detection_of_a_difficult_object_does_not_hurt() -> None:
+    truth = annotate(ROW[:2], difficult=[False, True])
+    alone = ap_of(detect(ROW[:1], [0.5]), truth)
+    assert ap_of(detect([ROW[0], ROW[1], ROW[1]], [0.5, 0.75, 0.625]), truth) == alone
+
+
+def test_a_difficult_object_that_is_missed_does_not_hurt() -> None:
+    found = detect(ROW[:1], [0.5])
+    with_difficult = annotate(ROW[:2], difficult=[False, True])
+    assert ap_of(found, with_difficult) == ap_of(found, annotate(ROW[:1]))
+
+
+def test_a_detection_of_a_difficult_object_does_not_help() -> None:
+    truth = annotate(ROW[:2], difficult=[False, True])
+    assert ap_of(detect(ROW[1:2], [0.5]), truth) == 0
+
+
+def test_a_class_of_difficult_objects_only_is_absent() -> None:
+    truth = annotate(ROW[:1], difficult=[True])
+    assert math.isnan(ap_of(detect(ROW[:1], [0.5]), truth))
+
+
+# Order
+
+
+def test_of_equal_scores_the_earlier_image_comes_first() -> None:
+    truths = [annotate(ROW[:1], image_id="a"), annotate([], image_id="b")]
+    found = {"b": detect(ROW[:1], [0.5]), "a": detect(ROW[:1], [0.5])}
+    forth = eval_detection_voc(found, truths, num_classes=1, use_07_metric=False)
+    back = eval_detection_voc(found, truths[::-1], num_classes=1, use_07_metric=False)
+    assert (forth.mean, back.mean) == (1, 1 / 2)
+
+
+def test_of_equal_scores_in_an_image_the_earlier_row_comes_first() -> None:
+    truth = annotate(ROW[:1])
+    assert ap_of(detect([ROW[0], ROW[1]], [0.5, 0.5]), truth, use_07_metric=False) == 1
+    assert ap_of(detect([ROW[1], ROW[0]], [0.5, 0.5]), truth, use_07_metric=False) == 1 / 2
+
+
+def test_scores_that_differ_in_the_twelfth_decimal_are_ordered() -> None:
+    boxes, labels = torch.tensor([ROW[1], ROW[0]]), torch.tensor([0, 0])
+    scores = torch.tensor([0.5, 0.5 + 1e-12], dtype=torch.float64)
+    assert ap_of(Detections(boxes, labels, scores), annotate(ROW[:1]), use_07_metric=False) == 1
+
+
+# Curves and their summary
+
+
+def test_the_curve_counts_hits_and_false_positives_from_the_surest_on() -> None:
+    found = detect([ROW[0], ROW[5], ROW[1]], [0.75, 0.5, 0.25])
+    (matches,) = match_detections({"a": found}, [annotate(ROW[:4])], num_classes=1)
+    curve = precision_recall(matches)
+    assert curve.scores.tolist() == [0.75, 0.5, 0.25]
+    assert curve.precision.tolist() == [1, 1 / 2, 2 / 3]
+    assert curve.recall.tolist() == [1 / 4, 1 / 4, 2 / 4]
+
+
+def test_ignored_detections_are_no_points_of_the_curve() -> None:
+    truth = annotate(ROW[:2], difficult=[True, False])
+    found = detect(ROW[:2], [0.75, 0.5])
+    (matches,) = match_detections({"a": found}, [truth], num_classes=1)
+    assert precision_recall(matches).scores.tolist() == [0.5]
+
+
+def test_recall_of_a_class_without_objects_is_nan() -> None:
+    (matches,) = match_detections({"a": detect(ROW[:1], [0.5])}, [annotate([])], num_classes=1)
+    curve = precision_recall(matches)
+    assert np.isnan(curve.recall).tolist() == [True]
+    assert curve.precision.tolist() == [0]
+
+
+def test_a_class_without_detections_has_an_empty_curve() -> None:
+    (matches,) = match_detections({}, [annotate(ROW[:1])], num_classes=1)
+    curve = precision_recall(matches)
+    assert curve.recall.shape == curve.precision.shape == curve.scores.shape == (0,)
+
+
+def test_both_rules_take_the_best_precision_at_a_recall_or_beyond() -> None:
+    recall, precision = np.array([1 / 2, 1 / 2, 1]), np.array([1, 1 / 2, 2 / 3])
+    eleven_points = (6 * 1 + 5 * 2 / 3) / 11
+    assert average_precision(recall, precision) == pytest.approx(eleven_points, abs=1e-15)
+    area = average_precision(recall, precision, use_07_metric=False)
+    assert area == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3, abs=1e-15)
+
+
+def test_an_empty_curve_has_ap_zero() -> None:
+    empty = np.zeros(0)
+    assert average_precision(empty, empty) == average_precision(empty, empty, use_07_metric=False)
+    assert average_precision(empty, empty) == 0
+
+
+@pytest.mark.parametrize(
+    ("num_found", "num_points"),
+    [(0, 0), (1, 2), (2, 3), (3, 3), (4, 5), (5, 6), (6, 7), (7, 8), (8, 9), (9, 10), (10, 11)],
+)
+def test_only_a_recall_of_three_tenths_misses_its_own_point(
+    num_found: int, num_points: int
+) -> None:
+    # MATLAB's 0:.1:1 holds 0.30000000000000004, but 0.6 and 0.7 exactly.
+    found = detect(ROW[:num_found], [0.5] * num_found)
+    assert ap_of(found, annotate(ROW)) == pytest.approx(num_points / 11, abs=1e-15)
+
+
+def test_two_shapes_are_no_curve() -> None:
+    with pytest.raises(ValueError, match=r"a curve is .* got \(2,\) and \(1,\)"):
+        average_precision(np.zeros(2), np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "point"),
+    [([0.5, 0.25], [1, 1], 1), ([0, math.nan], [1, 1], 1), ([0, 1], [math.nan, 1], 0)],
+)
+def test_a_curve_that_goes_back_or_is_nan_is_refused(
+    recall: list[float], precision: list[float], point: int
+) -> None:
+    with pytest.raises(ValueError, match=f"recall never falls and neither is nan; point {point}"):
+        average_precision(np.array(recall), np.array(precision))
+
+
+# Nothing
+
+
+def test_a_class_without_objects_stays_out_of_the_mean() -> None:
+    metric = eval_detection_voc({"a": detect(ROW[:1], [0.5])}, [annotate(ROW[:1])], num_classes=3)
+    assert np.isnan(metric.per_class).tolist() == [False, True, True]
+    assert metric.mean == pytest.approx(1, abs=1e-15)
+    assert metric.num_absent == 2
+
+
+def test_the_mean_over_no_classes_is_nan() -> None:
+    assert math.isnan(DetectionAP(np.full(3, np.nan)).mean)
+
+
+@pytest.mark.parametrize("use_07_metric", [True, False])
+def test_objects_without_detections_have_ap_zero(use_07_metric: bool) -> None:
+    truth = [annotate(ROW[:1])]
+    for found in ({}, {"a": no_detections()}):
+        metric = eval_detection_voc(found, truth, num_classes=1, use_07_metric=use_07_metric)
+        assert metric.per_class.tolist() == [0]
+
+
+def test_images_without_objects_have_no_ap() -> None:
+    assert eval_detection_voc({}, [annotate([])]).num_absent == 20
+
+
+def test_no_images_have_neither_ap_nor_corloc() -> None:
+    assert eval_detection_voc({}, []).num_absent == 20
+    assert corloc({}, []).num_absent == 20
+
+
+@pytest.mark.parametrize("iou_threshold", [0, -0.5, 1.01, math.nan])
+@pytest.mark.parametrize("evaluate", [eval_detection_voc, match_detections, corloc])
+def test_an_overlap_outside_of_its_range_is_refused(
+    evaluate: Callable[..., object], iou_threshold: float
+) -> None:
+    with pytest.raises(ValueError, match="iou_threshold is an overlap in"):
+        evaluate({}, [], iou_threshold=iou_threshold)
+
+
+@pytest.mark.parametrize("evaluate", [eval_detection_voc, match_detections, corloc])
+def test_malformed_input_is_refused(evaluate: Callable[..., object]) -> None:
+    truth = annotate([])
+    with pytest.raises(ValueError, match="annotated twice"):
+        evaluate({}, [truth, truth])
+    with pytest.raises(ValueError, match="image b, which is not among the annotations"):
+        evaluate({"b": no_detections()}, [truth])
+    with pytest.raises(ValueError, match="detections of image a: a score is not finite"):
+        evaluate({"a": detect(ROW[:1], [math.nan])}, [truth])
+
+
+# CorLoc
+
+
+def corloc_of(found: Detections, truth: Annotation) -> float:
+    return corloc({"a": found}, [truth], num_classes=1).mean
+
+
+def test_corloc_asks_the_surest_detection_only() -> None:
+    truth = annotate(ROW[:1])
+    assert corloc_of(detect([ROW[1], ROW[0]], [0.25, 0.5]), truth) == 1
+    assert corloc_of(detect([ROW[1], ROW[0]], [0.5, 0.25]), truth) == 0
+
+
+def test_corloc_takes_the_first_of_equal_scores() -> None:
+    truth = annotate(ROW[:1])
+    assert corloc_of(detect([ROW[0], ROW[1]], [0.5, 0.5]), truth) == 1
+    assert corloc_of(detect([ROW[1], ROW[0]], [0.5, 0.5]), truth) == 0
+
+
+def test_any_object_of_the_class_will_do_for_corloc() -> None:
+    assert corloc_of(detect(ROW[3:4], [0.5]), annotate(ROW[:5])) == 1
+
+
+def test_an_overlap_of_exactly_one_half_counts_for_corloc() -> None:
+    assert corloc_of(detect([[0, 0, 8, 4]], [0.5]), annotate([[0, 0, 8, 8]])) == 1
+
+
+def test_difficult_objects_are_not_there_for_corloc() -> None:
+    truth = annotate(ROW[:2], difficult=[False, True])
+    assert corloc_of(detect(ROW[1:2], [0.5]), truth) == 0
+    assert math.isnan(corloc_of(detect(ROW[:1], [0.5]), annotate(ROW[:1], difficult=[True])))
+
+
+def test_an_image_without_detections_of_its_class_is_a_miss_of_corloc() -> None:
+    truths = [annotate(ROW[:1], image_id=image_id) for image_id in "abc"]
+    found = {"a": detect(ROW[:1], [0.5]), "b": no_detections()}
+    assert corloc(found, truths, num_classes=1).mean == 1 / 3
+
+
+def test_detections_of_classes_that_an_image_lacks_do_not_matter_for_corloc() -> None:
+    found = detect([ROW[0], ROW[0]], [0.25, 0.75], labels=[0, 1])
+    metric = corloc({"a": found}, [annotate(ROW[:1])], num_classes=2)
+    assert metric.per_class[0] == 1
+    assert metric.num_absent == 1

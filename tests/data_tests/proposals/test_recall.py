@@ -1,0 +1,126 @@
+"""Recall of proposals: what counts as found, and how many boxes it took."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from data.proposals.recall import IOUS, find_objects
+from data.types import Annotation, Proposals
+
+
+def annotation(image_id: str, boxes: list[list[float]], difficult: list[bool]) -> Annotation:
+    count = len(boxes)
+    return Annotation(
+        image_id,
+        (100, 100),
+        torch.tensor(boxes).reshape(-1, 4),
+        torch.arange(count),
+        torch.tensor(difficult, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.bool),
+    )
+
+
+def proposals(*boxes: list[float], scores: list[float] | None = None) -> Proposals:
+    tensor = torch.tensor(boxes).reshape(-1, 4)
+    return Proposals(tensor, None if scores is None else torch.tensor(scores))
+
+
+SQUARE = [0.0, 0.0, 10.0, 10.0]
+HALF = [0.0, 0.0, 10.0, 5.0]  # IoU .5 with the square
+NEARLY = [0.0, 0.0, 10.0, 8.0]  # IoU .8
+ELSEWHERE = [50.0, 50.0, 60.0, 60.0]
+
+
+def test_an_overlap_of_exactly_one_half_finds_the_object() -> None:
+    found = find_objects({"a": proposals(HALF)}, [annotation("a", [SQUARE], [False])])
+
+    assert found.recall((1,)) == {"0.5": [1.0], "0.7": [0.0], "average": [1 / len(IOUS)]}
+
+
+def test_the_better_box_comes_second_so_it_takes_two() -> None:
+    here = proposals(HALF, NEARLY, scores=[0.9, 0.8])
+
+    found = find_objects({"a": here}, [annotation("a", [SQUARE], [False])])
+
+    assert found.recall((1, 2))["0.7"] == [0.0, 1.0]
+    assert found.recall((1, 2))["average"] == pytest.approx([1 / 10, 7 / 10])
+
+
+def test_one_score_cuts_all_pictures_so_a_rich_one_has_more_boxes() -> None:
+    rich = proposals(ELSEWHERE, SQUARE, scores=[0.9, 0.8])
+    plain = proposals(ELSEWHERE, SQUARE, scores=[0.3, 0.2])
+    objects = [annotation(name, [SQUARE], [False]) for name in "rp"]
+
+    found = find_objects({"r": rich, "p": plain}, objects)
+
+    assert found.needed[:, 0].tolist() == [1.0, 2.0]  # second of two pictures' four boxes, fourth
+    assert found.recall((1,))["0.5"] == [0.5]
+
+
+def test_without_scores_the_order_within_the_picture_counts() -> None:
+    known = proposals(SQUARE, scores=[0.1])
+    unknown = proposals(ELSEWHERE, SQUARE)
+    objects = [annotation(name, [SQUARE], [False]) for name in "ku"]
+
+    found = find_objects({"k": known, "u": unknown}, objects)
+
+    assert found.needed[:, 0].tolist() == [1.0, 2.0]
+
+
+def test_difficult_objects_do_not_count() -> None:
+    both = annotation("a", [SQUARE, ELSEWHERE], [False, True])
+
+    found = find_objects({"a": proposals(SQUARE)}, [both])
+
+    assert found.labels.tolist() == [0]
+    assert found.sides.tolist() == [10.0]
+
+
+def test_a_picture_without_proposals_misses_its_objects_and_is_named() -> None:
+    found = find_objects({"a": proposals(scores=[])}, [annotation("a", [SQUARE], [False])])
+
+    assert found.empty == ("a",)
+    assert found.boxes == 0
+    assert found.recall((1000, math.inf))["0.5"] == [0.0, 0.0]
+
+
+def test_no_objects_have_no_recall() -> None:
+    found = find_objects({"a": proposals(SQUARE)}, [annotation("a", [], [])])
+
+    assert all(math.isnan(values[0]) for values in found.recall((1,)).values())
+
+
+def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:
+    def random_boxes(count: int) -> torch.Tensor:
+        corner = torch.rand(count, 2, generator=rng) * 60
+        return torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=rng) * 35], dim=1)
+
+    given = {str(n): Proposals(random_boxes(40), torch.rand(40, generator=rng)) for n in range(5)}
+    objects = [annotation(name, random_boxes(3).tolist(), [False] * 3) for name in given]
+    scores = torch.cat([here.scores for here in given.values() if here.scores is not None])
+    least = scores.sort(descending=True).values[5 * 8 - 1]  # eight boxes a picture
+
+    hits = []
+    for truth in objects:
+        here = given[truth.image_id]
+        assert here.scores is not None
+        taken = here.boxes[here.scores >= least]
+        for box in truth.boxes:
+            both = (
+                torch.minimum(taken[:, 2:], box[2:]) - torch.maximum(taken[:, :2], box[:2])
+            ).clamp(min=0)
+            shared = both.prod(dim=1)
+            areas = (taken[:, 2:] - taken[:, :2]).prod(dim=1) + (box[2:] - box[:2]).prod()
+            hits.append(bool((shared / (areas - shared) >= 0.5).any()))
+
+    assert 0 < np.mean(hits) < 1
+    assert find_objects(given, objects).recall((8,))["0.5"] == [np.mean(hits)]
+
+
+def test_a_picture_that_the_proposals_do_not_know_and_no_picture_are_refused() -> None:
+    with pytest.raises(KeyError, match="b"):
+        find_objects({"a": proposals(SQUARE)}, [annotation("b", [SQUARE], [False])])
+    with pytest.raises(ValueError, match="no pictures"):
+        find_objects({}, [])

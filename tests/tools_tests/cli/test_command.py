@@ -1,0 +1,429 @@
+"""What every command promises: quick help, plain refusals, exit codes, signals."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tools import train_localizer
+from tools.cli.command import parse_settings, run_command
+from tools.cli.settings import plain
+from tools.cli.signals import Interrupted, check_interrupted
+from tools.models.settings import BoxSettings
+from tools.runs.folder import write_settings
+from tools.training.settings import OptimSettings, TrainLocalizerSettings
+
+TOOLS = Path(train_localizer.__file__).parent
+COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))
+RunJob = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class SmallSettings:
+    """Settings of a command that exists in this test only."""
+
+    out_dir: Path = Path("out")
+    optim: OptimSettings = field(default_factory=OptimSettings)
+
+
+@pytest.fixture
+def run_job(monkeypatch: pytest.MonkeyPatch) -> RunJob:
+    """Run a function as the job of a command with some words."""
+
+    def run(job: Callable[[Any], None], *words: str) -> int:
+        monkeypatch.setitem(sys.modules, "small_job", SimpleNamespace(run=job))
+        return run_command("small", SmallSettings, "small_job", words, "A small command.")
+
+    return run
+
+
+def failing(error: Exception) -> Callable[[Any], None]:
+    def job(settings: Any) -> None:
+        raise error
+
+    return job
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """What the shell would see: a code that is returned or one that ends the process."""
+    try:
+        return main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def train_code(*words: str) -> int:
+    return exit_code(lambda: train_localizer.main(words))
+
+
+# Help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_comes_within_two_seconds_and_without_torch(name: str) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"tools.{name}", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    imported = {line.rpartition("|")[2].strip() for line in asked.stderr.splitlines()}
+    assert asked.returncode == 0
+    assert "tools.cli.command" in imported
+    assert not {"torch", "numpy", "cv2", "tensorboard"} & imported
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_help_begins_with_the_docstring_and_writes_options_with_dashes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = train_code("--help")
+
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "python -m tools.train_localizer --config tools/configs/localizer_lite0.yaml" in text
+    assert "--run-dir" in text
+    assert "--loop.batch-size" in text
+    assert "--run_dir" not in text
+    assert "Pictures to learn from." in text
+
+
+# Exit codes and messages
+
+
+def test_a_job_that_ends_gives_0(run_job: RunJob, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_job(lambda settings: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("wrong"),
+        TypeError("wrong"),
+        FileNotFoundError("wrong"),
+        FileExistsError("wrong"),
+        ModuleNotFoundError("wrong"),
+        PermissionError(errno.EACCES, "wrong"),
+    ],
+)
+def test_bad_input_gives_2(error: Exception, run_job: RunJob) -> None:
+    assert run_job(failing(error)) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("broke"), FloatingPointError("nan"), OSError(errno.ENOSPC, "full")]
+)
+def test_a_failure_while_running_gives_1(error: Exception, run_job: RunJob) -> None:
+    assert run_job(failing(error)) == 1
+
+
+def test_a_refusal_is_one_line_on_stderr_without_traceback(
+    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job(failing(ValueError("a.xml: two\n  lines (hint)")))
+
+    assert capsys.readouterr() == ("", "error: a.xml: two lines (hint)\n")
+
+
+def test_debug_puts_the_traceback_before_the_last_line(
+    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_job(failing(ValueError("wrong")), "--debug")
+
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "error: wrong"
+
+
+def test_an_error_of_the_system_names_the_file_first(
+    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(settings: Any) -> None:
+        Path("/nowhere/at/all").read_text()
+
+    code = run_job(job)
+
+    assert code == 2
+    assert capsys.readouterr().err == "error: /nowhere/at/all: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("\x1b[31mred\udcff.jpg"), r"\x1b[31mred\udcff.jpg"),
+        (FileNotFoundError(errno.ENOENT, "gone", "two\nlines.jpg"), r"two\nlines.jpg: gone"),
+    ],
+)
+def test_a_refusal_shows_what_a_terminal_would_obey_as_an_escape(
+    error: Exception, line: str, run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job(failing(error))
+
+    assert capsys.readouterr().err == f"error: {line}\n"
+
+
+def test_an_error_without_words_is_named_by_its_kind(
+    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job(failing(MemoryError()))
+
+    assert capsys.readouterr().err == "error: MemoryError\n"
+
+
+# Signals
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_stops_the_job_where_it_checks_and_gives_128_more(
+    number: signal.Signals, code: int, run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+
+    def job(settings: Any) -> None:
+        signal.raise_signal(number)
+        done.append("the step")
+        check_interrupted()
+        done.append("the next step")
+
+    assert run_job(job) == code
+    assert done == ["the step"]
+    assert capsys.readouterr().err == f"stopped by {number.name}\n"
+
+
+def test_signals_are_noted_before_the_job_is_imported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "slow_import.py").write_text(
+        "import signal\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "from tools.cli.signals import check_interrupted\n"
+        "def run(settings): check_interrupted()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert run_command("small", SmallSettings, "slow_import", [], "") == 143
+    del sys.modules["slow_import"]
+
+
+def test_a_command_does_not_see_the_signal_of_the_one_before(run_job: RunJob) -> None:
+    def stop(settings: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise Interrupted(signal.SIGTERM)
+
+    assert run_job(stop) == 143
+    assert run_job(lambda settings: check_interrupted()) == 0
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    program = (
+        "import signal\n"
+        "from tools.cli.signals import install_signal_handlers\n"
+        "install_signal_handlers()\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+        "print('still here', flush=True)\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+        "print('never')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stdout == b"still here\n"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [
+        ("--optim.lrr=0.1", "unknown setting --optim.lrr (did you mean --optim.lr?)"),
+        ("--batch-size=3", "unknown setting --batch-size (did you mean --loop.batch-size?)"),
+        ("--run-folder=3", "unknown setting --run-folder (did you mean --run-dir?)"),
+        ("--zzz", "unknown setting --zzz (see --help)"),
+    ],
+)
+def test_an_unknown_setting_is_refused_with_a_suggestion(
+    word: str, refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_code("--run-dir", "run", word) == 2
+    assert capsys.readouterr().err == f"error: {refusal}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("optim: {lrr: 0.1}", "unknown setting --optim.lrr (did you mean --optim.lr?)"),
+        ("imagesize: 3", "unknown setting --imagesize (did you mean --image-sizes?)"),
+    ],
+)
+def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
+    text: str, refusal: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+
+    assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
+    assert capsys.readouterr().err == f"error: {refusal}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--optim.lr nan", "lr"),
+        ("--optim.lr .nan", "--optim.lr"),
+        ("--optim.lr .inf", "--optim.lr"),
+        ("--optim.lr -0.1", "--optim.lr"),
+        ("--optim.lr 0", "--optim.lr"),
+        ("--optim.lr fast", "lr"),
+        ("--optim.momentum 1", "momentum"),
+        ("--optim.momentum .nan", "momentum"),
+        ("--optim.weight-decay -1", "weight decay"),
+        ("--optim.weight-decay .inf", "weight decay"),
+        ("--optim.gamma 0", "gamma"),
+        ("--optim.step-epochs 0", "--optim.step-epochs"),
+        ("--optim.warmup-epochs -1", "--optim.warmup-epochs"),
+        ("--optim.average 1", "--optim.average"),
+        ("--optim.warmup-epochs .nan", "--optim.warmup-epochs"),
+        ("--optim.name adam", "adamw"),
+        ("--loop.epochs 0", "--loop.epochs"),
+        ("--loop.epochs 1.5", "loop.epochs"),
+        ("--loop.batch-size 0", "--loop.batch-size"),
+        ("--loop.workers -1", "--loop.workers"),
+        ("--loop.log-every 0", "--loop.log-every"),
+        ("--loop.checkpoint-every 0", "--loop.checkpoint-every"),
+        ("--loop.histogram-every 0", "--loop.histogram-every"),
+        ("--boxes.thresholds []", "--boxes.thresholds"),
+        ("--boxes.thresholds [0.0]", "--boxes.thresholds"),
+        ("--boxes.thresholds [0.5,1.1]", "--boxes.thresholds"),
+        ("--boxes.thresholds [.nan]", "--boxes.thresholds"),
+        ("--image-sizes [0]", "--image-sizes"),
+        ("--image-sizes []", "--image-sizes"),
+        ("--eval-image-sizes [64,-1]", "--eval-image-sizes"),
+        ("--frozen-trunk true", "--weights FILE"),
+        ("stray", "stray"),
+    ],
+)
+def test_settings_without_sense_are_refused_before_any_work(
+    words: str, named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tools.training.localizer", None)  # its import would fail
+
+    assert train_code("--run-dir", "run", *words.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+
+
+def test_a_command_without_its_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train_code() == 2
+    assert "required: run_dir" in capsys.readouterr().err
+
+
+def test_dashes_and_underscores_name_the_same_option_and_values_keep_theirs(
+    run_job: RunJob,
+) -> None:
+    seen: list[SmallSettings] = []
+    words = (("--out-dir", "a-b_c"), ("--out_dir=a-b_c",), ("--out-dir=a-b_c",))
+    for some in words:
+        assert run_job(seen.append, *some, "--optim.weight-decay=0.5") == 0
+
+    assert {settings.out_dir for settings in seen} == {Path("a-b_c")}
+    assert {settings.optim.weight_decay for settings in seen} == {0.5}
+
+
+def test_nested_settings_keep_the_defaults_that_are_not_given(run_job: RunJob) -> None:
+    seen: list[SmallSettings] = []
+    run_job(seen.append, "--optim.lr=0.5")
+
+    assert seen == [SmallSettings(optim=OptimSettings(lr=0.5))]
+
+
+def read_words(*words: str) -> Any:
+    return parse_settings(TrainLocalizerSettings, "train_localizer", words)
+
+
+def test_what_a_run_writes_is_valid_for_config(tmp_path: Path) -> None:
+    settings = TrainLocalizerSettings(
+        run_dir=tmp_path / "run with spaces",
+        voc_root=None,
+        boxes=BoxSettings(thresholds=(0.25, 1.0)),
+        weights=Path("some.pth"),
+    )
+    write_settings(tmp_path, plain(settings))
+
+    assert read_words("--config", str(tmp_path / "settings.yaml")) == settings
+
+
+@pytest.mark.parametrize("name", ["localizer_lite0", "localizer_report"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    path = Path(train_localizer.__file__).parent / "configs" / f"{name}.yaml"
+
+    assert read_words("--config", str(path), "--run-dir", "run").pretrained
+
+
+def test_an_option_after_the_config_overrides_it(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("run_dir: one\nseed: 7\n")
+
+    settings = read_words("--config", str(tmp_path / "my.yaml"), "--run-dir", "other")
+
+    assert (settings.run_dir, settings.seed) == (Path("other"), 7)
+
+
+@pytest.mark.parametrize("text", ["run_dir: [unclosed", "hello", "a: b: c", "\x00"])
+def test_a_config_that_is_no_mapping_is_refused_in_one_line(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text(text)
+
+    assert train_code("--config", str(tmp_path / "my.yaml")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+
+
+def test_a_config_runs_no_code(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    (tmp_path / "my.yaml").write_text(f"seed: !!python/object/apply:os.mkdir ['{trace}']")
+
+    assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
+    assert not trace.exists()
+
+
+def test_the_data_folder_comes_from_the_environment_unless_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(os.environ, "VOC_ROOT", "/from/environment")
+
+    assert read_words("--run-dir", "run").voc_root == Path("/from/environment")
+    assert read_words("--run-dir", "run", "--voc-root", "/told").voc_root == Path("/told")
+
+
+def test_without_a_data_folder_the_refusal_names_the_option(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("VOC_ROOT", raising=False)
+
+    assert train_code("--run-dir", str(tmp_path / "run")) == 2
+    assert capsys.readouterr().err.startswith("error: --voc-root: no data (")
+
+
+def test_a_data_folder_without_voc_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--run-dir", str(tmp_path / "run"), "--voc-root", str(tmp_path))
+
+    assert train_code(*words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no VOC2007 in it (")
+    assert not (tmp_path / "run").exists()

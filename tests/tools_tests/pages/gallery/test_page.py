@@ -1,0 +1,507 @@
+"""The gallery's page in a browser, opened from disk: choices, layers, keys, and no network."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.datasets.image_set import ImageSet
+from data.types import Annotation, Detections, Proposals
+from tools.files.scores import SavedScores
+from tools.pages.gallery.content import gallery_content
+from tools.pages.gallery.page import write_gallery_page
+from tools.pages.gallery.server import PageServer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+CHROMIUM = shutil.which("chromium")
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><script>document.title='hacked'"
+CLASSES = ("cat", HOSTILE, "<b>cow</b>")
+COUNT = 40
+Open = Callable[..., "Page"]
+
+
+def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
+    """A page of pictures of 80 x 60, all with the same small thumbnail's content.
+
+    Scores of cats rise in pairs, 0, 0, .05, .05, ...; cats are present from .25 on, and the last
+    but one is ignored. Every third picture has a cat, found exactly, and a difficult cow, found
+    somewhere else.
+    """
+    names = [f"picture {number:04d}" for number in range(count - 1)] + [f"z {HOSTILE}"]
+    cats = np.arange(count) // 2 * 2 / count
+    weights = np.ones((count, 3))
+    weights[count - 2] = 0
+    scores = SavedScores(
+        tuple(names),
+        CLASSES,
+        np.stack([cats, 1 - cats, np.full(count, 0.5)], axis=1),
+        np.stack([cats >= 0.25, cats < 0.5, cats < 0], axis=1).astype(float),
+        weights,
+    )
+    boxes = torch.tensor([[10.0, 10, 40, 50], [50, 20, 70, 40]])
+    annotations, found = [], {}
+    for number, name in enumerate(names):
+        kept = 2 if number % 3 == 0 else 0
+        flags = torch.tensor([False, True])[:kept]
+        labels = torch.tensor([0, 2])[:kept]
+        annotations.append(Annotation(name, (60, 80), boxes[:kept], labels, flags, flags))
+        places = torch.stack([boxes[0], torch.tensor([0.0, 0, 9, 9])])[:kept]
+        found[name] = Detections(places, labels, torch.tensor([0.8, 0.05])[:kept])
+    zeros = torch.zeros(3)
+    pictures = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
+    options: dict[str, Any] = {
+        "count": 5,
+        "detections": found,
+        "proposals": {name: Proposals(boxes[:1].expand(10, 4), None) for name in names},
+        "heat": {names[-1]: {0: count}},
+    }
+    content = gallery_content(HOSTILE, pictures, scores, list(range(count)), **options | changes)
+    thumbs = folder / "thumbs"
+    thumbs.mkdir()
+    Image.new("RGB", (80, 60), "teal").save(thumbs / "000000.jpg")
+    for number in range(1, count + 1):
+        (thumbs / f"{number:06d}.jpg").hardlink_to(thumbs / "000000.jpg")
+    return write_gallery_page(folder, content)
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery with everything; tests only read it."""
+    made = tmp_path_factory.mktemp("gallery")
+    gallery(made)
+    return made
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> Iterator[Open]:
+    """Opens pages; afterwards none of them has complained or asked for anything else."""
+    complaints: list[str] = []
+    asked: list[str] = []
+    opened = []
+
+    def listen(message: "ConsoleMessage") -> None:
+        if message.type in ("error", "warning"):  # the browser tells other things of its own, too
+            complaints.append(message.text)
+
+    def open_url(url: str, **options: Any) -> "Page":
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
+        opened.append((page, url))
+        page.on("console", listen)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(url)
+        return page
+
+    yield open_url
+    bases = tuple(url.rpartition("/")[0] for _, url in opened)
+    for page, _ in opened:
+        page.close()
+    assert complaints == []
+    assert [url for url in asked if not url.startswith((*bases, "data:,"))] == []
+
+
+@pytest.fixture
+def page(open_page: Open, folder: Path) -> "Page":
+    return open_page((folder / "index.html").as_uri())
+
+
+def names_in(page: "Page", end: str) -> list[str]:
+    names: list[str] = page.locator(f"#{end} .cell .name").all_text_contents()
+    return names
+
+
+def words_of(page: "Page", end: str) -> list[list[str]]:
+    """Each cell's words, signs as the words that stand for them."""
+    signs = {"✓": "right", "✗": "wrong", "\N{EN DASH}": "neither right nor wrong"}
+    words = []
+    for cell in page.locator(f"#{end} .cell .words").all():
+        text = cell.inner_text()
+        for sign, word in signs.items():
+            text = text.replace(sign, word)
+        words.append(text.split("\n"))
+    return words
+
+
+def pictures_in(page: "Page", end: str) -> list[int]:
+    cells = page.locator(f"#{end} .cell").all()
+    return [int(str(cell.get_attribute("data-picture"))) for cell in cells]
+
+
+def count_in(page: "Page", kind: str, where: str = "main") -> int:
+    return page.locator(f"{where} svg rect.{kind}").count()
+
+
+def resize(page: "Page", width: int, height: int) -> None:
+    """Change the window's size and wait until the page has taken note."""
+    page.evaluate("window.addEventListener('resize', () => { window.resized = true })")
+    if page.viewport_size != {"width": width, "height": height}:
+        page.set_viewport_size({"width": width, "height": height})
+        wait_for(page, "window.resized === true")
+
+
+def wait_for(page: "Page", condition: str) -> None:
+    """Until it holds; the page's policy forbids playwright's own way of asking."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(25)
+    raise TimeoutError(condition)
+
+
+def focused(page: "Page") -> str | None:
+    """Number of the picture that the keyboard is on."""
+    number: str | None = page.evaluate("document.activeElement.dataset.picture")
+    return number
+
+
+# What is listed
+
+
+def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: "Page") -> None:
+    assert pictures_in(page, "highest") == [38, 39, 36, 37, 34]
+    assert pictures_in(page, "lowest") == [0, 1, 2, 3, 4]
+    assert names_in(page, "lowest") == [f"picture {number:04d}" for number in range(5)]
+
+
+def test_a_cell_tells_score_truth_and_whether_it_is_right(page: "Page") -> None:
+    ignored, present = words_of(page, "highest")[:2]
+    assert ignored == ["0.950", "neither right nor wrong", "ignored", "picture 0038"]
+    assert present == ["0.950", "right", "present", f"z {HOSTILE}", "box right"]
+
+    page.select_option("#class", "1")
+    absent = words_of(page, "lowest")[2]
+    assert absent == ["0.100", "right", "absent", "picture 0036"]
+
+
+@pytest.mark.parametrize(("typed", "shown"), [("2", 2), ("40", 40), ("9999", 40), ("0", 5)])
+def test_how_many_can_be_chosen(typed: str, shown: int, page: "Page") -> None:
+    resize(page, 1280, 4000)
+    page.fill("#count", typed)
+    page.keyboard.press("Enter")
+
+    assert len(pictures_in(page, "highest")) == len(pictures_in(page, "lowest")) == shown
+    assert page.input_value("#count") == str(shown)
+
+
+@pytest.mark.parametrize(
+    ("choice", "highest"),
+    [
+        ("score-right", [39, 36, 37, 34, 35]),  # 38 is ignored
+        ("score-wrong", [20, 21, 18, 19, 16]),  # present from 10 on, above .5 from 22 on
+        ("box-right", [39, 36, 33, 30, 27]),
+        ("box-wrong", []),
+    ],
+)
+def test_only_what_is_right_or_wrong_can_be_shown(
+    choice: str, highest: list[int], page: "Page"
+) -> None:
+    page.select_option("#filter", choice)
+
+    assert pictures_in(page, "highest") == highest
+
+
+def test_a_box_is_judged_by_overlap_and_not_below_the_chosen_score(page: "Page") -> None:
+    page.select_option("#class", "2")
+    page.select_option("#filter", "box-wrong")
+    assert pictures_in(page, "highest") == []  # the cows' boxes have .05
+
+    page.locator("#box-score").fill("-2")
+    assert pictures_in(page, "highest") == [0, 3, 6, 9, 12]
+    assert "box ✗" in page.locator("#highest .cell").first.inner_text()
+
+
+def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
+    page.select_option("#class", label="<b>cow</b>")
+    assert pictures_in(page, "highest") == [0, 1, 2, 3, 4]
+    assert "<b>cow</b>: present in 0 of 39 pictures, 1 ignored" in page.inner_text("#status")
+
+    page.click("#previous")
+    assert page.input_value("#class") == "1"
+    page.keyboard.press("p")
+    page.keyboard.press("p")  # there is none before the first
+    assert page.input_value("#class") == "0"
+    page.keyboard.press("n")
+    assert pictures_in(page, "highest") == [0, 1, 2, 3, 4]
+    assert page.locator("#next").is_enabled()
+
+
+# Layers
+
+
+def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> None:
+    with_cat = page.locator('#highest [data-picture="39"]')
+    assert with_cat.locator("svg").get_attribute("viewBox") == "0 0 80 60"
+    for kind in ("truth", "found"):
+        box = with_cat.locator(f"rect.{kind}")
+        sides = [box.get_attribute(side) for side in ("x", "y", "width", "height")]
+        assert sides == ["10", "10", "30", "40"]
+    assert with_cat.locator("text").all_text_contents() == ["0.800"]
+    assert page.locator('#highest [data-picture="37"] rect').count() == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "drawn"), [("2", "truth", 4), ("3", "found", 4), ("4", "proposal", 100)]
+)
+def test_a_layer_is_switched_by_key_and_by_button(
+    key: str, kind: str, drawn: int, page: "Page"
+) -> None:
+    button = page.locator(f'#layers button:has(kbd:text-is("{key}"))')
+    at_first = kind != "proposal"
+    for pressed in (not at_first, at_first):
+        page.keyboard.press(key)
+        assert count_in(page, kind) == (drawn if pressed else 0)
+        assert button.get_attribute("aria-pressed") == str(pressed).lower()
+    button.click()
+    assert count_in(page, kind) == (0 if at_first else drawn)
+
+
+def test_boxes_of_other_classes_come_with_their_names(page: "Page") -> None:
+    page.locator("#box-score").fill("-4")
+    page.keyboard.press("5")
+
+    texts = page.locator('#highest [data-picture="39"] text').all_text_contents()
+    assert texts == ["cat", "<b>cow</b>", "<b>cow</b> 0.050", "cat 0.800"]
+    assert count_in(page, "difficult") == 4
+
+
+def test_boxes_below_the_chosen_score_are_hidden(page: "Page") -> None:
+    assert count_in(page, "found") == 4
+    assert page.inner_text("#box-score-value") == "0.794"  # of the slider's steps the one below .8
+
+    page.locator("#box-score").fill("0")
+
+    assert page.inner_text("#box-score-value") == "1.000"
+    assert count_in(page, "found") == 0
+
+
+def test_heat_takes_the_place_of_the_picture_where_there_is_some(page: "Page") -> None:
+    def sources() -> list[str | None]:
+        cells = page.locator("#highest .cell img").all()
+        return [image.get_attribute("src") for image in cells[:2]]
+
+    assert sources() == ["thumbs/000038.jpg", "thumbs/000039.jpg"]
+    page.keyboard.press("1")
+    assert sources() == ["thumbs/000038.jpg", "thumbs/000040.jpg"]
+    page.keyboard.press("n")
+    page.keyboard.press("End")
+    assert page.locator('[data-picture="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
+
+
+def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> None:
+    path = gallery(tmp_path, detections=None, proposals=None, heat={})
+
+    page = open_page(path.as_uri())
+
+    shown = page.locator("#layers button:visible kbd").all_text_contents()
+    assert shown == ["2", "5"]
+    assert page.locator("#box-score").is_hidden()
+    filters = page.locator("#filter option").all_text_contents()
+    assert filters == ["all pictures", "score right", "score wrong"]
+    page.keyboard.press("1")
+    page.keyboard.press("4")
+    assert count_in(page, "proposal") == 0
+
+
+# Keys
+
+
+def test_keys_move_from_picture_to_picture_and_from_end_to_end(page: "Page") -> None:
+    page.keyboard.press("j")
+    assert focused(page) == "39"
+    page.keyboard.press("ArrowRight")
+    assert focused(page) == "36"
+    page.keyboard.press("k")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")  # there is none before the first
+    assert focused(page) == "38"
+    page.keyboard.press("End")
+    assert focused(page) == "4"
+    page.keyboard.press("ArrowUp")
+    assert focused(page) == "34"
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "4"
+    page.keyboard.press("Home")
+    assert focused(page) == "38"
+
+
+def test_rows_are_those_of_the_window(page: "Page") -> None:
+    page.fill("#count", "20")
+    page.keyboard.press("Escape")
+    resize(page, 800, 800)
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+
+    columns = (800 - 2 * 16 + 8) // (190 + 8)  # margins, gaps, the slider's width to begin with
+    assert focused(page) == str(pictures_in(page, "highest")[columns])
+
+
+def test_a_slash_goes_to_the_classes_and_escape_back(page: "Page") -> None:
+    page.keyboard.press("j")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "class"
+    page.keyboard.press("j")  # types, does not move
+    assert page.evaluate("document.activeElement.id") == "class"
+    page.keyboard.press("Escape")
+    assert focused(page) is not None
+
+
+def test_enter_opens_the_large_view_and_escape_closes_it(page: "Page") -> None:
+    large = page.locator("#large")
+    assert large.is_hidden()
+    page.keyboard.press("Enter")
+    assert large.is_visible()
+    assert page.inner_text("#large-name") == "picture 0038"
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#large-name") == f"z {HOSTILE}"
+    assert count_in(page, "truth", "#stage") == 1
+    page.keyboard.press("2")
+    assert count_in(page, "truth", "#stage") == 0
+    page.locator('#large-layers [data-layer="truth"]').click()
+    assert count_in(page, "truth", "#stage") == 1
+    rows = page.locator("#large-scores tr").all_text_contents()
+    assert rows == ["cat0.950✓present", "<b>cow</b>0.500✓absent", f"{HOSTILE}0.050✓absent"]
+    page.keyboard.press("Escape")
+    assert large.is_hidden()
+    sync_api.expect(page.locator('#highest [data-picture="39"]')).to_be_focused()
+
+
+def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: "Page") -> None:
+    page.click('#lowest [data-picture="3"]')
+    assert page.inner_text("#large-name") == "picture 0003"
+    page.click("#after")
+    assert page.inner_text("#large-place") == "5. lowest of cat"
+    page.keyboard.press("n")
+    assert page.inner_text("#large-place") == f"1. highest of {HOSTILE}"
+    page.keyboard.press("/")
+    assert page.locator("#large").is_hidden()
+    page.wait_for_timeout(100)  # closing tells so a little later
+    assert page.evaluate("document.activeElement.id") == "class"
+
+
+def test_keys_are_explained_in_the_page(page: "Page") -> None:
+    page.keyboard.press("?")
+    explained = set(page.locator("#help kbd").all_text_contents())
+    assert {*"←→↑↓jkfnp/12345", "Enter", "Esc", "Home", "End"} <= explained
+    page.keyboard.press("2")  # not while somebody reads
+    page.keyboard.press("Escape")
+    assert page.locator("#help").is_hidden()
+    assert count_in(page, "truth") == 4
+
+
+# Many pictures, small windows, everybody's eyes
+
+
+def test_of_five_thousand_pictures_only_those_in_sight_are_in_the_page(
+    open_page: Open, tmp_path: Path
+) -> None:
+    path = gallery(tmp_path, count=5000, proposals=None)
+
+    page = open_page(path.as_uri())
+    page.fill("#count", "5000")
+    assert page.locator(".cell").count() < 100
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    assert focused(page) == "4999"
+    wait_for(page, "document.querySelectorAll('.cell').length < 100")
+    assert page.locator('#lowest [data-picture="4999"]').is_visible()
+    milliseconds = page.evaluate(
+        "const start = performance.now(); chooseClass(1); performance.now() - start"
+    )
+    assert milliseconds < 2000  # 40 on an idle core
+
+
+@pytest.mark.parametrize("width", [800, 1280])
+def test_nothing_reaches_over_the_edge(width: int, page: "Page") -> None:
+    resize(page, width, 800)
+    page.select_option("#class", "1")
+
+    overflow = "document.documentElement.scrollWidth - window.innerWidth"
+    assert page.evaluate(overflow) <= 0
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    stage = page.locator("#stage .frame").bounding_box()
+    assert stage is not None
+    assert stage["x"] >= 0
+    assert stage["x"] + stage["width"] <= width
+    assert stage["width"] > 300
+    assert stage["width"] / stage["height"] == pytest.approx(80 / 60, rel=0.01)
+
+
+def test_pictures_have_words_and_buttons_are_buttons(page: "Page") -> None:
+    page.keyboard.press("1")
+    texts = [image.get_attribute("alt") for image in page.locator("#highest img").all()]
+    assert texts[:2] == ["picture 0038", f"heat of cat in z {HOSTILE}"]
+    for button in page.locator("button").all():
+        label = button.get_attribute("aria-label") or button.text_content()
+        assert label
+        assert label.strip()
+        assert button.get_attribute("type") == "button"
+    for field in page.locator("select, input").all():
+        name = field.get_attribute("id")
+        assert page.locator(f'label[for="{name}"]').count() == 1
+
+
+# Safety
+
+
+def test_names_are_shown_and_never_run(page: "Page") -> None:
+    assert page.title() == HOSTILE
+    assert page.inner_text("#title") == HOSTILE
+    assert page.locator("#class option").all_text_contents() == list(CLASSES)
+    assert names_in(page, "highest")[1] == f"z {HOSTILE}"
+    assert page.locator("script").count() == 2
+    assert page.locator("b b, img[src=x]").count() == 0
+
+
+def test_a_script_of_another_does_not_run(browser: "Browser", folder: Path, tmp_path: Path) -> None:
+    planted = '<script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1">'
+    text = (folder / "index.html").read_text().replace("<main>", f"<main>{planted}")
+    (tmp_path / "planted.html").write_text(text)
+    complaints: list[str] = []
+
+    page = browser.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto((tmp_path / "planted.html").as_uri())
+    page.wait_for_load_state("networkidle")
+
+    assert page.title() == HOSTILE
+    assert not page.evaluate("'hacked' in window")
+    assert sum("Content Security Policy" in text for text in complaints) == 2
+    page.close()
+
+
+def test_pictures_are_seen_from_disk_and_from_the_server(open_page: Open, folder: Path) -> None:
+    seen = "[...document.images].filter((image) => image.naturalWidth === 80).length === 10"
+    wait_for(open_page((folder / "index.html").as_uri()), seen)
+
+    with PageServer(0) as server:
+        thumbs = {f"/thumbs/{path.name}": path for path in (folder / "thumbs").iterdir()}
+        server.table = {"/": folder / "index.html", **thumbs}
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            wait_for(open_page(server.address), seen)
+        finally:
+            server.shutdown()
+            thread.join()

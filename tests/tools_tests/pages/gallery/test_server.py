@@ -1,0 +1,99 @@
+"""The server of the gallery: its table and nothing else, on this machine alone."""
+
+import http.client
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.pages.gallery.server import PageServer
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[int]:
+    """The port of a server for two files, with others beside them."""
+    (tmp_path / "thumbs").mkdir()
+    for name in ("index.html", "secret.html", "thumbs/000000.jpg", "thumbs/000001.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    with PageServer(0) as server:
+        server.table = {
+            "/": tmp_path / "index.html",
+            "/index.html": tmp_path / "index.html",
+            "/thumbs/000000.jpg": tmp_path / "thumbs" / "000000.jpg",
+            "/thumbs/000002.jpg": tmp_path / "thumbs" / "000002.jpg",
+        }
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def ask(
+    port: int, path: str, method: str = "GET", **headers: str
+) -> tuple[int, bytes, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.putrequest(method, path, skip_host="Host" in headers)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.msg
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/index.html?at=1", "/thumbs/000000.jpg"])
+def test_names_of_the_table_are_served(path: str, served: int) -> None:
+    status, body, headers = ask(served, path)
+
+    assert status == 200
+    assert body.decode() == (path.partition("?")[0].strip("/") or "index.html")
+    assert headers["Content-Type"].startswith(("text/html", "image/jpeg"))
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    assert not re.search(r"python", headers["Server"], flags=re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/secret.html", "/thumbs", "/thumbs/", "/thumbs/000001.jpg", "/thumbs/000002.jpg"),
+        *("/../index.html", "/thumbs/../index.html", "/thumbs/../../../etc/passwd", "//etc/passwd"),
+        *("/%2e%2e/index.html", "/thumbs%2f000000.jpg", "/..%5c..%5csecret.html", "/index.html%00"),
+        *("/.lock", "/INDEX.HTML", "/index.html/", "http://127.0.0.1/index.html", "*"),
+    ],
+)
+def test_nothing_else_is_served(path: str, served: int) -> None:
+    status, body, _ = ask(served, path)
+
+    assert status == 404
+    assert b"passwd" not in body
+    assert b"secret" not in body
+
+
+def test_a_head_has_no_body_and_other_methods_are_not_known(served: int) -> None:
+    status, body, headers = ask(served, "/", "HEAD")
+    assert (status, body, headers["Content-Length"]) == (200, b"", "10")
+
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+        assert ask(served, "/index.html", method)[0] == 501
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("127.0.0.1", 200), ("localhost:9", 200), ("evil.example", 404), ("127.0.0.1.evil", 404)],
+)
+def test_a_page_elsewhere_that_points_here_gets_nothing(
+    host: str, status: int, served: int
+) -> None:
+    assert ask(served, "/", Host=host)[0] == status
+
+
+def test_the_server_listens_on_this_machine_alone() -> None:
+    with PageServer(0) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        assert server.address == f"http://127.0.0.1:{server.server_address[1]}/"

@@ -1,0 +1,210 @@
+"""Drawings: where the heat and the boxes of a picture end up."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from data.images import read_image
+from localizer.localize import ImageHeatmaps
+from localizer.trunks import Geometry
+from tools.pages.draw import (
+    FOUND,
+    TRUTH,
+    caption,
+    draw_boxes,
+    encode_jpeg,
+    fit_height,
+    in_a_row,
+    overlay_heatmap,
+    sheet,
+    write_jpeg,
+)
+
+WHITE = torch.full((3,), 255, dtype=torch.uint8)
+
+
+def black(height: int, width: int) -> Tensor:
+    return torch.zeros(3, height, width, dtype=torch.uint8)
+
+
+def heat(logits: Tensor) -> ImageHeatmaps:
+    """3 x 3 cells of 4 pixels from 3.5 to 15.5 in a picture of 20 x 20; the original is 40 x 40."""
+    return ImageHeatmaps(logits[None], torch.zeros(1), Geometry(4, 5), (20, 20), (40, 40))
+
+
+# Heat
+
+
+def test_the_hottest_cell_is_red_and_the_coldest_blue() -> None:
+    logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -5.0]])
+    drawn = overlay_heatmap(black(40, 40), heat(logits), 0).int()
+
+    hot, cold = drawn[:, 11, 11], drawn[:, 27, 27]  # the centres of the first and the last cell
+    assert hot[0] > 10 * hot[2]
+    assert cold[2] > cold[0]
+
+
+def test_the_frame_that_no_cell_sees_keeps_the_photograph() -> None:
+    photograph = torch.full((3, 40, 40), 77, dtype=torch.uint8)
+    drawn = overlay_heatmap(photograph, heat(torch.eye(3)), 0)
+
+    changed = (drawn != photograph).any(dim=0)
+    assert changed[7:31, 7:31].all()
+    assert changed.sum() == 24 * 24
+
+
+def test_a_constant_map_is_all_blue() -> None:
+    drawn = overlay_heatmap(black(40, 40), heat(torch.full((3, 3), 7.0)), 0)
+
+    assert (drawn[:, 7:31, 7:31] == drawn[:, 20:21, 20:21]).all()
+    assert drawn[2, 20, 20] > drawn[0, 20, 20]
+
+
+# Boxes
+
+
+def test_an_outline_covers_the_outermost_pixels_of_a_half_open_box() -> None:
+    drawn = draw_boxes(black(30, 40), torch.tensor([[10.0, 5.0, 20.0, 25.0]]), TRUTH)
+
+    rows, columns = drawn.sum(dim=0).nonzero().unbind(1)
+    assert rows.unique().tolist() == list(range(5, 25))  # type: ignore[no-untyped-call]
+    assert columns.unique().tolist() == list(range(10, 20))  # type: ignore[no-untyped-call]
+    assert drawn[:, 5, 10].tolist() == [0, 255, 0]
+    assert drawn[:, 15, 15].tolist() == [0, 0, 0]  # only the outline
+
+
+def test_a_box_may_fill_the_picture() -> None:
+    drawn = draw_boxes(black(30, 40), torch.tensor([[0.0, 0.0, 40.0, 30.0]]), FOUND)
+
+    assert drawn[:, 29, 39].tolist() == drawn[:, 0, 0].tolist() == [255, 0, 255]
+
+
+def test_a_box_thinner_than_a_pixel_is_still_drawn() -> None:
+    drawn = draw_boxes(black(30, 40), torch.tensor([[10.1, 5.0, 10.3, 25.0]]), TRUTH)
+
+    assert drawn.any()
+
+
+def test_no_boxes_leave_the_picture_as_it_is() -> None:
+    picture = black(30, 40)
+
+    assert draw_boxes(picture, torch.zeros(0, 4), TRUTH).equal(picture)
+
+
+def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
+    picture = torch.full((3, 100, 200), 128, dtype=torch.uint8)
+    drawn = draw_boxes(picture, torch.tensor([[50.0, 30.0, 150.0, 90.0]]), TRUTH, ["cat"])
+
+    ground = (drawn == 32).all(dim=0)
+    rows, columns = ground.nonzero().unbind(1)
+    assert (int(rows.min()), int(columns.min())) == (30, 50)
+    assert rows.max() < 50
+    assert columns.max() < 100
+    assert (drawn[:, 30:50, 50:100].amin(dim=0) > 200).any()  # white letters
+    assert picture.eq(128).all()
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 20, 20), (80, 0, 100, 20), (0, 55, 20, 60), (95, 55, 100, 60), (99, 59, 100, 60)]
+)
+def test_a_text_stays_inside_of_the_picture(box: tuple[int, int, int, int]) -> None:
+    boxes = torch.tensor([box, (30, 20, 40, 30)]).float()
+    at_border, inside = (
+        draw_boxes(black(60, 100), boxes[row : row + 1], TRUTH, ["cat"]) for row in range(2)
+    )
+
+    assert at_border.eq(32).sum() == inside.eq(32).sum()  # nothing of the ground is cut off
+    assert at_border.gt(200).all(dim=0).sum() == inside.gt(200).all(dim=0).sum()
+
+
+def test_each_box_has_its_own_text() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 60.0, 40.0], [80.0, 50.0, 150.0, 90.0]])
+    drawn = draw_boxes(black(100, 160), boxes, TRUTH, ["cat", "dog"])
+    swapped = draw_boxes(black(100, 160), boxes, TRUTH, ["dog", "cat"])
+
+    for top, left in ((0, 0), (50, 80)):
+        place = (slice(None), slice(top, top + 16), slice(left, left + 40))
+        assert (drawn[place] > 200).all(dim=0).any()
+        assert not drawn[place].equal(swapped[place])
+
+
+def test_a_text_of_any_script_is_written_with_question_marks() -> None:
+    box = torch.tensor([[10.0, 5.0, 60.0, 45.0]])
+
+    drawn = draw_boxes(black(60, 100), box, TRUTH, ["图 é"])
+    assert drawn.equal(draw_boxes(black(60, 100), box, TRUTH, ["? ?"]))
+
+
+def test_texts_of_no_boxes_leave_the_picture_as_it_is() -> None:
+    picture = black(30, 40)
+
+    assert draw_boxes(picture, torch.zeros(0, 4), TRUTH, []).equal(picture)
+
+
+@pytest.mark.parametrize("texts", [["cat"], ["cat", "dog", "cow"]])
+def test_a_text_too_few_or_too_many_is_refused(texts: list[str]) -> None:
+    boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0], [5.0, 5.0, 30.0, 30.0]])
+
+    with pytest.raises(ValueError, match="zip"):
+        draw_boxes(black(40, 40), boxes, TRUTH, texts)
+
+
+# Words and sheets
+
+
+def test_a_caption_stands_above_the_picture() -> None:
+    picture = torch.full((3, 30, 200), 77, dtype=torch.uint8)
+    drawn = caption(picture, "cat 0.97")
+
+    assert drawn[:, 22:].equal(picture)
+    assert (drawn[:, :22] > 200).any()
+
+
+def test_signs_outside_of_ascii_become_question_marks() -> None:
+    assert caption(black(30, 200), "naïve 猫").equal(caption(black(30, 200), "na?ve ?"))
+
+
+@pytest.mark.parametrize(("size", "width"), [((50, 100), 40), ((100, 50), 10), ((400, 1), 1)])
+def test_a_fitted_picture_keeps_its_proportions(size: tuple[int, int], width: int) -> None:
+    assert fit_height(black(*size), 20).shape == (3, 20, width)
+
+
+def test_pictures_in_a_row_have_a_white_gap() -> None:
+    row = in_a_row([black(10, 20), black(10, 30)])
+
+    assert row.shape == (3, 10, 20 + 4 + 30)
+    assert row[:, :, 20:24].eq(255).all()
+    assert row.eq(0).all(dim=0).sum() == 10 * 50
+
+
+def test_a_sheet_shows_every_cell_in_reading_order() -> None:
+    cells = [torch.full((3, 10, width), 10 * width, dtype=torch.uint8) for width in (3, 5, 4)]
+    page = sheet(cells, columns=2)
+
+    assert page.shape == (3, 2 * 18, 2 * 17)
+    assert page[0, 0, 0] == 30
+    assert page[0, 0, 17] == 50
+    assert page[0, 18, 0] == 40
+    assert page[:, 18, 17].equal(WHITE)
+
+
+# Files
+
+
+def test_a_written_picture_is_read_with_its_colours_in_order(tmp_path: Path) -> None:
+    picture = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    picture[0] = 200
+    picture[1] = 50
+    write_jpeg(tmp_path / "picture.jpg", picture)
+
+    read = read_image(tmp_path / "picture.jpg").int()
+
+    assert (read - picture.int()).abs().max() <= 3  # JPEG rounds
+    assert (tmp_path / "picture.jpg").read_bytes() == encode_jpeg(picture)
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        write_jpeg(tmp_path / "absent" / "picture.jpg", black(4, 4))

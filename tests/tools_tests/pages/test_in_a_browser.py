@@ -1,0 +1,298 @@
+"""Our pages in a real browser; skipped where Chromium or a page's files cannot be had."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import torch
+import visdom
+from playwright.sync_api import Dialog, Page, expect, sync_playwright
+
+from data.datasets.voc import VOCDataset
+from data.synthetic.dataset import SYNTHETIC_CLASSES
+from tests.tools_tests.conftest import process_as_before
+from tools import compare_runs, evaluate, gallery, train_localizer, view_heatmaps
+from tools.loggers.logger import image_tag, open_logger
+from tools.loggers.settings import VisdomSettings
+
+PROJECT = Path(__file__).parents[3]
+CHROMIUM = shutil.which("chromium")
+TENSORBOARD = Path(sys.executable).with_name("tensorboard")
+WAIT_MS = 15_000  # for a page on a busy machine
+CLASSES = ("cat", "<img src=x onerror=document.title='hacked'>")
+HOSTILE_CLASSES = ("<script>alert(1)</script>\"'", "<img src=x onerror=alert(2)>\x1b[31m")
+HOSTILE_PICTURES = (
+    "<img src=x onerror=alert(3)>.jpg",
+    "<script>alert(4)<%2fscript>.jpg",
+    "..%2f..%2f\"quotes' & ..jpg",
+    "two\nlines and \u202eanother direction.jpg",
+    "\x1b[31m图.jpg",
+    "<b>bold<!--.jpg",
+)
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)"),
+    pytest.mark.filterwarnings("ignore:The 'warn' method"),  # visdom's client calls it
+]
+
+
+@contextmanager
+def running(*words: str | Path, errors: IO[str] | int) -> Iterator[subprocess.Popen[str]]:
+    """A server that has ended after two minutes, whatever happens."""
+    with subprocess.Popen(
+        words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=errors, text=True
+    ) as process:
+        timer = threading.Timer(120, process.kill)
+        timer.start()
+        try:
+            yield process
+        finally:
+            timer.cancel()
+            timer.join()
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisdomSettings]:
+    """A visdom as the command starts it, with a run and a heatmap in it."""
+    folder = tmp_path_factory.mktemp("visdom")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    options = f"--port {port} --env-path {folder / 'env'}".split()
+    command = (sys.executable, "-m", "tools.visdom_server", *options)
+    with (folder / "errors.txt").open("w") as errors, running(*command, errors=errors) as process:
+        assert process.stdout is not None
+        said = iter(process.stdout.readline, "")
+        if not any(line.startswith("visdom is at") for line in said):
+            reason = (folder / "errors.txt").read_text()
+            assert "files of its page are missing" in reason
+            pytest.skip(reason)
+        settings = VisdomSettings("127.0.0.1", port, "run")
+        log_a_run(folder / "run", settings)
+        client = visdom.Visdom(
+            port=port, env=settings.env, use_incoming_socket=False, raise_exceptions=True
+        )
+        client.heatmap(np.eye(3), win="heat", opts={"title": "heat of cat"})
+        yield settings
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
+
+
+@pytest.fixture(scope="module")
+def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a TensorBoard that has read a run."""
+    run_dir = tmp_path_factory.mktemp("tensorboard") / "run"
+    log_a_run(run_dir, VisdomSettings())
+    command = (TENSORBOARD, "--logdir", run_dir / "events", "--host", "127.0.0.1", "--port", "0")
+    with running(*command, errors=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        text = ""
+        while not (found := re.search(r"at (http://\S+/) ", text)):
+            text = process.stdout.readline()
+            assert text, "TensorBoard has ended"
+        tags = f"{found[1]}data/plugin/images/tags"
+        while b"final_boxes" not in urlopen(tags, timeout=60).read():
+            time.sleep(0.1)
+        yield found[1]
+        process.terminate()  # it then takes away its files in the folder for temporary ones
+        process.wait(timeout=10)
+
+
+def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
+    """Three epochs, with two pictures that go to the windows that a training names."""
+
+    def fail(message: str) -> None:
+        raise AssertionError(message)
+
+    red = torch.zeros(3, 60, 90, dtype=torch.uint8)
+    red[0] = 255
+    targets, scores = torch.tensor([1.0, 0, 1, 0]), torch.tensor([0.9, 0.8, 0.4, 0.1])
+    with open_logger(run_dir, settings, resume_step=None, warn=fail) as logger:
+        for epoch in range(3):
+            logger.scalar("train/loss", 1 / (epoch + 1), epoch)
+            logger.histogram("weights/conv1", torch.linspace(-1, 1, 99) ** 3, epoch)
+            side = "last" if epoch else "first"
+            for image, name in enumerate(CLASSES):
+                tag, window = image_tag(epoch, 5, 0, image, name), f"{side}_batch0_image{image}"
+                logger.image(tag, red, epoch, window=window)
+            for name in CLASSES:
+                logger.scalar(f"validation/ap/{name}", epoch / 4, epoch)
+                logger.pr_curve(f"validation/{name}", targets, scores, epoch)
+        logger.image("final_boxes", red, 2)
+
+
+@pytest.fixture
+def open_page() -> Iterator[Callable[[str], Page]]:
+    """Opens addresses in a new browser; at the end every request must have had its answer."""
+    troubles: list[str] = []
+
+    def open_it(address: str) -> Page:
+        page.goto(address)
+        return page
+
+    def refuse(dialog: Dialog) -> None:
+        troubles.append(dialog.message)
+        dialog.dismiss()
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1500, "height": 1200})
+        page.set_default_timeout(WAIT_MS)
+        page.on("requestfailed", lambda request: troubles.append(request.url))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("dialog", refuse)
+        page.on(
+            "console",
+            lambda message: (
+                troubles.append(message.text) if "Content Security Policy" in message.text else None
+            ),
+        )
+        page.on(
+            "response",
+            lambda answer: (
+                troubles.append(f"{answer.status} {answer.url}")
+                if answer.status >= 400 and not answer.url.endswith("favicon.png")
+                else None
+            ),
+        )
+        yield open_it
+        browser.close()
+    assert troubles == []
+
+
+SHOWN = ".react-grid-item:not(.hidden-window)"
+
+
+def titles(page: Page) -> list[str]:
+    """Of the windows that can be seen."""
+    texts = (text.strip() for text in page.locator(f"{SHOWN} .bar .pull-right").all_inner_texts())
+    return sorted(text for text in texts if len(text) > 1)  # beside them stand icons
+
+
+def test_visdom_shows_pictures_curves_and_heatmaps_and_filters_them(
+    server: VisdomSettings, open_page: Callable[[str], Page]
+) -> None:
+    page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
+
+    expect(page.locator("img.content-image")).to_have_count(5, timeout=WAIT_MS)
+    width = page.locator("img.content-image").first.evaluate("image => image.naturalWidth")
+    assert width == 90
+    expect(page.locator(".scatterlayer path.js-line")).to_have_count(3, timeout=WAIT_MS)
+    expect(page.locator(".legendtext")).to_have_text(CLASSES)
+    expect(page.locator(".heatmaplayer image")).to_have_count(1, timeout=WAIT_MS)
+    cat, other = (
+        [f"ep{epoch}_iter5_batch0_image{image}_{name}" for epoch in (0, 2)]
+        for image, name in enumerate(CLASSES)
+    )
+    others = ["final_boxes", "heat of cat", "train/loss", "validation/ap"]
+    assert titles(page) == sorted([*cat, *other, *others])
+    assert page.title() == "visdom"
+
+    field = page.get_by_placeholder("Filter text")
+    for text, left in (
+        ("ep2_", [cat[1], other[1]]),
+        ("cat", [*cat, "heat of cat"]),
+        ("<img src=x", other),
+        ("train/", ["train/loss"]),
+    ):
+        field.fill(text)
+        expect(page.locator(SHOWN)).to_have_count(len(left))
+        assert titles(page) == left
+
+
+def test_visdom_has_a_picture_s_first_and_last_epoch_side_by_side(
+    server: VisdomSettings, open_page: Callable[[str], Page]
+) -> None:
+    page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
+    expect(page.locator("img.content-image")).to_have_count(5, timeout=WAIT_MS)
+    page.wait_for_function("document.getAnimations().length == 0")  # windows glide to their places
+
+    for image in range(len(CLASSES)):
+        first, last = (
+            page.locator(SHOWN, has_text=f"ep{epoch}_iter5_batch0_image{image}").bounding_box()
+            for epoch in (0, 2)
+        )
+        assert first
+        assert last
+        assert first["y"] == last["y"]
+        assert last["x"] - (first["x"] + first["width"]) == pytest.approx(10, abs=2)  # the gap
+
+
+def test_tensorboard_shows_curves_pictures_histograms_and_precision_against_recall(
+    tensorboard: str, open_page: Callable[[str], Page]
+) -> None:
+    first_pictures = [image_tag(0, 5, 0, image, name) for image, name in enumerate(CLASSES)]
+    lines = "vz-line-chart2 .line-plot path"  # of a curve itself, and of the smoothed one
+    for tab, texts, marks, count in (
+        ("scalars", ["train/loss", *(f"validation/ap/{name}" for name in CLASSES)], lines, 6),
+        ("images", first_pictures, "tf-image-loader img", 2),
+        ("histograms", ["weights/conv1"], "vz-histogram-timeseries .histogram path", 3),
+        ("pr_curves", [f"validation/{name}" for name in CLASSES], lines, 2),
+        ("custom_scalars", ["losses", "AP of image labels by class"], lines, 6),
+        ("timeseries", first_pictures, "image-card img", 2),
+    ):
+        page = open_page(f"{tensorboard}#{tab}")
+        drawn = page.locator(marks).locator("visible=true")  # the tabs before are there still
+        expect(drawn).to_have_count(count, timeout=WAIT_MS)
+        for text in texts:
+            expect(page.get_by_text(text, exact=True).first).to_be_visible(timeout=WAIT_MS)
+        if marks.endswith("img"):
+            widths = drawn.evaluate_all("all => all.map(one => one.naturalWidth)")
+            assert widths == [90, 90]
+        assert page.title() == "TensorBoard"
+
+
+@pytest.fixture(scope="module")
+def hostile_run(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on pictures with such names and classes, as is its folder; with all its pages."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = [("image", "labels", "split")]
+    (folder / "pictures").mkdir()
+    paths = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES).paths
+    for number, (name, path) in enumerate(zip(HOSTILE_PICTURES, paths, strict=False)):
+        shutil.copyfile(path, folder / "pictures" / name)
+        rows.append((name, HOSTILE_CLASSES[number % 2], "val" if number > 3 else "train"))
+    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    data = ["--images", str(folder / "pictures"), "--labels", str(folder / "labels.csv")]
+    small = "--split train --val-split val --model.trunk squeezenet1_1 --image-sizes [64]"
+    small += " --loop.epochs 2 --loop.batch-size 4 --amp off --device cpu"
+    run_dir = folder / "<img src=x onerror=alert(5)>"
+    run = ["--run-dir", str(run_dir), "--split", "all"]
+    with process_as_before():
+        assert train_localizer.main(["--run-dir", str(run_dir), *data, *small.split()]) == 0
+        assert evaluate.main([*run, "--amp", "off", "--device", "cpu"]) == 0
+        assert view_heatmaps.main([*run, "--amp", "off", "--device", "cpu"]) == 0
+        assert gallery.main([*run, "--processes", "1"]) == 0
+        both = json.dumps([str(run_dir)])
+        assert compare_runs.main(["--runs", both, "--out", str(run_dir / "compared")]) == 0
+    return run_dir
+
+
+def test_hostile_names_are_text_on_every_page(
+    hostile_run: Path, open_page: Callable[[str], Page]
+) -> None:
+    of_run = f"{hostile_run.name} on all"
+    for file, title, texts in (
+        ("report.html", of_run, HOSTILE_CLASSES),
+        ("compared/compare.html", "1 models", (hostile_run.name, *HOSTILE_CLASSES)),
+        ("gallery/index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_PICTURES)),
+    ):
+        page = open_page((hostile_run / file).as_uri())
+        shown = page.inner_text("body")
+        assert [text for text in texts if text.replace("\n", " ") not in shown] == []
+        assert page.title() == title

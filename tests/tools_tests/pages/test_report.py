@@ -1,0 +1,170 @@
+"""The report: self-contained, escaped, n/a where there is no number."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tools_tests.conftest import PageTags
+from tools.pages.report import COLUMNS, markdown_classes, markdown_table, write_report
+
+HOSTILE = "<script>alert('&')</script>\n\udcff"
+
+
+def numbers(value: float | None) -> dict[str, float | None]:
+    return dict.fromkeys(COLUMNS, value)
+
+
+def model(value: float = 0.25, **changes: Any) -> dict[str, Any]:
+    per_class = {"cat": numbers(value), HOSTILE: numbers(None)}
+    extra = {"threshold_curve": {0.5: value}, "weights_sha256": "00", "seconds": 1.0}
+    return {**numbers(value), "per_class": per_class, **extra, **changes}
+
+
+def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
+    arguments: dict[str, Any] = {
+        "models": {"localizer": model()},
+        "settings": {"optim.lr": 0.1},
+        "curves": {"loss": {"localizer": [(1, 2.0), (3, 0.5)]}},
+        "box_curves": {},
+        "pictures": {"Heat": torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        "repeat": "python -m tools.evaluate",
+    }
+    write_report(folder, "A run", **(arguments | changes))
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return (folder / "report.html").read_text(), content
+
+
+def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
+    page, _ = write(tmp_path)
+
+    tags = PageTags(page).found
+    loads = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href")]
+    assert [str(value)[:23] for value in loads] == ["data:image/jpeg;base64,"]
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}
+    assert "http://" not in page
+    assert "https://" not in page
+    policies = [attrs["content"] for _, attrs in tags if "http-equiv" in attrs]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
+    page, content = write(
+        tmp_path,
+        models={HOSTILE: model()},
+        settings={HOSTILE: HOSTILE},
+        curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
+        pictures={HOSTILE: torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        repeat=HOSTILE,
+    )
+
+    assert "<script" not in page
+    assert "alert('" not in page
+    assert page.count("&lt;script&gt;") >= 10
+    assert content[HOSTILE]["per_class"][HOSTILE] == numbers(None)
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_number_that_is_not_there_is_shown_as_such(value: float | None, tmp_path: Path) -> None:
+    page, content = write(tmp_path, models={"localizer": model(corloc=value)})
+
+    cells = re.findall(r"<td>([^<]*)</td>", page)[: len(COLUMNS) + 1]
+    assert cells.count("n/a") == 1
+    assert cells[1 + list(COLUMNS).index("corloc")] == "n/a"
+    assert content["localizer"]["corloc"] is None
+
+
+def test_the_numbers_of_every_model_and_class_are_shown(tmp_path: Path) -> None:
+    models = {"localizer": model(0.25), "localizer_robust": model(0.75)}
+    page, content = write(tmp_path, models=models)
+
+    cells = re.findall(r"<td>([^<]*)</td>", page)
+    assert cells.count("0.250") == cells.count("0.750") == 2 * len(COLUMNS)
+    assert content["localizer_robust"]["per_class"]["cat"] == numbers(0.75)
+    assert content["localizer"]["threshold_curve"] == {"0.5": 0.25}
+
+
+def test_the_json_says_how_the_numbers_came_about(tmp_path: Path) -> None:
+    _, content = write(tmp_path)
+
+    assert content["settings"] == {"optim.lr": 0.1}
+    assert content["command"] == "python -m tools.evaluate"
+    assert {"commit", "torch", "processor", "threads"} <= content["environment"].keys()
+
+
+def lines_of(page: str) -> list[str]:
+    return re.findall(r'<polyline points="([^"]*)"', page)
+
+
+def test_a_curve_fills_its_chart_from_zero_to_its_highest_value(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, curves={"loss": {"localizer": [(10, 4.0), (20, 1.0), (30, 0.0)]}})
+
+    assert lines_of(page) == ["50.0,20.0 300.0,155.0 550.0,200.0"]
+    assert ">10</text>" in page
+    assert ">30</text>" in page
+
+
+def test_points_that_are_not_finite_leave_the_curve(tmp_path: Path) -> None:
+    points = [(0, math.nan), (1, 1.0), (2, math.inf), (3, 2.0)]
+    page, _ = write(tmp_path, curves={"loss": {"localizer": points}})
+
+    assert lines_of(page) == ["50.0,110.0 550.0,20.0"]
+
+
+@pytest.mark.parametrize("points", [[], [(0, math.nan)]])
+def test_a_curve_without_points_has_no_chart(
+    points: list[tuple[int, float]], tmp_path: Path
+) -> None:
+    page, _ = write(tmp_path, curves={"empty heading": {"localizer": points}})
+
+    assert lines_of(page) == []
+    assert "empty heading" not in page
+
+
+def test_a_constant_curve_and_a_single_point_are_drawn(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, curves={"a": {"x": [(1, 0.0), (2, 0.0)]}, "b": {"x": [(5, 1.0)]}})
+
+    assert lines_of(page) == ["50.0,200.0 550.0,200.0", "50.0,20.0"]
+
+
+def test_the_table_for_a_terminal_has_a_line_for_each_model() -> None:
+    heading, rule, first, second = markdown_table(
+        {"localizer": numbers(0.25), "localizer_robust": numbers(math.nan) | {"f2": 1.0}}
+    ).splitlines()
+
+    assert heading.count("|") == rule.count("|") == len(COLUMNS) + 2
+    assert first == "| localizer |" + " 0.250 |" * len(COLUMNS)
+    assert second == "| localizer_robust | n/a | 1.000 |" + " n/a |" * (len(COLUMNS) - 2)
+
+
+def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
+    per_class = {"cat": {"box_map_11point": 0.5, "corloc": 0.25}, "a|b": {"box_map_11point": None}}
+
+    lines = markdown_classes({"per_class": per_class}).splitlines()[2:]
+
+    assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]
+
+
+def test_a_line_end_or_a_bar_in_a_name_does_not_break_the_table() -> None:
+    assert markdown_table({"a\n|b\x1b[31m": {}}).splitlines()[2:] == [
+        r"| a\n\|b\x1b[31m |" + " n/a |" * len(COLUMNS)
+    ]
+
+
+def test_precision_and_recall_share_axes_from_0_to_1(tmp_path: Path) -> None:
+    page, _ = write(
+        tmp_path, curves={}, box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}}
+    )
+
+    # the drawing is 500 wide from 50 on and 180 high above 200
+    assert 'points="175.0,20.0 300.0,110.0"' in page
+
+
+def test_a_bar_is_as_long_as_its_ap(tmp_path: Path) -> None:
+    page, _ = write(tmp_path)
+
+    assert 'style="width: 38px"></span>0.250' in page  # a quarter of 150 pixels

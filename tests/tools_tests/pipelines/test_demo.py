@@ -1,0 +1,64 @@
+"""The demo in miniature: a world, two localizers, proposals, a detector, one report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.demo import main
+from tools.runs.checkpoint import load_checkpoint, weights_sha256
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    assert main(small_demo(folder)) == 0
+    return folder
+
+
+def small_demo(folder: Path) -> list[str]:
+    sizes = ["--num-train", "8", "--num-test", "4", "--epochs", "1"]
+    return ["--run-dir", str(folder), *sizes]
+
+
+def test_the_report_holds_both_localizers_and_the_detector(demo: Path) -> None:
+    report = json.loads((demo / "report.json").read_text())
+    for name in ("localizer", "localizer_robust", "detector"):
+        assert 0 <= report[name]["image_map"] <= 1
+        assert 0 <= report[name]["box_map_11point"] <= 1
+        assert len(report[name]["weights_sha256"]) == 64
+        assert report[name]["split"] == report[name]["corloc_split"] == "test"
+
+
+def test_the_page_shows_heat_and_detections(demo: Path) -> None:
+    page = (demo / "report.html").read_text()
+    assert "localizer_robust" in page
+    assert "Heat and best box" in page
+    assert "Detections: " in page
+    assert "data:image/jpeg;base64," in page
+
+
+def test_the_detector_stands_on_the_localizers_trunk(demo: Path) -> None:
+    trunks = []
+    for name in ("localizer", "detector"):
+        content = load_checkpoint(demo / name / "checkpoints")
+        assert content is not None
+        weights = {k: v for k, v in content["model"].items() if k.startswith("features.")}
+        trunks.append(weights_sha256(weights))
+    assert trunks[0] == trunks[1]
+
+
+def test_a_demo_that_is_repeated_trains_nothing_again(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted((demo / "localizer" / "checkpoints").iterdir())
+    stamps = [path.stat().st_mtime_ns for path in before]
+    assert main(small_demo(demo)) == 0
+    assert [path.stat().st_mtime_ns for path in before] == stamps
+    assert "epoch 1: " not in capsys.readouterr().out
+
+
+def test_an_empty_world_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--run-dir", str(tmp_path / "demo"), "--num-train", "0"]) == 2
+    assert "error: --num-train is above 0, got 0" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -1,0 +1,593 @@
+"""The check of a data set: every problem at once, nothing twice, and a table of what there is."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data.datasets import scan
+from data.datasets.scan import scan_pictures
+from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path
+from data.proposals.files import pack_proposals
+from data.synthetic.dataset import SYNTHETIC_CLASSES
+from data.types import Proposals
+from tests.conftest import snapshot
+from tools.check_data import main
+from tools.files.atomic import pack_arrays
+from tools.inputs import datasets
+
+CLASSES = f"--classes=[{','.join(SYNTHETIC_CLASSES)}]"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "pictures.json"
+
+
+@pytest.fixture
+def world(tiny_voc: Path, tmp_path: Path) -> Path:
+    """A copy of the small world that a test may damage."""
+    return Path(shutil.copytree(tiny_voc, tmp_path / "world"))
+
+
+def words(root: Path, cache: Path, *others: str) -> list[str]:
+    return [f"--voc-root={root}", f"--cache={cache}", *others]
+
+
+def listed(out: str, below: Path) -> list[Path]:
+    """Files that a line of the output accuses, in the order of the lines."""
+    lines = re.findall(rf"^({re.escape(str(below))}/[^:]*): .+ \(.+\)$", out, re.MULTILINE)
+    return [Path(line) for line in lines]
+
+
+def white(path: Path, height: int = 6, width: int = 8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (width, height), "white").save(path)
+
+
+# Twenty damages of a folder in VOC's layout
+
+
+def put(path: Path, content: str | bytes) -> None:
+    """In place of the file; where it was a link, what it points to stays as it is."""
+    path.unlink()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def zipped(path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.jpg", path.read_bytes())
+    put(path, buffer.getvalue())
+
+
+def turned(path: Path) -> None:
+    """Saved again after its EXIF rotation was applied: whole, and no longer as annotated."""
+    with Image.open(path) as picture:
+        upright = picture.transpose(Image.Transpose.ROTATE_90)
+    path.unlink()
+    upright.save(path)
+
+
+def in_fractions(path: Path) -> None:
+    path.unlink()
+    Image.fromarray(np.full((6, 8), 0.5, dtype=np.float32)).save(path, "TIFF")
+
+
+def huge(path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (10_001, 10_000)).save(buffer, "PNG")
+    put(path, buffer.getvalue())
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+PICTURES: tuple[Callable[[Path], object], ...] = (
+    Path.unlink,
+    folder,
+    pipe,
+    lambda path: put(path, b""),
+    lambda path: put(path, path.read_bytes()[: path.stat().st_size // 2]),
+    lambda path: put(path, bytes(path.stat().st_size)),
+    lambda path: put(path, "<!DOCTYPE html><html>404 Not Found</html>"),
+    zipped,
+    huge,
+    in_fractions,
+    turned,
+)
+ANNOTATIONS: tuple[Callable[[str], str], ...] = (
+    lambda text: "",
+    lambda text: text[: len(text) // 2],
+    lambda text: "<!DOCTYPE annotation>" + text,
+    lambda text: re.sub(r"(<object>.*?<name>)\w+<", r"\1yeti<", text, count=1, flags=re.DOTALL),
+    lambda text: re.sub(r"<xmax>[\d.]+<", "<xmax>99999<", text, count=1),
+)
+
+
+def damage(root: Path) -> set[Path]:
+    """Damage twenty files of pictures, annotations and lists, each in its own way."""
+    learned, tested = image_ids(root, "trainval"), image_ids(root, "test")
+    bad = set()
+    names = iter(learned)
+    for spoil in PICTURES:
+        path = image_path(root, next(names))
+        spoil(path)
+        bad.add(path)
+    for rewrite in ANNOTATIONS:
+        path = annotation_path(root, next(names))
+        put(path, rewrite(path.read_text()))
+        bad.add(path)
+    for place in (image_path, annotation_path):  # a learned picture under a tested name
+        put(place(root, tested[0]), place(root, learned[-1]).read_bytes())
+    bad.add(image_path(root, tested[0]))
+    lists = root / "VOC2007" / "ImageSets" / "Main"
+    put(lists / "train.txt", f"{learned[0]}\n../../../etc/passwd\n")
+    put(lists / "val.txt", f"{learned[1]}\n{learned[2]}\n{learned[1]}\n")
+    put(lists / "test.txt", "\n".join([*tested, learned[-1]]))
+    return bad | {lists / f"{split}.txt" for split in ("train", "val", "test")}
+
+
+def copy_of_links(root: Path, into: Path, counts: dict[str, int]) -> Path:
+    """A part of a VOC whose pictures and annotations are links to the whole."""
+    home = into / "VOC2007"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (home / name).mkdir(parents=True)
+    lists = {split: image_ids(root, split)[:count] for split, count in counts.items()}
+    lists["trainval"] = lists["train"] + lists["val"]
+    for split, ids in lists.items():
+        (home / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(ids))
+        for image_id in ids:
+            for place in (image_path, annotation_path):
+                if not place(into, image_id).exists():
+                    place(into, image_id).symlink_to(place(root, image_id).resolve())
+    return into
+
+
+def assert_exactly(bad: set[Path], root: Path, count: int, captured: tuple[str, str]) -> None:
+    out, err = captured
+    assert set(listed(out, root)) == bad
+    assert len(listed(out, root)) == len(bad) == 20
+    assert err == f"error: {root}: 20 problems in {count} pictures (listed above)\n"
+
+
+# Everything at once
+
+
+def test_a_copy_with_twenty_damaged_files_lists_exactly_those_twenty(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = damage(world)
+    before = snapshot(world)
+
+    assert main(words(world, cache, CLASSES)) == 2
+    assert_exactly(bad, world, 24, capsys.readouterr())
+    assert snapshot(world) == before
+
+
+def test_bad_pictures_of_the_copy_are_those_that_a_scan_finds(world: Path) -> None:
+    bad = damage(world)
+    paths = [image_path(world, f"{number:06d}") for number in range(1, 25)]
+
+    found = {path for path, state in scan_pictures(paths, {}, processes=0) if state.problem}
+    decoding = len(PICTURES) - 1  # the turned one decodes
+    assert found == {path for path in bad if path in paths[:decoding]}
+    assert len(found) == decoding
+
+
+def test_a_second_check_lists_the_same_without_reading(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = damage(world)
+    image_path(world, "000001").mkdir()  # what is missing would be looked for again
+    assert main(words(world, cache, CLASSES)) == 2
+    first = capsys.readouterr()
+    monkeypatch.setattr(scan, "read_image", lambda path: pytest.fail(f"{path} is read"))
+
+    assert main(words(world, cache, CLASSES)) == 2
+    again = capsys.readouterr()
+    assert again == first
+    assert set(listed(again.out, world)) == bad
+
+
+@pytest.mark.voc
+def test_a_part_of_the_real_pictures_with_twenty_damaged_files_lists_exactly_those_twenty(
+    voc_root: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {"train": 40, "val": 30, "test": 30}
+    root = copy_of_links(voc_root, tmp_path / "some", counts)
+    originals = [path.resolve() for path in (root / "VOC2007" / "JPEGImages").iterdir()]
+    before = [path.stat().st_mtime_ns for path in originals]
+    bad = damage(root)
+
+    assert main(words(root, cache)) == 2
+    assert_exactly(bad, root, 100, capsys.readouterr())
+    assert [path.stat().st_mtime_ns for path in originals] == before
+
+
+@pytest.mark.voc
+def test_the_real_pictures_are_clean(
+    voc_root: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = len(image_ids(voc_root, "trainval")) + len(image_ids(voc_root, "test"))
+
+    assert main(words(voc_root, cache)) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith(f"\n{voc_root}: {count} pictures, no problems\n")
+    assert captured.err == ""
+    (line,) = re.findall(r"^car .*$", captured.out, re.MULTILINE)
+    if count == 1312:  # the part that travels beside the project
+        assert [cell.split(" /")[0] for cell in re.split(r"\s{2,}", line)[-2:]] == ["141", "38"]
+
+
+# A clean data set
+
+
+def test_a_clean_data_set_ends_with_its_count(
+    tiny_voc: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(tiny_voc)
+
+    assert main(words(tiny_voc, cache, CLASSES)) == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
+    assert captured.err == ""
+    assert snapshot(tiny_voc) == before
+
+
+def test_the_table_counts_pictures_objects_and_difficult_ones(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = {"a": ["cat 0", "cat 0", "dog 1"], "b": ["cat 0", "cat 1"], "c": ["dog 1"]}
+    home = tmp_path / "voc" / "VOC2007"
+    for name, held in objects.items():
+        width = 8 + ord(name)
+        white(home / "JPEGImages" / f"{name}.jpg", 6, width)
+        boxes = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>"
+        nodes = "".join(
+            f"<object><name>{one[:3]}</name><difficult>{one[4]}</difficult>{boxes}</object>"
+            for one in held
+        )
+        size = f"<size><width>{width}</width><height>6</height></size>"
+        path = annotation_path(tmp_path / "voc", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"<annotation>{size}{nodes}</annotation>")
+    (home / "ImageSets" / "Main").mkdir(parents=True)
+    (home / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    (home / "ImageSets" / "Main" / "test.txt").write_text("c\n")
+
+    assert main(words(tmp_path / "voc", cache, "--classes", "[dog,cat]")) == 0
+    table = [re.split(r"\s{2,}", line) for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert table == [
+        ["class", "train (2)", "test (1)"],
+        ["dog", "0 / 0 (+1)", "0 / 0 (+1)"],
+        ["cat", "2 / 3 (+1)", "0 / 0"],
+    ]
+
+
+def test_problems_come_by_file_lists_first_and_annotations_last(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(world)
+    main(words(world, cache, CLASSES))
+
+    found = listed(capsys.readouterr().out, world)
+    kinds = [path.parent.name for path in found]
+    assert kinds == ["Main"] * 3 + ["JPEGImages"] * 12 + ["Annotations"] * 5
+    for kind in set(kinds):
+        of_kind = [path for path in found if path.parent.name == kind]
+        assert of_kind == sorted(of_kind)
+
+
+def test_the_classes_of_voc_are_the_default(
+    tiny_voc: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_voc, cache)) == 2
+    out = capsys.readouterr().out
+    assert f"class '{SYNTHETIC_CLASSES[0]}' is not one of {', '.join(VOC_CLASSES)}" in out
+
+
+def test_a_tested_picture_of_the_same_content_as_a_learned_one_is_named_with_it(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (image_path, annotation_path):
+        shutil.copyfile(place(world, "000003"), place(world, "000020"))
+
+    assert main(words(world, cache, CLASSES)) == 2
+    out = capsys.readouterr().out
+    assert listed(out, world) == [image_path(world, "000020")]
+    assert f"the same file as {image_path(world, '000003')}, which is learned from (take" in out
+
+
+def test_a_folder_through_a_link_with_blanks_and_signs_is_checked(
+    tiny_voc: Path, tmp_path: Path, cache: Path
+) -> None:
+    link = tmp_path / "Bilder für später 图"
+    link.symlink_to(tiny_voc, target_is_directory=True)
+
+    assert main(words(link, cache, CLASSES)) == 0
+
+
+# What is known of pictures
+
+
+def test_the_cache_is_made_and_names_pictures_by_absolute_path(tiny_voc: Path, cache: Path) -> None:
+    assert main(words(tiny_voc, cache, CLASSES)) == 0
+
+    paths = sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir())
+    assert sorted(json.loads(cache.read_text())) == [str(path) for path in paths]
+    assert [path.name for path in cache.parent.iterdir()] == [cache.name]
+
+
+def test_a_changed_picture_is_read_again_and_the_others_are_not(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(words(world, cache, CLASSES)) == 0
+    image_path(world, "000007").write_bytes(b"bad")
+    capsys.readouterr()
+    seen = []
+
+    def read(path: Path) -> None:
+        seen.append(path)
+        raise ValueError(f"{path}: is read")
+
+    monkeypatch.setattr(scan, "read_image", read)
+
+    assert main(words(world, cache, CLASSES)) == 2
+    assert seen == [image_path(world, "000007")]
+    assert f"{image_path(world, '000007')}: is read (restore" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not JSON", b"\xff\xfe", b"[]", b"7", b'{"a": 1}', b'{"a": [1, 2]}', b"[" * 100_000],
+)
+def test_a_damaged_cache_is_ignored_and_written_anew(
+    tiny_voc: Path, cache: Path, content: bytes
+) -> None:
+    cache.parent.mkdir()
+    cache.write_bytes(content)
+
+    assert main(words(tiny_voc, cache, CLASSES)) == 0
+    assert len(json.loads(cache.read_text())) == 24
+
+
+def test_a_signal_stops_a_check_between_two_pictures(
+    tiny_voc: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+
+    def read(path: Path) -> None:
+        seen.append(path)
+        signal.raise_signal(signal.SIGTERM)
+        raise ValueError
+
+    monkeypatch.setattr(scan, "read_image", read)
+
+    assert main(words(tiny_voc, cache, CLASSES)) == 143
+    assert len(seen) == 1
+    assert not cache.exists()
+    assert "problems" not in capsys.readouterr().out
+
+
+# Any folder of pictures
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    for number, name in enumerate(("a.png", "b b.png", "图/c.png", "d.png")):
+        white(folder / name, 6 + number, 8)
+    return folder
+
+
+def check_folder(folder: Path, cache: Path, *lines: str) -> int:
+    labels = folder.parent / "labels.csv"
+    labels.write_text("\n".join(lines))
+    return main([f"--images={folder}", f"--cache={cache}", f"--labels={labels}"])
+
+
+def test_a_clean_folder_shows_its_classes_by_split(
+    photographs: Path,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VOC_ROOT", raising=False)
+    before = snapshot(photographs)
+    lines = ("a.png,cat|dog,train", "b b.png,dog,val", "图/c.png,cat,test", "d.png,,train")
+
+    assert check_folder(photographs, cache, "image,labels,split", *lines) == 0
+    out = capsys.readouterr().out
+    assert [re.split(r"\s{2,}", line) for line in out.splitlines()[1:4]] == [
+        ["class", "all (4)", "train (2)", "val (1)", "test (1)", "trainval (3)"],
+        ["cat", "2 / 2", "1 / 1", "0 / 0", "1 / 1", "1 / 1"],
+        ["dog", "2 / 2", "1 / 1", "1 / 1", "0 / 0", "2 / 2"],
+    ]
+    assert out.endswith(f"{photographs}: 4 pictures, no problems\n")
+    assert snapshot(photographs) == before
+
+
+def test_every_bad_picture_of_a_folder_is_listed_at_once(
+    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photographs / "a.png").write_bytes(b"<html>")
+    (photographs / "图" / "c.png").unlink()
+    shutil.copyfile(photographs / "b b.png", photographs / "d.png")
+    lines = ("d.png,dog,test", "a.png,cat,train", "b b.png,dog,train", "图/c.png,cat,train")
+
+    assert check_folder(photographs, cache, "image,labels,split", *lines) == 2
+    captured = capsys.readouterr()
+    names = ("a.png", "d.png", "图/c.png")
+    assert listed(captured.out, photographs) == [photographs / name for name in names]
+    assert captured.err == f"error: {photographs}: 3 problems in 4 pictures (listed above)\n"
+
+
+def test_a_class_that_is_not_named_is_a_problem_of_each_of_its_pictures(
+    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = photographs.parent / "labels.csv"
+    labels.write_text("image,labels\na.png,cat|yeti\nb b.png,yeti\nd.png,cat")
+    argv = [f"--images={photographs}", f"--labels={labels}", f"--cache={cache}"]
+
+    assert main([*argv, "--classes", "[cat,dog]"]) == 2
+    out = capsys.readouterr().out
+    assert listed(out, photographs) == [photographs / "a.png", photographs / "b b.png"]
+    assert "class 'yeti' is not one of cat, dog (correct the labels file, or name the" in out
+
+
+def test_a_folder_without_labels_is_checked_picture_by_picture(
+    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [f"--images={photographs}", f"--cache={cache}"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.endswith(f"{photographs}: 4 pictures, no problems\n")
+
+    (photographs / "e.jpg").symlink_to("gone.jpg")
+    os.mkfifo(photographs / "f.jpg")
+    (photographs / "g.jpg").write_bytes(b"")
+    assert main(argv) == 2
+    assert listed(capsys.readouterr().out, photographs) == [
+        photographs / name for name in ("e.jpg", "f.jpg", "g.jpg")
+    ]
+
+
+# Proposals
+
+
+def write_proposals(path: Path, found: dict[str, Tensor]) -> Path:
+    packed = pack_proposals({name: Proposals(boxes, None) for name, boxes in found.items()}, {})
+    path.write_bytes(pack_arrays(**packed))
+    return path
+
+
+ONE_BOX = torch.tensor([[0.0, 0.0, 5.0, 4.0]])
+
+
+def test_proposals_inside_of_their_pictures_are_no_problem(
+    tiny_voc: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = image_ids(tiny_voc, "val")
+    path = write_proposals(tmp_path / "p.npz", dict.fromkeys(ids, ONE_BOX))
+
+    assert main(words(tiny_voc, cache, CLASSES, f"--proposals={path}")) == 0
+    out = capsys.readouterr().out
+    assert "\nproposals of all pictures of: val\n" in out
+    assert out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
+
+
+def test_problems_of_proposals_are_listed_with_the_others(
+    world: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = image_ids(world, "test")
+    image_path(world, ids[5]).write_bytes(b"")
+    found = dict.fromkeys(ids[1:], ONE_BOX)
+    found |= {ids[1]: torch.zeros(0, 4), ids[2]: ONE_BOX + 9999, "stranger": ONE_BOX}
+    path = write_proposals(tmp_path / "p.npz", found)
+
+    assert main(words(world, cache, CLASSES, f"--proposals={path}")) == 2
+    captured = capsys.readouterr()
+    assert "\nproposals of all pictures of: no split\n" in captured.out
+    says = [line.removeprefix(f"{path}: ") for line in captured.out.splitlines()[-5:]]
+    assert says[0].startswith(f"1 pictures have no proposals in it, such as {ids[0]} (make")
+    assert says[1].startswith("1 pictures in it are not in the data set, such as stranger (make")
+    assert says[2].startswith(f"1 pictures have zero proposals in it, such as {ids[1]} (make")
+    assert says[3].startswith(f"image {ids[2]}: 100% of the boxes leave ")
+    assert says[4].startswith(f"{image_path(world, ids[5])}: the picture does not decode")
+    assert captured.err == f"error: {world}: 5 problems in 24 pictures (listed above)\n"
+
+
+def test_proposals_of_a_folder_go_by_the_paths_below_it(
+    photographs: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_proposals(tmp_path / "p.npz", dict.fromkeys(["a.png", "图/c.png"], ONE_BOX))
+
+    assert main([f"--images={photographs}", f"--cache={cache}", f"--proposals={path}"]) == 2
+    out = capsys.readouterr().out
+    assert f"\n{path}: 2 pictures have no proposals in it, such as b b.png (make" in out
+
+
+def test_proposals_that_cannot_be_read_are_one_problem(
+    tiny_voc: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.npz").write_bytes(b"<html>")
+
+    assert main(words(tiny_voc, cache, CLASSES, f"--proposals={tmp_path}/p.npz")) == 2
+    captured = capsys.readouterr()
+    assert f"\n{tmp_path}/p.npz: not a file of proposals (" in captured.out
+    assert captured.err == f"error: {tiny_voc}: 1 problems in 24 pictures (listed above)\n"
+
+
+# Refusals
+
+
+def refusals(tmp_path: Path) -> dict[str, tuple[Sequence[str], str]]:
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "VOC2007").mkdir()
+    labels = tmp_path / "bad.csv"
+    labels.write_text("picture;class\n")
+    return {
+        "nothing named": ((), "--voc-root: no data (name the folder that holds VOC2007, or set"),
+        "no such root": ((f"--voc-root={tmp_path}/no",), f"{tmp_path}/no: no VOC2007 in it"),
+        "no lists": ((f"--voc-root={there}",), f"{there}/VOC2007/ImageSets/Main: none of the"),
+        "no folder": ((f"--images={tmp_path}/no",), f"{tmp_path}/no: no such folder of pictures"),
+        "no pictures": ((f"--images={there}",), f"{there}: no pictures in it (.jpg,"),
+        "labels of nothing": ((f"--labels={labels}",), "--labels: of which pictures? (--images"),
+        "no labels": (
+            (f"--images={there}", f"--labels={tmp_path}/no.csv"),
+            f"{tmp_path}/no.csv: no such file of labels",
+        ),
+        "other labels": (
+            (f"--images={there}", f"--labels={labels}"),
+            f"{labels}: the first line is image,labels or image,labels,split",
+        ),
+        "a share": ((f"--images={there}", "--val-share=1"), "--val-share is in (0, 1), got 1.0"),
+        "a class twice": (("--classes=[a,b,a]",), "--classes: one is named twice in a, b, a"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("nothing named", "no such root", "no lists", "no folder", "no pictures"),
+        *("labels of nothing", "no labels", "other labels", "a share", "a class twice"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused_in_one_line(
+    case: str,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("VOC_ROOT", raising=False)
+    argv, what = refusals(tmp_path)[case]
+
+    assert main([*argv, f"--cache={cache}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {what}")
+    assert not cache.exists()
+
+
+def test_nothing_is_known_without_a_cache(tmp_path: Path) -> None:
+    assert datasets.read_states(tmp_path / "no.json") == {}
+    assert datasets.read_states(tmp_path) == {}

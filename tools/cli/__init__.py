@@ -1,0 +1,1 @@
+"""A command and its person: parsing, signals, words on the terminal."""

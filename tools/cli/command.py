@@ -1,0 +1,134 @@
+"""What every command does around its job: settings, signals, and one line for every refusal.
+
+Exit codes: 0 done, 2 bad input or usage, 1 failure while running, 143 after SIGTERM, 130 after
+SIGINT. Torch is imported by the job, after the settings are read, so ``--help`` is quick.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import re
+import sys
+import traceback
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+
+from tools.cli.console import printable
+from tools.cli.signals import Interrupted, install_signal_handlers
+
+BAD_INPUT = (
+    ValueError,
+    TypeError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    ModuleNotFoundError,
+)
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def run_command(
+    name: str, settings_type: type[Any], work: str, argv: Sequence[str] | None, about: str
+) -> int:
+    """Parse ``argv`` into ``settings_type`` and hand it to ``run`` of a module.
+
+    Args:
+        name: of the command.
+        settings_type: a dataclass; its fields are the options, nested dataclasses their groups.
+        work: dotted name of the module, imported after the settings are read.
+        argv: words after the command, None for those of this process.
+        about: the command's own docstring, shown by ``--help``.
+
+    Returns:
+        The exit code. Usage errors exit with 2 straight from the parser.
+    """
+    install_signal_handlers()
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        words = [word for word in words if word != "--debug"]
+        settings = parse_settings(settings_type, name, words, about)
+        importlib.import_module(work).run(settings)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return 2 if isinstance(error, BAD_INPUT) else 1
+    return 0
+
+
+class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the lines of a command's docstring."""
+
+
+class _Parser(ArgumentParser):
+    """Shows and suggests options with dashes."""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        text: str = super().format_help(*args, **kwargs)
+        return re.sub(r"(?<=--)\w[\w.+]*", lambda option: option[0].replace("_", "-"), text)
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        unknown = _unknown_setting(message)
+        if unknown:
+            names = [option[2:] for action in self._actions for option in action.option_strings]
+            known = {name.rpartition(".")[2]: name for name in names} | {n: n for n in names}
+            near = difflib.get_close_matches(unknown, known, n=1)
+            hint = f"did you mean --{known[near[0]]}?" if near else "see --help"
+            message = f"unknown setting --{unknown} ({hint})".replace("_", "-")
+        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _unknown_setting(message: str) -> str | None:
+    """The setting that a parser's message on words or on a file does not know, None for others."""
+    found = re.search(r"nrecognized arguments: --([\w.\-]+)", message)
+    if found:
+        return found[1].replace("-", "_")
+    found = re.search(r"^(?:Group '([\w.]+)' does not accept o|O)ption '([\w.]+)'", message)
+    return ".".join(filter(None, found.groups())) if found else None
+
+
+def parse_settings(
+    settings_type: type[Any], name: str, words: Sequence[str], about: str = ""
+) -> Any:
+    """Words of a command line to an instance of ``settings_type``.
+
+    Raises:
+        SystemExit: an unknown setting or a value of the wrong kind; one line is on stderr.
+        ValueError: a value that the settings refuse.
+    """
+    parser = _Parser(
+        prog=f"python -m tools.{name}",
+        usage="%(prog)s [--config FILE] [options]",
+        description=about,
+        formatter_class=_HelpFormatter,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    parser.add_class_arguments(settings_type)
+    parsed = parser.instantiate(parser.parse_args([_underscored(word) for word in words]))
+    names = [field.name for field in dataclasses.fields(settings_type)]
+    return settings_type(**{name: parsed[name] for name in names})
+
+
+def _underscored(word: str) -> str:
+    """``--run-dir=a-b`` to ``--run_dir=a-b``: options are written with dashes, fields are not."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return printable(f"{error.filename}: {error.strerror}")
+    return printable(" ".join(str(error).split())) or type(error).__name__

@@ -1,0 +1,42 @@
+"""Groups of settings that several commands share. Light on purpose: ``--help`` imports this.
+
+Settings have no slots: jsonargparse reads the defaults of nested ones through ``vars``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def plain(settings: Any) -> Any:
+    """Settings as plain values that YAML and a checkpoint can hold."""
+    if dataclasses.is_dataclass(settings):
+        return {
+            field.name: plain(getattr(settings, field.name))
+            for field in dataclasses.fields(settings)
+        }
+    if isinstance(settings, Path):
+        return str(settings)
+    if isinstance(settings, (list, tuple)):
+        return [plain(value) for value in settings]
+    return settings
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested plain values under dotted names."""
+    result: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[f"{prefix}{name}"] = value
+    return result
+
+
+def check_positive(**values: float) -> None:
+    """Raise ``ValueError`` naming the first setting that is not finite and above 0."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"--{name.replace('_', '-')} is above 0, got {value}")

@@ -1,1 +1,0 @@
-"""What the jobs share: settings, loop, logger, checkpoints, drawing, report."""

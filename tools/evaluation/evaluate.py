@@ -1,0 +1,246 @@
+"""Evaluation of trained localizers: numbers, files and the report."""
+
+import contextlib
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from data.datasets.image_set import ImageSet
+from localizer.model import LocalizerHead
+from tools.cli.console import say
+from tools.cli.settings import flat, plain
+from tools.evaluation.detector import evaluate_detector
+from tools.evaluation.localizer import evaluate_localizer
+from tools.evaluation.metrics import Evaluation
+from tools.evaluation.settings import EvaluateSettings
+from tools.files.atomic import write_scores
+from tools.files.detections import write_detections, write_devkit_files
+from tools.inputs.rois import WithProposals
+from tools.inputs.samples import Samples
+from tools.loggers.metrics_file import read_metrics
+from tools.models.device import Device, choose_device
+from tools.models.settings import BoxSettings
+from tools.pages.detections import detection_sheets
+from tools.pages.heatmaps import box_sheet
+from tools.pages.report import markdown_classes, markdown_table, write_report
+from tools.prediction.detector import Heat
+from tools.prediction.opening import open_detector_on, open_run_on
+from tools.prediction.rescoring import heat_of
+from tools.runs.checkpoint import weights_sha256
+from tools.runs.folder import locked, read_settings
+from tools.runs.saved import SavedRun, load_run
+from wsddn.model import WSDDN, WSDDNHead
+
+
+def run(settings: EvaluateSettings) -> None:
+    """Evaluate one run, or two side by side."""
+    device = choose_device(settings.device, settings.amp)
+    for folder in _folders(settings):
+        read_settings(folder)  # a folder without a run is refused, not made
+    with contextlib.ExitStack() as locks:
+        for folder in _folders(settings):
+            locks.enter_context(locked(folder))
+        evaluate_runs(settings, device)
+
+
+def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
+    """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
+    runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
+    for name, value in (("proposals", settings.proposals), ("heat-from", settings.heat_from)):
+        if value is not None and not any(isinstance(run.model, WSDDN) for run in runs):
+            raise ValueError(f"--{name} {value}: none of the runs is a detector's")
+    if len({saved.name for saved in runs}) < len(runs):
+        raise ValueError(
+            f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
+            "one detector)"
+        )
+    models: dict[str, dict[str, Any]] = {}
+    localizers, sheets = [], dict[str, Tensor]()
+    box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for saved in runs:
+        opened = _open(saved, settings, settings.split, device)
+        models[saved.name], found = _evaluate(opened, settings, device)
+        for class_name, curve in found.box_curves.items():
+            box_curves.setdefault(class_name, {})[saved.name] = curve
+        if isinstance(opened, _Detector):
+            sheets |= detection_sheets(opened.dataset, found.detections)
+        else:
+            localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
+            dataset = opened.dataset
+    if localizers:
+        heat = box_sheet(localizers, dataset, device)
+        sheets = {"Heat and best box of one present class": heat, **sheets}
+    folder = settings.report_dir or settings.run_dir
+    write_report(
+        folder,
+        f"{folder.name} on {settings.split}",
+        models,
+        settings=flat(runs[0].settings),
+        curves=_curves(runs, models),
+        box_curves=box_curves,
+        pictures=sheets,
+        repeat=_command(settings),
+    )
+    if "detector" in models:
+        say(*markdown_classes(models["detector"]).splitlines())
+    say(*markdown_table(models).splitlines())
+    say(f"report: {folder / 'report.html'}")
+    return models
+
+
+@dataclass(frozen=True, slots=True)
+class _Localizer:
+    """A localizer on a split, ready to be evaluated."""
+
+    saved: SavedRun
+    dataset: ImageSet
+    scales: list[Samples]
+    fed: LocalizerHead
+    boxes: BoxSettings
+
+    def evaluate(self, device: Device) -> Evaluation:
+        what = f"{self.saved.name} on {self.dataset.split}"
+        return evaluate_localizer(
+            self.fed, self.scales, self.dataset, self.boxes, device, what=what
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Detector:
+    """A detector on a split, ready to be evaluated."""
+
+    saved: SavedRun
+    dataset: ImageSet
+    scales: list[WithProposals]
+    fed: WSDDN | WSDDNHead
+    support_iou: float
+    heat: Heat | None
+
+    def evaluate(self, device: Device) -> Evaluation:
+        return evaluate_detector(
+            self.fed,
+            self.scales,
+            self.dataset,
+            device,
+            flip=self.saved.settings["flip"],
+            support_iou=self.support_iou,
+            heat=self.heat,
+            what=f"{self.saved.name} on {self.dataset.split}",
+        )
+
+
+def _open(
+    saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
+) -> _Localizer | _Detector:
+    if isinstance(saved.model, WSDDN):
+        own = split != settings.split or settings.proposals is None
+        proposals = None if own else settings.proposals
+        dataset, scales, fed = open_detector_on(
+            saved, settings, split, proposals, device, cached=True
+        )
+        support = settings.support_iou
+        return _Detector(
+            saved,
+            dataset,
+            scales,
+            fed,
+            support_iou=saved.settings["support_iou"] if support is None else support,
+            heat=heat_of(settings.heat_from, saved, dataset, device, cached=True),
+        )
+    trained = saved.settings["boxes"]
+    boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
+    opened = open_run_on(saved, settings, split, device, cached=True)
+    return _Localizer(saved, *opened, settings.boxes or BoxSettings(**boxes))
+
+
+def _evaluate(
+    opened: _Localizer | _Detector, settings: EvaluateSettings, device: Device
+) -> tuple[dict[str, Any], Evaluation]:
+    """Everything that the report says of one model; writes its detections and scores."""
+    start = time.monotonic()
+    found = opened.evaluate(device)
+    _write_files(opened, found)
+    metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
+    has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
+    if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
+        labelled = _open(opened.saved, settings, settings.corloc_split, device)
+        there = labelled.evaluate(device)
+        metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
+        for name, row in per_class.items():
+            row["corloc"] = there.per_class[name]["corloc"]
+    numbers = {
+        **metrics,
+        "per_class": per_class,
+        "threshold_curve": curve,
+        "split": settings.split,
+        "corloc_split": settings.corloc_split or settings.split,
+        "boxes": plain(opened.boxes) if isinstance(opened, _Localizer) else None,
+        "weights_sha256": weights_sha256(opened.saved.model.state_dict()),
+        "seconds": _training_seconds(opened.saved.run_dir),
+        "evaluation_seconds": time.monotonic() - start,
+    }
+    return numbers, found
+
+
+def _write_files(opened: _Localizer | _Detector, found: Evaluation) -> None:
+    dataset, folder = opened.dataset, opened.saved.run_dir
+    sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
+    write_detections(folder / "detections.json", dataset.classes, found.detections, sizes)
+    trained = opened.saved.settings
+    competition = "comp4" if trained["pretrained"] or trained["weights"] else "comp3"
+    write_devkit_files(
+        folder / "devkit", competition, dataset.split, dataset.classes, found.detections
+    )
+    write_scores(
+        folder / "scores.npz",
+        ids=np.array(dataset.ids),
+        classes=np.array(dataset.classes),
+        scores=found.scores,
+        targets=dataset.targets.numpy(),
+        weights=dataset.weights.numpy(),
+    )
+
+
+def _training_seconds(run_dir: Path) -> float | None:
+    path = run_dir / "training.json"
+    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else None
+
+
+def _curves(
+    runs: list[SavedRun], models: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Training curves of every run, and CorLoc by heatmap threshold in percent of the range."""
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for saved in runs:
+        for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
+            if not tag.startswith("baseline/") and len(points) > 1:
+                curves.setdefault(tag, {})[saved.name] = points
+    curves["CorLoc by heatmap threshold (% of the range)"] = {
+        name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
+        for name, numbers in models.items()
+        if numbers["threshold_curve"]
+    }
+    return curves
+
+
+def _folders(settings: EvaluateSettings) -> list[Path]:
+    beside = settings.beside
+    return [settings.run_dir, *([beside] if isinstance(beside, Path) else beside)]
+
+
+def _command(settings: EvaluateSettings) -> str:
+    """The settings that are not the defaults, as a command line."""
+    plain_settings = flat(plain(settings))
+    defaults = flat(plain(EvaluateSettings(run_dir=Path())))
+    words = ["python", "-m", "tools.evaluate"]
+    for name, value in plain_settings.items():
+        if value != defaults.get(name) and value is not None:
+            shown = f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
+            words.append(f"--{name.replace('_', '-')}={shown}")
+    return shlex.join(words)

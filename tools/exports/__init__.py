@@ -1,0 +1,1 @@
+"""What leaves the house: boxes of any images, files for other tools."""

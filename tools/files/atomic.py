@@ -1,0 +1,86 @@
+"""Files that are whole or not there, and that one process at a time writes."""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the place, flush to disk, rename; on failure nothing is left.
+
+    Raises:
+        OSError: names the path and the bytes.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path}: {len(content)} bytes could not be written ({error})") from error
+
+
+@contextmanager
+def alone(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold a path against other processes; the kernel lets go of it when this one ends.
+
+    A hidden file beside it stays behind: a lock that is deleted is none for those who wait.
+
+    Args:
+        path: what is to be written.
+        wait: seconds that another process is given to finish.
+
+    Raises:
+        FileExistsError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=wait):
+            yield
+    except Timeout as error:
+        raise FileExistsError(f"{path}: another process is writing it") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON beside its place, then renamed; not-a-number becomes null.
+
+    Bytes of a file name that are no text are written as JSON's own escapes, such as ``\\udcff``.
+    """
+    text = json.dumps(_finite(content), indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, text.encode(errors="backslashreplace"))
+
+
+def write_scores(path: Path, **arrays: Any) -> None:
+    """Arrays in an ``.npz``, beside its place, then renamed."""
+    write_atomically(path, pack_arrays(**arrays))
+
+
+def pack_arrays(**arrays: Any) -> bytes:
+    """The content of an ``.npz`` without pickles; the same bytes for the same arrays.
+
+    Raises:
+        ValueError: an array of objects, which would need a pickle.
+    """
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(key): _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    if isinstance(content, (float, np.floating)):
+        return float(content) if np.isfinite(content) else None
+    return str(content) if isinstance(content, Path) else content

@@ -1,0 +1,211 @@
+"""Detections as files: our own JSON, the VOC devkit's text, COCO's JSON and VOC's XML.
+
+Only here do boxes leave the house convention: VOC's corners are one-based and closed, COCO has a
+corner with width and height.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+import torch
+from torch import Tensor
+
+from data.checks import check_detections
+from data.types import Detections, no_detections
+from tools.cli.console import printable
+from tools.files.atomic import write_atomically, write_json
+
+Sizes = Mapping[str, tuple[int, int]]
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def write_detections(
+    path: Path, classes: Sequence[str], found: Mapping[str, Detections], sizes: Sizes
+) -> None:
+    """Detections with full precision, boxes zero-based and half-open in original pixels."""
+    images = {
+        image_id: {
+            "size": list(sizes[image_id]),
+            "boxes": detections.boxes.tolist(),
+            "labels": detections.labels.tolist(),
+            "scores": detections.scores.tolist(),
+        }
+        for image_id, detections in found.items()
+    }
+    write_json(path, {"classes": list(classes), "images": images})
+
+
+def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]:
+    """Classes, and detections by image id, as ``write_detections`` wrote them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file; names it, and the image if one is wrong.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content["classes"], list):
+            raise TypeError("its classes are no list")
+        classes = tuple(str(name) for name in content["classes"])
+        found = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
+        raise ValueError(f"{path}: not a file of detections ({error})") from error
+    for image_id, detections in found.items():
+        check_detections(detections, len(classes), whose=f"{path}: image {image_id}")
+    return classes, found
+
+
+def _parse(rows: Mapping[str, Any]) -> Detections:
+    if not rows["boxes"] and not rows["labels"] and not rows["scores"]:
+        return no_detections()
+    return Detections(
+        torch.tensor(rows["boxes"], dtype=torch.float32),
+        torch.tensor(rows["labels"]),
+        torch.tensor(rows["scores"], dtype=torch.float32),
+    )
+
+
+def write_devkit_files(
+    folder: Path,
+    competition: str,
+    split: str,
+    classes: Sequence[str],
+    found: Mapping[str, Detections],
+) -> None:
+    """``comp3_det_SPLIT_CLASS.txt`` as the VOC devkit reads them, scores with full precision.
+
+    Args:
+        folder: is made if need be.
+        competition: ``comp3`` for what learned from VOC alone, ``comp4`` for pretrained trunks.
+        split: of the pictures.
+        classes: one file each, also of a class without detections; signs that a file name does
+            not hold are written as %XX.
+        found: by image id; spaces and what else would end a word or a line are written as %XX.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    words = {image_id: _word(image_id) for image_id in found}
+    for label, name in enumerate(classes):
+        lines = []
+        for image_id, detections in found.items():
+            rows = detections.labels == label
+            corners = _closed(detections.boxes[rows]).tolist()
+            for score, box in zip(detections.scores[rows].tolist(), corners, strict=True):
+                lines.append(
+                    " ".join([words[image_id], repr(score), *(f"{side:.9g}" for side in box)])
+                )
+        file = folder / f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}.txt"
+        write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
+
+
+def write_coco(
+    path: Path,
+    classes: Sequence[str],
+    found: Mapping[str, Detections],
+    sizes: Sizes,
+    files: Mapping[str, str],
+) -> None:
+    """COCO's JSON with images, categories and annotations, each of which has a score too.
+
+    Args:
+        path: of the file.
+        classes: categories 1, 2, ... in this order.
+        found: by image id.
+        sizes: (height, width) by image id.
+        files: name of the picture by image id.
+    """
+    numbers = {image_id: number for number, image_id in enumerate(found, start=1)}
+    annotations: list[dict[str, Any]] = []
+    for image_id, detections in found.items():
+        for box, label, score in zip(
+            detections.boxes.tolist(),
+            detections.labels.tolist(),
+            detections.scores.tolist(),
+            strict=True,
+        ):
+            width, height = box[2] - box[0], box[3] - box[1]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": numbers[image_id],
+                    "category_id": label + 1,
+                    "bbox": [box[0], box[1], width, height],
+                    "area": width * height,
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    images = [
+        {
+            "id": number,
+            "file_name": files[image_id],
+            "height": sizes[image_id][0],
+            "width": sizes[image_id][1],
+        }
+        for image_id, number in numbers.items()
+    ]
+    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    write_json(path, {"images": images, "categories": categories, "annotations": annotations})
+
+
+def write_voc_xml(
+    path: Path, file: str, size: tuple[int, int], classes: Sequence[str], found: Detections
+) -> None:
+    """One picture's detections as a VOC annotation, which labelling tools open and correct.
+
+    Corners are rounded to whole pixels; a box has at least one.
+
+    Args:
+        path: of the XML file.
+        file: name of the picture.
+        size: its (height, width).
+        classes: names in the order of the labels.
+        found: in pixels of the picture.
+    """
+    root = ET.Element("annotation")
+    _add(root, "filename", PurePosixPath(file).name)
+    of_size = ET.SubElement(root, "size")
+    for name, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
+        _add(of_size, name, value)
+    _add(root, "segmented", 0)
+    first, last = found.boxes[:, :2].round(), found.boxes[:, 2:].round()
+    edge = torch.tensor([size[1], size[0]], dtype=first.dtype)
+    first = torch.minimum(first, edge - 1)  # a box at the end that rounds to nothing
+    corners = _closed(torch.cat([first, torch.maximum(last, first + 1)], dim=1)).int().tolist()
+    for label, box in zip(found.labels.tolist(), corners, strict=True):
+        entry = ET.SubElement(root, "object")
+        _add(entry, "name", classes[label])
+        _add(entry, "pose", "Unspecified")
+        _add(entry, "truncated", 0)
+        _add(entry, "difficult", 0)
+        place = ET.SubElement(entry, "bndbox")
+        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
+            _add(place, name, value)
+    ET.indent(root)
+    write_atomically(path, ET.tostring(root, encoding="utf-8") + b"\n")
+
+
+def _add(parent: ET.Element, name: str, value: object) -> None:
+    text = NOT_XML.sub(lambda sign: printable(sign[0]), str(value))
+    ET.SubElement(parent, name).text = text
+
+
+def _word(image_id: str) -> str:
+    """The name without spaces, for files with several words a line."""
+    return "".join(
+        sign
+        if sign.isprintable() and sign not in " %"
+        else quote(sign, safe="", errors="surrogateescape")
+        for sign in image_id
+    )
+
+
+def _closed(boxes: Tensor) -> Tensor:
+    """Zero-based half-open ``[R, 4]`` to VOC's one-based closed corners, float64."""
+    return boxes.double() + torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)

@@ -1,0 +1,180 @@
+"""One large file from mirrors: resumed where it was cut, checked, and only then under its name.
+
+While it comes it is ``NAME.part``. What is in the file is no business of this module.
+"""
+
+import hashlib
+import signal
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from types import FrameType
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from tools.cli.console import LINE_EVERY_S, say, warn
+from tools.cli.signals import check_interrupted
+from tools.files.atomic import alone
+
+BLOCK = 1 << 20
+TRIES = 5  # of one mirror, as long as each brings it nearer
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What is known of a file before it is downloaded; the size is in bytes."""
+
+    name: str
+    size: int
+    md5: str
+
+    def difference(self, path: Path) -> str | None:
+        """What tells a file on disk from this one; None when it is the same."""
+        size = path.stat().st_size
+        if size != self.size:
+            return f"{size} bytes instead of {self.size}"
+        with path.open("rb") as content:
+            md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
+        return None if md5.hexdigest() == self.md5 else f"md5 {md5.hexdigest()}, not {self.md5}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system, such as a full disk, say which file it met."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str], *, timeout: float) -> Path:
+    """The file in the folder, downloaded unless it is there.
+
+    Args:
+        file: what is wanted.
+        folder: where it is looked for and put; made when absent.
+        mirrors: URLs to which its name is added, in the order of trying.
+        timeout: seconds without a byte after which a mirror has failed.
+
+    Returns:
+        Its path; size and md5 are right.
+
+    Raises:
+        ValueError: a file of that name is there and differs.
+        FileExistsError: another process is downloading it.
+        ConnectionError: no mirror gave it; ``NAME.part`` stays for the next time.
+        OSError: the disk is full or not writable.
+        Interrupted: a signal came; ``NAME.part`` stays.
+    """
+    path = folder / file.name
+    if path.exists():
+        if problem := file.difference(path):
+            raise ValueError(f"{path}: {problem} (move it away to have it downloaded)")
+        return path
+    with alone(path), _signals_break_in():
+        for mirror in mirrors:
+            url = f"{mirror.rstrip('/')}/{file.name}"
+            say(f"downloading {url}")
+            try:
+                return _complete(folder / f"{file.name}.part", file, url, timeout).rename(path)
+            except ConnectionError as error:
+                warn(f"{url}: {error}")
+    raise ConnectionError(
+        f"{path}: no mirror gave it (fetch {file.name}, {file.size} bytes with md5 {file.md5}, "
+        f"elsewhere and put it into {folder})"
+    )
+
+
+@contextmanager
+def _signals_break_in() -> Iterator[None]:
+    """Let a signal end the wait for the network; a download may stop between any two bytes."""
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {
+        number: handler for number in numbers if callable(handler := signal.getsignal(number))
+    }
+
+    def break_in(number: int, frame: FrameType | None) -> None:
+        before[signal.Signals(number)](number, frame)
+        check_interrupted()
+
+    for number in before:
+        signal.signal(number, break_in)
+    try:
+        check_interrupted()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _complete(part: Path, file: RemoteFile, url: str, timeout: float) -> Path:
+    """``part``, whole and right; a connection that was cut is taken up again."""
+    for _ in range(TRIES):
+        start = part.stat().st_size if part.exists() else 0
+        try:
+            if start < file.size:
+                _receive(part, file, url, start, timeout)
+        except ConnectionError as error:
+            if not part.exists() or part.stat().st_size <= start:
+                raise
+            warn(f"{url}: {error}")
+            continue
+        problem = file.difference(part)
+        if problem is None:
+            return part
+        part.unlink()
+        if start == 0:
+            raise ConnectionError(problem)
+        warn(f"{part}: {problem}; starting over")
+    raise ConnectionError(f"gave up after {TRIES} connections")
+
+
+def _receive(part: Path, file: RemoteFile, url: str, start: int, timeout: float) -> None:
+    """Add to ``part`` what comes, and say now and then how far it is."""
+    began = last = time.monotonic()
+    received = 0
+    with closing(_blocks(file, url, start, timeout)) as blocks:
+        for position, block in blocks:
+            check_interrupted()
+            with naming(part), part.open("ab" if position else "wb") as out:
+                out.write(block)
+            received += len(block)
+            if (now := time.monotonic()) - last >= LINE_EVERY_S:
+                last, rate = now, received / (now - began)
+                done, left = position + len(block), (file.size - position - len(block)) / rate
+                sizes = f"{done / 1e6:.0f}/{file.size / 1e6:.0f} MB"
+                say(f"{file.name}: {sizes}, {rate / 1e6:.1f} MB/s, {left:.0f} s left")
+
+
+def _blocks(
+    file: RemoteFile, url: str, start: int, timeout: float
+) -> Generator[tuple[int, bytes], None, None]:
+    """Bytes with their position, which is 0 again when the mirror cannot begin at ``start``."""
+    headers = {"User-Agent": "wsddn-localizer"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urlopen(Request(url, headers=headers), timeout=timeout) as answer:
+            position = start if answer.status == 206 else 0
+            if answer.headers.get_content_type() == "text/html":
+                raise ConnectionError("a page instead of the file")
+            if answer.length not in (None, file.size - position):
+                raise ConnectionError(f"{answer.length} bytes instead of {file.size - position}")
+            while block := answer.read1(min(BLOCK, file.size - position)):
+                if position == 0 and block.lstrip().startswith(b"<"):
+                    raise ConnectionError("a page instead of the file")
+                yield position, block
+                position += len(block)
+    except HTTPError as error:
+        error.close()
+        if error.code == 416 and start:
+            yield from _blocks(file, url, 0, timeout)
+            return
+        raise ConnectionError(f"HTTP {error.code}") from error
+    except HTTPException as error:
+        raise ConnectionError(repr(error)[:200]) from error  # may quote what the server said
+    except OSError as error:
+        raise ConnectionError(getattr(error, "reason", error)) from error
+    if position < file.size:
+        raise ConnectionError(f"cut after {position} of {file.size} bytes")

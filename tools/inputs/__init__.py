@@ -1,0 +1,1 @@
+"""What a model is fed: splits, samples, cached features, rois."""

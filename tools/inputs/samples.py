@@ -1,0 +1,153 @@
+"""What a model is fed: pictures, or the cached features of a frozen trunk, upright or mirrored."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.collate import collate_images
+from data.datasets.image_set import ImageSet
+from data.transforms import ResizeMode, normalize_images, resize_image
+from data.types import ImageBatch, ImageSample
+from localizer.trunks import Trunk
+from tools.models.device import Device
+
+
+class Samples(Protocol):
+    """Pictures by number, upright or mirrored, in the form that a model takes."""
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of a batch must be multiples of it."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        """Picture ``index`` of the split."""
+        ...
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """A batch on the device, ready for the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSamples:
+    """Pictures resized for the network.
+
+    Attributes:
+        dataset: a split.
+        trunk: what it is resized and normalised for.
+        image_size: pixels of the longest side, or of both sides.
+        resize: ``longest_side`` or ``square``.
+    """
+
+    dataset: ImageSet
+    trunk: Trunk
+    image_size: int
+    resize: ResizeMode
+
+    @property
+    def multiple(self) -> int:
+        """What the trunk needs."""
+        return self.trunk.multiple
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+        """``[3, H, W]`` uint8."""
+        original = self.dataset[index]
+        image, _ = resize_image(original.image, self.image_size, self.resize)
+        if mirrored:
+            image = image.flip(-1)
+        size = (image.shape[1], image.shape[2])
+        return replace(original, image=image, network_size=size)
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """Bytes to normalised floats, padding to zeros, in the device's memory format."""
+        moved = device.move(batch)
+        images = normalize_images(moved.images, moved.sizes, self.trunk.mean, self.trunk.std)
+        return replace(moved, images=device.layout(images))
+
+
+class TrainingViews(Dataset[ImageSample]):
+    """The pictures of one epoch in its order, each mirrored or not, each batch at one size.
+
+    Order, mirroring and sizes depend on (seed, epoch) alone, so an epoch can be entered in the
+    middle, by any number of workers, with the same result.
+    """
+
+    def __init__(
+        self, scales: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
+    ) -> None:
+        self.scales = scales
+        draws = np.random.default_rng((seed, epoch))
+        count = len(scales[0])
+        self.order = draws.permutation(count)
+        self.mirrored = draws.random(count) < (0.5 if flip else 0.0)
+        self.scale = draws.integers(len(scales), size=count).repeat(batch_size)[:count]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, position: int) -> ImageSample:
+        index = int(self.order[position])
+        samples = self.scales[int(self.scale[position])]
+        return samples.sample(index, mirrored=bool(self.mirrored[index]))
+
+
+def training_batches(
+    scales: Sequence[Samples],
+    *,
+    seed: int,
+    epoch: int,
+    first: int,
+    batch_size: int,
+    flip: bool,
+    workers: int,
+) -> Iterator[ImageBatch]:
+    """The batches of an epoch from number ``first`` on; the last one may be smaller.
+
+    Args:
+        scales: the split at each size; every batch is drawn from one of them.
+        seed: of order, mirroring and sizes.
+        epoch: from 0.
+        first: number of the first batch.
+        batch_size: pictures of a batch.
+        flip: mirror half of the pictures.
+        workers: processes that load pictures.
+    """
+    views = TrainingViews(scales, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
+    positions = range(first * batch_size, len(views))
+    loader = DataLoader(
+        views,
+        batch_size=batch_size,
+        sampler=positions,
+        num_workers=workers,
+        collate_fn=_Collate(scales[0].multiple),
+        generator=torch.Generator(),  # or else each start draws a seed from the model's generator
+        timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for, for ever
+    )
+    return iter(loader)
+
+
+def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:
+    """One picture as a batch of two, upright and mirrored, ready for the model."""
+    pair: Sequence[ImageSample] = [
+        samples.sample(index, mirrored=False),
+        samples.sample(index, mirrored=True),
+    ]
+    return samples.prepare(collate_images(pair, multiple=samples.multiple), device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Collate:
+    multiple: int
+
+    def __call__(self, samples: Sequence[ImageSample]) -> ImageBatch:
+        return collate_images(samples, multiple=self.multiple)

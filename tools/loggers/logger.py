@@ -1,0 +1,153 @@
+"""One ``Logger`` that sends a run's events to TensorBoard, to visdom and to ``metrics.jsonl``.
+
+What can be logged stands in ``tools.loggers.backend``; this module holds the fan-out and its
+opening. A backend that fails costs one warning and never the run.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor
+
+from tools.cli import console as progress
+from tools.loggers.backend import FIRST, LAST, Backend
+from tools.loggers.metrics_file import MetricsFile, read_metrics
+from tools.loggers.settings import VisdomSettings
+
+Warn = Callable[[str], None]
+
+
+def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
+    """Give the tag of a logged picture, in which a browser's filter finds an epoch or a class."""
+    tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
+    return f"{tag}_{class_name}" if class_name else tag
+
+
+def image_window(batch: int, image: int, *, is_first: bool) -> str:
+    """Name the window of a picture: the first logged epoch keeps its own, later ones share one."""
+    return f"{FIRST if is_first else LAST}batch{batch}_image{image}"
+
+
+class Logger:
+    """Send each event to every backend; use it as a context manager.
+
+    The methods are those of ``Backend``. A backend that raises OSError is named in one warning
+    and dropped; the others receive the event all the same.
+    """
+
+    def __init__(self, backends: Iterable[Backend], *, warn: Warn = progress.warn) -> None:
+        self._backends = list(backends)
+        self._warn = warn
+
+    def scalar(self, tag: str, value: float | Tensor, step: int) -> None:
+        """Add one point to the curve ``tag``, such as train/loss; value may be a 0-d tensor."""
+        number = float(value)
+        self._each(lambda backend: backend.scalar(tag, number, step))
+
+    def image(self, tag: str, image: Tensor, step: int, *, window: str | None = None) -> None:
+        """Show ``[3, H, W]`` uint8 RGB under the title ``tag``.
+
+        In visdom it replaces the picture that ``window`` showed before; without a window it gets
+        one of its own, which stays open. TensorBoard keeps every tag.
+        """
+        self._each(lambda backend: backend.image(tag, image, step, window=window or tag))
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Show how ``values`` (any shape, any device) are distributed."""
+        self._each(lambda backend: backend.histogram(tag, values, step))
+
+    def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
+        """Show precision against recall for ``[N]`` targets in {0, 1} and scores in [0, 1]."""
+        self._each(lambda backend: backend.pr_curve(tag, targets, scores, step))
+
+    def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Keep settings (dotted names) and final metrics; call it once, at the end of a run."""
+        self._each(lambda backend: backend.settings(settings, metrics))
+
+    def flush(self) -> None:
+        """Hand what was logged so far to the operating system."""
+        self._each(lambda backend: backend.flush())
+
+    def close(self) -> None:
+        """Finish every backend, waiting a few seconds at most for a slow server."""
+        self._each(lambda backend: backend.close())
+        self._backends.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _each(self, send: Callable[[Backend], None]) -> None:
+        for backend in list(self._backends):
+            try:
+                send(backend)
+            except OSError as error:
+                self._backends.remove(backend)
+                self._warn(_switched_off(backend.name, error))
+                with contextlib.suppress(OSError):  # the same trouble once more
+                    backend.close()
+
+
+def open_logger(
+    run_dir: Path,
+    visdom: VisdomSettings,
+    *,
+    resume_step: int | None,
+    again: tuple[str, ...] = (),
+    warn: Warn = progress.warn,
+) -> Logger:
+    """Open ``metrics.jsonl`` and ``events/`` of a run folder and, if a server is named, visdom.
+
+    Args:
+        run_dir: the run's folder; made if it does not exist.
+        visdom: where to show live windows.
+        resume_step: the last step that the resumed checkpoint has seen; what was logged for later
+            steps is taken out, because it will be logged again. None starts from nothing, and
+            what an earlier run logged in this folder is taken out too.
+        again: tags that begin so will be logged again for ``resume_step`` itself, because the
+            earlier run ended between their lines.
+        warn: receives one message for each backend that cannot be opened or fails later.
+    """
+    last_step = -1 if resume_step is None else resume_step
+    metrics_file = run_dir / "metrics.jsonl"
+    openers: dict[str, Callable[[], Backend]] = {
+        "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step, again=again),
+        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step, warn),
+    }
+    if visdom.server:
+        openers["visdom"] = lambda: _open_visdom(visdom, metrics_file)
+    backends = []
+    for name, open_backend in openers.items():
+        try:
+            backends.append(open_backend())
+        except (OSError, ImportError) as error:
+            warn(_switched_off(name, error))
+    return Logger(backends, warn=warn)
+
+
+# These two are imported when they are opened: each takes a second, and visdom is an extra that
+# need not be installed.
+def _open_tensorboard(folder: Path, last_step: int, warn: Warn) -> Backend:
+    from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
+
+    return TensorBoardEvents(folder, last_step=last_step, max_bytes=BYTES_OF_A_RUN, warn=warn)
+
+
+def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:
+    from tools.loggers.visdom import VisdomWindows
+
+    return VisdomWindows(settings, read_metrics(metrics_file))
+
+
+def _switched_off(name: str, error: Exception) -> str:
+    return f"{name} is switched off, the run goes on without it: {error}"

@@ -1,0 +1,85 @@
+"""``metrics.jsonl``: every scalar of a run as one JSON object a line, safe against a kill."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tools.loggers.backend import Backend
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+class MetricsFile(Backend):
+    """Append ``{"step": 7, "tag": "train/loss", "value": 0.5}`` for each scalar.
+
+    A value that is not finite becomes null, because JSON has no word for it. Each line reaches
+    the operating system at once, so a kill loses none.
+
+    Args:
+        path: the file; its folder is made if it does not exist.
+        last_step: lines of later steps are taken out first, and so is a torn last line.
+        again: tags that begin so are taken out at ``last_step`` as well.
+    """
+
+    name = "metrics.jsonl"
+
+    def __init__(self, path: Path, *, last_step: int = -1, again: tuple[str, ...] = ()) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        truncate_after(path, last_step, again=again)
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Write one line."""
+        event = {"step": step, "tag": tag, "value": value if math.isfinite(value) else None}
+        self._file.write(json.dumps(event, allow_nan=False) + "\n")
+
+    def flush(self) -> None:
+        """Do nothing that the line buffer has not done already."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def truncate_after(path: Path, last_step: int, *, again: tuple[str, ...] = ()) -> None:
+    """Rewrite the file without torn lines and without lines of a step after ``last_step``.
+
+    Lines of ``last_step`` itself go too when their tag begins with one of ``again``.
+    """
+    if not path.exists():
+        return
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as file:
+        for line, event in _whole_lines(path):
+            is_again = event["step"] == last_step and event["tag"].startswith(again)
+            if event["step"] <= last_step and not is_again:
+                file.write(line)
+    part.replace(path)
+
+
+def read_metrics(path: Path) -> Curves:
+    """Read the curves back, in the order they were written; a missing file has none."""
+    curves: Curves = {}
+    if path.exists():
+        for _, event in _whole_lines(path):
+            value = math.nan if event["value"] is None else event["value"]
+            curves.setdefault(event["tag"], []).append((event["step"], value))
+    return curves
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # torn by a kill or a full disk
+            if (
+                line.endswith("\n")
+                and isinstance(event, dict)
+                and {"step", "tag", "value"} <= event.keys()
+            ):
+                yield line, event

@@ -1,0 +1,168 @@
+"""A run's ``events/`` folder for TensorBoard, kept small: JPEG pictures, sampled histograms.
+
+The records are written here and not by ``SummaryWriter``, because that one writes from a thread
+of its own: a full disk then prints a traceback and is raised at some later, unrelated event.
+"""
+
+# mypy: allow-untyped-calls
+# TensorBoard and torch's functions for it ship without annotations.
+
+import contextlib
+import math
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.utils.tensorboard import RecordWriter
+from torch.utils.tensorboard import summary as summaries
+
+from tools.cli import console as progress
+from tools.loggers.backend import Backend
+
+JPEG_QUALITY = 80
+UNSAFE = re.compile(r'["\\\x00-\x1f]')  # in an image's tag TensorBoard's server stumbles over them
+BYTES_OF_A_RUN = 150_000_000  # the events of one training; its curves alone take a few per cent
+
+# The page CUSTOM SCALARS: what belongs together in one chart.
+LAYOUT = {
+    "training": {
+        "losses": ["Multiline", ["train/(loss|image_label|spatial)$"]],
+        "metrics": ["Multiline", ["train/metric[12]$"]],
+    },
+    "validation": {
+        "means": ["Multiline", ["validation/(image_map|box_map_11point|box_map_area|corloc)$"]],
+        "what the surest boxes are": ["Multiline", ["validation/errors_.*"]],
+        "AP of boxes by class": ["Multiline", ["validation/box_ap/.*"]],
+        "AP of image labels by class": ["Multiline", ["validation/ap/.*"]],
+    },
+}
+
+
+class TensorBoardEvents(Backend):
+    """Write events that TensorBoard shows; each is flushed, so a kill loses none.
+
+    Args:
+        folder: where the event file is made; earlier files in it belong to the same run.
+        last_step: TensorBoard forgets what those earlier files hold for later steps.
+        max_bytes: of all files of the folder; pictures, histograms and curves of precision for
+            which there is no room are left out, points of curves never.
+        warn: is told once that something was left out.
+    """
+
+    name = "TensorBoard"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        last_step: int = -1,
+        max_bytes: float = math.inf,
+        warn: Callable[[str], None] = progress.warn,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._room = max_bytes - sum(path.stat().st_size for path in folder.iterdir())
+        self._full = f"{folder}: {max_bytes / 1e6:g} MB of events; only curves are added from here"
+        self._warn: Callable[[str], None] | None = warn
+        # TensorBoard reads the files of a folder in the order of their names.
+        start = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (folder / f"events.out.tfevents.{start}").open("xb")
+        self._records = RecordWriter(self._file)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._file.close)
+            self._write(Event(file_version="brain.Event:2"))
+            start_again = SessionLog(status=SessionLog.START)
+            self._write(Event(step=last_step + 1, session_log=start_again))
+            self._write_summary(summaries.custom_scalars(LAYOUT), 0)
+            on_failure.pop_all()
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Add one point to the curve ``tag``."""
+        self._write_summary(summaries.scalar(tag, value), step)
+
+    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
+        """Add ``[3, H, W]`` uint8 RGB as a JPEG; TensorBoard has no windows to replace."""
+        bgr = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[:, :, ::-1])
+        _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        height, width = image.shape[-2:]
+        picture = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes()
+        )
+        self._write_large(
+            Summary(value=[Summary.Value(tag=UNSAFE.sub("'", tag), image=picture)]), step
+        )
+
+    def histogram(self, tag: str, values: Tensor, step: int) -> None:
+        """Add the histogram of a sample of the finite values; none of them, no histogram."""
+        sample = sample_values(values)
+        sample = sample[sample.isfinite()]
+        if len(sample):
+            self._write_large(summaries.histogram(tag, sample.numpy(), bins=64), step)
+
+    def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
+        """Add the curve of the entries with a finite score; none of them, no curve."""
+        finite = scores.isfinite()
+        if finite.any():
+            labels, predictions = (x[finite].detach().cpu().numpy() for x in (targets, scores))
+            self._write_large(summaries.pr_curve(tag, labels, predictions), step)
+
+    def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
+        """Add a row to TensorBoard's HPARAMS page; metrics get the prefix ``final/``."""
+        plain = {
+            name: value if isinstance(value, bool | int | float | str) else str(value)
+            for name, value in settings.items()
+        }
+        final = {f"final/{name}": float(value) for name, value in metrics.items()}
+        for summary in summaries.hparams(plain, final):
+            self._write_summary(summary, 0)
+        for tag, value in final.items():
+            self._write_summary(summaries.scalar(tag, value), 0)
+
+    def flush(self) -> None:
+        """Do nothing that each event has not done already."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._file.close()
+
+    def _write_large(self, summary: Summary, step: int) -> None:
+        if summary.ByteSize() <= self._room:
+            self._write_summary(summary, step)
+        elif self._warn is not None:
+            self._warn(self._full)
+            self._warn = None
+
+    def _write_summary(self, summary: Summary, step: int) -> None:
+        self._write(Event(summary=summary, step=step))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        record = event.SerializeToString()
+        self._records.write(record)
+        self._records.flush()
+        self._room -= len(record)
+
+
+def sample_values(values: Tensor, limit: int = 40_000) -> Tensor:
+    """Take about ``limit`` values at equal distances, the same ones each time.
+
+    Args:
+        values: any shape and device.
+        limit: the most values taken; all are, if there are no more.
+
+    Returns:
+        ``[n]`` float64 on the CPU, n at most ``limit``.
+    """
+    flat = values.detach().flatten()
+    stride = -(-len(flat) // limit)
+    # An odd stride: an even one often divides the row length and would see a few columns only.
+    return flat[:: stride | 1].to(device="cpu", dtype=torch.float64)

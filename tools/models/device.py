@@ -1,0 +1,82 @@
+"""Where and how precisely things are computed, and what is drawn at random."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.types import ImageBatch, Proposals
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device with its number format.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``mps``.
+        amp: ``off``, ``bf16`` or ``fp16`` for convolutions and matrix products.
+    """
+
+    kind: str
+    amp: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Context in which the model's forward pass runs."""
+        if self.amp == "off":
+            return contextlib.nullcontext()
+        precision = torch.bfloat16 if self.amp == "bf16" else torch.float16
+        return torch.autocast(self.kind, dtype=precision)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """A module on this device; channels last pays with bf16 on a CPU and on a GPU."""
+        moved: nn.Module = module.to(self.kind).to(memory_format=torch.channels_last)
+        return moved
+
+    def layout(self, images: Tensor) -> Tensor:
+        """``[B, K, H, W]`` in the memory format that ``place`` gives to the modules."""
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def move(self, batch: ImageBatch) -> ImageBatch:
+        """Every tensor of a batch on this device."""
+        names = ("images", "sizes", "targets", "weights")
+        moved: dict[str, Any] = {name: getattr(batch, name).to(self.kind) for name in names}
+        moved["rois"] = tuple(
+            Proposals(
+                rois.boxes.to(self.kind),
+                None if rois.scores is None else rois.scores.to(self.kind),
+            )
+            for rois in batch.rois
+        )
+        return replace(batch, **moved)
+
+
+def choose_device(name: str, amp: str) -> Device:
+    """``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: the device is not there, or fp16 is asked of a CPU.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, there in present.items() if there), "cpu")
+    if not present.get(name, name == "cpu"):
+        raise ValueError(f"device {name} is not available here (--device cpu always is)")
+    if amp == "fp16" and name != "cuda":
+        raise ValueError(f"--amp fp16 needs a CUDA device, this is {name} (bf16 works everywhere)")
+    return Device(name, amp)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside of it; afterwards every module has its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,56 @@
+"""Lines in a small drawing, and pages from templates."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from tools.files.atomic import write_atomically
+
+Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
+COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
+
+
+def write_page(path: Path, **content: Any) -> None:
+    """A page from the template of its name; every text in it is escaped."""
+    templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
+    page = templates.get_template(path.name).render(**content)
+    write_atomically(path, page.encode(errors="backslashreplace"))
+
+
+def charts(curves: Curves, *, shares: bool = False) -> dict[str, dict[str, Any]]:
+    """What can be drawn: points that are finite, lines and headings that have any.
+
+    Axes end at the smallest and the largest value, or at 0 and 1 where both are ``shares``.
+    """
+    result = {}
+    for heading, lines in curves.items():
+        finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
+        drawn = {name: line for name, line in finite.items() if line}
+        if drawn:
+            result[heading] = _chart(drawn, [(0.0, 0.0), (1.0, 1.0)] if shares else [])
+    return result
+
+
+def _chart(
+    lines: Mapping[str, Sequence[tuple[float, float]]], ends: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """Lines in a 560x220 drawing, with axes that hold the ends as well."""
+    points = [*ends, *(point for line in lines.values() for point in line)]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    left, low = min(xs), min(0.0, *ys)
+    width, height = (max(xs) - left) or 1, (max(ys) - low) or 1
+
+    def place(x: float, y: float) -> str:
+        return f"{50 + 500 * (x - left) / width:.1f},{200 - 180 * (y - low) / height:.1f}"
+
+    return {
+        "lines": [
+            {"name": name, "colour": colour, "points": " ".join(place(x, y) for x, y in line)}
+            for (name, line), colour in zip(lines.items(), COLOURS * 8, strict=False)
+        ],
+        "x": (f"{left:g}", f"{max(xs):g}"),
+        "y": (f"{low:.3g}", f"{max(ys):.3g}"),
+    }

@@ -1,0 +1,68 @@
+"""Numbers and curves of several runs side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tools.cli.console import say
+from tools.files.atomic import write_atomically, write_json
+from tools.loggers.metrics_file import read_metrics
+from tools.pages.charts import charts, write_page
+from tools.pages.report import COLUMNS, ERRORS, markdown_table
+from tools.pages.settings import CompareRunsSettings
+
+MODELS = ("localizer", "localizer_robust", "detector")
+
+
+def run(settings: CompareRunsSettings) -> None:
+    """Read every run, then write."""
+    models: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for name, folder in _named(settings.runs).items():
+        report = _read_report(folder)
+        for model in MODELS:
+            if model in report:
+                models[f"{name} {model}"] = report[model]
+        for tag, points in read_metrics(folder / "metrics.jsonl").items():
+            if settings.curves in tag and len(points) > 1:
+                curves.setdefault(tag, {})[name] = points
+    settings.out.mkdir(parents=True, exist_ok=True)
+    table = markdown_table(models)
+    shown = {"split": "split", "seconds": "seconds of training", **COLUMNS, **ERRORS}
+    write_json(
+        settings.out / "compare.json",
+        {name: {key: numbers.get(key) for key in shown} for name, numbers in models.items()},
+    )
+    write_atomically(settings.out / "compare.md", f"{table}\n".encode())
+    write_page(
+        settings.out / "compare.html",
+        title=f"{len(models)} models",
+        columns={**COLUMNS, **ERRORS},
+        models=models,
+        charts=charts(curves),
+    )
+    say(*table.splitlines(), f"page: {settings.out / 'compare.html'}")
+
+
+def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """Folders by their last name, or by as much of their path as tells them apart."""
+    for parts in range(1, max(len(folder.absolute().parts) for folder in folders) + 1):
+        named = {"/".join(folder.absolute().parts[-parts:]): folder for folder in folders}
+        if len(named) == len(folders):
+            return named
+    raise ValueError(f"--runs: two names of one folder among {', '.join(map(str, folders))}")
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    path = folder / "report.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no report of a run (evaluate writes one)")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not a report ({error})") from error
+    if not isinstance(content, dict) or not any(
+        isinstance(content.get(name), dict) for name in MODELS
+    ):
+        raise ValueError(f"{path}: not a report (none of {', '.join(MODELS)} is in it)")
+    return content

@@ -1,0 +1,145 @@
+"""A run's gallery: what was saved, checked against its pictures; thumbnails, the page, a server."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data.checks import name_first
+from data.datasets.image_set import ImageSet
+from data.types import Detections
+from tools.cli.console import say, warn
+from tools.files.detections import read_detections
+from tools.files.scores import SavedScores, read_scores
+from tools.inputs.datasets import open_dataset
+from tools.inputs.rois import read_proposals
+from tools.inputs.settings import DataSettings
+from tools.pages.gallery.content import by_name, gallery_content
+from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
+from tools.pages.gallery.server import PageServer
+from tools.pages.gallery.strips import HeatPanel, heat_panels, strip_path
+from tools.pages.gallery.thumbnails import (
+    Photograph,
+    make_thumbnails,
+    remove_thumbnails,
+    thumbnail_path,
+)
+from tools.pages.settings import GallerySettings
+from tools.prediction.opening import data_settings
+from tools.runs.folder import locked, read_settings
+
+THUMBS = "thumbs"
+PROPOSALS = 10  # of a picture; more hide it
+Heat = dict[str, dict[int, HeatPanel]]
+
+
+def run(settings: GallerySettings) -> None:
+    """Write the gallery, and show it if asked."""
+    with contextlib.ExitStack() as opened:
+        server = None
+        if settings.serve is not None:  # a port that is taken is refused before any work
+            server = opened.enter_context(PageServer(settings.serve))
+        page, numbers = _write(settings)
+        if server is not None:
+            server.table = _table(page.parent, numbers)
+            say(f"shown on {server.address} until it is stopped (Ctrl+C)")
+            server.serve_until_stopped()
+
+
+def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
+    """Make thumbnails and page; returns its path and the numbers of its thumbnails."""
+    source = settings.run_dir / "scores.npz"
+    saved = read_scores(source)
+    settings_file = settings.run_dir / "settings.yaml"
+    trained = read_settings(settings.run_dir) if settings_file.is_file() else {}
+    data = data_settings(trained, settings, saved.classes)
+    out = settings.out or settings.run_dir / "gallery"
+    _check_place(out, data)
+    dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
+    detections = _detections(settings.run_dir / "detections.json", scores)
+    proposals = None
+    if settings.proposals is not None:
+        proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
+    heat = _heat(settings, dataset, scores)
+    pictures = [
+        Photograph(path.absolute(), annotation.image_size)
+        for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
+    ]
+    panels = [panel for of_picture in heat.values() for panel in of_picture.values()]
+    with locked(out):
+        numbers = make_thumbnails(
+            out / THUMBS,
+            [*pictures, *panels],
+            longest_side=settings.longest_side,
+            processes=settings.processes,
+        )
+        number_of = dict(zip(panels, numbers[len(pictures) :], strict=True))
+        content = gallery_content(
+            f"{settings.run_dir.resolve().name} on {settings.split}",
+            dataset,
+            scores,
+            numbers[: len(pictures)],
+            count=settings.count,
+            detections=detections,
+            proposals=proposals,
+            heat={
+                image_id: {label: number_of[panel] for label, panel in of_picture.items()}
+                for image_id, of_picture in heat.items()
+            },
+        )
+        page = write_gallery_page(out, content)
+        remove_thumbnails(out / THUMBS, keep=numbers)
+        say(f"gallery: {page}")
+    return page, numbers
+
+
+def _check_place(out: Path, data: DataSettings) -> None:
+    root = data.images or data.voc_root
+    if root is not None and out.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{out}: lies in the data set, which is never written to (--out)")
+    check_ours(out)
+
+
+def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | None:
+    if not path.exists():
+        return None
+    classes, found = read_detections(path)
+    if classes != scores.classes:
+        raise ValueError(f"{path}: classes {', '.join(classes)} are not those of scores.npz")
+    unknown = sorted(found.keys() - set(scores.ids))
+    if unknown:
+        raise ValueError(
+            f"{path}: pictures that scores.npz does not have: {name_first(unknown)} (evaluate "
+            "writes both)"
+        )
+    return found
+
+
+def _heat(settings: GallerySettings, dataset: ImageSet, scores: SavedScores) -> Heat:
+    """Panels of heat by image id and label, of pictures that have a strip."""
+    folder = settings.heatmaps or settings.run_dir / "heatmaps"
+    if settings.heatmaps is not None and not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder (view_heatmaps --to files writes one)")
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    heat: Heat = {}
+    unfit = []
+    for row, annotation in enumerate(dataset.annotations):
+        path = strip_path(folder, settings.split, annotation.image_id)
+        if path.name in there:
+            labels = np.flatnonzero(scores.targets[row]).tolist()
+            panels = heat_panels(path.absolute(), annotation.image_size, labels)
+            if panels:
+                heat[annotation.image_id] = panels
+            else:
+                unfit.append(path.name)
+    if unfit:
+        warn(f"{folder}: not one panel for each class, left out: {name_first(unfit)}")
+    return heat
+
+
+def _table(folder: Path, numbers: list[int]) -> dict[str, Path]:
+    """Files by the path of their address; nothing else is ever read."""
+    files = [thumbnail_path(folder / THUMBS, number) for number in numbers]
+    pages = dict.fromkeys(("/", f"/{PAGE}"), folder / PAGE)
+    return pages | {f"/{THUMBS}/{path.name}": path for path in files}

@@ -1,0 +1,167 @@
+"""What a gallery's page knows: names, scores, truth and boxes, as plain values for its JSON.
+
+Boxes travel as tenths of a pixel, in whole numbers: an original of any size is drawn exactly enough
+and the page stays small.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.checks import name_first
+from data.datasets.image_set import ImageSet
+from data.evaluation.top1 import verdicts
+from data.types import Annotation, Detections, Proposals, no_detections
+from tools.files.scores import SavedScores
+
+PRESENT, ABSENT, IGNORED = "1", "0", "-"
+MOST_OF_A_CLASS = 10  # detections of one class in one picture; further ones hide it
+KEPT = 0.75  # share of a class's pictures that show a box to begin with
+
+
+def by_name(dataset: ImageSet, scores: SavedScores, whose: str) -> tuple[ImageSet, SavedScores]:
+    """Pictures and their scores in the order of the pictures' names.
+
+    Args:
+        dataset: the split that was scored.
+        scores: of the same pictures, in any order.
+        whose: words for the message.
+
+    Raises:
+        ValueError: pictures without scores, or scores without a picture; names them.
+    """
+    unknown = sorted(set(scores.ids) - set(dataset.ids))
+    unscored = sorted(set(dataset.ids) - set(scores.ids))
+    parts = [
+        f"{what}: {name_first(names)}"
+        for what, names in (
+            ("scores of pictures that are not there", unknown),
+            ("pictures without scores", unscored),
+        )
+        if names
+    ]
+    if parts:
+        raise ValueError(
+            f"{whose}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
+            f"writes them); {'; '.join(parts)}"
+        )
+    places = {image_id: row for row, image_id in enumerate(dataset.ids)}
+    rows = sorted(range(len(scores.ids)), key=lambda row: scores.ids[row])
+    ordered = SavedScores(
+        tuple(scores.ids[row] for row in rows),
+        scores.classes,
+        *(array[rows] for array in (scores.scores, scores.targets, scores.weights)),
+    )
+    return dataset.subset([places[image_id] for image_id in ordered.ids]), ordered
+
+
+def gallery_content(
+    title: str,
+    dataset: ImageSet,
+    scores: SavedScores,
+    thumbnails: Sequence[int],
+    *,
+    count: int,
+    detections: Mapping[str, Detections] | None,
+    proposals: Mapping[str, Proposals] | None,
+    heat: Mapping[str, Mapping[int, int]],
+) -> dict[str, Any]:
+    """Everything that the page shows.
+
+    Args:
+        title: of the page.
+        dataset: the pictures.
+        scores: of the same pictures in the same order.
+        thumbnails: number of each picture's.
+        count: pictures at each end to begin with.
+        detections: by image id, None where there are none.
+        proposals: by image id, those to be shown.
+        heat: numbers of thumbnails by image id and label.
+    """
+    annotations = dataset.annotations
+    judged = detections is not None and any(len(a.boxes) for a in annotations)
+    return {
+        "title": title,
+        "split": dataset.split,
+        "count": count,
+        "classes": list(scores.classes),
+        "names": list(scores.ids),
+        "sizes": [[width, height] for height, width in (a.image_size for a in annotations)],
+        "thumbs": list(thumbnails),
+        "scores": scores.scores.T.tolist(),
+        "truth": _truth(scores),
+        "labelled": bool(scores.weights.any()),
+        "objects": [_objects(annotation) for annotation in annotations],
+        "found": None
+        if detections is None
+        else [_found(detections.get(image_id)) for image_id in scores.ids],
+        "verdicts": verdicts(detections or {}, annotations, len(scores.classes))
+        if judged
+        else None,
+        "box_score": _telling_score(detections or {}, scores),
+        "proposals": None
+        if proposals is None
+        else [_tenths(proposals[image_id].boxes) for image_id in scores.ids],
+        "heat": {
+            str(row): {str(label): number for label, number in heat[image_id].items()}
+            for row, image_id in enumerate(scores.ids)
+            if heat.get(image_id)
+        },
+    }
+
+
+def _truth(scores: SavedScores) -> list[str]:
+    letters = np.where(scores.targets > 0, PRESENT, ABSENT)
+    letters = np.where(scores.weights == 0, IGNORED, letters)
+    return ["".join(of_class) for of_class in letters.T]
+
+
+def _objects(annotation: Annotation) -> list[list[int]]:
+    """Label, 1 for a difficult one, and box of each object."""
+    return [
+        [label, int(difficult), *box]
+        for label, difficult, box in zip(
+            annotation.labels.tolist(),
+            annotation.difficult.tolist(),
+            _tenths(annotation.boxes),
+            strict=True,
+        )
+    ]
+
+
+def _found(detections: Detections | None) -> list[list[float]]:
+    """Label, score and box of each detection, surest first, the first few of each class."""
+    if detections is None:
+        return []
+    order = torch.argsort(detections.scores, descending=True, stable=True)
+    labels, scores = detections.labels[order], detections.scores[order]
+    boxes = _tenths(detections.boxes[order])
+    rows: list[list[float]] = []
+    of_class: dict[int, int] = {}
+    for label, score, box in zip(labels.tolist(), scores.tolist(), boxes, strict=True):
+        of_class[label] = of_class.get(label, 0) + 1
+        if of_class[label] <= MOST_OF_A_CLASS:
+            rows.append([label, float(f"{score:.4g}"), *box])
+    return rows
+
+
+def _telling_score(detections: Mapping[str, Detections], scores: SavedScores) -> float:
+    """The score above which most classes that pictures hold keep a box; 0 without any box."""
+    best = []
+    for image_id, targets in zip(scores.ids, scores.targets, strict=True):
+        found = detections.get(image_id, no_detections())
+        for label in np.flatnonzero(targets).tolist():
+            of_class = found.scores[found.labels == label]
+            best += [float(of_class.max())] if len(of_class) else []
+    return float(np.quantile(best, 1 - KEPT)) if best else 0.0
+
+
+def _tenths(boxes: Tensor) -> list[list[int]]:
+    """``[R, 4]`` pixels as whole tenths."""
+    rounded: NDArray[np.int64] = np.rint(boxes.double().numpy() * 10).astype(np.int64)
+    tenths: list[list[int]] = rounded.tolist()
+    return tenths

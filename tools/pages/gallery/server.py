@@ -1,0 +1,98 @@
+"""A server on this machine for a fixed table of files: read only, nothing but the table."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tools.cli.signals import check_interrupted
+
+ADDRESS = "127.0.0.1"
+NAMES = (ADDRESS, "localhost")  # another name in a request is a page elsewhere that points here
+KINDS = {".html": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
+LISTEN_S = 0.2  # between two looks for a signal
+
+
+class PageServer(ThreadingHTTPServer):
+    """Answers GET and HEAD for the names of its table, with 404 for all others.
+
+    Attributes:
+        table: files by the path of their address, such as ``/index.html``; empty at first.
+
+    Args:
+        port: is taken at once; 0 for any free one.
+
+    Raises:
+        OSError: the port is taken; names it.
+    """
+
+    daemon_threads = True
+    timeout = LISTEN_S
+
+    def __init__(self, port: int) -> None:
+        self.table: Mapping[str, Path] = {}
+        try:
+            super().__init__((ADDRESS, port), _Request)
+        except OSError as error:
+            raise OSError(
+                f"{ADDRESS}:{port}: {error.strerror} (--serve PORT takes another port)"
+            ) from error
+
+    @property
+    def address(self) -> str:
+        """Of the first page."""
+        return f"http://{ADDRESS}:{self.server_address[1]}/"
+
+    def serve_until_stopped(self) -> NoReturn:
+        """Answer requests until a signal comes.
+
+        Raises:
+            Interrupted: always, by that signal.
+        """
+        while True:
+            check_interrupted()
+            self.handle_request()
+
+    def handle_error(self, *_: object) -> None:
+        """Take no notice of a browser that goes away in the middle of an answer."""
+
+
+class _Request(BaseHTTPRequestHandler):
+    server_version, sys_version = "gallery", ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        content = self._begin()
+        if content is not None:
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self._begin()
+
+    def _begin(self) -> bytes | None:
+        """Send status and headers; returns what follows, None if nothing does."""
+        server: Any = self.server
+        path = server.table.get(self.path.partition("?")[0])
+        host = self.headers.get("Host", ADDRESS).partition(":")[0]
+        if path is None or host not in NAMES:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        try:
+            content: bytes = path.read_bytes()
+        except OSError:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", KINDS[path.suffix])
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cache-Control", "no-cache")
+        self.end_headers()
+        return content
+
+    def log_message(self, *_: object) -> None:
+        """Requests are not news."""

@@ -1,0 +1,168 @@
+"""Numbered thumbnails that know what they were made from, so that those of the same are kept.
+
+A thumbnail holds a mark in its JPEG comment: a digest of what it shows and of the source's path,
+size and time. Numbers of thumbnails that a page shows are never given to other pictures, so an
+older page stays right until a new one has taken its place.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Collection, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from PIL import Image
+from torch import Tensor
+
+from data.images import describe_other_size, read_image
+from data.parallel import map_parallel, usable_cores
+from tools.cli.console import say, track
+from tools.cli.signals import check_interrupted
+from tools.files.atomic import write_atomically
+
+REVISION = 1  # of how thumbnails are made; another one makes them all anew
+MARK = "thumbnail "
+QUALITY = 85
+
+
+class Source(Protocol):
+    """What a thumbnail is made from; its ``repr`` says all that the thumbnail depends on."""
+
+    @property
+    def path(self) -> Path:
+        """The file that it is read from."""
+        ...
+
+    def read(self) -> Tensor:
+        """``[3, H, W]`` uint8."""
+        ...
+
+
+class Photograph(NamedTuple):
+    """A picture of a data set.
+
+    Attributes:
+        path: of the file, absolute.
+        image_size: (height, width) that its annotation says.
+    """
+
+    path: Path
+    image_size: tuple[int, int]
+
+    def read(self) -> Tensor:
+        """The picture.
+
+        Raises:
+            ValueError: it does not decode, or has another size.
+        """
+        image = read_image(self.path)
+        if tuple(image.shape[1:]) != self.image_size:
+            words = describe_other_size(image.shape[1:], self.image_size)
+            raise ValueError(f"{self.path}: {words}")
+        return image
+
+
+def thumbnail_path(folder: Path, number: int) -> Path:
+    """Where a thumbnail lies; names hold nothing but the number."""
+    return folder / f"{number:06d}.jpg"
+
+
+def make_thumbnails(
+    folder: Path, sources: Sequence[Source], *, longest_side: int, processes: int
+) -> list[int]:
+    """Write the thumbnails that are not there yet.
+
+    Args:
+        folder: gets the JPEG files; is made if need be. Files of others in it stay.
+        sources: each different from all others.
+        longest_side: of a thumbnail in pixels; smaller pictures are not enlarged.
+        processes: that work side by side, 0 for one a core.
+
+    Returns:
+        The number of each source's thumbnail.
+
+    Raises:
+        FileNotFoundError: a source is missing.
+        ValueError: a source is not what it should be; names it.
+        Interrupted: by a signal; what was made is kept.
+    """
+    marks = [_mark(source, longest_side) for source in sources]
+    folder.mkdir(parents=True, exist_ok=True)
+    known, taken = _known(folder)
+    free = (number for number in range(len(taken) + len(marks)) if number not in taken)
+    numbers = [known[mark] if mark in known else next(free) for mark in marks]
+    missing = [
+        (source, thumbnail_path(folder, number), mark)
+        for source, number, mark in zip(sources, numbers, marks, strict=True)
+        if mark not in known
+    ]
+    made = map_parallel(
+        partial(_make, longest_side), missing, processes=processes or usable_cores()
+    )
+    done = len(sources) - len(missing)
+    if done:
+        say(f"{done} of {len(sources)} thumbnails are there already")
+    for _ in track(made, "thumbnails", total=len(sources), done=done):
+        check_interrupted()
+    return numbers
+
+
+def remove_thumbnails(folder: Path, *, keep: Collection[int]) -> None:
+    """Remove thumbnails of other numbers and halves of a killed process; files of others stay."""
+    known, _ = _known(folder)
+    for number in set(known.values()) - set(keep):
+        thumbnail_path(folder, number).unlink(missing_ok=True)
+    for path in folder.glob("*.jpg.tmp"):
+        if re.fullmatch(r"\d{6,}\.jpg\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def _known(folder: Path) -> tuple[dict[str, int], set[int]]:
+    """Numbers by mark, and all numbers that are taken, by files of others too."""
+    known, taken = {}, set()
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{6,}\.jpg", path.name):
+            number = int(path.stem)
+            taken.add(number)
+            mark = _mark_of(path) if thumbnail_path(folder, number) == path else ""
+            if mark.startswith(MARK):
+                known[mark] = number
+    return known, taken
+
+
+def _mark_of(path: Path) -> str:
+    """The comment in a JPEG file; empty where there is none."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is large, for example
+            with Image.open(path, formats=("JPEG",)) as picture:
+                return bytes(picture.info.get("comment", b"")).decode("ascii", "replace")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""  # whatever it is, it is none of ours
+
+
+def _mark(source: Source, longest_side: int) -> str:
+    if not source.path.is_file():
+        raise FileNotFoundError(f"{source.path}: no such picture")
+    status = source.path.stat()
+    what = (REVISION, longest_side, repr(source), status.st_size, status.st_mtime_ns)
+    return MARK + sha256(repr(what).encode()).hexdigest()
+
+
+def _make(longest_side: int, job: tuple[Source, Path, str]) -> int:
+    """Write one thumbnail, complete or not at all; returns its bytes."""
+    source, path, mark = job
+    picture = Image.fromarray(source.read().permute(1, 2, 0).contiguous().numpy())
+    if max(picture.size) > longest_side:
+        share = longest_side / max(picture.size)
+        width, height = (max(1, round(side * share)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY, optimize=True, comment=mark.encode())
+    write_atomically(path, file.getvalue())
+    return file.tell()

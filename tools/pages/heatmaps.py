@@ -1,0 +1,162 @@
+"""The same pictures again and again: heat of present classes while training, boxes at the end."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from data.datasets.image_set import ImageSet
+from localizer.localize import localize
+from localizer.model import LocalizerHead
+from tools.inputs.samples import Samples
+from tools.loggers.logger import Logger, image_tag, image_window
+from tools.models.device import Device, evaluation_mode
+from tools.models.settings import BoxSettings
+from tools.pages.draw import (
+    FOUND,
+    TRUTH,
+    caption,
+    draw_boxes,
+    fit_height,
+    in_a_row,
+    overlay_heatmap,
+    sheet,
+)
+from tools.prediction.localizer import heatmaps_of
+
+BATCHES, IMAGES = 4, 4  # pictures logged an epoch
+PICTURE_SEED = 20  # the same pictures in every experiment
+HEIGHT = 240
+
+
+def chosen_pictures(dataset: ImageSet, count: int) -> list[int]:
+    """Numbers of ``count`` pictures with a sure class, the same for every run on this split.
+
+    Without any labels every picture may be chosen.
+    """
+    has_class = (dataset.targets * dataset.weights).sum(dim=1) > 0
+    if not dataset.weights.any():
+        has_class[:] = True
+    drawn = np.random.default_rng(PICTURE_SEED).permutation(np.flatnonzero(has_class.numpy()))
+    return [int(index) for index in drawn[:count]]
+
+
+def log_heat_pictures(
+    logger: Logger,
+    model: LocalizerHead,
+    scales: Sequence[Samples],
+    dataset: ImageSet,
+    device: Device,
+    *,
+    epoch: int,
+    step: int,
+    is_first: bool,
+) -> None:
+    """Four batches of four pictures, each with the heat of all its present classes.
+
+    The first logged epoch keeps its windows; every later one takes the windows of the one before,
+    so first and last stay side by side.
+    """
+    with evaluation_mode(model):
+        for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
+            batch, image = divmod(number, IMAGES)
+            present = [dataset.classes[label] for label in _present(dataset, index)]
+            logger.image(
+                image_tag(epoch, step, batch, image, "_".join(present)),
+                heat_row(model, scales, dataset, index, device),
+                step,
+                window=image_window(batch, image, is_first=is_first),
+            )
+
+
+def heat_row(
+    model: LocalizerHead, scales: Sequence[Samples], dataset: ImageSet, index: int, device: Device
+) -> Tensor:
+    """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8.
+
+    Of a picture without labels, the heat of the classes that the model sees in it.
+    """
+    picture = dataset[index].image
+    heatmaps = heatmaps_of(model, scales, dataset, index, device)
+    probabilities = heatmaps.image_logits.sigmoid()
+    labels = _shown_labels(dataset, index, probabilities)
+    heated = [
+        caption(
+            fit_height(overlay_heatmap(picture, heatmaps, label), HEIGHT),
+            f"{dataset.classes[label]} {probabilities[label]:.2f}",
+        )
+        for label in labels
+    ]
+    return in_a_row([caption(fit_height(picture, HEIGHT), dataset.ids[index]), *heated])
+
+
+def box_sheet(
+    models: Sequence[tuple[str, LocalizerHead, Sequence[Samples], BoxSettings]],
+    dataset: ImageSet,
+    device: Device,
+    *,
+    count: int = 20,
+) -> Tensor:
+    """Pictures with the heat of one present class, its best box, and the true ones.
+
+    Args:
+        models: to stand side by side, for example plain and robust; each with its name, what it
+            takes, and how its heat becomes boxes.
+        dataset: the split.
+        device: for the models.
+        count: pictures.
+
+    Returns:
+        ``[3, H, W]`` uint8; without a picture that holds a sure class a blank one.
+    """
+    cells = []
+    for index in chosen_pictures(dataset, count):
+        views = [
+            _boxed(name, model, scales, dataset, index, boxes, device)
+            for name, model, scales, boxes in models
+        ]
+        cells.append(in_a_row(views))
+    return sheet(cells, columns=2 if len(models) > 1 else 4)
+
+
+def _present(dataset: ImageSet, index: int) -> list[int]:
+    """Labels of a picture's classes."""
+    labels: list[int] = dataset.targets[index].nonzero()[:, 0].tolist()
+    return labels
+
+
+def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[int]:
+    """The picture's classes; without labels those above .5, or at least the likeliest one."""
+    known = _present(dataset, index)
+    if known or dataset.weights[index].any():
+        return known
+    order: list[int] = probabilities.argsort(descending=True).tolist()
+    return [label for label in order if probabilities[label] > 0.5] or order[:1]
+
+
+def _boxed(
+    name: str,
+    model: LocalizerHead,
+    scales: Sequence[Samples],
+    dataset: ImageSet,
+    index: int,
+    boxes: BoxSettings,
+    device: Device,
+) -> Tensor:
+    heatmaps = heatmaps_of(model, scales, dataset, index, device)
+    probabilities = heatmaps.image_logits.sigmoid()
+    label = _shown_labels(dataset, index, probabilities)[0]
+    annotation = dataset.annotations[index]
+    best = localize(
+        heatmaps,
+        thresholds=boxes.thresholds,
+        mode=boxes.mode,
+        min_cells=boxes.min_cells,
+        score_threshold=0.0,
+        labels=[label],
+    )
+    picture = overlay_heatmap(dataset[index].image, heatmaps, label)
+    picture = draw_boxes(picture, annotation.boxes[annotation.labels == label], TRUTH)
+    picture = draw_boxes(picture, best.boxes[:1], FOUND)
+    name = f"{name}: {dataset.classes[label]} {probabilities[label]:.2f}"
+    return caption(fit_height(picture, HEIGHT), name)

@@ -1,0 +1,74 @@
+"""``recall.json`` for programs and ``recall.html`` for a person: what a set of proposals finds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from data.proposals.recall import COUNTS, find_objects
+from data.types import Annotation, Proposals
+from tools.files.atomic import write_json
+from tools.pages.charts import charts, write_page
+
+INFINITE = float("inf")
+SIZES = {
+    "all": (0.0, INFINITE),
+    "small": (0.0, 32.0),
+    "medium": (32.0, 96.0),
+    "large": (96.0, INFINITE),
+}
+"""Square root of the object's area in pixels, divided as COCO divides objects."""
+
+OVERLAPS = {"0.5": "IoU .5", "0.7": "IoU .7", "average": "average of IoU .5 to .95"}
+
+
+def write_recall_report(
+    folder: Path,
+    title: str,
+    proposals: Mapping[str, Proposals],
+    annotations: Sequence[Annotation],
+    classes: Sequence[str],
+) -> str:
+    """Write both files.
+
+    Returns:
+        One line that says the most important of it.
+
+    Raises:
+        KeyError: a picture that the proposals do not know.
+    """
+    found = find_objects(proposals, annotations)
+    by_size = {
+        name: (found.sides >= low) & (found.sides < high) for name, (low, high) in SIZES.items()
+    }
+    by_class = {name: found.labels == label for label, name in enumerate(classes)}
+    numbers = {
+        "sizes": {name: found.recall(chosen=chosen) for name, chosen in by_size.items()},
+        "per_class": {name: found.recall(chosen=chosen) for name, chosen in by_class.items()},
+    }
+    facts = {
+        "images": len(annotations),
+        "objects": len(found.labels),
+        "boxes": found.boxes,
+        "empty": found.empty,
+        "counts": COUNTS,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "recall.json", {**facts, **numbers})
+    curves = {
+        f"recall against boxes a picture, {heading}": {
+            name: list(zip(map(float, COUNTS), shares[key], strict=True))
+            for name, shares in numbers["sizes"].items()
+        }
+        for key, heading in OVERLAPS.items()
+    }
+    tables = {
+        f"{heading}, {what}": {name: shares[key] for name, shares in numbers[kind].items()}
+        for kind, what in (("sizes", "by size"), ("per_class", "by class"))
+        for key, heading in OVERLAPS.items()
+    }
+    write_page(folder / "recall.html", title=title, charts=charts(curves), tables=tables, **facts)
+    whole = found.recall((INFINITE,))
+    return (
+        f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "
+        f"of {len(found.labels)} objects with {found.boxes:.0f} boxes a picture; "
+        f"{len(found.empty)} pictures have none"
+    )

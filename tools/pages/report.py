@@ -1,0 +1,116 @@
+"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tools.cli.console import printable
+from tools.files.atomic import write_json
+from tools.pages.charts import Curves, charts, write_page
+from tools.pages.draw import encode_jpeg
+from tools.runs.environment import environment
+
+COLUMNS = {
+    "image_map": "image mAP",
+    "f2": "F2",
+    "recall": "recall",
+    "box_map_11point": "box mAP 11-point",
+    "box_map_area": "box mAP area",
+    "corloc": "CorLoc",
+    "point_accuracy": "point accuracy",
+    "heat_coverage": "heat coverage",
+}
+ERRORS = {
+    "box_recall": "objects found at all",
+    "errors_hit": "hit",
+    "errors_repeated": "again on the same",
+    "errors_part": "part of one",
+    "errors_grouped": "several in one box",
+    "errors_localisation": "badly placed",
+    "errors_background": "nothing there",
+}
+DETECTOR_COLUMNS = {
+    "box_map_11point": "box mAP 11-point",
+    "box_map_area": "box mAP area",
+    "corloc": "CorLoc",
+    "image_map": "image mAP",
+    "box_recall": "objects found at all",
+    "errors_part": "part of one",
+}
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    models: Mapping[str, Mapping[str, Any]],
+    *,
+    settings: Mapping[str, Any],
+    curves: Curves,
+    box_curves: Curves,
+    pictures: Mapping[str, Tensor],
+    repeat: str,
+) -> None:
+    """Write both files.
+
+    Args:
+        folder: gets ``report.json`` and ``report.html``; is made if need be.
+        title: of the page.
+        models: by name (``localizer``, ``localizer_robust``, ``detector``): the numbers of
+            ``COLUMNS`` and ``ERRORS``, ``per_class``, ``threshold_curve``, ``weights_sha256``,
+            ``seconds``.
+        settings: flat, shown as a table.
+        curves: by heading, then by name of the line: points (x, y).
+        box_curves: by class, then by name of the model: points (recall, precision).
+        pictures: by heading.
+        repeat: the command that gives the same again.
+    """
+    content = {**models, "settings": settings, "environment": environment(), "command": repeat}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "report.json", content)
+    write_page(
+        folder / "report.html",
+        title=title,
+        columns=COLUMNS,
+        errors=ERRORS,
+        models=models,
+        settings=settings,
+        environment=content["environment"],
+        charts=charts(curves),
+        box_charts=charts(box_curves, shares=True),
+        rules={key: COLUMNS[key] for key in ("box_map_11point", "box_map_area")},
+        pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
+        repeat=repeat,
+    )
+
+
+def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """The means of all models, one a line."""
+    lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, numbers in models.items():
+        lines.append(_line(name, [numbers.get(key) for key in COLUMNS]))
+    return "\n".join(lines)
+
+
+def markdown_classes(numbers: Mapping[str, Any]) -> str:
+    """What one model reaches on each class, one a line."""
+    keys = {key: COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc", "image_map")}
+    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name, row in numbers["per_class"].items():
+        lines.append(_line(name, [row.get(key) for key in keys]))
+    return "\n".join(lines)
+
+
+def _line(name: str, values: Sequence[float | None]) -> str:
+    shown = printable(name).replace("|", "\\|")
+    return f"| {shown} | " + " | ".join(_three_digits(value) for value in values) + " |"
+
+
+def _three_digits(value: float | None) -> str:
+    return "n/a" if value is None or value != value else f"{value:.3f}"
+
+
+def _embedded(picture: Tensor) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()

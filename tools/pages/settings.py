@@ -1,0 +1,138 @@
+"""Settings of the commands of this room. Light: ``--help`` imports this."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tools.cli.settings import check_positive
+from tools.inputs.settings import LabelSettings, PictureSettings
+from tools.loggers.settings import VisdomSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRunsSettings:
+    """Settings of one comparison."""
+
+    runs: tuple[Path, ...]
+    """Run folders, or folders of reports, each with a report.json."""
+
+    out: Path
+    """Folder for the files."""
+
+    curves: str = ""
+    """Only curves whose name holds this, such as train/ or corloc; all when empty."""
+
+    def __post_init__(self) -> None:
+        """Refuse a comparison of nothing."""
+        if not self.runs:
+            raise ValueError("--runs: name one run or more")
+        if len(set(self.runs)) < len(self.runs):
+            raise ValueError("--runs: one is named twice")
+
+
+LARGEST = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class GallerySettings(PictureSettings):
+    """Settings of one gallery."""
+
+    run_dir: Path
+    """Folder of the evaluated run."""
+
+    split: str = "test"
+    """Pictures that it was evaluated on."""
+
+    out: Path | None = None
+    """Folder for the gallery; RUN/gallery when not given."""
+
+    proposals: Path | None = None
+    """Proposals of these pictures; the ten best of each are shown."""
+
+    heatmaps: Path | None = None
+    """Folder of heatmaps as view_heatmaps writes them; RUN/heatmaps when not given."""
+
+    count: int = 24
+    """Pictures at each end of a class to begin with; the page can change it."""
+
+    longest_side: int = 320
+    """Of a thumbnail in pixels; 500 keeps all that VOC has and takes twice the room."""
+
+    processes: int = 0
+    """Processes that make thumbnails side by side; 0 for one a core."""
+
+    serve: int | None = None
+    """Port of this machine to show the gallery on; 8000 without a number, 0 for any free one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what shows nothing."""
+        super().__post_init__()
+        check_positive(count=self.count)
+        if not 1 <= self.longest_side <= LARGEST:
+            raise ValueError(f"--longest-side is 1 to {LARGEST} pixels, got {self.longest_side}")
+        if self.processes < 0:
+            raise ValueError(f"--processes is 0 or more, got {self.processes}")
+        if self.serve is not None and not 0 <= self.serve <= 65535:
+            raise ValueError(f"--serve is a port, 0 to 65535, got {self.serve}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectImageSettings(LabelSettings):
+    """Settings of one look."""
+
+    split: str = "trainval"
+    """List that the picture is in."""
+
+    index: int = 0
+    """Its number in the list, from 0."""
+
+    out: Path = Path("runs/inspected.jpg")
+    """File for the picture with its boxes."""
+
+    proposals: Path | None = None
+    """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
+
+    visdom: VisdomSettings = field(default_factory=VisdomSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no list has."""
+        super().__post_init__()
+        if self.index < 0:
+            raise ValueError(f"--index is 0 or more, got {self.index}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewHeatmapsSettings(PictureSettings):
+    """Settings of one look."""
+
+    run_dir: Path
+    """Folder of the trained run."""
+
+    split: str = "val"
+    """Pictures to choose from."""
+
+    count: int = 20
+    """How many pictures; the same ones for every run."""
+
+    to: Literal["visdom", "tensorboard", "files"] = "files"
+    """Where to show them."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint."""
+
+    visdom: VisdomSettings = field(default_factory=VisdomSettings)
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+    amp: Literal["off", "bf16", "fp16"] = "bf16"
+    """Number format of convolutions."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be shown."""
+        super().__post_init__()
+        check_positive(count=self.count)
+        if self.to == "visdom" and not self.visdom.server:
+            raise ValueError(
+                "--to visdom needs --visdom.server (localhost for one on this machine)"
+            )

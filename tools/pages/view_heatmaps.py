@@ -1,0 +1,53 @@
+"""Heatmaps of some pictures to visdom, TensorBoard or files."""
+
+from pathlib import Path
+
+from tools.cli.console import say, track
+from tools.cli.signals import check_interrupted
+from tools.loggers.backend import Backend
+from tools.models.device import choose_device
+from tools.pages.draw import write_jpeg
+from tools.pages.gallery.strips import strip_path
+from tools.pages.heatmaps import chosen_pictures, heat_row
+from tools.pages.settings import ViewHeatmapsSettings
+from tools.prediction.opening import open_run_on
+from tools.runs.saved import load_run
+
+
+def run(settings: ViewHeatmapsSettings) -> None:
+    """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
+    saved = load_run(settings.run_dir, settings.checkpoint)
+    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
+    # A few pictures are quicker computed than a cache filled.
+    dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
+    folder = settings.run_dir / "heatmaps"
+    backend = _open_backend(settings, folder)
+    chosen = chosen_pictures(dataset, settings.count)
+    for index in track(chosen, "heatmaps", total=len(chosen)):
+        check_interrupted()
+        row = heat_row(fed, scales, dataset, index, device)
+        path = strip_path(folder, settings.split, dataset.ids[index])
+        if backend is None:
+            write_jpeg(path, row)
+        else:
+            backend.image(path.stem, row, saved.step, window=path.stem)
+    if backend is not None:
+        backend.close()
+    where = (
+        f"{settings.visdom.server}:{settings.visdom.port}" if settings.to == "visdom" else folder
+    )
+    say(f"{len(chosen)} pictures in {where}")
+
+
+def _open_backend(settings: ViewHeatmapsSettings, folder: Path) -> Backend | None:
+    """A backend for servers and events; None for files."""
+    if settings.to == "visdom":
+        from tools.loggers.visdom import VisdomWindows
+
+        return VisdomWindows(settings.visdom)
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.to == "tensorboard":
+        from tools.loggers.tensorboard import TensorBoardEvents
+
+        return TensorBoardEvents(folder)
+    return None

@@ -1,0 +1,1 @@
+"""Several commands in one: the demo, the tables of the README."""

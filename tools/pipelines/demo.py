@@ -1,0 +1,91 @@
+"""The demo: a synthetic world, two localizers, proposals, a detector, one report."""
+
+import time
+from pathlib import Path
+
+from data.datasets.voc import image_ids
+from data.synthetic.dataset import write_synthetic_voc
+from tools.cli.command import parse_settings
+from tools.cli.console import say
+from tools.evaluation.evaluate import evaluate_runs
+from tools.evaluation.settings import EvaluateSettings
+from tools.models.device import choose_device
+from tools.pipelines.settings import DemoSettings
+from tools.preparation.proposals import run as make_proposals
+from tools.preparation.settings import MakeProposalsSettings
+from tools.runs.folder import locked
+from tools.training.localizer import run as train_localizer
+from tools.training.settings import TrainLocalizerSettings, TrainWsddnSettings
+from tools.training.wsddn import run as train_wsddn
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def run(settings: DemoSettings) -> None:
+    """Draw, train three models, evaluate them on test."""
+    start = time.monotonic()
+    world = settings.run_dir / "world"
+    with locked(settings.run_dir):
+        if not (world / "VOC2007").is_dir():
+            say(f"drawing {settings.num_train + settings.num_test} pictures into {world}")
+            write_synthetic_voc(
+                world,
+                num_train=settings.num_train,
+                num_val=0,
+                num_test=settings.num_test,
+                seed=settings.seed,
+            )
+        for split, wanted in (("train", settings.num_train), ("test", settings.num_test)):
+            there = len(image_ids(world, split))
+            if there != wanted:
+                raise ValueError(
+                    f"{world}: {there} {split} pictures, {wanted} are asked for (name another "
+                    "--run-dir)"
+                )
+        plain, robust = (_localizer(settings, world, robust=robust) for robust in (False, True))
+        for split in ("train", "test"):
+            say(f"proposals of {split}")
+            out = settings.run_dir / "proposals" / f"{split}.npz"
+            # drawn figures are found at one size of edge boxes, in three fifths of the time
+            make_proposals(
+                MakeProposalsSettings(voc_root=world, split=split, out=out, edge_sizes=(350,))
+            )
+        evaluation = EvaluateSettings(
+            run_dir=plain,
+            voc_root=world,
+            beside=(robust, _detector(settings, world, plain)),
+            proposals=settings.run_dir / "proposals" / "test.npz",
+            report_dir=settings.run_dir,
+            split="test",
+            corloc_split="",
+        )
+        evaluate_runs(evaluation, choose_device("auto", "bf16"))
+        say(f"the whole demo took {time.monotonic() - start:.0f} s")
+
+
+def _localizer(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
+    """One training, or what is left of it; gives its folder."""
+    folder = settings.run_dir / ("localizer_robust" if robust else "localizer")
+    words = _words(settings, world, "demo.yaml", folder)
+    words += ["--model.robust", str(robust).lower()]
+    train_localizer(parse_settings(TrainLocalizerSettings, "train_localizer", words))
+    return folder
+
+
+def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
+    """The detector on a localizer's trunk, or what is left of its training; gives its folder."""
+    folder = settings.run_dir / "detector"
+    words = _words(settings, world, "demo_wsddn.yaml", folder)
+    words += ["--from-localizer", str(localizer)]
+    words += ["--proposals", str(settings.run_dir / "proposals" / "train.npz")]
+    words += ["--feature-cache", str(settings.run_dir / "features")]
+    train_wsddn(parse_settings(TrainWsddnSettings, "train_wsddn", words))
+    return folder
+
+
+def _words(settings: DemoSettings, world: Path, config: str, folder: Path) -> list[str]:
+    words = [
+        *("--config", str(CONFIGS / config), "--run-dir", str(folder)),
+        *("--voc-root", str(world), "--seed", str(settings.seed), "--resume", "auto"),
+    ]
+    return words + (["--loop.epochs", str(settings.epochs)] if settings.epochs else [])

@@ -1,0 +1,243 @@
+"""Rows of the README's tables: trained, evaluated, kept as small JSON files, and written out."""
+
+import json
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.cli.command import parse_settings
+from tools.cli.console import say
+from tools.evaluation.evaluate import run as evaluate
+from tools.evaluation.settings import EvaluateSettings
+from tools.files.atomic import write_atomically, write_json
+from tools.inputs.settings import require_voc_root
+from tools.pages.report import COLUMNS, DETECTOR_COLUMNS, ERRORS
+from tools.pipelines.settings import MakeResultsSettings
+from tools.preparation.proposals import run as make_proposals
+from tools.preparation.settings import MakeProposalsSettings
+from tools.runs.environment import PROJECT, environment
+from tools.training.localizer import run as train_localizer
+from tools.training.settings import TrainLocalizerSettings, TrainWsddnSettings
+from tools.training.wsddn import run as train_wsddn
+
+CONFIGS = PROJECT / "tools" / "configs"
+RESULTS = PROJECT / "tools" / "results"
+README = PROJECT / "README.md"
+KINDS = {"localizer": COLUMNS, "detector": DETECTOR_COLUMNS, "ablation": DETECTOR_COLUMNS}
+CLASSES = "classes"  # of a table: the detector's rows class by class
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: of its files.
+        title: in the table.
+        config: file in tools/configs.
+        settings: words added to it.
+        seeds: one training each.
+        trunk: whose weights it needs, empty for none.
+        kind: which table it is in, a key of ``KINDS``.
+        split: evaluated on; those of val are trained on train.
+        training: the row whose training is evaluated, empty for its own.
+        heat: the localizer's row whose training of the same seed gives the heat, empty for none.
+    """
+
+    name: str
+    title: str
+    config: str
+    settings: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trunk: str = ""
+    kind: str = "localizer"
+    split: str = "test"
+    training: str = ""
+    heat: str = ""
+
+    @property
+    def learns_from(self) -> str:
+        """The split it is trained on."""
+        return "train" if self.split == "val" else "trainval"
+
+    def result(self, seed: int) -> Path:
+        """File of one training."""
+        return RESULTS / f"{self.name}-seed{seed}.json"
+
+    def results(self) -> list[dict[str, Any]]:
+        """What its trainings have reached so far."""
+        files = [self.result(seed) for seed in self.seeds]
+        return [json.loads(file.read_text()) for file in files if file.is_file()]
+
+
+def run(settings: MakeResultsSettings) -> None:
+    """Fill in what is missing, then write the tables."""
+    rows = read_rows()
+    if not settings.tables_only:
+        root = require_voc_root(settings.voc_root)
+        by_name = {row.name: row for row in rows}
+        for row in rows:
+            for seed in row.seeds:
+                if row.name.startswith(settings.only) and not row.result(seed).is_file():
+                    _make(row, seed, by_name, settings, root)
+                    _write_tables(rows)
+    _write_tables(rows)
+
+
+def _write_tables(rows: Sequence[Row]) -> None:
+    write_atomically(README, with_tables(README.read_text(), rows).encode())
+    say(f"tables written into {README.name}")
+
+
+def read_rows() -> list[Row]:
+    """The rows in the order of the file."""
+    content = yaml.safe_load((CONFIGS / "results.yaml").read_text())
+    return [
+        Row(
+            name,
+            **row | {"settings": tuple(row.get("settings", ())), "seeds": tuple(row["seeds"])},
+        )
+        for name, row in content.items()
+    ]
+
+
+def with_tables(readme: str, rows: Sequence[Row]) -> str:
+    """The README with what stands between its marks replaced by today's tables.
+
+    Raises:
+        ValueError: the marks of a table are missing.
+    """
+    for kind in (*KINDS, CLASSES):
+        begin, end = marks(kind)
+        before, found, rest = readme.partition(begin)
+        _, also_found, after = rest.partition(end)
+        if not (found and also_found):
+            raise ValueError(f"{README}: the marks {begin} and {end} are missing")
+        text = class_table(rows) if kind == CLASSES else table(rows, kind)
+        readme = f"{before}{begin}\n{text}\n{end}{after}"
+    return readme
+
+
+def marks(kind: str) -> tuple[str, str]:
+    """Lines before and after a table."""
+    return f"<!-- {kind} table: written by tools.make_results -->", f"<!-- end of {kind} table -->"
+
+
+def table(rows: Sequence[Row], kind: str) -> str:
+    """Means over the seeds with their sample deviation; rows without results say so."""
+    columns = KINDS[kind]
+    heads = [*columns.values(), "seeds", "minutes"]
+    lines = [f"| {kind} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for row in rows:
+        if row.kind != kind:
+            continue
+        found = row.results()
+        if not found:
+            lines.append(f"| {row.title} |" + " |" * len(columns) + " not yet run | |")
+            continue
+        cells = [_spread([result["metrics"][key] for result in found]) for key in columns]
+        minutes = statistics.mean(result["seconds"] for result in found) / 60
+        lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {len(found)} | {minutes:.0f} |")
+    return "\n".join(lines)
+
+
+def class_table(rows: Sequence[Row]) -> str:
+    """The first detector class by class, means over its seeds."""
+    found = next((row.results() for row in rows if row.kind == "detector"), [])
+    keys = {key: DETECTOR_COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc")}
+    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name in found[0]["per_class"] if found else ():
+        cells = [_spread([result["per_class"][name][key] for result in found]) for key in keys]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _make(
+    row: Row, seed: int, rows: Mapping[str, Row], settings: MakeResultsSettings, root: Path
+) -> None:
+    say(f"row {row.name}, seed {seed}")
+    folder, command = _train(rows[row.training or row.name], seed, settings, root)
+    heat_from = _train(rows[row.heat], seed, settings, root)[0] if row.heat else None
+    file = "test" if row.split == "test" else "trainval"
+    evaluate(
+        EvaluateSettings(
+            run_dir=folder,
+            voc_root=root,
+            split=row.split,
+            corloc_split="trainval" if row.split == "test" else row.split,
+            proposals=None if row.kind == "localizer" else _proposals(file, settings, root),
+            heat_from=heat_from,
+        )
+    )
+    report = json.loads((folder / "report.json").read_text())
+    numbers: Mapping[str, Any] = next(
+        report[name] for name in ("localizer", "localizer_robust", "detector") if name in report
+    )
+    write_json(
+        row.result(seed),
+        {
+            "row": row.name,
+            "seed": seed,
+            "command": command,
+            "heat": row.heat,
+            "split": numbers["split"],
+            "corloc_split": numbers["corloc_split"],
+            "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
+            "per_class": numbers["per_class"],
+            "threshold_curve": numbers["threshold_curve"],
+            "weights_sha256": numbers["weights_sha256"],
+            "seconds": numbers["seconds"],
+            "evaluation_seconds": numbers["evaluation_seconds"],
+            "environment": {k: v for k, v in environment().items() if k not in ("command",)},
+        },
+    )
+
+
+def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tuple[Path, str]:
+    """The run of a row, trained where it is not there yet, and the command that makes it."""
+    folder = settings.runs / f"{row.name}-seed{seed}"
+    say(f"training in {folder}")
+    words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
+    if row.split == "val":
+        words += ["--split", row.learns_from]
+    place = ["--run-dir", str(folder), "--voc-root", str(root), "--resume", "auto"]
+    place += ["--feature-cache", str(settings.runs / "features"), *_weights(row, settings)]
+    if row.kind == "localizer":
+        command = "train_localizer"
+        train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
+    else:
+        command = "train_wsddn"
+        place += ["--proposals", str(_proposals("trainval", settings, root))]
+        train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
+    shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
+    return folder, f"python -m tools.{command} {shown} --run-dir RUN"
+
+
+def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
+    """The file of a split; made anew where pictures or the way of making them have changed."""
+    out = settings.runs / "proposals" / f"{split}.npz"
+    make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
+    return out
+
+
+def _weights(row: Row, settings: MakeResultsSettings) -> list[str]:
+    """``--weights FILE`` when the folder of weights has one for the row's trunk."""
+    if settings.weights_dir is None or not row.trunk:
+        return []
+    files = sorted(settings.weights_dir.glob(f"{row.trunk}*.pth"))
+    return ["--weights", str(files[0])] if files else []
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):  # a class without objects
+        return "n/a"
+    mean = statistics.mean(known)
+    if len(known) == 1:
+        return f"{mean:.3f}"
+    return f"{mean:.3f} ± {statistics.stdev(known):.3f}"

@@ -1,0 +1,53 @@
+"""Settings of the commands of this room. Light: ``--help`` imports this."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.cli.settings import check_positive
+from tools.inputs.settings import default_voc_root
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Settings of the demo."""
+
+    run_dir: Path = Path("runs/demo")
+    """Folder for the world, the trainings and the report."""
+
+    num_train: int = 600
+    """Pictures to learn from."""
+
+    num_test: int = 150
+    """Pictures to evaluate on."""
+
+    epochs: int = 0
+    """Length of each training; 0 for that of tools/configs/demo.yaml."""
+
+    seed: int = 0
+    """Of the world and of all trainings."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty world."""
+        check_positive(num_train=self.num_train, num_test=self.num_test)
+        if self.epochs < 0 or self.seed < 0:
+            raise ValueError(f"--epochs and --seed are 0 or more, got {self.epochs}, {self.seed}")
+
+
+@dataclass(frozen=True)
+class MakeResultsSettings:
+    """Settings of the run over all rows."""
+
+    voc_root: Path | None = field(default_factory=default_voc_root)
+    """Folder that holds VOC2007; $VOC_ROOT when not given."""
+
+    weights_dir: Path | None = None
+    """Folder with TRUNK*.pth files to use instead of downloads."""
+
+    runs: Path = Path("runs/results")
+    """Folder for the rows' runs."""
+
+    only: str = ""
+    """Only rows whose name begins so; empty for all."""
+
+    tables_only: bool = False
+    """Write the tables from the files that are there, train nothing."""

@@ -1,0 +1,57 @@
+"""A detector's scores and detections on one picture."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
+from data.collate import collate_images
+from data.types import Detections, Proposals
+from tools.inputs.rois import WithProposals
+from tools.models.device import Device
+from wsddn.detect import (
+    score_proposals,
+    select_detections,
+)
+from wsddn.model import WSDDN, WSDDNHead
+
+NMS_THRESHOLD = 0.4
+Heat = Callable[[int, Tensor], Tensor]
+
+
+def scores_of(
+    model: WSDDN | WSDDNHead,
+    scales: Sequence[WithProposals],
+    index: int,
+    device: Device,
+    *,
+    flip: bool,
+) -> Tensor:
+    """``[R, C]`` of one picture's proposals, the mean over its sizes, mirrored as well if asked."""
+    with device.autocast():
+        return score_proposals(model, _views(scales, index, device, flip=flip))
+
+
+def _views(
+    scales: Sequence[WithProposals], index: int, device: Device, *, flip: bool
+) -> Iterator[tuple[Tensor, Proposals]]:
+    for samples in scales:
+        for mirrored in (False, True)[: 1 + flip]:
+            sample = samples.sample(index, mirrored=mirrored)
+            batch = samples.prepare(collate_images([sample], multiple=samples.multiple), device)
+            yield batch.images, batch.rois[0]
+
+
+def detections_of(boxes: Tensor, scores: Tensor, support_iou: float) -> Detections:
+    """What is reported of ``[R, 4]`` proposals with ``[R, C]`` scores."""
+    return select_detections(
+        boxes,
+        scores,
+        score_threshold=SCORE_THRESHOLD,
+        nms_threshold=NMS_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+        support_iou=support_iou,
+    )
+
+
+MAX_DETECTIONS = 100
+SCORE_THRESHOLD = 1e-4

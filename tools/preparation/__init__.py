@@ -1,0 +1,1 @@
+"""Before training: download, check, proposals."""

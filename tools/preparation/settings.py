@@ -1,0 +1,119 @@
+"""Settings of the commands of this room. Light: ``--help`` imports this."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tools.cli.settings import check_positive
+from tools.inputs.settings import PICTURE_STATES, LabelSettings, PictureSettings, default_voc_root
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckDataSettings(LabelSettings):
+    """Settings of one check."""
+
+    proposals: Path | None = None
+    """File of proposals to compare with the pictures."""
+
+    cache: Path = PICTURE_STATES
+    """File that keeps what is known of pictures from one check to the next."""
+
+
+@dataclass(frozen=True)
+class DownloadVocSettings:
+    """Settings of one download."""
+
+    voc_root: Path = field(default_factory=lambda: default_voc_root() or Path("VOCdevkit"))
+    """Folder that will hold VOC2007; when not given $VOC_ROOT, or VOCdevkit."""
+
+    splits: tuple[Literal["trainval", "test"], ...] = ("trainval", "test")
+    """Which of the two archives."""
+
+    archives: Path | None = None
+    """Folder where the tars are looked for and kept; VOC_ROOT/archives when not given."""
+
+    keep_archives: bool = True
+    """Whether the tars stay after they are unpacked."""
+
+    mirrors: tuple[str, ...] = ()
+    """Folders on the web to try before the built-in ones, such as http://server/voc2007."""
+
+    timeout: float = 30.0
+    """Seconds without a byte after which the next mirror is tried."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be downloaded."""
+        check_positive(timeout=self.timeout)
+        if not self.splits:
+            raise ValueError("--splits: none is named (trainval, test)")
+        for mirror in self.mirrors:
+            if not re.match(r"https?://[\w.-]+", mirror):
+                raise ValueError(
+                    f"--mirrors begin with http://HOST or https://HOST, got {mirror!r}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeProposalsSettings(PictureSettings):
+    """Settings of one making."""
+
+    out: Path
+    """File to write (.npz)."""
+
+    split: str = "trainval"
+    """List of VOC; of a folder all pictures are taken."""
+
+    from_mat: Path | None = None
+    """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
+
+    method: Literal["selective_search", "edge_boxes", "both"] = "both"
+    """How boxes are found."""
+
+    quality: bool = False
+    """Selective search with more colours and similarities, several times slower."""
+
+    search_sizes: tuple[int, ...] = (250,)
+    """Longest side in pixels of the pictures that selective search works on, one run each."""
+
+    edge_sizes: tuple[int, ...] = (350, 250)
+    """The same for edge boxes; the first one's edges judge all boxes."""
+
+    max_boxes: int = 4000
+    """Most boxes of one picture, the best ones."""
+
+    min_score: float = 0.158
+    """Least score of a box; a lower one gives more boxes in rich pictures than in plain ones."""
+
+    min_size: float = 10.0
+    """Least width and height of a box in pixels."""
+
+    processes: int = 0
+    """Processes that work side by side; 0 for one a core."""
+
+    report: Path | None = None
+    """Folder for recall.json and recall.html: the share of VOC's objects that the finished file
+    finds, against the number of boxes."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the objects for --report; VOC's when empty."""
+
+    def __post_init__(self) -> None:
+        """Refuse what gives no boxes or has no place."""
+        super().__post_init__()
+        check_positive(max_boxes=self.max_boxes, min_size=self.min_size)
+        for option, sizes in (
+            ("--search-sizes", self.search_sizes),
+            ("--edge-sizes", self.edge_sizes),
+        ):
+            if not sizes or min(sizes) < 1:
+                raise ValueError(f"{option} are above 0, got {list(sizes)}")
+        if self.report is not None and self.images is not None:
+            raise ValueError("--report: where the objects of a folder are is not known")
+        if self.out.suffix != ".npz":
+            raise ValueError(f"--out ends in .npz, got {self.out}")
+        if self.processes < 0 or not 0 <= self.min_score < 1:
+            raise ValueError(
+                f"--processes is 0 or more and --min-score in [0, 1), got {self.processes} and "
+                f"{self.min_score}"
+            )

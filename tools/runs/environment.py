@@ -1,0 +1,60 @@
+"""Commit, versions and hardware of a run."""
+
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tools.files.atomic import write_json
+
+PROJECT = Path(__file__).parents[2]
+LIBRARIES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "scikit-learn")
+
+
+def write_environment(run_dir: Path) -> None:
+    """``environment.json``."""
+    write_json(run_dir / "environment.json", environment())
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and hardware."""
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **{name: metadata.version(name) for name in LIBRARIES},
+        "command": " ".join(sys.orig_argv[1:]),
+    }
+
+
+def _commit() -> str | None:
+    if not (PROJECT / ".git").exists():
+        return None
+    # tables are written between two trainings: they do not make the code another one
+    code = ["--", ".", ":(exclude)README.md", ":(exclude)tools/results"]
+    head = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", *code)
+    return f"{head}-dirty" if changed else head or None
+
+
+def _git(*words: str) -> str:
+    asked = subprocess.run(
+        ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip()
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

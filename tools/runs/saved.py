@@ -1,0 +1,84 @@
+"""A trained run, opened from its folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localizer.model import Localizer
+from tools.models.build import build_detector, build_model
+from tools.runs.checkpoint import check_state_dict, load_checkpoint
+from tools.runs.folder import read_settings
+from wsddn.model import WSDDN
+
+
+@dataclass(frozen=True, slots=True)
+class SavedRun:
+    """A trained model and how it was trained.
+
+    Attributes:
+        run_dir: its folder.
+        model: on the CPU, in evaluation mode.
+        settings: plain, as in ``settings.yaml``.
+        step: iterations that it was trained for.
+    """
+
+    run_dir: Path
+    model: Localizer | WSDDN
+    settings: dict[str, Any]
+    step: int
+
+    @property
+    def name(self) -> str:
+        """``localizer``, ``localizer_robust`` or ``detector``, as in ``report.json``."""
+        if isinstance(self.model, WSDDN):
+            return "detector"
+        return "localizer_robust" if self.settings["model"]["robust"] else "localizer"
+
+    def localizer(self) -> Localizer:
+        """The model, if it is one with heatmaps.
+
+        Raises:
+            ValueError: it is a detector.
+        """
+        if isinstance(self.model, WSDDN):
+            raise ValueError(f"{self.run_dir}: holds a detector, which has no heatmaps")
+        return self.model
+
+    def detector(self) -> WSDDN:
+        """The model, if it is one that takes proposals.
+
+        Raises:
+            ValueError: it is a localizer.
+        """
+        if not isinstance(self.model, WSDDN):
+            raise ValueError(f"{self.run_dir}: holds a localizer, which takes no proposals")
+        return self.model
+
+    def uncached_amp(self, amp: str) -> str:
+        """Number format where features are not cached; those of frozen trunks stay float32."""
+        return "off" if self.settings["frozen_trunk"] else amp
+
+    @property
+    def proposal_limits(self) -> dict[str, Any]:
+        """Which proposals of a file a detector sees: ``min_size`` and ``max_proposals``."""
+        return {name: self.settings[name] for name in ("min_size", "max_proposals")}
+
+
+def load_run(run_dir: Path, which: str = "last") -> SavedRun:
+    """A trained localizer or detector from its folder.
+
+    Raises:
+        FileNotFoundError: no run, or no checkpoint yet.
+        ValueError: no intact checkpoint, or weights that are not the model's.
+    """
+    settings = read_settings(run_dir)
+    content = load_checkpoint(run_dir / "checkpoints", which)
+    if content is None:
+        raise FileNotFoundError(
+            f"{run_dir}: no {which} checkpoint (the training has not saved one)"
+        )
+    build = build_detector if "proposals" in settings else build_model
+    model = build(content["builder"], len(settings["classes"]))
+    check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
+    model.load_state_dict(content["model"])
+    return SavedRun(run_dir, model.eval(), settings, content["step"])

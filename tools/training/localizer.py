@@ -1,0 +1,157 @@
+"""Training of a localizer, from labels to a checkpoint."""
+
+import time
+
+import torch
+
+from data.datasets.image_set import ImageSet
+from data.evaluation.image_metrics import eval_classification
+from localizer.loss import localizer_step, multilabel_bce
+from localizer.model import Localizer
+from tools.cli.console import say
+from tools.cli.settings import flat, plain
+from tools.evaluation.localizer import evaluate_localizer
+from tools.inputs.datasets import check_pictures_exist, open_dataset
+from tools.inputs.feeding import open_samples
+from tools.loggers.logger import Logger
+from tools.models.build import build_model
+from tools.models.device import Device, choose_device, evaluation_mode
+from tools.pages.heatmaps import box_sheet, log_heat_pictures
+from tools.runs.environment import write_environment
+from tools.runs.folder import locked, write_settings
+from tools.training.run import (
+    finish,
+    fit,
+    log_evaluation,
+    new_state,
+    open_run_logger,
+    refuse_existing,
+    resolved,
+    resume,
+    training_mode,
+    trunk_weights,
+)
+from tools.training.seeds import seed_everything
+from tools.training.settings import TrainLocalizerSettings
+from tools.training.state import TrainingState
+
+
+def run(settings: TrainLocalizerSettings) -> None:
+    """Train to the last epoch, or go on until there."""
+    check_pictures_exist(settings)
+    refuse_existing(settings)
+    with locked(settings.run_dir):
+        _train(settings)
+
+
+def _train(settings: TrainLocalizerSettings) -> None:
+    start = time.monotonic()
+    device = choose_device(settings.device, settings.amp)
+    seed_everything(settings.seed, deterministic=settings.deterministic)
+    dataset = open_dataset(settings, settings.split)
+    settings = resolved(settings, dataset.classes)
+    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    model = _build(settings, dataset, device)
+    state = new_state(
+        settings,
+        model,
+        head=model.classifier,
+        trunk=model.features,
+        device=device,
+        pictures=len(dataset),
+        builder=plain(settings.model),
+        since=start,
+    )
+    resumed = resume(state, settings)
+    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    if state.evaluated == settings.loop.epochs:
+        finish(state, settings.run_dir)
+        return
+    write_environment(settings.run_dir)
+
+    cache = settings.feature_cache if settings.frozen_trunk else None
+    scales, fed = open_samples(
+        model,
+        dataset,
+        image_sizes=settings.image_sizes,
+        resize=settings.resize,
+        feature_cache=cache,
+        device=device,
+    )
+    fed.train()
+    training_mode(settings, model, model.features)
+    seen = validation or dataset  # what the pictures of each epoch show
+    seen_scales, _ = open_samples(
+        model,
+        seen,
+        image_sizes=settings.eval_image_sizes or settings.image_sizes,
+        resize=settings.resize,
+        feature_cache=cache,
+        device=device,
+    )
+
+    with open_run_logger(state, settings, resumed=resumed) as logger:
+        if not resumed:
+            _log_baseline(dataset, logger)
+
+        def end_of_epoch(state: TrainingState) -> float:
+            log_heat_pictures(
+                logger,
+                fed,
+                seen_scales,
+                seen,
+                device,
+                epoch=state.epoch - 1,
+                step=state.step,
+                is_first=state.epoch == 1,
+            )
+            if validation is None:
+                return state.epoch  # without a validation the last epoch is the best
+            found = evaluate_localizer(fed, seen_scales, validation, settings.boxes, device)
+            log_evaluation(logger, found, validation, state.step)
+            image_map = found.metrics["image_map"]
+            say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
+            return image_map
+
+        fit(
+            state,
+            lambda batch: localizer_step(fed, scales[0].prepare(batch, device)),
+            scales,
+            settings,
+            device=device,
+            logger=logger,
+            end_of_epoch=end_of_epoch,
+        )
+        with evaluation_mode(fed):
+            final = box_sheet([("localizer", fed, seen_scales, settings.boxes)], seen, device)
+        logger.image("final_boxes", final, state.step)
+        metrics = {"best_image_map": state.best} if validation else {}
+        logger.settings(flat(plain(settings)), metrics)
+    finish(state, settings.run_dir)
+
+
+def _build(settings: TrainLocalizerSettings, dataset: ImageSet, device: Device) -> Localizer:
+    state_dict = trunk_weights(settings, settings.model.trunk)
+    try:
+        model = build_model(plain(settings.model), len(dataset.classes), state_dict)
+    except ValueError as error:
+        raise ValueError(f"{settings.weights or settings.model.trunk}: {error}") from error
+    if settings.frozen_trunk:
+        model.features.requires_grad_(False)
+    device.place(model)
+    return model
+
+
+def _log_baseline(dataset: ImageSet, logger: Logger) -> None:
+    """What a model that answers every picture with logits of 0 reaches, to compare with."""
+    logits = torch.zeros_like(dataset.targets)
+    loss = multilabel_bce(logits, dataset.targets, dataset.weights)
+    metrics = eval_classification(
+        logits.sigmoid().double().numpy(),
+        dataset.targets.double().numpy(),
+        dataset.weights.double().numpy(),
+    )
+    logger.scalar("baseline/loss", loss, 0)
+    logger.scalar("baseline/metric1", metrics.mean_average_precision, 0)
+    logger.scalar("baseline/metric2", metrics.mean_f_beta, 0)
+    logger.scalar("baseline/recall", metrics.mean_recall, 0)

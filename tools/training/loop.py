@@ -1,0 +1,159 @@
+"""The training loop: batches to named losses to steps, with logs, checkpoints and clean stops."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.evaluation.image_metrics import eval_classification
+from data.types import ImageBatch
+from tools.cli.console import track
+from tools.cli.signals import check_interrupted, is_interrupted
+from tools.loggers.logger import Logger
+from tools.models.device import Device
+from tools.training.settings import LoopSettings
+from tools.training.state import TrainingState
+
+Step = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
+
+
+def train(
+    state: TrainingState,
+    step: Step,
+    batches: Callable[[int, int], Iterator[ImageBatch]],
+    *,
+    steps_per_epoch: int,
+    settings: LoopSettings,
+    device: Device,
+    logger: Logger,
+    checkpoints: Path,
+    end_of_epoch: Callable[[TrainingState], float],
+) -> None:
+    """Train up to ``settings.epochs`` epochs, from wherever the state is.
+
+    Args:
+        state: what is trained; changed in place.
+        step: a prepared batch to its losses by name and its image scores ``[B, C]``.
+        batches: (epoch, first batch) to the batches of that epoch from there on.
+        steps_per_epoch: number of steps, each of ``settings.accumulate`` batches or what is left.
+        settings: epochs, how often to log and to save.
+        device: its autocast surrounds the step.
+        logger: receives ``train/...``.
+        checkpoints: folder for them.
+        end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
+
+    Raises:
+        FloatingPointError: a loss is not finite; nothing is saved after it.
+        Interrupted: a signal came; the state is saved.
+    """
+    while state.epoch < settings.epochs or state.evaluated < state.epoch:
+        if state.evaluated < state.epoch:
+            _close_epoch(state, end_of_epoch, checkpoints)
+            continue
+        count = settings.accumulate
+        shown = track(
+            _in_groups(batches(state.epoch, state.batch * count), count),
+            f"epoch {state.epoch + 1}/{settings.epochs}",
+            total=steps_per_epoch,
+            done=state.batch,
+            size=settings.batch_size * count,
+        )
+        for group in shown:
+            _optimize(state, step, group, device)
+            state.update_average()
+            state.step += 1
+            state.batch += 1
+            if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
+                _log(state, logger)
+            is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps_per_epoch
+            if state.step % settings.histogram_every == 0 or is_edge:
+                log_histograms(state, logger, every_layer=settings.histogram_every_layer)
+            if is_interrupted():
+                state.save(checkpoints)
+                logger.flush()
+                check_interrupted()
+            if state.step % settings.checkpoint_every == 0:
+                state.save(checkpoints)
+        state.epoch, state.batch = state.epoch + 1, 0
+    logger.flush()
+
+
+def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[ImageBatch]]:
+    """So many batches at a time; the last group may be smaller."""
+    while group := list(islice(batches, count)):
+        yield group
+
+
+def _optimize(state: TrainingState, step: Step, group: list[ImageBatch], device: Device) -> None:
+    """One step along the mean gradient of some batches."""
+    state.optimizer.zero_grad(set_to_none=True)
+    values: dict[str, list[float]] = {}
+    for batch in group:
+        with device.autocast():
+            losses, scores = step(batch)
+        total = torch.stack(list(losses.values())).sum()
+        found = {name: float(loss.detach()) for name, loss in losses.items()}
+        if not math.isfinite(float(total.detach())):
+            raise FloatingPointError(
+                f"the loss is not finite at step {state.step}, learning rate "
+                f"{state.scheduler.get_last_lr()[0]:g}: {found}; images "
+                f"{', '.join(batch.image_ids)}"
+            )
+        state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
+        for name, value in {"loss": float(total.detach()), **found}.items():
+            values.setdefault(name, []).append(value)
+        seen = torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()])
+        state.window.append(seen)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.scheduler.step()
+    for name, parts in values.items():
+        state.losses.setdefault(name, []).append(statistics.fmean(parts))
+
+
+def _log(state: TrainingState, logger: Logger) -> None:
+    """Mean losses of the steps, and metrics over the pictures, since the last log line."""
+    for name, values in state.losses.items():
+        logger.scalar(f"train/{name}", statistics.fmean(values), state.step)
+    state.losses.clear()
+    scores, targets, weights = torch.cat(state.window, dim=1).double().numpy()
+    state.window.clear()
+    metrics = eval_classification(scores, targets, weights)
+    logger.scalar("train/metric1", metrics.mean_average_precision, state.step)
+    logger.scalar("train/metric2", metrics.mean_f_beta, state.step)
+    logger.scalar("train/learning_rate", state.scheduler.get_last_lr()[0], state.step)
+
+
+def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -> None:
+    """Weights and gradients of the first two layers and the last (a detector's fc7), or of all.
+
+    A frozen layer says so in its name and has no gradient.
+    """
+    weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
+    weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the trunk is first
+    if not every_layer:
+        fc7 = [weight for weight in weights if weight[0] == "head.fc7.weight"]
+        weights = weights[:2] + (fc7 or weights[-1:])
+    for name, parameter in weights:
+        layer = name.removesuffix(".weight")
+        suffix = "" if parameter.requires_grad else " (frozen)"
+        logger.histogram(f"weights/{layer}{suffix}", parameter.detach(), state.step)
+        if parameter.grad is not None:
+            logger.histogram(f"gradients/{layer}", parameter.grad, state.step)
+
+
+def _close_epoch(
+    state: TrainingState, end_of_epoch: Callable[[TrainingState], float], checkpoints: Path
+) -> None:
+    """Evaluate before saving: a kill in between repeats the evaluation, it never skips it."""
+    state.save(checkpoints)
+    with state.averaged():
+        quality = end_of_epoch(state)
+    state.evaluated = state.epoch
+    is_best = quality > state.best
+    state.best = max(state.best, quality)
+    state.save(checkpoints, is_best=is_best)

@@ -1,0 +1,256 @@
+"""Settings of a training, whatever is trained. Light on purpose: ``--help`` imports this."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tools.cli.settings import check_positive
+from tools.inputs.settings import DataSettings
+from tools.loggers.settings import VisdomSettings
+from tools.models.settings import BoxSettings, DetectorSettings, ModelSettings
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """The optimizer and its learning rate."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """Optimizer."""
+
+    lr: float = 0.01
+    """Learning rate after the warm-up."""
+
+    trunk_factor: float = 1.0
+    """Learning rate of the trunk as a share of the head's; small for pretrained trunks."""
+
+    momentum: float = 0.9
+    """Of sgd."""
+
+    weight_decay: float = 1e-4
+    """Pull of the weights towards 0."""
+
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    """How the learning rate falls."""
+
+    step_epochs: int = 30
+    """step: epochs between two falls."""
+
+    gamma: float = 0.1
+    """step: factor of each fall."""
+
+    warmup_epochs: float = 0.0
+    """Epochs in which the learning rate rises linearly from near 0."""
+
+    average: float = 0.0
+    """Share that the running mean of the weights keeps at each step; above 0 the mean is what is
+    evaluated and saved."""
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no training makes sense."""
+        names = ("lr", "trunk_factor", "step_epochs")
+        check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
+        if not 0 <= self.warmup_epochs < math.inf:
+            raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"--optim.average is in [0, 1), got {self.average}")
+        if not (
+            0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf and 0 < self.gamma <= 1
+        ):
+            raise ValueError(
+                f"--optim: momentum in [0, 1), weight decay from 0 and gamma in (0, 1]; got "
+                f"{self.momentum}, {self.weight_decay}, {self.gamma}"
+            )
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Length of the training, and how often it logs and saves."""
+
+    epochs: int = 30
+    """Times that every picture is seen."""
+
+    batch_size: int = 32
+    """Pictures that pass through the network at once."""
+
+    accumulate: int = 1
+    """Batches whose mean gradient makes one step."""
+
+    workers: int = 0
+    """Processes that load pictures; on few cores 0 is the fastest."""
+
+    log_every: int = 10
+    """Iterations between two log lines; a line holds the mean losses since the one before."""
+
+    checkpoint_every: int = 200
+    """Iterations between two checkpoints; one is written at the end of every epoch too."""
+
+    histogram_every: int = 2000
+    """Iterations between two histograms of weights and gradients; the first and the last epoch end
+    with one, too."""
+
+    histogram_every_layer: bool = False
+    """Histograms of all layers instead of the first two and the last."""
+
+    def __post_init__(self) -> None:
+        """Refuse values with which no training makes sense."""
+        names = (
+            "epochs",
+            "batch_size",
+            "accumulate",
+            "log_every",
+            "checkpoint_every",
+            "histogram_every",
+        )
+        check_positive(**{f"loop.{name}": getattr(self, name) for name in names})
+        if self.workers < 0:
+            raise ValueError(f"--loop.workers is 0 or more, got {self.workers}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(DataSettings):
+    """What every training needs to know."""
+
+    run_dir: Path
+    """Folder of the run: settings, log, checkpoints, events."""
+
+    split: str = "trainval"
+    """Pictures to learn from."""
+
+    val_split: str = ""
+    """Pictures to evaluate after every epoch and to choose the best checkpoint; empty for none."""
+
+    image_sizes: tuple[int, ...] = (512,)
+    """Pixels of the side that --resize names. Each batch takes one of them."""
+
+    eval_image_sizes: tuple[int, ...] = ()
+    """The same for evaluation, which averages over them; those of training when empty."""
+
+    flip: bool = True
+    """Mirror half of the pictures at random."""
+
+    pretrained: bool = False
+    """Start the trunk from ImageNet weights (packaged or downloaded, or from --weights)."""
+
+    weights: Path | None = None
+    """File with the trunk's ImageNet weights, instead of a download."""
+
+    frozen_trunk: bool = False
+    """Train the head alone, on features that are computed once and kept on disk."""
+
+    feature_cache: Path = Path("runs/features")
+    """Where features of frozen trunks are kept; several runs share them."""
+
+    optim: OptimSettings = field(default_factory=OptimSettings)
+
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+    visdom: VisdomSettings = field(default_factory=VisdomSettings)
+
+    seed: int = 0
+    """Of weights, order, mirroring and what is dropped."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute."""
+
+    amp: Literal["off", "bf16", "fp16"] = "bf16"
+    """Number format of convolutions and matrix products."""
+
+    deterministic: bool = True
+    """Warn of operators that give other numbers each time (there are none on a CPU)."""
+
+    resume: str = ""
+    """auto goes on from the newest good checkpoint, or starts; a path goes on from that file."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        if self.images is not None and self.labels is None:
+            raise ValueError(
+                "--images: nothing to learn from pictures alone (--labels names a CSV)"
+            )
+        if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
+            raise ValueError(
+                f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "
+                f"{self.eval_image_sizes}"
+            )
+        if self.seed < 0:
+            raise ValueError(f"--seed is 0 or more, got {self.seed}")
+        if self.frozen_trunk and not self.has_trained_trunk:
+            raise ValueError(
+                "--frozen-trunk needs ImageNet weights (--pretrained or --weights FILE)"
+            )
+
+    @property
+    def has_trained_trunk(self) -> bool:
+        """Whether the trunk starts from weights that have seen pictures."""
+        return self.pretrained or self.weights is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLocalizerSettings(TrainSettings):
+    """Settings of one training."""
+
+    resize: Literal["square", "longest_side"] = "square"
+    """Which side of a picture gets the size: both, or the longest, which keeps proportions.
+    Heatmaps are those of the first size, image scores the mean over all."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+    boxes: BoxSettings = field(default_factory=BoxSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainWsddnSettings(TrainSettings):
+    """Settings of one training."""
+
+    proposals: Path
+    """File of make_proposals with the pictures of --split and --val-split."""
+
+    min_size: float = 20
+    """Proposals with a shorter side, in pixels of the picture, are left out."""
+
+    max_proposals: int = 2000
+    """So many of a picture are kept, the first of the file, which are the best scored."""
+
+    drop_proposals: float = 0.0
+    """Chance of each proposal to be left out of a step; the rest are as good and cost less."""
+
+    resize: Literal["longest_side", "shortest_side"] = "longest_side"
+    """Which side of a picture gets the size; the shortest only as far as the longest stays below
+    5/3 of the size (600 and 1000 in the 2018 report)."""
+
+    spatial_weight: float = 1e-4
+    """Of the regulariser that pulls neighbours of the best proposal towards it; 0 leaves it out."""
+
+    support_iou: float = 0.0
+    """In evaluation, overlap from which proposals add to each other's score and move each other's
+    box; 0 takes each for itself, as the paper does."""
+
+    from_localizer: Path | None = None
+    """Run folder of a localizer that the trunk starts from."""
+
+    model: DetectorSettings = field(default_factory=DetectorSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained."""
+        super().__post_init__()
+        check_positive(max_proposals=self.max_proposals)
+        if min(self.min_size, self.spatial_weight) < 0:
+            raise ValueError(
+                "--min-size and --spatial-weight are 0 or more, got "
+                f"{self.min_size}, {self.spatial_weight}"
+            )
+        if not 0 <= self.drop_proposals < 1:
+            raise ValueError(f"--drop-proposals is in [0, 1), got {self.drop_proposals}")
+        if not 0 <= self.support_iou <= 1:
+            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
+        if self.from_localizer is not None and (self.pretrained or self.weights):
+            raise ValueError(
+                "--from-localizer: the trunk starts from it, not from ImageNet weights"
+            )
+
+    @property
+    def has_trained_trunk(self) -> bool:
+        """Whether the trunk starts from weights that have seen pictures."""
+        return self.from_localizer is not None or super().has_trained_trunk

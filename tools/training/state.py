@@ -1,0 +1,149 @@
+"""What a training run is at one moment: its weights, their mean, its optimizer, its position."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tools.runs.checkpoint import FORMAT_VERSION, check_state_dict, save_checkpoint
+from tools.training.seeds import random_state, restore_random_state
+
+
+@dataclass
+class TrainingState:
+    """Everything that changes while training, and that a checkpoint must hold.
+
+    Attributes:
+        model: whose weights are saved.
+        optimizer: of the weights that learn.
+        scheduler: of the learning rate, stepped every iteration.
+        scaler: of the loss, for fp16; idle otherwise.
+        settings: of the run, as plain values.
+        builder: how to build the model again, as plain values.
+        step: iterations done.
+        epoch: epochs done.
+        batch: steps done of the epoch in progress.
+        evaluated: epochs whose end has been evaluated.
+        best: highest value of the metric that chooses the best checkpoint.
+        window: scores, targets and weights since the last log line.
+        losses: of each step since the last log line, by name.
+        seconds: spent on training up to the last checkpoint, by all processes together.
+        since: monotonic time of the last checkpoint, before it of this process's start.
+        averaging: share that the mean of the weights keeps at each step; 0 has no mean.
+        average: that mean, by name, of every weight that learns.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    settings: dict[str, Any]
+    builder: dict[str, Any]
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    evaluated: int = 0
+    best: float = -math.inf
+    window: list[Tensor] = field(default_factory=list)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+    averaging: float = 0.0
+    average: dict[str, Tensor] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The mean of the first weights is these weights."""
+        self.average = {name: weight.clone() for name, weight in self._trained().items()}
+
+    def _trained(self) -> dict[str, Tensor]:
+        """Weights that have a mean, as the last step left them; none without averaging."""
+        parameters = self.model.named_parameters() if self.averaging else ()
+        return {name: p.detach() for name, p in parameters if p.requires_grad}
+
+    def update_average(self) -> None:
+        """Take the weights of this step in; in the first steps the mean forgets faster."""
+        kept = min(self.averaging, (self.step + 1) / (self.step + 10))
+        for name, weight in self._trained().items():
+            self.average[name].lerp_(weight, 1 - kept)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model as it is evaluated and saved: with the mean where there is one."""
+        return {**self.model.state_dict(), **self.average}
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the model has the weights that are saved."""
+        trained = {name: weight.clone() for name, weight in self._trained().items()}
+        self.model.load_state_dict(self.average, strict=False)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(trained, strict=False)
+
+    def save(self, folder: Path, *, is_best: bool = False) -> None:
+        """Write a checkpoint into the folder.
+
+        Raises:
+            FloatingPointError: a weight is not finite; nothing is written.
+        """
+        weights, trained = self.weights(), self._trained()
+        both = [*weights.items(), *trained.items()]
+        broken = [key for key, t in both if not t.isfinite().all()]
+        if broken:
+            raise FloatingPointError(
+                f"the weights are not finite after step {self.step}, learning rate "
+                f"{self.scheduler.get_last_lr()[0]:g}: {', '.join(broken[:4])} ({len(broken)} in "
+                "all); they are not saved"
+            )
+        now = time.monotonic()
+        self.seconds, self.since = self.seconds + now - self.since, now
+        content = {
+            "format_version": FORMAT_VERSION,
+            "model": weights,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "rng": random_state(),
+            "best": self.best,
+            "settings": self.settings,
+            "builder": self.builder,
+            "progress": {
+                "evaluated": self.evaluated,
+                "window": self.window,
+                "losses": self.losses,
+                "seconds": self.seconds,
+                "trained": trained,
+            },
+        }
+        save_checkpoint(folder, content, is_best=is_best)
+
+    def load(self, content: dict[str, Any]) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: its model is not this one; names the tensors.
+        """
+        check_state_dict(self.model.state_dict(), content["model"], "the checkpoint's model")
+        self.model.load_state_dict(content["model"])
+        for name, mean in self.average.items():
+            mean.copy_(content["model"][name])
+        self.model.load_state_dict(content["progress"].get("trained", {}), strict=False)
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.scheduler.load_state_dict(content["scheduler"])
+        self.scaler.load_state_dict(content["scaler"])
+        self.step, self.epoch, self.batch = content["step"], content["epoch"], content["batch"]
+        self.best = content["best"]
+        self.evaluated = content["progress"]["evaluated"]
+        self.window = content["progress"]["window"]
+        self.losses = content["progress"].get("losses", {})
+        self.seconds = content["progress"].get("seconds", 0.0)
+        restore_random_state(content["rng"])

@@ -1,0 +1,199 @@
+"""Training of a detector, from labels and proposals to a checkpoint."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import partial
+from hashlib import file_digest
+from pathlib import Path
+
+from torch import Tensor
+
+from data.checks import name_first
+from data.datasets.image_set import ImageSet
+from data.types import Proposals
+from tools.cli.console import say, warn
+from tools.cli.settings import flat, plain
+from tools.evaluation.detector import evaluate_detector
+from tools.evaluation.metrics import Evaluation
+from tools.inputs.datasets import check_pictures_exist, open_dataset
+from tools.inputs.feeding import open_proposal_samples
+from tools.inputs.rois import read_proposals
+from tools.loggers.logger import Logger
+from tools.models.build import build_detector
+from tools.models.device import choose_device
+from tools.pages.detections import log_detection_pictures
+from tools.runs.environment import write_environment
+from tools.runs.folder import locked, write_settings
+from tools.runs.saved import load_run
+from tools.training.run import (
+    finish,
+    fit,
+    log_evaluation,
+    new_state,
+    open_run_logger,
+    refuse_existing,
+    resolved,
+    resume,
+    training_mode,
+    trunk_weights,
+)
+from tools.training.seeds import seed_everything
+from tools.training.settings import TrainWsddnSettings
+from tools.training.state import TrainingState
+from wsddn.model import WSDDN
+from wsddn.step import wsddn_step
+
+
+def run(settings: TrainWsddnSettings) -> None:
+    """Train to the last epoch, or go on until there."""
+    check_pictures_exist(settings)
+    refuse_existing(settings)
+    with locked(settings.run_dir):
+        _train(settings)
+
+
+def _train(settings: TrainWsddnSettings) -> None:
+    start = time.monotonic()
+    device = choose_device(settings.device, settings.amp)
+    seed_everything(settings.seed, deterministic=settings.deterministic)
+    dataset = open_dataset(settings, settings.split)
+    settings = resolved(settings, dataset.classes)
+    settings = dataclasses.replace(settings, proposals=settings.proposals.absolute())
+    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    with settings.proposals.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    read = partial(
+        read_proposals,
+        settings.proposals,
+        min_size=settings.min_size,
+        max_proposals=settings.max_proposals,
+    )
+    proposals = read(dataset)
+    dataset = _with_proposals(dataset, proposals)
+
+    model = _build(settings)
+    device.place(model)
+    state = new_state(
+        settings,
+        model,
+        head=model.head,
+        trunk=model.features,
+        device=device,
+        pictures=len(dataset),
+        builder=plain(settings.model),
+        since=start,
+        fixed={"proposals_sha256": digest},
+    )
+    resumed = resume(state, settings)
+    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    if state.evaluated == settings.loop.epochs:
+        finish(state, settings.run_dir)
+        return
+    write_environment(settings.run_dir)
+
+    cache = settings.feature_cache if settings.frozen_trunk else None
+    feed = partial(
+        open_proposal_samples, model, resize=settings.resize, feature_cache=cache, device=device
+    )
+    scales, fed = feed(dataset, proposals, image_sizes=settings.image_sizes)
+    training_mode(settings, model, model.features)
+    if validation is not None:
+        sizes = settings.eval_image_sizes or settings.image_sizes
+        seen_scales, _ = feed(validation, read(validation), image_sizes=sizes)
+
+    with open_run_logger(state, settings, resumed=resumed) as logger:
+
+        def end_of_epoch(state: TrainingState) -> float:
+            if validation is None:
+                return state.epoch  # without a validation the last epoch is the best
+            found = evaluate_detector(
+                fed,
+                seen_scales,
+                validation,
+                device,
+                flip=settings.flip,
+                support_iou=settings.support_iou,
+            )
+            _log_evaluation(logger, found, validation, state)
+            return found.metrics["box_map_11point"]
+
+        fit(
+            state,
+            lambda batch: wsddn_step(
+                fed,
+                scales[0].prepare(batch, device),
+                spatial_weight=settings.spatial_weight,
+                dropped=settings.drop_proposals,
+            ),
+            scales,
+            settings,
+            device=device,
+            logger=logger,
+            end_of_epoch=end_of_epoch,
+        )
+        metrics = {"best_box_map_11point": state.best} if validation else {}
+        logger.settings(flat(plain(settings)), metrics)
+    finish(state, settings.run_dir)
+
+
+def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> ImageSet:
+    """The pictures that have proposals; the others teach nothing and are named."""
+    without = [name for name in dataset.ids if not len(proposals[name].boxes)]
+    if not without:
+        return dataset
+    warn(f"pictures without proposals are left out, {len(without)}: {name_first(without)}")
+    left_out = set(without)
+    return dataset.subset([i for i, name in enumerate(dataset.ids) if name not in left_out])
+
+
+def _build(settings: TrainWsddnSettings) -> WSDDN:
+    """The detector before its first step."""
+    state_dict = trunk_weights(settings, settings.model.trunk)
+    whose: Path | str = settings.weights or settings.model.trunk
+    try:
+        model = build_detector(plain(settings.model), len(settings.classes), state_dict)
+        if settings.from_localizer is not None and not _is_begun(settings):
+            whose = settings.from_localizer
+            model.features.load_state_dict(_features_of(settings.from_localizer, model))
+    except ValueError as error:
+        raise ValueError(f"{whose}: {error}") from error
+    if settings.frozen_trunk:
+        model.features.requires_grad_(False)
+    return model
+
+
+def _is_begun(settings: TrainWsddnSettings) -> bool:
+    """Whether a checkpoint that holds the trunk will be loaded anyway."""
+    return bool(settings.resume) and (settings.run_dir / "checkpoints" / "last.json").exists()
+
+
+def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
+    """Weights of a localizer's trunk.
+
+    Raises:
+        ValueError: its trunk is another one.
+    """
+    localizer = load_run(run_dir).localizer()
+    if localizer.trunk is not model.trunk:
+        raise ValueError("the localizer stands on another trunk")
+    return localizer.features.state_dict()
+
+
+def _log_evaluation(
+    logger: Logger, found: Evaluation, dataset: ImageSet, state: TrainingState
+) -> None:
+    log_evaluation(logger, found, dataset, state.step)
+    log_detection_pictures(
+        logger,
+        dataset,
+        found.detections,
+        epoch=state.epoch - 1,
+        step=state.step,
+        is_first=state.epoch == 1,
+    )
+    say(
+        f"epoch {state.epoch}: mAP {found.metrics['box_map_11point']:.4f}, CorLoc "
+        f"{found.metrics['corloc']:.4f}, image mAP {found.metrics['image_map']:.4f} on "
+        f"{dataset.split}"
+    )

@@ -1,0 +1,257 @@
+"""All that visdom's page loads, put in place once and whole: its package brings only a part of it.
+
+The rest is taken from a folder filled on another machine, from npm packages, or as visdom itself
+downloads it, which alone would end in a traceback where there is no internet.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tools.cli.console import say
+from tools.cli.signals import check_interrupted
+from tools.visdom_page.packages import PACKAGES, Package
+
+BUILT = "version.built"  # names the version of visdom whose page is complete
+SHIPPED = ("index.html", "css/style.css", "js/main.js")  # some of what its package brings
+PATIENCE_S = 300.0  # for 30 MB
+DOWNLOAD = "from visdom.server.build import download_scripts; download_scripts(install_dir='.')"
+Files = dict[str, bytes]
+
+
+def visdom_folder() -> Path:
+    """The installed package.
+
+    Raises:
+        ModuleNotFoundError: visdom is not installed.
+    """
+    found = importlib.util.find_spec("visdom")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("visdom is not installed (pip install '.[visdom]')")
+    return Path(found.origin).parent
+
+
+def complete_page(assets: Path | None = None) -> Path:
+    """A folder with everything that visdom's page loads; what is missing is put there.
+
+    Args:
+        assets: a folder laid out as visdom's ``static``, filled on another machine.
+
+    Returns:
+        visdom's own ``static``, or one in the user's cache where that may not be written to.
+
+    Raises:
+        ModuleNotFoundError: visdom is not installed.
+        ValueError: a version of visdom that is not known here, or ``assets`` is not whole.
+        FileNotFoundError: nothing gives the files; the message says what to do.
+    """
+    package = visdom_folder()
+    version = (package / "VERSION").read_text().strip()
+    own, spare = package / "static", _spare_folder(version)
+    wanted = wanted_files(version)
+    for static in (own, spare):
+        if _is_complete(static, wanted, version):
+            say(f"visdom {version}: its page is complete in {static}")
+            return static
+    files, source = _obtain(assets, version, wanted)
+    if os.access(own, os.W_OK):
+        static = own
+    else:
+        static = spare
+        shipped = (path for path in own.rglob("*") if path.is_file())
+        files = {path.relative_to(own).as_posix(): path.read_bytes() for path in shipped} | files
+    place(static, files, version)
+    say(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
+    return static
+
+
+def save_assets(static: Path, folder: Path) -> None:
+    """Copy what was added to a complete page, for ``--assets`` on another machine."""
+    version = (static / BUILT).read_text().strip()
+    place(folder, {name: (static / name).read_bytes() for name in wanted_files(version)}, version)
+
+
+def wanted_files(version: str) -> list[str]:
+    """What the page loads beyond what visdom ships, as paths below ``static``.
+
+    Raises:
+        ValueError: another version of visdom than those known here.
+    """
+    if version not in PACKAGES:
+        known = " and ".join(PACKAGES)
+        raise ValueError(f"visdom {version}: only the pages of {known} are known here")
+    return [name for package in PACKAGES[version] for name in package.files.values()]
+
+
+def place(static: Path, files: Files, version: str) -> None:
+    """Write each file beside its place, then rename it; ``version.built`` comes last."""
+    (static / BUILT).unlink(missing_ok=True)
+    for name, content in {**files, BUILT: version.encode()}.items():
+        path = static / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _spare_folder(version: str) -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "wsddn-localizer" / f"visdom-{version}"
+
+
+def _is_complete(static: Path, wanted: Collection[str], version: str) -> bool:
+    """visdom's own downloader writes its mark even when a file has failed, so look at them all."""
+    built = static / BUILT
+    is_built = built.is_file() and built.read_text().strip() == version
+    return is_built and not _lacking(static, (*SHIPPED, *wanted))
+
+
+def _lacking(folder: Path, wanted: Collection[str]) -> list[str]:
+    """Names of files that are absent, empty, or an error page under the name of a script."""
+    return [name for name in wanted if not _is_usable(folder / name)]
+
+
+def _is_usable(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(100).strip()
+    return bool(start) and not (path.suffix in (".js", ".css") and start.startswith(b"<"))
+
+
+def _obtain(assets: Path | None, version: str, wanted: list[str]) -> tuple[Files, str]:
+    """The files from the first source that has them all, and what that source is called."""
+    if assets is not None:
+        return _from_folder(assets, version, wanted), str(assets)
+    sources: dict[str, Callable[[], Files]] = {
+        "npm": lambda: _from_npm(PACKAGES[version]),
+        "the network": lambda: _from_network(wanted),
+    }
+    problems = []
+    for name, take in sources.items():
+        try:
+            return take(), name
+        except ConnectionError as error:
+            problems.append(f"{name}: {error}")
+    raise FileNotFoundError(
+        f"visdom {version}: {len(wanted)} files of its page are missing ({'; '.join(problems)}); "
+        "on a machine with internet run python -m tools.visdom_server --save-assets DIR, bring "
+        "DIR here, and start with --assets DIR"
+    )
+
+
+def _from_folder(folder: Path, version: str, wanted: Sequence[str]) -> Files:
+    built = folder / BUILT
+    if built.is_file() and (other := built.read_text().strip()) != version:
+        raise ValueError(f"--assets {folder}: for visdom {other}, installed is {version}")
+    if lacking := _lacking(folder, wanted):
+        raise ValueError(
+            f"--assets {folder}: {len(lacking)} of {len(wanted)} files are absent, empty or "
+            f"error pages, the first is {lacking[0]}"
+        )
+    return {name: (folder / name).read_bytes() for name in wanted}
+
+
+def _from_npm(packages: Sequence[Package]) -> Files:
+    """Let npm fetch the packages and read the files out of them."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ConnectionError("not installed")
+    say(f"npm fetches {len(packages)} packages for visdom's page, 30 MB")
+    names = [package.name for package in packages]
+    quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
+    with _working_folder([npm, "pack", "--ignore-scripts", *quick, *names]) as folder:
+        files: dict[str, bytes] = {}
+        for package in packages:
+            path = folder / package.archive
+            if not path.is_file():
+                raise ConnectionError(f"wrote no {package.archive}")
+            files |= read_package(path.read_bytes(), package)
+        return files
+
+
+def read_package(archive: bytes, package: Package) -> dict[str, bytes]:
+    """The files that the page takes from a package, by their path below ``static``.
+
+    Raises:
+        ConnectionError: not the archive that is known here, or it lacks a file.
+    """
+    digest = hashlib.sha256(archive).hexdigest()
+    if digest != package.sha256:
+        raise ConnectionError(f"{package.archive} has sha256 {digest}, not {package.sha256}")
+    files = {}
+    with tarfile.open(fileobj=BytesIO(archive)) as content:
+        for member in content:
+            name = package.files.get(member.name.partition("/")[2])
+            file = content.extractfile(member) if name and member.isreg() else None
+            if name and file is not None:
+                files[name] = file.read()
+    if lacking := package.files.values() - files.keys():
+        raise ConnectionError(f"{package.archive} lacks {min(lacking)}")
+    return files
+
+
+def _from_network(wanted: Sequence[str]) -> Files:
+    """Let visdom's own downloader fill another folder, and look at what it has got."""
+    say("visdom downloads the files of its page")
+    with _working_folder([sys.executable, "-c", DOWNLOAD]) as folder:
+        if lacking := _lacking(folder / "static", wanted):
+            raise ConnectionError(f"{len(lacking)} files did not come, the first is {lacking[0]}")
+        return {name: (folder / "static" / name).read_bytes() for name in wanted}
+
+
+@contextmanager
+def _working_folder(words: Sequence[str]) -> Iterator[Path]:
+    """A temporary folder in which a program has run to its end.
+
+    Raises:
+        ConnectionError: it failed or took too long; with the first error that it printed.
+        Interrupted: a signal came; the program and all that it started are ended.
+    """
+    with TemporaryDirectory() as name:
+        log = Path(name) / "log.txt"
+        with (
+            log.open("wb") as out,
+            subprocess.Popen(
+                words,
+                cwd=name,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,  # its children end with it
+            ) as child,
+        ):
+            try:
+                code = _wait(child)
+            finally:
+                if child.poll() is None:
+                    os.killpg(child.pid, signal.SIGKILL)
+        if code:
+            lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+            errors = (line for line in lines if "err" in line.lower())
+            raise ConnectionError(next(errors, f"ended with {code}")[:150])
+        yield Path(name)
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    end = time.monotonic() + PATIENCE_S
+    while (code := child.poll()) is None:
+        check_interrupted()
+        if time.monotonic() > end:
+            raise ConnectionError(f"not done after {PATIENCE_S:.0f} s")
+        time.sleep(0.05)
+    return code

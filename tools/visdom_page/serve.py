@@ -1,0 +1,114 @@
+"""A visdom server in the foreground, until a signal ends it."""
+
+import asyncio
+import logging
+import re
+import socket
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from tools.cli.console import say, warn
+from tools.cli.signals import check_interrupted, is_interrupted
+from tools.visdom_page.assets import complete_page, save_assets, visdom_folder
+from tools.visdom_page.settings import VisdomServerSettings
+
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+MAX_EVENT = 1 << 30  # bytes, as visdom's own start allows
+
+
+def run(settings: VisdomServerSettings) -> None:
+    """Complete the page; then serve it, or save what was added."""
+    visdom_folder()  # refuses before anything else when visdom is not installed
+    if settings.save_assets is not None:
+        save_assets(complete_page(settings.assets), settings.save_assets)
+        say(f"copied into {settings.save_assets}, for --assets on another machine")
+        return
+    _refuse_new_tornado()
+    with _listen(settings.hostname, settings.port) as listener:
+        settings.env_path.mkdir(parents=True, exist_ok=True)
+        static = complete_page(settings.assets)
+        asyncio.run(_serve(settings, listener, static))
+    check_interrupted()
+
+
+def _refuse_new_tornado() -> None:
+    version = metadata.version("tornado")
+    numbers = [int(number) for number in re.findall(r"\d+", version)]
+    if numbers >= [6, 6]:
+        raise ValueError(
+            f"tornado {version}: every page of visdom would answer 403 (pip install 'tornado<6.6')"
+        )
+
+
+def _listen(hostname: str, port: int) -> socket.socket:
+    """A socket at which connections wait until they are served.
+
+    Raises:
+        ValueError: the port is taken, or this machine has no such address.
+    """
+    if hostname not in THIS_MACHINE:
+        warn(
+            f"--hostname {hostname}: everybody who reaches port {port} of this machine can see, "
+            "change and delete the windows"
+        )
+    try:
+        found = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM)
+        family, *_, address = min(found, key=lambda one: one[0] == socket.AF_INET6)
+        listener = socket.create_server(address, family=family)
+    except OSError as error:
+        reason = str(error.strerror).partition(" (while")[0]
+        raise ValueError(f"--port {port} on {hostname}: {reason}") from error
+    listener.setblocking(False)
+    return listener
+
+
+async def _serve(settings: VisdomServerSettings, listener: socket.socket, static: Path) -> None:
+    """Serve until a signal comes, then keep the environments."""
+    from tornado.httpclient import AsyncHTTPClient, HTTPClientError
+    from tornado.httpserver import HTTPServer
+
+    app = _application(settings, static)
+    server = HTTPServer(app, max_buffer_size=MAX_EVENT)
+    server.add_socket(listener)
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        await AsyncHTTPClient().fetch(address)
+    except (HTTPClientError, OSError) as error:
+        raise ConnectionError(f"{address}: visdom does not give its page ({error})") from error
+    say(f"visdom is at {address} (Ctrl-C ends it)")
+    while not is_interrupted():
+        await asyncio.sleep(0.1)
+    server.stop()
+    _keep_environments(app)
+    say(f"the windows are kept in {settings.env_path}")
+
+
+def _application(settings: VisdomServerSettings, static: Path) -> Any:
+    """visdom's application on a page of our choice.
+
+    Its own start would download, listen on every address, and restart when a source changes.
+    """
+    visdom_app: Any = import_module("visdom.server.app")  # without annotations
+
+    # The page asks for the user's style sheet below static/, too, where it never is.
+    logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
+    folder = str(static)
+    visdom_app.tornado_settings |= {
+        "static_path": folder,
+        "template_path": folder,
+        "autoreload": False,
+        "serve_traceback": False,
+    }
+    return visdom_app.Application(port=settings.port, env_path=str(settings.env_path))
+
+
+def _keep_environments(app: Any) -> None:
+    """Write those that were opened; visdom would write null for the others."""
+    opened = [name for name, env in app.state.items() if getattr(env, "_raw_dict", env) is not None]
+    if hasattr(app, "storage"):  # visdom 0.3
+        app.storage.save_envs(app.state, opened)
+    else:
+        saver: Any = import_module("visdom.utils.server_utils")
+        saver.serialize_env(app.state, opened, env_path=app.env_path)

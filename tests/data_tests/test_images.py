@@ -48,9 +48,9 @@ def png_header(width: int, height: int) -> bytes:
 
 
 def test_colour_pixels_come_out_as_stored(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (2, 1), (10, 20, 30))
-    picture.putpixel((1, 0), (40, 50, 60))
-    image = read_image(save(tmp_path, picture))
+    stored = Image.new("RGB", (2, 1), (10, 20, 30))
+    stored.putpixel((1, 0), (40, 50, 60))
+    image = read_image(save(tmp_path, stored))
     assert image.dtype == torch.uint8
     assert image.shape == (3, 1, 2)
     assert colours(image) == [[10, 20, 30], [40, 50, 60]]

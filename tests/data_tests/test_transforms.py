@@ -6,7 +6,7 @@ from data.transforms import mirror_boxes, normalize_images, resize_image
 GREY = (0.5, 0.5, 0.5)
 
 
-def picture(height: int, width: int) -> torch.Tensor:
+def make_image(height: int, width: int) -> torch.Tensor:
     return torch.zeros(3, height, width, dtype=torch.uint8)
 
 
@@ -17,7 +17,7 @@ def picture(height: int, width: int) -> torch.Tensor:
 def test_the_longest_side_gets_the_size_and_the_proportions_stay(
     original: tuple[int, int], size: int, resized: tuple[int, int]
 ) -> None:
-    image, _ = resize_image(picture(*original), size, "longest_side")
+    image, _ = resize_image(make_image(*original), size, "longest_side")
     assert image.shape == (3, *resized)
 
 
@@ -28,7 +28,7 @@ def test_the_longest_side_gets_the_size_and_the_proportions_stay(
 def test_the_shortest_side_gets_the_size_and_the_proportions_stay(
     original: tuple[int, int], resized: tuple[int, int]
 ) -> None:
-    image, scale_xy = resize_image(picture(*original), 600, "shortest_side")
+    image, scale_xy = resize_image(make_image(*original), 600, "shortest_side")
     assert image.shape == (3, *resized)
     assert scale_xy.tolist() == [resized[1] / original[1], resized[0] / original[0]]
 
@@ -45,24 +45,24 @@ def test_the_shortest_side_gets_the_size_and_the_proportions_stay(
 def test_by_the_shortest_side_the_longest_is_at_most_five_thirds_of_the_size(
     original: tuple[int, int], resized: tuple[int, int]
 ) -> None:
-    image, _ = resize_image(picture(*original), 600, "shortest_side")
+    image, _ = resize_image(make_image(*original), 600, "shortest_side")
     assert image.shape == (3, *resized)
 
 
 def test_square_gives_both_sides_the_size() -> None:
-    image, scale_xy = resize_image(picture(50, 100), 200, "square")
+    image, scale_xy = resize_image(make_image(50, 100), 200, "square")
     assert image.shape == (3, 200, 200)
     assert scale_xy.tolist() == [2, 4]  # x first
 
 
 def test_the_scale_is_the_ratio_after_rounding() -> None:
-    image, scale_xy = resize_image(picture(35, 100), 50, "longest_side")  # 17.5 rows asked for
+    image, scale_xy = resize_image(make_image(35, 100), 50, "longest_side")  # 17.5 rows asked for
     assert image.shape == (3, 18, 50)
     assert scale_xy.tolist() == [50 / 100, 18 / 35]
 
 
 def test_the_box_of_the_whole_picture_stays_the_whole_picture() -> None:
-    image, scale_xy = resize_image(picture(333, 500), 224, "longest_side")
+    image, scale_xy = resize_image(make_image(333, 500), 224, "longest_side")
     box = torch.tensor([0, 0, 500, 333]) * scale_xy.repeat(2)
     torch.testing.assert_close(
         box, torch.tensor([0, 0, image.shape[2], image.shape[1]], dtype=torch.float64)
@@ -70,18 +70,18 @@ def test_the_box_of_the_whole_picture_stays_the_whole_picture() -> None:
 
 
 def test_a_very_long_picture_keeps_one_row() -> None:
-    image, _ = resize_image(picture(1, 1000), 100, "longest_side")
+    image, _ = resize_image(make_image(1, 1000), 100, "longest_side")
     assert image.shape == (3, 1, 100)
 
 
 def test_a_resized_picture_is_bytes_of_the_same_colour() -> None:
-    image, _ = resize_image(picture(30, 40) + 77, 25, "longest_side")
+    image, _ = resize_image(make_image(30, 40) + 77, 25, "longest_side")
     assert image.dtype == torch.uint8
     assert set(image.flatten().tolist()) == {77}
 
 
 def test_shrinking_averages_instead_of_picking() -> None:
-    stripes = picture(64, 64)
+    stripes = make_image(64, 64)
     stripes[:, :, ::4] = 200
     image, _ = resize_image(stripes, 8, "square")
     assert (image[:, :, 1:-1].float() - 200 / 4).abs().max() <= 5  # the filter's support is finite
@@ -90,7 +90,7 @@ def test_shrinking_averages_instead_of_picking() -> None:
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_size_below_one_pixel_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"size is at least one pixel, got {size}"):
-        resize_image(picture(2, 2), size, "square")
+        resize_image(make_image(2, 2), size, "square")
 
 
 def test_a_box_goes_as_far_to_the_left_as_it_was_to_the_right() -> None:

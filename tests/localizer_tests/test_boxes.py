@@ -18,10 +18,10 @@ LARGE = (512, 512)  # holds every cell of the maps here
 
 
 def find(
-    heat: Sequence[Sequence[float]] | Tensor, size: tuple[int, int] = LARGE, **options: Any
+    rows: Sequence[Sequence[float]] | Tensor, size: tuple[int, int] = LARGE, **options: Any
 ) -> tuple[list[list[float]], list[float]]:
     """Boxes and scores at half of the range, unless told otherwise."""
-    heatmap = torch.as_tensor(heat, dtype=torch.float32)
+    heatmap = torch.as_tensor(rows, dtype=torch.float32)
     options = {"thresholds": [0.5], **options}
     boxes, scores = heatmap_to_boxes(heatmap, ALEXNET, size, **options)
     return boxes.tolist(), scores.tolist()

@@ -93,11 +93,11 @@ class TensorBoardEvents(Backend):
         bgr = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[:, :, ::-1])
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         height, width = image.shape[-2:]
-        picture = Summary.Image(
+        encoded = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes()
         )
         self._write_large(
-            Summary(value=[Summary.Value(tag=UNSAFE.sub("'", tag), image=picture)]), step
+            Summary(value=[Summary.Value(tag=UNSAFE.sub("'", tag), image=encoded)]), step
         )
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:

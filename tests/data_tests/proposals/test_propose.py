@@ -138,7 +138,7 @@ def test_a_box_that_cuts_no_segment_is_worth_up_to_half_more(
 def test_a_score_does_not_depend_on_the_resolution() -> None:
     picture = square_picture()
     double = picture.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-    small, large = (propose(image, ProposeSettings()) for image in (picture, double))
+    small, large = (propose(size, ProposeSettings()) for size in (picture, double))
 
     assert small.scores is not None
     assert large.scores is not None

@@ -39,8 +39,8 @@ def log(run_dir: Path, epochs: range, resume_step: int | None = None) -> None:
         for epoch in epochs:
             logger.scalar("train/loss", 1 / (epoch + 1), epoch)
             logger.scalar("validation/ap/cat", epoch / 8, epoch)
-            for image in range(2):
-                logger.image(image_tag(epoch, epoch, 0, image, "cat"), picture(epoch), epoch)
+            for number in range(2):
+                logger.image(image_tag(epoch, epoch, 0, number, "cat"), picture(epoch), epoch)
 
 
 def words(run_dir: Path, server: RecordingServer, *others: str) -> list[str]:

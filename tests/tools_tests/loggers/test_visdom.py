@@ -158,9 +158,9 @@ def test_names_of_lines_arrive_escaped(server: RecordingServer) -> None:
 
 def log_epochs(logger: Logger, picture: torch.Tensor, epochs: int) -> None:
     for epoch in range(epochs):
-        for image in range(2):
-            window = f"{'last' if epoch else 'first'}_batch0_image{image}"
-            logger.image(image_tag(epoch, 9, 0, image), picture, epoch, window=window)
+        for number in range(2):
+            window = f"{'last' if epoch else 'first'}_batch0_image{number}"
+            logger.image(image_tag(epoch, 9, 0, number), picture, epoch, window=window)
 
 
 def test_the_windows_of_a_picture_are_made_one_after_the_other(server: RecordingServer) -> None:

@@ -32,7 +32,7 @@ endif
 demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report in runs/demo
 	$(RUN) -m tools.demo --run-dir runs/demo
 
-test: $(READY) ## the test suite (real pictures too when VOC_ROOT is set)
+test: $(READY) ## the test suite (real images too when VOC_ROOT is set)
 	$(RUN) -m pytest
 
 bench: $(READY) ## the speed of making proposals (WHAT=detector_step, detector_memory: of the detector)

@@ -13,14 +13,14 @@ from data.types import Annotation, Detections, Proposals
 
 
 def check_boxes(
-    boxes: Tensor, image_size: tuple[int, int] | None = None, *, whose: str = "boxes"
+    boxes: Tensor, image_size: tuple[int, int] | None = None, *, context: str = "boxes"
 ) -> None:
     """Raise unless the boxes are well-formed.
 
     Args:
         boxes: to check; ``[R, 4]`` floating point, R may be 0.
         image_size: (height, width) that must hold every box, or None for no such limit.
-        whose: words for the message, for example an image id or a file.
+        context: words for the message, for example an image id or a file.
 
     Raises:
         ValueError: wrong shape or kind, a coordinate that is not finite, a box without area, or
@@ -28,17 +28,17 @@ def check_boxes(
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
         raise ValueError(
-            f"{whose}: boxes are a floating-point [R, 4]; "
+            f"{context}: boxes are a floating-point [R, 4]; "
             f"got {list(boxes.shape)} of {str(boxes.dtype).removeprefix('torch.')}"
         )
     wrong = ~torch.isfinite(boxes).all(dim=1)
-    _refuse_row(boxes, wrong, f"{whose}: a coordinate is not finite")
+    _refuse_row(boxes, wrong, f"{context}: a coordinate is not finite")
     wrong = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
-    _refuse_row(boxes, wrong, f"{whose}: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1)")
+    _refuse_row(boxes, wrong, f"{context}: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1)")
     if image_size is not None:
         height, width = image_size
         wrong = (boxes[:, :2] < 0).any(dim=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
-        _refuse_row(boxes, wrong, f"{whose}: a box leaves the {width}x{height} image")
+        _refuse_row(boxes, wrong, f"{context}: a box leaves the {width}x{height} image")
 
 
 def check_annotation(annotation: Annotation, num_classes: int) -> None:
@@ -47,75 +47,75 @@ def check_annotation(annotation: Annotation, num_classes: int) -> None:
     Raises:
         ValueError: naming the image.
     """
-    whose = f"image {annotation.image_id}"
-    check_boxes(annotation.boxes, annotation.image_size, whose=whose)
+    context = f"image {annotation.image_id}"
+    check_boxes(annotation.boxes, annotation.image_size, context=context)
     count = len(annotation.boxes)
     for name in ("labels", "difficult", "truncated"):
         tensor = getattr(annotation, name)
         if tensor.shape != (count,):
-            raise ValueError(f"{whose}: {count} boxes but {name} has shape {list(tensor.shape)}")
-    check_labels(annotation.labels, num_classes, whose=whose)
+            raise ValueError(f"{context}: {count} boxes but {name} has shape {list(tensor.shape)}")
+    check_labels(annotation.labels, num_classes, context=context)
 
 
-def check_labels(labels: Tensor, num_classes: int, *, whose: str = "labels") -> None:
+def check_labels(labels: Tensor, num_classes: int, *, context: str = "labels") -> None:
     """Raise unless labels are int64 in 0 .. C-1.
 
     Raises:
         ValueError: wrong kind, or the first label outside of the range.
     """
     if labels.dtype != torch.int64:
-        raise ValueError(f"{whose}: labels are int64, got {labels.dtype}")
+        raise ValueError(f"{context}: labels are int64, got {labels.dtype}")
     outside = labels[(labels < 0) | (labels >= num_classes)]
     if len(outside):
-        raise ValueError(f"{whose}: label {int(outside[0])} is not in 0 .. {num_classes - 1}")
+        raise ValueError(f"{context}: label {int(outside[0])} is not in 0 .. {num_classes - 1}")
 
 
 def check_detections(
-    detections: Detections, num_classes: int, *, whose: str = "detections"
+    detections: Detections, num_classes: int, *, context: str = "detections"
 ) -> None:
     """Raise unless boxes, labels and scores are finite and of one length.
 
     Raises:
-        ValueError: naming ``whose``.
+        ValueError: naming ``context``.
     """
-    check_boxes(detections.boxes, whose=whose)
+    check_boxes(detections.boxes, context=context)
     count = len(detections.boxes)
     if detections.labels.shape != (count,) or detections.scores.shape != (count,):
         raise ValueError(
-            f"{whose}: {count} boxes, labels {list(detections.labels.shape)}, "
+            f"{context}: {count} boxes, labels {list(detections.labels.shape)}, "
             f"scores {list(detections.scores.shape)}"
         )
-    check_labels(detections.labels, num_classes, whose=whose)
+    check_labels(detections.labels, num_classes, context=context)
     if not torch.isfinite(detections.scores).all():
-        raise ValueError(f"{whose}: a score is not finite")
+        raise ValueError(f"{context}: a score is not finite")
 
 
 def check_proposals(
-    proposals: Proposals, image_size: tuple[int, int] | None = None, *, whose: str = "proposals"
+    proposals: Proposals, image_size: tuple[int, int] | None = None, *, context: str = "proposals"
 ) -> None:
     """Raise unless boxes are well-formed and scores, where there are any, fit them.
 
     Args:
         proposals: to check.
         image_size: (height, width) that must hold every box, or None for no such limit.
-        whose: words for the message.
+        context: words for the message.
 
     Raises:
-        ValueError: naming ``whose``; of boxes that are not finite or outside of the image with
-            their share, since many of them mean another order of the columns, another base, or
+        ValueError: naming ``context``; of boxes that are not finite or outside of the image with
+            their fraction, since many of them mean another order of the columns, another base, or
             wrapped numbers.
     """
     boxes, scores = proposals.boxes, proposals.scores
     if boxes.ndim == 2 and boxes.shape[1:] == (4,) and boxes.is_floating_point():
-        _refuse_share(boxes, ~boxes.isfinite().all(dim=1), whose, "are not finite")
+        _refuse_fraction(boxes, ~boxes.isfinite().all(dim=1), context, "are not finite")
         if image_size is not None:
             height, width = image_size
             ends = torch.tensor([width, height, width, height], dtype=boxes.dtype)
             outside = ((boxes < 0) | (boxes > ends)).any(dim=1)
-            _refuse_share(boxes, outside, whose, f"leave {width}x{height}")
-    check_boxes(boxes, whose=whose)
+            _refuse_fraction(boxes, outside, context, f"leave {width}x{height}")
+    check_boxes(boxes, context=context)
     if scores is not None and (scores.shape != (len(boxes),) or not scores.isfinite().all()):
-        raise ValueError(f"{whose}: {len(boxes)} boxes want as many finite scores")
+        raise ValueError(f"{context}: {len(boxes)} boxes want as many finite scores")
 
 
 def check_heatmaps(heatmaps: Tensor) -> None:
@@ -140,11 +140,11 @@ def name_first(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _refuse_share(boxes: Tensor, wrong: Tensor, whose: str, what: str) -> None:
+def _refuse_fraction(boxes: Tensor, wrong: Tensor, context: str, what: str) -> None:
     if wrong.any():
-        share = float(wrong.double().mean())
-        words = f"{share:.0%}" if share >= 0.01 else "less than 1%"
-        _refuse_row(boxes, wrong, f"{whose}: {words} of the boxes {what}")
+        fraction = float(wrong.double().mean())
+        words = f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
+        _refuse_row(boxes, wrong, f"{context}: {words} of the boxes {what}")
 
 
 def _refuse_row(boxes: Tensor, wrong: Tensor, what: str) -> None:

@@ -9,7 +9,7 @@ from data.types import ImageBatch, ImageSample
 
 
 def collate_images(samples: Sequence[ImageSample], *, multiple: int = 1) -> ImageBatch:
-    """One batch; pictures of different sizes are padded right and bottom with zeros.
+    """One batch; images of different sizes are padded right and bottom with zeros.
 
     Args:
         samples: at least one.

@@ -1,4 +1,4 @@
-"""Pictures between disk and network: resizing, normalising. All sizes are (height, width)."""
+"""Images between disk and network: resizing, normalizing. All sizes are (height, width)."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 
 ResizeMode = Literal["longest_side", "shortest_side", "square"]
 
-MOST_ELONGATED = 5 / 3  # longest side of a picture, as a multiple of the size of its shortest
+MOST_ELONGATED = 5 / 3  # longest side of an image, as a multiple of the size of its shortest
 
 
 def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,7 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
             in Girshick, "Fast R-CNN", 2015.
 
     Returns:
-        The picture, and ``scale_xy`` ``[2]`` float64: boxes of the original are multiplied by
+        The image, and ``scale_xy`` ``[2]`` float64: boxes of the original are multiplied by
         ``scale_xy.repeat(2)``. It is the *actual* ratio of each axis after rounding.
     """
     if size < 1:
@@ -40,8 +40,8 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
     return F.resize(image, [new_height, new_width], antialias=True), scale_xy
 
 
-def mirror_boxes(boxes: Tensor, width: float) -> Tensor:
-    """Boxes ``[R, 4]`` of a picture of that width, in its mirror image."""
+def flip_boxes(boxes: Tensor, width: float) -> Tensor:
+    """Boxes ``[R, 4]`` of an image of that width, in its mirror image."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     return torch.stack([width - x2, y1, width - x1, y2], dim=1)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What VOC says of one picture; all tensors have G rows, one an object.
+    """What VOC says of one image; all tensors have G rows, one an object.
 
     Attributes:
         image_id: name without folder or ending.
@@ -54,14 +54,14 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:
-    """One training picture: pixels and image-level labels, no boxes.
+    """One training image: pixels and image-level labels, no boxes.
 
     Attributes:
         image_id: name without folder or ending.
         image: ``[3, H, W]`` uint8 RGB, or ``[K, h, w]`` features of it.
         targets: ``[C]`` float32 in {0, 1}.
-        weights: ``[C]`` float32, 0 = the class is ignored for this picture.
-        network_size: (height, width) of the picture that a network sees, without padding.
+        weights: ``[C]`` float32, 0 = the class is ignored for this image.
+        network_size: (height, width) of the image that a network sees, without padding.
         rois: proposals in pixels of the network image; None where none were asked for.
     """
 
@@ -75,11 +75,11 @@ class ImageSample:
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Pictures of several sizes (or features of them) in one tensor, padded right and bottom.
+    """Images of several sizes (or features of them) in one tensor, padded right and bottom.
 
     Attributes:
         image_ids: B names.
-        images: ``[B, 3, H, W]``, uint8 RGB from the loader, float32 normalised for a network; or
+        images: ``[B, 3, H, W]``, uint8 RGB from the loader, float32 normalized for a network; or
             ``[B, K, h, w]`` features.
         sizes: ``[B, 2]`` int64, (height, width) of each network image without padding, in pixels.
         targets: ``[B, C]`` float32 in {0, 1}.
@@ -112,5 +112,5 @@ class Detections:
 
 
 def no_detections() -> Detections:
-    """Detections of a picture in which nothing was found: tensors of zero rows."""
+    """Detections of an image in which nothing was found: tensors of zero rows."""
     return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))

@@ -1,1 +1,1 @@
-"""Tensors to tensors: trunks, class heatmaps, pooling, losses, and boxes from heatmaps."""
+"""Tensors to tensors: backbones, class heatmaps, pooling, losses, and boxes from heatmaps."""

@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+from localizer.backbones import BACKBONES, Geometry, load_backbone_weights
 from localizer.model import Localizer
-from localizer.trunks import TRUNKS, Geometry, load_trunk_weights
 
 INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "xavier": nn.init.xavier_uniform_,  # Glorot and Bengio, 2010
     "he": nn.init.kaiming_normal_,  # He et al., 2015
 }
 
-# Share of the channels that the robust variant drops. The whole network learns under it: on a drawn
-# world half of them cost 9 points of image mAP, a fifth costs one and covers nearly as much.
+# Fraction of the channels that the robust variant drops. The whole network learns under it: on a
+# drawn world half of them cost 9 points of image mAP, a fifth costs one and covers nearly as much.
 ROBUST_DROPOUT = 0.2
 
 
@@ -21,7 +21,7 @@ class LocalizerAlexNet(Localizer):
     """512x512 in, C heatmaps of 29x29 out (384 gives 21x21, 224 gives 11x11).
 
     State-dict names are ``features.{0,3,6,8,10}`` and ``classifier.{0,2,4}``, so ImageNet
-    weights of torchvision's AlexNet load by name. Cell (i, j) is centred at pixel index 31 + 16 i.
+    weights of torchvision's AlexNet load by name. Cell (i, j) is centered at pixel index 31 + 16 i.
     """
 
     def __init__(
@@ -32,17 +32,19 @@ class LocalizerAlexNet(Localizer):
         pooling_value: float = 0.0,
         channel_dropout: float = 0.0,
     ) -> None:
-        trunk = TRUNKS["alexnet"]
+        backbone = BACKBONES["alexnet"]
         classifier = nn.Sequential(
-            nn.Conv2d(trunk.channels, 256, kernel_size=3),  # no padding: one cell less on each side
+            nn.Conv2d(
+                backbone.channels, 256, kernel_size=3
+            ),  # no padding: one cell less on each side
             nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(256, num_classes, kernel_size=1),
         )
-        stride, offset = trunk.geometry.stride, trunk.geometry.offset
+        stride, offset = backbone.geometry.stride, backbone.geometry.offset
         super().__init__(
-            trunk,
+            backbone,
             nn.Identity(),
             classifier,
             Geometry(stride, offset + stride),
@@ -93,7 +95,7 @@ def localizer_alexnet(
         num_classes: C.
         robust: drop channels while training.
         pooling: a key of ``localizer.pooling.POOLINGS``.
-        pooling_value: its sharpness or share of cells.
+        pooling_value: its sharpness or fraction of cells.
         init: a key of ``INITIALIZERS`` for the layers that no weights are given for. Xavier is
             the report's; from scratch He learns several times faster under rectifiers.
 
@@ -109,5 +111,5 @@ def localizer_alexnet(
             INITIALIZERS[init](layer.weight)
             nn.init.zeros_(layer.get_parameter("bias"))
     if state_dict is not None:
-        load_trunk_weights(model.features, model.trunk, state_dict)
+        load_backbone_weights(model.features, model.backbone, state_dict)
     return model

@@ -1,4 +1,4 @@
-"""A heatmap to boxes: connected components above a share of the map's range."""
+"""A heatmap to boxes: connected components above a fraction of the map's range."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from localizer.trunks import Geometry
+from localizer.backbones import Geometry
 
 BoxMode = Literal["components", "extent"]
 
@@ -29,7 +29,7 @@ def heatmap_to_boxes(
         heatmap: ``[h, w]`` logits of one image and class, valid cells only.
         geometry: of the map.
         image_size: (height, width) of the network image without padding; boxes are clipped to it.
-        thresholds: shares t in (0, 1] of the map's range; a cell is hot when its logit is at
+        thresholds: fractions t in (0, 1] of the map's range; a cell is hot when its logit is at
             least ``min + t * (max - min)``. Each gives its own boxes.
         mode: ``components`` boxes each 8-connected region, ``extent`` all hot cells together.
         min_cells: smaller regions are dropped.
@@ -37,8 +37,8 @@ def heatmap_to_boxes(
 
     Returns:
         boxes ``[k, 4]`` in pixels of the network image, each the union of its cells' squares, and
-        scores ``[k]`` in (0, 1]: the region's highest value as a share of the map's range, so the
-        region of the peak has 1. Sorted by score, then by area, larger first. A constant map
+        scores ``[k]`` in (0, 1]: the region's highest value as a fraction of the map's range, so
+        the region of the peak has 1. Sorted by score, then by area, larger first. A constant map
         gives none.
 
     Raises:
@@ -51,17 +51,17 @@ def heatmap_to_boxes(
     for threshold in thresholds:
         if not 0 < threshold <= 1:
             raise ValueError(
-                f"a threshold is a share of the heatmap's range, in (0, 1]; got {threshold}"
+                f"a threshold is a fraction of the heatmap's range, in (0, 1]; got {threshold}"
             )
     values = heatmap.detach().float().cpu().numpy()
     low, high = float(values.min()), float(values.max())
     if not high > low:
         return torch.zeros(0, 4), torch.zeros(0)
-    shares = (values - low) / (high - low)
+    fractions = (values - low) / (high - low)
     found = [
         region
         for threshold in thresholds
-        for region in _regions(shares, values >= low + threshold * (high - low), mode, min_cells)
+        for region in _regions(fractions, values >= low + threshold * (high - low), mode, min_cells)
     ]
     if not found:
         return torch.zeros(0, 4), torch.zeros(0)
@@ -73,21 +73,21 @@ def heatmap_to_boxes(
 
 
 def _regions(
-    shares: np.ndarray, hot: np.ndarray, mode: BoxMode, min_cells: int
+    fractions: np.ndarray, hot: np.ndarray, mode: BoxMode, min_cells: int
 ) -> list[tuple[tuple[int, int, int, int], float]]:
-    """Half-open cell rectangles (x1, y1, x2, y2) with the highest share inside of each region."""
+    """Half-open cell rectangles (x1, y1, x2, y2) and the highest fraction in each region."""
     if mode == "extent":
         rows, columns = np.nonzero(hot)
         if len(rows) < min_cells:
             return []
         rectangle = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        return [(rectangle, float(shares[hot].max()))]
+        return [(rectangle, float(fractions[hot].max()))]
     count, regions, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8))
     found = []
     for region in range(1, count):  # region 0 is what is not hot
         left, top, width, height, size = (int(value) for value in stats[region])
         if size >= min_cells:
-            best = float(shares[regions == region].max())
+            best = float(fractions[regions == region].max())
             found.append(((left, top, left + width, top + height), best))
     return found
 

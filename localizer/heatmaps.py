@@ -1,20 +1,20 @@
-"""Where a heatmap lies in its picture: mirroring, rendering to pixels, reading off its peak."""
+"""Where a heatmap lies in its image: flipping, rendering to pixels, reading off its peak."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localizer.trunks import Geometry
+from localizer.backbones import Geometry
 
 
 def mirror_heatmaps(heatmaps: Tensor, geometry: Geometry, width: float, columns: int) -> Tensor:
-    """Heatmaps of a mirrored picture, seen from the upright one.
+    """Heatmaps of a flipped image, seen from the upright one.
 
     The cells of the two do not coincide unless the geometry is symmetric in that width, so the
     values are interpolated between the nearest columns.
 
     Args:
-        heatmaps: ``[C, h, w]`` of the picture flipped left to right.
+        heatmaps: ``[C, h, w]`` of the image flipped left to right.
         geometry: of both maps.
         width: of the network image, in pixels.
         columns: w of the upright map.
@@ -22,13 +22,13 @@ def mirror_heatmaps(heatmaps: Tensor, geometry: Geometry, width: float, columns:
     Returns:
         ``[C, h, columns]``.
     """
-    centres = geometry.edges(columns)[:-1] + geometry.stride / 2
-    source = (width - centres - geometry.offset - 0.5) / geometry.stride  # in columns
+    centers = geometry.edges(columns)[:-1] + geometry.stride / 2
+    source = (width - centers - geometry.offset - 0.5) / geometry.stride  # in columns
     source = source.clamp(0, heatmaps.shape[2] - 1).to(heatmaps.device)
     left = source.floor().long().clamp(max=max(heatmaps.shape[2] - 2, 0))
     right = (left + 1).clamp(max=heatmaps.shape[2] - 1)
-    share = (source - left).to(heatmaps.dtype)
-    return heatmaps[:, :, left] * (1 - share) + heatmaps[:, :, right] * share
+    fraction = (source - left).to(heatmaps.dtype)
+    return heatmaps[:, :, left] * (1 - fraction) + heatmaps[:, :, right] * fraction
 
 
 def normalize_range(heatmap: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def normalize_range(heatmap: Tensor) -> Tensor:
 def render_heatmap(
     heatmap: Tensor, geometry: Geometry, network_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Tensor:
-    """Values for every pixel of the original picture, bilinear between cell centres.
+    """Values for every pixel of the original image, bilinear between cell centers.
 
     Args:
         heatmap: ``[h, w]``.
@@ -70,7 +70,7 @@ def render_heatmap(
 
 
 def peak_point(heatmap: Tensor, geometry: Geometry) -> tuple[float, float]:
-    """(x, y) of the highest cell's centre, in pixels of the network image; the first on ties."""
+    """(x, y) of the highest cell's center, in pixels of the network image; the first on ties."""
     row, column = divmod(int(heatmap.argmax()), heatmap.shape[1])
     half = geometry.offset + 0.5
     return half + geometry.stride * column, half + geometry.stride * row

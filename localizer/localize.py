@@ -1,4 +1,4 @@
-"""A model and a picture: heatmaps, image scores and detections in the original frame."""
+"""A model and an image: heatmaps, image scores and detections in the original frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from torchvision.ops import batched_nms
 
 from data.checks import check_heatmaps
 from data.types import Detections, no_detections
+from localizer.backbones import Geometry
 from localizer.boxes import BoxMode, heatmap_to_boxes
 from localizer.heatmaps import mirror_heatmaps
 from localizer.model import LocalizerHead
-from localizer.trunks import Geometry
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeatmaps:
-    """What a localizer says of one picture.
+    """What a localizer says of one image.
 
     Attributes:
         logits: ``[C, h, w]`` float32, valid cells only.
@@ -51,11 +51,11 @@ def predict_heatmaps(
     network_size: tuple[int, int],
     image_size: tuple[int, int],
 ) -> ImageHeatmaps:
-    """Heatmaps of one picture, averaged over the picture and its mirror image when both are given.
+    """Heatmaps of one image, averaged over the image and its mirror image when both are given.
 
     Args:
-        model: a ``Localizer`` for pictures, or its ``head()`` for features; in evaluation mode.
-        views: ``[V, ...]`` what the model takes, V = 1, or 2 with the mirrored one second.
+        model: a ``Localizer`` for images, or its ``head()`` for features; in evaluation mode.
+        views: ``[V, ...]`` what the model takes, V = 1, or 2 with the flipped one second.
         network_size: (height, width) of the network image without padding.
         image_size: (height, width) of the original.
 
@@ -70,10 +70,10 @@ def predict_heatmaps(
     rows, columns = int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())
     upright = logits[0, :, :rows, :columns]
     if len(logits) == 2:
-        mirrored = mirror_heatmaps(
+        flipped = mirror_heatmaps(
             logits[1, :, :rows, :columns], model.geometry, network_size[1], columns
         )
-        upright = (upright + mirrored) / 2
+        upright = (upright + flipped) / 2
     return ImageHeatmaps(upright, image_logits, model.geometry, network_size, image_size)
 
 
@@ -88,13 +88,14 @@ def localize(
     max_detections: int = 100,
     labels: Sequence[int] | None = None,
 ) -> Detections:
-    """Boxes of every class of one picture.
+    """Boxes of every class of one image.
 
-    A box's score is the image's probability of the class times the box's own share of the heat.
+    A box's score is the image's probability of the class times the box's own fraction of the
+    heatmap.
 
     Args:
-        heatmaps: of one picture.
-        thresholds: shares of each map's range, see ``heatmap_to_boxes``.
+        heatmaps: of one image.
+        thresholds: fractions of each map's range, see ``heatmap_to_boxes``.
         mode: see ``heatmap_to_boxes``.
         min_cells: see ``heatmap_to_boxes``.
         score_threshold: detections below are dropped; 0 keeps at least one box of every class
@@ -104,14 +105,14 @@ def localize(
         labels: the classes to box; None for all.
 
     Returns:
-        Detections in pixels of the original picture, by descending score; maybe none.
+        Detections in pixels of the original image, by descending score; maybe none.
     """
     probabilities = heatmaps.image_logits.sigmoid()
     found_boxes, found_labels, found_scores = [], [], []
     for label in range(len(probabilities)) if labels is None else labels:
         if probabilities[label] < score_threshold:
             continue
-        boxes, shares = heatmap_to_boxes(
+        boxes, fractions = heatmap_to_boxes(
             heatmaps.logits[label],
             heatmaps.geometry,
             heatmaps.network_size,
@@ -120,7 +121,7 @@ def localize(
             min_cells=min_cells,
         )
         found_boxes.append(boxes * heatmaps.to_original)
-        found_scores.append(shares * probabilities[label])
+        found_scores.append(fractions * probabilities[label])
         found_labels.append(torch.full((len(boxes),), label))
     if not found_boxes:
         return no_detections()
@@ -130,28 +131,28 @@ def localize(
     return Detections(every.boxes[kept], every.labels[kept], every.scores[kept])
 
 
-def heat_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
-    """How far boxes and the heat of each class cover each other.
+def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
+    """How far boxes and the heatmap of each class cover each other.
 
     It is the IoU of a box and a soft region: a place belongs to the region of a class as far as
     its probability reaches that of the hottest cell. A cell is as hot everywhere in its square.
 
     Args:
-        heatmaps: of one picture.
-        boxes: ``[R, 4]`` in pixels of the original picture, not empty; R may be 0.
+        heatmaps: of one image.
+        boxes: ``[R, 4]`` in pixels of the original image, not empty; R may be 0.
 
     Returns:
         ``[R, C]`` float32 in [0, 1].
     """
     logs = F.logsigmoid(heatmaps.logits)
-    heat = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+    heatmap = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
     here = boxes / heatmaps.to_original  # network pixels
-    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heat.shape[1:])
+    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heatmap.shape[1:])
     down = _shared_lengths(here[:, 1], here[:, 3], edges_y)
     across = _shared_lengths(here[:, 0], here[:, 2], edges_x)
-    shared = torch.einsum("rh,chw,rw->rc", down, heat, across)
+    shared = torch.einsum("rh,chw,rw->rc", down, heatmap, across)
     areas = (here[:, 2:] - here[:, :2]).prod(dim=1)[:, None]
-    region = heat.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
+    region = heatmap.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
     return shared / (areas + region - shared)
 
 

@@ -23,10 +23,10 @@ def multilabel_bce(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=1)
 
 
-def localizer_step(model: LocalizerHead, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+def localizer_losses(model: LocalizerHead, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
     """One batch to its losses by name, and the image scores ``[B, C]`` (detached) behind them.
 
-    A ``Localizer`` takes batches of normalised pictures, its ``head()`` batches of features.
+    A ``Localizer`` takes batches of normalized images, its ``head()`` batches of features.
     """
     image_logits = model.pool(model(batch.images), batch.sizes)
     loss = multilabel_bce(image_logits, batch.targets, batch.weights)

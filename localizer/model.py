@@ -1,10 +1,10 @@
-"""Localizers: a trunk, a head that gives one heatmap a class, and a pooling to image logits."""
+"""Localizers: a backbone, a head that gives one heatmap a class, and a pooling to image logits."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from localizer.backbones import Backbone, Geometry
 from localizer.pooling import POOLINGS
-from localizer.trunks import Geometry, Trunk
 
 ROOT_FLOOR = 1e-4  # added under the square root: an unbounded slope at 0 would break fine-tuning
 
@@ -20,7 +20,7 @@ class SquareRoot(nn.Module):
 class LocalizerHead(nn.Module):
     """Features to heatmaps to image logits.
 
-    The robust variant drops whole channels of the normalised features while training. What is
+    The robust variant drops whole channels of the normalized features while training. What is
     dropped is evidence, not places and not classes: a class must then be seen by many channels,
     which different parts of the object excite, and its map covers more of it.
 
@@ -29,8 +29,8 @@ class LocalizerHead(nn.Module):
         classifier: ``[B, K, h, w]`` features to ``[B, C, h', w']`` logits.
         geometry: of the heatmap.
         pooling: a key of ``POOLINGS``.
-        pooling_value: its sharpness or share of cells; ignored by max and mean.
-        channel_dropout: share of the channels dropped while training.
+        pooling_value: its sharpness or fraction of cells; ignored by max and mean.
+        channel_dropout: fraction of the channels dropped while training.
     """
 
     def __init__(
@@ -47,7 +47,9 @@ class LocalizerHead(nn.Module):
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
         if not 0 <= channel_dropout < 1:
-            raise ValueError(f"the share of dropped channels is in [0, 1), got {channel_dropout}")
+            raise ValueError(
+                f"the fraction of dropped channels is in [0, 1), got {channel_dropout}"
+            )
         self.normalize = normalize
         self.classifier = classifier
         self.geometry = geometry
@@ -67,23 +69,23 @@ class LocalizerHead(nn.Module):
 
         Args:
             logits: ``[B, C, h, w]``.
-            sizes: ``[B, 2]`` (height, width) of the pictures without padding, network pixels.
+            sizes: ``[B, 2]`` (height, width) of the images without padding, network pixels.
         """
         valid = self.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))
         return POOLINGS[self.pooling](logits.float(), valid, self.pooling_value)
 
 
 class Localizer(LocalizerHead):
-    """A head on its trunk: normalised images to heatmaps.
+    """A head on its backbone: normalized images to heatmaps.
 
     Attributes:
-        features: the trunk's module; ``[B, 3, H, W]`` to ``[B, K, h, w]``.
-        trunk: its row of ``TRUNKS``.
+        features: the backbone's module; ``[B, 3, H, W]`` to ``[B, K, h, w]``.
+        backbone: its row of ``BACKBONES``.
     """
 
     def __init__(
         self,
-        trunk: Trunk,
+        backbone: Backbone,
         normalize: nn.Module,
         classifier: nn.Sequential,
         geometry: Geometry,
@@ -100,15 +102,15 @@ class Localizer(LocalizerHead):
             pooling_value=pooling_value,
             channel_dropout=channel_dropout,
         )
-        self.trunk = trunk
-        self.features = trunk.build()
+        self.backbone = backbone
+        self.features = backbone.build()
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[B, 3, H, W]`` float32, normalised, to ``[B, C, h, w]`` heatmap logits."""
+        """``[B, 3, H, W]`` float32, normalized, to ``[B, C, h, w]`` heatmap logits."""
         return super().forward(self.features(images))
 
     def head(self) -> LocalizerHead:
-        """The part behind the trunk, in the same mode, sharing its weights; takes features."""
+        """The part behind the backbone, in the same mode, sharing its weights; takes features."""
         return LocalizerHead(
             self.normalize,
             self.classifier,

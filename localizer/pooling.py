@@ -1,6 +1,6 @@
 """From a class's heatmap to its image logit: maximum, mean, log-sum-exp, mean of the top cells.
 
-All take logits ``[B, C, h, w]``, ``valid`` ``[B, h, w]``, true for cells that see the picture (at
+All take logits ``[B, C, h, w]``, ``valid`` ``[B, h, w]``, true for cells that see the image (at
 least one an image), and a value that some need; and give ``[B, C]``.
 """
 
@@ -38,17 +38,17 @@ def log_sum_exp_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tens
 
 
 def top_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tensor:
-    """Mean over the highest cells, so many as a share of the image's valid cells, at least one.
+    """Mean over the highest cells, so many as a fraction of the image's valid cells, at least one.
 
     Args:
         logits: as above.
         valid: as above.
-        value: the share in (0, 1].
+        value: the fraction in (0, 1].
 
-    Source: Durand et al. (WELDON), CVPR 2016, with a share instead of a number of cells.
+    Source: Durand et al. (WELDON), CVPR 2016, with a fraction instead of a number of cells.
     """
     if not 0 < value <= 1:
-        raise ValueError(f"top pooling takes a share of the cells in (0, 1], got {value}")
+        raise ValueError(f"top pooling takes a fraction of the cells in (0, 1], got {value}")
     cells = _hide(logits, valid).float()
     # In float32 the product may come out just above a whole number and be rounded up by one.
     wanted = (_count(valid).double() * value - 1e-6).ceil().clamp(min=1).float()

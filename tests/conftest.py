@@ -1,4 +1,4 @@
-"""What every test may ask for: seeded randomness, a small VOC-shaped world, the real pictures."""
+"""What every test may ask for: seeded randomness, a small VOC-shaped world, the real images."""
 
 import os
 from pathlib import Path

@@ -88,10 +88,13 @@ def test_a_room_that_imports_a_command_is_found() -> None:
     assert imports_of_commands(graph) == {("tools.pages.report", "tools.evaluate")}
 
 
-def test_the_detector_may_import_no_module_of_the_localizer_but_its_trunks() -> None:
+def test_the_detector_may_import_no_module_of_the_localizer_but_its_backbones() -> None:
     contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (ours,) = (one for one in contracts["contracts"] if one.get("source_modules") == ["wsddn"])
-    modules = {path.stem for path in (PROJECT / "localizer").glob("*.py")} - {"__init__", "trunks"}
+    modules = {path.stem for path in (PROJECT / "localizer").glob("*.py")} - {
+        "__init__",
+        "backbones",
+    }
     assert {name.removeprefix("localizer.") for name in ours["forbidden_modules"]} == modules
 
 

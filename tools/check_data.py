@@ -4,10 +4,10 @@ python -m tools.check_data --voc-root VOCdevkit
 python -m tools.check_data --images photographs --labels labels.csv
 python -m tools.check_data --proposals proposals/trainval.npz
 
-Reads every list, every annotation and every picture on all cores, prints a table of the classes
+Reads every list, every annotation and every image on all cores, prints a table of the classes
 and then each problem with its cure; exits with 2 if there is any. With --proposals the boxes of
-that file are compared with the pictures. Nothing is written into the data set. What is known of a
-picture is kept in --cache and looked up while its size and time stay the same. 1312 pictures take
+that file are compared with the images. Nothing is written into the data set. What is known of a
+image is kept in --cache and looked up while its size and time stay the same. 1312 images take
 5 to 7 seconds on two cores, and 3 the second time.
 """
 

@@ -3,7 +3,7 @@
 python -m tools.demo --run-dir runs/demo
 
 Draws the world, trains the plain and the robust localizer from scratch, makes proposals, trains a
-detector on the plain one's trunk, evaluates all three on test pictures, and writes report.html and
+detector on the plain one's backbone, evaluates all three on test images, and writes report.html and
 report.json into the run's folder. Under ten minutes on two cores. A demo that was stopped goes on
 where it was.
 """

@@ -1,11 +1,11 @@
-"""Box the objects of a picture or of a folder of pictures with a trained run.
+"""Box the objects of an image or of a folder of images with a trained run.
 
 python -m tools.detect --run-dir runs/wsddn --images photographs --out detections
 python -m tools.detect --run-dir runs/wsddn --images photographs/cat.jpg --out detections
 
-Writes pictures/ with the boxes drawn, detections.json with full precision, coco.json, and voc/ with
-an XML a picture that labelling tools open. Proposals are made on the way, two thirds of a second of
-one core each, unless a file of make_proposals is given. A localizer gives boxes from its heat.
+Writes images/ with the boxes drawn, detections.json with full precision, coco.json, and voc/ with
+an XML an image that labeling tools open. Proposals are made on the way, two thirds of a second of
+one core each, unless a file of make_proposals is given. A localizer gives boxes from its heatmap.
 """
 
 import sys

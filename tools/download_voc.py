@@ -3,7 +3,7 @@
 python -m tools.download_voc --voc-root VOCdevkit
 
 0.9 GB come over the network, as much again is unpacked: minutes on a fast line. Whatever stopped
-it, the same command goes on where it was. VOCdevkit then holds VOC2007 with 5011 pictures of
+it, the same command goes on where it was. VOCdevkit then holds VOC2007 with 5011 images of
 trainval and 4952 of test. Without internet, put the two tars into --archives first.
 """
 

@@ -5,9 +5,9 @@ python -m tools.evaluate --run-dir runs/wsddn --split test --proposals runs/prop
 
 Writes detections.json, scores.npz, the text files of the VOC devkit, report.html and report.json
 into the run's folder (all but the report into those of --beside as well) and prints image mAP, F2,
-recall, box mAP by both rules, CorLoc and, of a localizer, point accuracy and heat coverage. The
-report also says what the surest boxes are: hits, parts, groups, background. Half a minute for 320 +
-992 pictures whose features are cached, a few minutes for a detector.
+recall, box mAP by both rules, CorLoc and, of a localizer, point accuracy and heatmap coverage. The
+report also says what the top-scoring boxes are: hits, parts, groups, background. Half a minute for
+320 + 992 images whose features are cached, a few minutes for a detector.
 """
 
 import sys

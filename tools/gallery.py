@@ -1,14 +1,14 @@
-"""A gallery of a run in the browser: the pictures that score highest and lowest for any class.
+"""A gallery of a run in the browser: the images that score highest and lowest for any class.
 
 python -m tools.gallery --run-dir runs/lite0 --split test --out runs/lite0/gallery
 python -m tools.gallery --run-dir runs/wsddn --proposals runs/proposals/test.npz --serve
 
 Made from what evaluate has saved, scores.npz and detections.json; no model is loaded. The result is
 a folder with index.html and thumbnails that opens from disk, without a network: k highest and k
-lowest pictures of a class with score and truth, boxes (annotated, found, proposed), the heat that
+lowest images of a class with score and truth, boxes (annotated, found, proposed), the heatmap that
 view_heatmaps wrote with --to files, and only what is right or wrong if wanted. --serve [PORT] shows
-it on http://127.0.0.1:8000 until it is stopped. 5000 pictures take a minute on one core; thumbnails
-of pictures that have not changed are kept.
+it on http://127.0.0.1:8000 until it is stopped. 5000 images take a minute on one core; thumbnails
+of images that have not changed are kept.
 """
 
 import sys

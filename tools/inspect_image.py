@@ -1,10 +1,10 @@
-"""Look at one picture of a data set: where it lies, what it holds, its boxes drawn.
+"""Look at one image of a data set: where it lies, what it holds, its boxes drawn.
 
 python -m tools.inspect_image --split trainval --index 2018
 
-Prints name, file, size, classes and every object, and writes the picture with its boxes to --out
-and, if asked, to visdom. With --proposals FILE the picture is drawn once more, with its ten best
-proposals. Of VOC it works without the pictures, too: lists and XML are enough for the words.
+Prints name, file, size, classes and every object, and writes the image with its boxes to --out
+and, if asked, to visdom. With --proposals FILE the image is drawn once more, with its ten best
+proposals. Of VOC it works without the images, too: lists and XML are enough for the words.
 """
 
 import sys

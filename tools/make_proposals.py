@@ -1,13 +1,13 @@
-"""Make region proposals for VOC or for any folder of pictures.
+"""Make region proposals for VOC or for any folder of images.
 
 python -m tools.make_proposals --split trainval --out proposals/trainval.npz
 python -m tools.make_proposals --images photographs --out proposals/photographs.npz
 python -m tools.make_proposals --from-mat voc_2007_trainval.mat --out proposals/published.npz
 
 Selective search and edge boxes, ranked together by a score; no annotation is read. About 2000 boxes
-a picture and two thirds of a second of one core each, on all cores. A stopped command goes on where
-it was; pictures that have changed, and those of other settings, are made anew. With --from-mat
-nothing is made: a published file is converted, picture by picture by name, each box is checked.
+an image and two thirds of a second of one core each, on all cores. A stopped command goes on where
+it was; images that have changed, and those of other settings, are made anew. With --from-mat
+nothing is made: a published file is converted, image by image by name, each box is checked.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
 python -m tools.train_localizer --config tools/configs/localizer_lite0.yaml --run-dir runs/lite0
 
-About ten minutes on two cores with 992 pictures, most of them to compute the features of the frozen
-trunk, which is done once.
+About ten minutes on two cores with 992 images, most of them to compute the features of the frozen
+backbone, which is done once.
 Then ``python -m tools.evaluate --run-dir runs/lite0`` gives the numbers and the report.
 """
 

@@ -4,10 +4,10 @@ python -m tools.make_proposals --split trainval --out runs/proposals/trainval.np
 python -m tools.train_wsddn --config tools/configs/wsddn_lite0.yaml \
     --proposals runs/proposals/trainval.npz --run-dir runs/wsddn
 
-A quarter of an hour on two cores with 992 pictures on the frozen EfficientNet-Lite0, two thirds of
+A quarter of an hour on two cores with 992 images on the frozen EfficientNet-Lite0, two thirds of
 it for features that are computed once. Then ``python -m tools.evaluate --run-dir runs/wsddn
 --proposals FILE`` gives the numbers and the report, and ``python -m tools.detect`` boxes any
-pictures.
+images.
 """
 
 import sys

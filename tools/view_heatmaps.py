@@ -2,9 +2,9 @@
 
 python -m tools.view_heatmaps --run-dir runs/lite0 --split val --to visdom --visdom.server localhost
 
-One window a picture: the photograph, and the heat of each class that it holds. --to files writes
+One window an image: the image, and the heatmap of each class that it holds. --to files writes
 JPEGs into RUN/heatmaps; --to tensorboard writes events into RUN/heatmaps, for
-``tensorboard --logdir RUN/heatmaps``. Seconds for 20 pictures on two cores.
+``tensorboard --logdir RUN/heatmaps``. Seconds for 20 images on two cores.
 """
 
 import sys

@@ -1,11 +1,11 @@
-"""One builder for all detectors: a trunk, fc6 and fc7 (published ones where there are), streams."""
+"""One builder for all detectors: a backbone, fc6 and fc7 (pretrained if possible), two streams."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from localizer.trunks import TRUNKS, Geometry, Trunk, load_trunk_weights
+from localizer.backbones import BACKBONES, Backbone, Geometry, load_backbone_weights
 from wsddn.model import WSDDN, WSDDNHead
 
 PUBLISHED_WIDTH = 4096  # of fc6 and fc7 in AlexNet and VGG-16
@@ -13,12 +13,12 @@ PUBLISHED = {"alexnet": ("classifier.1", "classifier.4"), "vgg16": ("classifier.
 
 
 def build_wsddn(
-    trunk: str,
+    backbone: str,
     num_classes: int,
     *,
     width: int = PUBLISHED_WIDTH,
     pool_size: int = 6,
-    offset_share: float = 1.0,
+    offset_fraction: float = 1.0,
     temperature: float = 2.0,
     box_score: float = 10.0,
     box_base: float = 1.0,
@@ -27,37 +27,37 @@ def build_wsddn(
     frozen_layers: int = 0,
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> WSDDN:
-    """A detector on a trunk of ``localizer.trunks``.
+    """A detector on a backbone of ``localizer.backbones``.
 
     Args:
-        trunk: a key of ``TRUNKS``.
+        backbone: a key of ``BACKBONES``.
         num_classes: C.
         width: of fc6 and fc7. With published weights, AlexNet's and VGG-16's of 4096 are theirs.
         pool_size: bins in a row and in a column of a pooled proposal.
-        offset_share: of the trunk's offset, by which proposals are moved before pooling: with 1
-            they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
+        offset_fraction: of the backbone's offset, by which proposals are moved before pooling: with
+            1 they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
         temperature: of the softmax over proposals.
         box_score: features are multiplied by ``box_base`` + this times the proposal's score.
         box_base: see ``box_score``.
         area_prior: power of its area by which a proposal counts in the softmax over proposals.
-        dropout: share of fc6's and of fc7's outputs dropped while training.
+        dropout: fraction of fc6's and of fc7's outputs dropped while training.
         frozen_layers: convolutions, from the first on, that do not learn.
-        state_dict: published weights of the trunk, None for random ones.
+        state_dict: published weights of the backbone, None for random ones.
 
     Raises:
-        ValueError: an unknown trunk, a share or a count out of range, weights that are not the
-            trunk's, or a pool size that does not fit the published fc6.
+        ValueError: an unknown backbone, a fraction or a count out of range, weights that are not
+            the backbone's, or a pool size that does not fit the published fc6.
     """
-    if trunk not in TRUNKS:
-        raise ValueError(f"trunk is one of {', '.join(TRUNKS)}; got {trunk!r}")
-    if not 0 <= offset_share <= 1:
-        raise ValueError(f"the share of the offset is in [0, 1], got {offset_share}")
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone is one of {', '.join(BACKBONES)}; got {backbone!r}")
+    if not 0 <= offset_fraction <= 1:
+        raise ValueError(f"the fraction of the offset is in [0, 1], got {offset_fraction}")
     if frozen_layers < 0:
         raise ValueError(f"0 or more layers are frozen, got {frozen_layers}")
-    row = TRUNKS[trunk]
+    row = BACKBONES[backbone]
     head = WSDDNHead(
         row.channels,
-        _moved(row, offset_share),
+        _moved(row, offset_fraction),
         num_classes,
         width=width,
         pool_size=pool_size,
@@ -69,19 +69,19 @@ def build_wsddn(
     )
     model = WSDDN(row, head)
     if state_dict is not None:
-        load_trunk_weights(model.features, row, state_dict)
-        if trunk in PUBLISHED and width == PUBLISHED_WIDTH:
-            _load_published(head, PUBLISHED[trunk], state_dict)
+        load_backbone_weights(model.features, row, state_dict)
+        if backbone in PUBLISHED and width == PUBLISHED_WIDTH:
+            _load_published(head, PUBLISHED[backbone], state_dict)
     convolutions = [m for m in model.features.modules() if isinstance(m, nn.Conv2d)]
     for layer in convolutions[:frozen_layers]:
         layer.requires_grad_(False)
     return model
 
 
-def _moved(trunk: Trunk, share: float) -> Geometry:
-    """The trunk's geometry with the centre of cell 0 at that share of its place."""
-    stride, offset = trunk.geometry.stride, trunk.geometry.offset
-    return Geometry(stride, (offset + 0.5) * share - 0.5)
+def _moved(backbone: Backbone, fraction: float) -> Geometry:
+    """The backbone's geometry with the center of cell 0 at that fraction of its place."""
+    stride, offset = backbone.geometry.stride, backbone.geometry.offset
+    return Geometry(stride, (offset + 0.5) * fraction - 0.5)
 
 
 def _load_published(

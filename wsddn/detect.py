@@ -1,4 +1,4 @@
-"""Scores of proposals, averaged over views of a picture, and the detections that remain of them."""
+"""Scores of proposals, averaged over views of an image, and the detections that remain of them."""
 
 from collections.abc import Iterable
 
@@ -15,11 +15,11 @@ TINY = 1e-30  # a sum of weights that is 0 is not divided by
 
 @torch.inference_mode()
 def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Proposals]]) -> Tensor:
-    """Mean over the views of one picture: its sizes, upright and mirrored.
+    """Mean over the views of one image: its sizes, upright and flipped.
 
     Args:
-        model: a ``WSDDN`` for pictures, or its head for features; in evaluation mode.
-        views: at least one; what the model takes of the picture ``[1, ...]``, and the same
+        model: a ``WSDDN`` for images, or its head for features; in evaluation mode.
+        views: at least one; what the model takes of the image ``[1, ...]``, and the same
             proposals in the same order in pixels of that view.
 
     Returns:
@@ -34,14 +34,14 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
         total = total + combine_scores(output.class_logits, output.detection_logits).cpu()
         count += 1
     if not count:
-        raise ValueError("a picture has at least one view")
+        raise ValueError("an image has at least one view")
     if not total.isfinite().all():
         raise ValueError("a proposal's score is not finite")
     return total / count
 
 
-def weigh_proposals(scores: Tensor, weights: Tensor) -> Tensor:
-    """Move the score of each class towards proposals of more weight; its sum stays.
+def rescore_proposals(scores: Tensor, weights: Tensor) -> Tensor:
+    """Move the score of each class toward proposals of more weight; its sum stays.
 
     Args:
         scores: ``[R, C]``; R may be 0.
@@ -130,7 +130,7 @@ def select_detections(
     return Detections(moved[kept], found.labels[kept], found.scores[kept])
 
 
-def surest_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
+def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
     """The best box of each class, whatever its score; none of no proposals.
 
     Args:

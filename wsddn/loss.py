@@ -1,4 +1,4 @@
-"""The image-level loss in logarithms, and the regulariser that holds neighbours together."""
+"""The image-level loss in logarithms, and the regularizer that holds neighbors together."""
 
 import torch
 from torch import Tensor
@@ -41,10 +41,10 @@ def spatial_regularizer(
     top: int = 10,
     min_iou: float = 0.6,
 ) -> Tensor:
-    """Pull proposals that overlap the best one of a present class towards its features.
+    """Pull proposals that overlap the best one of a present class toward its features.
 
-    ``1/2 * 1/C * sum over classes present, over neighbours r of (p_r * |fc7_r - fc7_best|)^2``,
-    where p_r is the score of proposal r for the class and takes no gradient. Neighbours are the
+    ``1/2 * 1/C * sum over classes present, over neighbors r of (p_r * |fc7_r - fc7_best|)^2``,
+    where p_r is the score of proposal r for the class and takes no gradient. Neighbors are the
     ``top`` best-scored proposals whose overlap with the best one exceeds ``min_iou``.
 
     Args:
@@ -52,13 +52,13 @@ def spatial_regularizer(
         fc7: ``[R, F]``.
         scores: ``[R, C]`` of ``combine_scores``.
         targets: ``[C]`` in {0, 1}.
-        top: neighbours of each best proposal.
-        min_iou: that a neighbour exceeds.
+        top: neighbors of each best proposal.
+        min_iou: that a neighbor exceeds.
 
     Returns:
-        A scalar; 0 without a present class or without neighbours.
+        A scalar; 0 without a present class or without neighbors.
 
-    Source: Bilen and Vedaldi, 2016, section 3.4; 10 neighbours and .6 are theirs.
+    Source: Bilen and Vedaldi, 2016, section 3.4; 10 neighbors and .6 are theirs.
     """
     known = scores.detach()
     total = fc7.new_zeros((), dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The detector: a trunk, proposals pooled from its map, two fully connected layers, two streams."""
+"""The detector: a backbone, proposals pooled from its map, fc6 and fc7, two streams."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from localizer.trunks import Geometry, Trunk
+from localizer.backbones import Backbone, Geometry
 from wsddn.rois import pool_cells, roi_cells, unique_cells
 
 POOLED_AT_ONCE = 1024  # proposals; 100 MB of VGG-16's
@@ -47,10 +47,10 @@ class WSDDNHead(nn.Module):
         box_score: features are multiplied by ``box_base`` + this times the proposal's score; with
             0 they are not.
         box_base: 1 in the paper's code, 0 in ports that multiply by the score alone.
-        area_prior: power of its share of the picture by which a proposal counts in the softmax
+        area_prior: power of its fraction of the image by which a proposal counts in the softmax
             over proposals. There are more small boxes than large ones, and a part tells a class
             as well as the whole does; without it the softmax prefers parts.
-        dropout: share of fc6's and of fc7's outputs dropped while training.
+        dropout: fraction of fc6's and of fc7's outputs dropped while training.
 
     Source: Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", 2016.
     """
@@ -73,7 +73,7 @@ class WSDDNHead(nn.Module):
         if not temperature > 0:
             raise ValueError(f"the temperature is above 0, got {temperature}")
         if not 0 <= dropout < 1:
-            raise ValueError(f"the share of dropped outputs is in [0, 1), got {dropout}")
+            raise ValueError(f"the fraction of dropped outputs is in [0, 1), got {dropout}")
         self.geometry = geometry
         self.pool_size = pool_size
         self.temperature = temperature
@@ -135,23 +135,23 @@ class WSDDNHead(nn.Module):
 
 
 class WSDDN(nn.Module):
-    """A head on its trunk: one normalised image and its proposals to two streams.
+    """A head on its backbone: one normalized image and its proposals to two streams.
 
     Attributes:
-        trunk: its row of ``TRUNKS``.
-        features: the trunk's module; ``[1, 3, H, W]`` to ``[1, K, h, w]``.
+        backbone: its row of ``BACKBONES``.
+        features: the backbone's module; ``[1, 3, H, W]`` to ``[1, K, h, w]``.
         head: takes those features; it can be trained on features that were kept.
     """
 
-    def __init__(self, trunk: Trunk, head: WSDDNHead) -> None:
+    def __init__(self, backbone: Backbone, head: WSDDNHead) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.features = trunk.build()
+        self.backbone = backbone
+        self.features = backbone.build()
         self.head = head
 
     def forward(
         self, images: Tensor, rois: Tensor, roi_scores: Tensor | None = None
     ) -> WSDDNOutput:
-        """``[1, 3, H, W]`` float32, normalised; the rest as in ``WSDDNHead``."""
+        """``[1, 3, H, W]`` float32, normalized; the rest as in ``WSDDNHead``."""
         output: WSDDNOutput = self.head(self.features(images), rois, roi_scores)
         return output

@@ -1,6 +1,6 @@
-"""Which cells of a trunk's map a proposal covers, and their features pooled to one size.
+"""Which cells of a backbone's map a proposal covers, and their features pooled to one size.
 
-A cell's square lies where ``localizer.trunks.Geometry`` says. Pooling at 1/16 of the coordinates
+A cell's square lies where ``localizer.backbones.Geometry`` says. Pooling at 1/16 of the coordinates
 takes cells up to one and a half strides too far right and below, and on AlexNet's short maps none
 at all for boxes at the right and at the bottom.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_pool
 
-from localizer.trunks import Geometry
+from localizer.backbones import Geometry
 
 
 def roi_cells(rois: Tensor, geometry: Geometry, map_size: tuple[int, int]) -> Tensor:

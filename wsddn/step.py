@@ -1,4 +1,4 @@
-"""One batch of pictures with their proposals to the detector's losses by name."""
+"""One batch of images with their proposals to the detector's losses by name."""
 
 import torch
 from torch import Tensor
@@ -9,27 +9,27 @@ from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores, log_scores
 
 
-def wsddn_step(
+def wsddn_losses(
     model: WSDDN | WSDDNHead,
     batch: ImageBatch,
     *,
     spatial_weight: float = 1e-4,
     dropped: float = 0.0,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Losses by name, averaged over the pictures, and the image scores ``[B, C]`` (detached).
+    """Losses by name, averaged over the images, and the image scores ``[B, C]`` (detached).
 
-    A ``WSDDN`` takes batches of normalised pictures, its head batches of features. The softmax
-    over proposals is that of each picture alone.
+    A ``WSDDN`` takes batches of normalized images, its head batches of features. The softmax
+    over proposals is that of each image alone.
 
     Args:
         model: to be trained.
-        batch: with at least one proposal a picture.
-        spatial_weight: of the regulariser, 1e-4 in the paper; 0 leaves it out.
-        dropped: share of each picture's proposals that are left out of this step, by chance, so
-            that the network cannot rest on the same few boxes of a picture every time.
+        batch: with at least one proposal an image.
+        spatial_weight: of the regularizer, 1e-4 in the paper; 0 leaves it out.
+        dropped: fraction of each image's proposals that are left out of this step, by chance, so
+            that the network cannot rest on the same few boxes of an image every time.
 
     Raises:
-        ValueError: pictures without rois, or with an empty set of them.
+        ValueError: images without rois, or with an empty set of them.
     """
     if not batch.rois:
         raise ValueError("a detector's batch comes with rois")
@@ -50,16 +50,16 @@ def wsddn_step(
     return means, torch.stack(found)
 
 
-def drop_proposals(proposals: Proposals, share: float) -> Proposals:
+def drop_proposals(proposals: Proposals, fraction: float) -> Proposals:
     """Leave out each proposal with that chance; the first one stays where none would be left.
 
     Args:
         proposals: at least one.
-        share: in [0, 1); 0 draws no random numbers.
+        fraction: in [0, 1); 0 draws no random numbers.
     """
-    if not share:
+    if not fraction:
         return proposals
-    kept = torch.rand(len(proposals.boxes), device=proposals.boxes.device) >= share
+    kept = torch.rand(len(proposals.boxes), device=proposals.boxes.device) >= fraction
     if not kept.any():
         kept[0] = True
     return proposals[kept]

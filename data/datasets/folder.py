@@ -1,7 +1,7 @@
-"""Any folder of pictures: labels from a CSV file, or none at all.
+"""Any folder of images: labels from a CSV file, or none at all.
 
 The CSV file has a head ``image,labels`` and maybe a third column ``split``. ``image`` is a path
-below the folder, ``labels`` are class names with ``|`` between them, nothing for a picture that
+below the folder, ``labels`` are class names with ``|`` between them, nothing for an image that
 holds none of the classes.
 """
 
@@ -71,46 +71,46 @@ def read_labels(path: Path) -> list[LabelRow]:
         seen.add(row.image)
         rows.append(row)
     if not rows:
-        raise ValueError(f"{path}: no pictures are listed")
+        raise ValueError(f"{path}: no images are listed")
     return rows
 
 
-def find_pictures(folder: Path) -> list[LabelRow]:
-    """Every picture below a folder by its ending, sorted, without labels.
+def find_images(folder: Path) -> list[LabelRow]:
+    """Every image below a folder by its ending, sorted, without labels.
 
     Raises:
-        FileNotFoundError: no such folder, or no picture in it.
+        FileNotFoundError: no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of pictures")
+        raise FileNotFoundError(f"{folder}: no such folder of images")
     found = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and not path.is_dir()  # a pipe is refused by its reader
     )
     if not found:
-        raise FileNotFoundError(f"{folder}: no pictures in it ({', '.join(SUFFIXES)})")
+        raise FileNotFoundError(f"{folder}: no images in it ({', '.join(SUFFIXES)})")
     return [LabelRow(image, ()) for image in found]
 
 
-def list_pictures(folder: Path, labels: Path | None) -> list[LabelRow]:
-    """The lines of the labels file; without one every picture below the folder.
+def list_images(folder: Path, labels: Path | None) -> list[LabelRow]:
+    """The lines of the labels file; without one every image below the folder.
 
     Raises:
-        FileNotFoundError: no such file of labels; without one no such folder, or no picture in it.
+        FileNotFoundError: no such file of labels; without one no such folder, or no image in it.
         ValueError: the file of labels is not one; see ``read_labels``.
     """
-    return find_pictures(folder) if labels is None else read_labels(labels)
+    return find_images(folder) if labels is None else read_labels(labels)
 
 
 def splits_of(
-    rows: list[LabelRow], *, val_share: float = 0.2, seed: int = 0
+    rows: list[LabelRow], *, val_fraction: float = 0.2, seed: int = 0
 ) -> dict[str, list[LabelRow]]:
     """Rows by split, in their order; every split has some.
 
     ``all`` is always there. With a third column there are the splits that it names, and
     ``trainval`` is train and val together. Without it there are ``train`` and ``val`` by
-    ``val_share`` and ``seed``, and ``trainval`` is everything. Rows without any labels are
+    ``val_fraction`` and ``seed``, and ``trainval`` is everything. Rows without any labels are
     ``all`` and nothing else.
     """
     splits = {"all": list(rows)}
@@ -120,7 +120,7 @@ def splits_of(
         both = [row for row in rows if row.split in ("train", "val")]
         splits.setdefault("trainval", both)
     elif any(row.labels for row in rows):
-        val = _drawn((row.image for row in rows), round(val_share * len(rows)), seed)
+        val = _drawn((row.image for row in rows), round(val_fraction * len(rows)), seed)
         splits["train"] = [row for row in rows if row.image not in val]
         splits["val"] = [row for row in rows if row.image in val]
         splits["trainval"] = rows
@@ -128,22 +128,22 @@ def splits_of(
 
 
 class FolderDataset(ImageSet):
-    """A folder's pictures; the ids are their paths below it, boxes are not known.
+    """A folder's images; the ids are their paths below it, boxes are not known.
 
     Without a file of labels every target and every weight is 0.
 
     Args:
-        folder: that holds the pictures.
-        labels: CSV file, see the module; None for pictures without labels.
-        split: which pictures, see ``splits_of``.
+        folder: that holds the images.
+        labels: CSV file, see the module; None for images without labels.
+        split: which images, see ``splits_of``.
         classes: names in the order of the labels; without any those of the file, sorted.
-        val_share: share of the pictures in ``val``.
+        val_fraction: fraction of the images in ``val``.
         seed: of that choice, which depends on names alone.
-        leave_out: pictures not to take, by path.
+        leave_out: images not to take, by path.
 
     Raises:
-        FileNotFoundError: the folder, the file or listed pictures are missing.
-        ValueError: an unknown class or split, or a picture that is none.
+        FileNotFoundError: the folder, the file or listed images are missing.
+        ValueError: an unknown class or split, or an image that is none.
     """
 
     def __init__(
@@ -153,28 +153,28 @@ class FolderDataset(ImageSet):
         split: str,
         *,
         classes: Sequence[str] = (),
-        val_share: float = 0.2,
+        val_fraction: float = 0.2,
         seed: int = 0,
         leave_out: Collection[Path] = (),
     ) -> None:
-        rows = list_pictures(folder, labels)
+        rows = list_images(folder, labels)
         names = tuple(classes) or tuple(sorted({name for row in rows for name in row.labels}))
         if not names:
-            raise ValueError(f"{labels or folder}: no classes (no picture has a label)")
+            raise ValueError(f"{labels or folder}: no classes (no image has a label)")
         for row in rows:
             for name in row.labels:
                 if name not in names:
                     raise ValueError(
                         f"{labels}: {row.image}: class {name!r} is not one of {', '.join(names)}"
                     )
-        splits = splits_of(rows, val_share=val_share, seed=seed)
+        splits = splits_of(rows, val_fraction=val_fraction, seed=seed)
         if split not in splits:
             there = ", ".join(splits)
             raise ValueError(f"{labels or folder}: no split {split!r}; there are {there}")
         chosen = [row for row in splits[split] if folder / row.image not in leave_out]
         missing = [row.image for row in chosen if not (folder / row.image).exists()]
         if missing:
-            raise FileNotFoundError(f"{folder}: no such picture: {name_first(missing)}")
+            raise FileNotFoundError(f"{folder}: no such image: {name_first(missing)}")
         paths = [folder / row.image for row in chosen]
         weight = float(labels is not None)
         super().__init__(
@@ -195,14 +195,14 @@ class FolderDataset(ImageSet):
         )
 
 
-def one_picture(path: Path, classes: Sequence[str]) -> ImageSet:
-    """A picture of which nothing is known, as a data set; its id is its name.
+def one_image(path: Path, classes: Sequence[str]) -> ImageSet:
+    """An image of which nothing is known, as a data set; its id is its name.
 
     Raises:
-        ValueError: not a picture by its ending or by its content; names it.
+        ValueError: not an image by its ending or by its content; names it.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: not a picture ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{path}: not an image ({', '.join(SUFFIXES)})")
     nothing = torch.zeros(len(classes))
     annotation = _without_boxes(path.name, read_image_size(path))
     return ImageSet("all", classes, [path], [annotation], [(nothing, nothing)])
@@ -221,7 +221,7 @@ def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
     if split and not split[0]:
         raise ValueError("the split is empty")
     if split and split[0] == "all":
-        raise ValueError("the split 'all' is every picture already")
+        raise ValueError("the split 'all' is every image already")
     return LabelRow(parts.as_posix(), tuple(dict.fromkeys(names)), split[0] if split else "")
 
 

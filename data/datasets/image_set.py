@@ -1,4 +1,4 @@
-"""Pictures of one split with their image-level labels, wherever they come from."""
+"""Images of one split with their image-level labels, wherever they come from."""
 
 import copy
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from data.types import Annotation, ImageSample
 
 
 class ImageSet(Dataset[ImageSample]):
-    """Pictures of a split with their image-level labels; boxes stay in ``annotations``.
+    """Images of a split with their image-level labels; boxes stay in ``annotations``.
 
     Training reads samples only, so no box can leak into it.
 
     Attributes:
         split: its name.
         classes: names in the order of the labels.
-        paths: of the pictures.
-        annotations: one a picture, in the same order; without objects where boxes are unknown.
-        ids: names of the pictures.
+        paths: of the images.
+        annotations: one an image, in the same order; without objects where boxes are unknown.
+        ids: names of the images.
         targets: ``[N, C]`` float32 in {0, 1}.
         weights: ``[N, C]`` float32, 0 = ignored.
 
     Raises:
-        ValueError: no pictures.
+        ValueError: no images.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ImageSet(Dataset[ImageSample]):
         labels: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
         if not paths:
-            raise ValueError(f"{split}: no picture is left")
+            raise ValueError(f"{split}: no image is left")
         self.split = split
         self.classes = tuple(classes)
         self.paths = list(paths)
@@ -53,13 +53,13 @@ class ImageSet(Dataset[ImageSample]):
         return len(self.ids)
 
     def subset(self, indices: Sequence[int]) -> Self:
-        """The pictures of these numbers alone, in their order.
+        """The images of these numbers alone, in their order.
 
         Raises:
             ValueError: none.
         """
         if not indices:
-            raise ValueError(f"{self.split}: no picture is left")
+            raise ValueError(f"{self.split}: no image is left")
         part = copy.copy(self)
         for name in ("paths", "annotations", "ids"):
             setattr(part, name, [getattr(self, name)[index] for index in indices])
@@ -67,10 +67,10 @@ class ImageSet(Dataset[ImageSample]):
         return part
 
     def __getitem__(self, index: int) -> ImageSample:
-        """Decode one picture.
+        """Decode one image.
 
         Raises:
-            ValueError: the picture does not decode, or its size is not the annotation's.
+            ValueError: the image does not decode, or its size is not the annotation's.
         """
         path = self.paths[index]
         image = read_image(path)

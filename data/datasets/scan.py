@@ -1,6 +1,6 @@
-"""Every problem of a data set at once: pictures, annotations, lists, splits and proposals.
+"""Every problem of a data set at once: images, annotations, lists, splits and proposals.
 
-Pictures are decoded in parallel. What was found out about a picture is worth keeping: pass it in
+Images are decoded in parallel. What was found out about an image is worth keeping: pass it in
 again and only files of another size or time are read.
 """
 
@@ -21,7 +21,7 @@ from data.types import Annotation
 SPLITS = ("train", "val", "trainval", "test")
 DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 NO_FILE = (-1, -1)
-SERIAL = 64  # fewer pictures than these are read before a process would have started
+SERIAL = 64  # fewer images than these are read before a process would have started
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Problem:
     cure: str
 
 
-class PictureState(NamedTuple):
-    """What is known of a picture file.
+class ImageState(NamedTuple):
+    """What is known of an image file.
 
     Attributes:
         bytes: of the file, -1 if there is none.
@@ -59,10 +59,10 @@ class PictureState(NamedTuple):
     digest: str
 
 
-def scan_pictures(
-    paths: Sequence[Path], known: Mapping[str, PictureState], *, processes: int | None = None
-) -> Iterator[tuple[Path, PictureState]]:
-    """Decode pictures.
+def scan_images(
+    paths: Sequence[Path], known: Mapping[str, ImageState], *, processes: int | None = None
+) -> Iterator[tuple[Path, ImageState]]:
+    """Decode images.
 
     Args:
         paths: files, in any number of folders.
@@ -116,8 +116,8 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
     for one, other in DISJOINT:
         both = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
         if both:
-            what = f"{len(both)} pictures are in {one} too, such as {both[0]}"
-            cure = "a picture is for learning or for testing"
+            what = f"{len(both)} images are in {one} too, such as {both[0]}"
+            cure = "an image is for learning or for testing"
             problems.append(Problem(folder / f"{other}.txt", what, cure))
     annotations = {}
     for name in dict.fromkeys(name for names in splits.values() for name in names):
@@ -130,27 +130,27 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
     return VOCScan(splits, annotations, problems)
 
 
-def picture_problems(
-    states: Mapping[Path, PictureState], sizes: Mapping[Path, tuple[int, int]]
+def image_problems(
+    states: Mapping[Path, ImageState], sizes: Mapping[Path, tuple[int, int]]
 ) -> list[Problem]:
-    """Pictures that cannot be used, and those of another size than their annotation says."""
+    """Images that cannot be used, and those of another size than their annotation says."""
     problems = []
     for path, state in states.items():
         expected = sizes.get(path)
         if state.problem:
-            cure = "restore the file, or leave it out with --on-bad-image skip"
+            cure = "restore the file, or leave it out with --on-bad skip"
             problems.append(Problem(path, state.problem, cure))
         elif expected and expected != (state.height, state.width):
             what = describe_other_size((state.height, state.width), expected)
-            cure = "restore the picture as it was annotated: pixels as stored, not turned by EXIF"
+            cure = "restore the image as it was annotated: pixels as stored, not turned by EXIF"
             problems.append(Problem(path, what, cure))
     return problems
 
 
-def same_pictures(
-    states: Mapping[Path, PictureState], learned: Sequence[Path], tested: Sequence[Path]
+def same_images(
+    states: Mapping[Path, ImageState], learned: Sequence[Path], tested: Sequence[Path]
 ) -> list[Problem]:
-    """Files of the tested pictures that are, byte by byte, among those learned from."""
+    """Files of the tested images that are, byte by byte, among those learned from."""
     by_digest = {states[path].digest: path for path in learned if states[path].digest}
     return [
         Problem(
@@ -165,10 +165,10 @@ def same_pictures(
 
 @dataclass(frozen=True, slots=True)
 class ProposalScan:
-    """A file of proposals beside the pictures of a data set.
+    """A file of proposals beside the images of a data set.
 
     Attributes:
-        splits: those of which every picture has proposals in the file, zero of them perhaps.
+        splits: those of which every image has proposals in the file, zero of them perhaps.
         problems: of the file.
     """
 
@@ -180,17 +180,17 @@ def scan_proposals(
     path: Path,
     splits: Mapping[str, Sequence[str]],
     places: Mapping[str, Path],
-    states: Mapping[Path, PictureState],
+    states: Mapping[Path, ImageState],
 ) -> ProposalScan:
-    """Compare a file of proposals with the pictures, and each box with the size of its picture.
+    """Compare a file of proposals with the images, and each box with the size of its image.
 
-    Files are made of one list: pictures of a split of which the file holds none are not missed.
+    Files are made of one list: images of a split of which the file holds none are not missed.
 
     Args:
         path: of the file.
         splits: image ids by split.
-        places: pictures by image id.
-        states: of these pictures, from ``scan_pictures``.
+        places: images by image id.
+        states: of these images, from ``scan_images``.
     """
     try:
         found = read_unchecked(path)
@@ -203,10 +203,10 @@ def scan_proposals(
     unknown = [name for name in found if name not in places]
     empty = [name for name in held if not len(found[name].boxes)]
     problems = [
-        Problem(path, f"{len(names)} pictures {what}, such as {names[0]}", cure)
+        Problem(path, f"{len(names)} images {what}, such as {names[0]}", cure)
         for names, what, cure in (
             (missing, "have no proposals in it", "make it anew of the whole list"),
-            (unknown, "in it are not in the data set", "make it anew of these pictures"),
+            (unknown, "in it are not in the data set", "make it anew of these images"),
             (empty, "have zero proposals in it", "make more with a lower --min-score"),
         )
         if names
@@ -215,7 +215,7 @@ def scan_proposals(
         state = states[places[name]]
         size = None if state.problem else (state.height, state.width)
         try:
-            check_proposals(found[name], size, whose=f"image {name}")
+            check_proposals(found[name], size, context=f"image {name}")
         except ValueError as error:
             cure = "boxes are x1 y1 x2 y2 from 0; published ones are converted with --from-mat"
             problems.append(Problem(path, str(error), cure))
@@ -223,7 +223,7 @@ def scan_proposals(
     return ProposalScan(complete, problems)
 
 
-def _state(known: Mapping[str, PictureState], path: Path) -> PictureState:
+def _state(known: Mapping[str, ImageState], path: Path) -> ImageState:
     found = _stamp(path)
     before = known.get(str(path.absolute()))
     if before is not None and before[:2] == found != NO_FILE:
@@ -231,9 +231,9 @@ def _state(known: Mapping[str, PictureState], path: Path) -> PictureState:
     try:
         height, width = read_image(path).shape[1:]
         digest = sha256(path.read_bytes()).hexdigest()
-        return PictureState(*found, "", height, width, digest)
+        return ImageState(*found, "", height, width, digest)
     except (ValueError, OSError) as error:
-        return PictureState(*found, _what(path, error), 0, 0, "")
+        return ImageState(*found, _what(path, error), 0, 0, "")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

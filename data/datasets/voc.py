@@ -30,7 +30,7 @@ _YEAR = "VOC2007"
 
 
 def image_path(voc_root: Path, image_id: str) -> Path:
-    """Where the picture lies below the folder that holds ``VOC2007``."""
+    """Where the image lies below the folder that holds ``VOC2007``."""
     return voc_root / _YEAR / "JPEGImages" / f"{image_id}.jpg"
 
 
@@ -69,7 +69,7 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
 
 
 def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotation:
-    """Objects of one picture; ``<part>`` boxes inside of objects are not objects.
+    """Objects of one image; ``<part>`` boxes inside of objects are not objects.
 
     Args:
         path: a devkit XML file.
@@ -101,7 +101,7 @@ def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotat
 def image_level_labels(
     annotation: Annotation, num_classes: int = 20, *, difficult: DifficultPolicy = "ignore"
 ) -> tuple[Tensor, Tensor]:
-    """What the picture holds, without where.
+    """What the image holds, without where.
 
     Args:
         annotation: its objects.
@@ -138,11 +138,11 @@ class VOCDataset(ImageSet):
         split: name of a list.
         classes: names in the order of the labels.
         difficult: see ``image_level_labels``.
-        leave_out: pictures not to take, by path.
+        leave_out: images not to take, by path.
 
     Raises:
         FileNotFoundError: a list or an annotation is missing.
-        ValueError: one of them is not what it should be, or no picture is left.
+        ValueError: one of them is not what it should be, or no image is left.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What is wrong with a class's surest detections: a part of the object, a group, or nothing there.
+"""What is wrong with a class's top-scoring detections: a part of an object, a group, background.
 
 Learning from labels alone finds the part that tells a class best; this counts how often.
 """
@@ -12,10 +12,10 @@ from data.evaluation.overlap import BoxTable, nearest_objects, shared_areas, tab
 from data.evaluation.voc_eval import check_iou_threshold
 from data.types import Annotation, Detections
 
-KINDS = ("hit", "repeated", "part", "grouped", "localisation", "background")
+KINDS = ("hit", "duplicate", "part", "group", "localization", "background")
 LEAST_TOUCH = 0.1  # IoU below which a detection has nothing to do with an object
-INSIDE = 0.9  # share of a detection in one object that makes it a part of it
-HELD = 0.5  # share of an object in a detection that makes it one of a group
+INSIDE = 0.9  # fraction of a detection in one object that makes it a part of it
+HELD = 0.5  # fraction of an object in a detection that makes it one of a group
 
 Floats = NDArray[np.float64]
 
@@ -27,11 +27,11 @@ def eval_error_kinds(
     num_classes: int = 20,
     iou_threshold: float = 0.5,
 ) -> dict[str, Floats]:
-    """Kinds of each class's N surest detections, N being its number of objects.
+    """Kinds of each class's N top-scoring detections, N being its number of objects.
 
-    A detection is a hit as for AP, or a repeated one on an object that is taken. Otherwise it is
-    ``grouped`` if it holds half of two objects of its class, ``part`` if nine tenths of it lie in
-    one, ``localisation`` if it overlaps one by .1 or more, and ``background`` if not. Detections
+    A detection is a hit as for AP, or a ``duplicate`` on an object that is taken. Otherwise it is
+    ``group`` if it holds half of two objects of its class, ``part`` if nine tenths of it lie in
+    one, ``localization`` if it overlaps one by .1 or more, and ``background`` if not. Detections
     on difficult objects are left out, as for AP.
 
     Args:
@@ -41,8 +41,8 @@ def eval_error_kinds(
         iou_threshold: least overlap of a hit.
 
     Returns:
-        For each of ``KINDS`` the shares ``[C]`` of those detections; they sum to 1. nan for a class
-        without objects or without detections.
+        For each of ``KINDS`` the fractions ``[C]`` of those detections; they sum to 1. nan for a
+        class without objects or without detections.
 
     Raises:
         ValueError: as ``data.evaluation.voc_eval.match_detections``.
@@ -53,7 +53,7 @@ def eval_error_kinds(
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     iou, nearest = nearest_objects(found, objects)
     is_difficult = objects.values != 0
-    shares = {kind: np.full(num_classes, np.nan) for kind in KINDS}
+    fractions = {kind: np.full(num_classes, np.nan) for kind in KINDS}
     for label in range(num_classes):
         count = int((objects.groups[~is_difficult] % num_classes == label).sum())
         rows = np.flatnonzero(found.groups % num_classes == label)
@@ -69,18 +69,18 @@ def eval_error_kinds(
             if iou[row] < iou_threshold:
                 kinds.append(_kind_of_miss(row, found, objects, float(iou[row])))
             else:
-                kinds.append("repeated" if nearest[row] in taken else "hit")
+                kinds.append("duplicate" if nearest[row] in taken else "hit")
                 taken.add(int(nearest[row]))
-        for kind, of_kind in shares.items():
+        for kind, of_kind in fractions.items():
             of_kind[label] = kinds.count(kind) / len(kinds)
-    return shares
+    return fractions
 
 
 def _kind_of_miss(row: int, found: BoxTable, objects: BoxTable, iou: float) -> str:
     mates = objects.boxes[objects.groups == found.groups[row]]
     shared, area, areas = shared_areas(found.boxes[row], mates)
     if (shared >= HELD * areas).sum() >= 2:
-        return "grouped"
+        return "group"
     if (shared >= INSIDE * area).any():
         return "part"
-    return "localisation" if iou >= LEAST_TOUCH else "background"
+    return "localization" if iou >= LEAST_TOUCH else "background"

@@ -1,4 +1,4 @@
-"""How well images are labelled: AP, F-beta and recall of each class over a whole data set.
+"""How well images are labeled: AP, F-beta and recall of each class over a whole data set.
 
 Works on numpy float64 arrays ``[N, C]``, images by classes. Entries of weight 0 are left out of
 their class. A class without a positive entry of weight 1 is nan and stays out of every mean.
@@ -132,7 +132,7 @@ def class_f_beta(
 def class_recall(
     scores: Floats, targets: Floats, weights: Floats, *, threshold: float = 0.5
 ) -> Floats:
-    """Share of each class's positives that score above the threshold.
+    """Fraction of each class's positives that score above the threshold.
 
     Args:
         scores: ``[N, C]`` float64, finite.

@@ -72,8 +72,8 @@ def tabulate_boxes(
     except ValueError:  # all rows at once is fast; one image at a time tells whose it is
         for annotation, of_image in zip(annotations, found, strict=True):
             check_annotation(annotation, num_classes)
-            whose = f"detections of image {annotation.image_id}"
-            check_detections(of_image, num_classes, whose=whose)
+            context = f"detections of image {annotation.image_id}"
+            check_detections(of_image, num_classes, context=context)
         raise
 
 

@@ -1,4 +1,4 @@
-"""Whether the surest box of a class is right, picture by picture, for pages that sort by it."""
+"""Whether the top-scoring box of a class is right, image by image, for pages that sort by it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,25 +16,27 @@ IOU = 0.5
 def verdicts(
     detections: Mapping[str, Detections], annotations: Sequence[Annotation], num_classes: int
 ) -> list[str]:
-    """What the surest detection of each class is in each picture; the first of equals counts.
+    """What the top-scoring detection of each class is in each image; the first of equals counts.
 
     It is right if it overlaps an object of its class by half or more. One on a difficult object is
     neither right nor wrong.
 
     Returns:
-        For each class a letter a picture: ``RIGHT``, ``WRONG``, ``DIFFICULT`` or ``NO_BOX``.
+        For each class a letter an image: ``RIGHT``, ``WRONG``, ``DIFFICULT`` or ``NO_BOX``.
 
     Raises:
-        ValueError: detections of a picture that is not annotated.
+        ValueError: detections of an image that is not annotated.
     """
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     order = np.lexsort((-found.values, found.groups))  # stable: equals stay as they came
     groups = found.groups[order]
-    surest = found.rows(order[np.flatnonzero(np.diff(groups, prepend=-1))])
-    iou, nearest = nearest_objects(surest, objects)
+    top_scoring = found.rows(order[np.flatnonzero(np.diff(groups, prepend=-1))])
+    iou, nearest = nearest_objects(top_scoring, objects)
     is_difficult = np.zeros(len(iou), dtype=bool)
     touched = nearest >= 0
     is_difficult[touched] = objects.values[nearest[touched]] != 0
     letters = np.full(len(annotations) * num_classes, NO_BOX)
-    letters[surest.groups] = np.where(iou < IOU, WRONG, np.where(is_difficult, DIFFICULT, RIGHT))
+    letters[top_scoring.groups] = np.where(
+        iou < IOU, WRONG, np.where(is_difficult, DIFFICULT, RIGHT)
+    )
     return ["".join(of_class) for of_class in letters.reshape(-1, num_classes).T]

@@ -26,7 +26,7 @@ RECALL_THRESHOLDS = (0.0, 0.1, 0.2, 0.1 * 3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class DetectionAP:
-    """One fraction per class: an AP, or for CorLoc a share of images.
+    """One fraction per class: an AP, or for CorLoc a fraction of images.
 
     Attributes:
         per_class: ``[C]`` float64 in 0 .. 1; nan where the class has no object that counts.
@@ -165,9 +165,11 @@ def match_detections(
         is_ignored = np.zeros(len(rows), dtype=bool)
         is_ignored[on_object] = is_difficult[nearest[rows[on_object]]]
         candidates = on_object[~is_ignored[on_object]]
-        _, surest = np.unique(nearest[rows[candidates]], return_index=True)  # first of each object
+        _, top_scoring = np.unique(
+            nearest[rows[candidates]], return_index=True
+        )  # first of each object
         is_hit = np.zeros(len(rows), dtype=bool)
-        is_hit[candidates[surest]] = True
+        is_hit[candidates[top_scoring]] = True
         matches.append(
             ClassMatches(found.values[rows], is_hit, is_ignored, int(num_objects[label]))
         )
@@ -175,7 +177,7 @@ def match_detections(
 
 
 def precision_recall(matches: ClassMatches) -> PrecisionRecall:
-    """Precision and recall of the surest 1, 2, ... detections of a class.
+    """Precision and recall of the top-scoring 1, 2, ... detections of a class.
 
     Ignored detections are left out, so no point is 0/0; without others the curve is empty.
     """
@@ -186,7 +188,7 @@ def precision_recall(matches: ClassMatches) -> PrecisionRecall:
 
 
 def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool = True) -> float:
-    """Summarise one curve by a number in 0 .. 1 (eleven times 1/11 is 1.0000000000000002).
+    """Summarize one curve by a number in 0 .. 1 (eleven times 1/11 is 1.0000000000000002).
 
     Args:
         recall: ``[D]`` float64, never falling.
@@ -228,7 +230,7 @@ def corloc(
     num_classes: int = 20,
     iou_threshold: float = 0.5,
 ) -> DetectionAP:
-    """Share of a class's images in which the surest detection of the class lies on an object.
+    """Fraction of a class's images whose top-scoring detection of the class lies on an object.
 
     An image counts for a class if it holds an object of it that is not difficult; difficult ones
     are not there. No detection of the class is a miss. The first of equal scores is taken.
@@ -251,8 +253,8 @@ def corloc(
     objects, found = tabulate_boxes(detections, annotations, num_classes)
     objects = objects.rows(objects.values == 0)
     order = np.argsort(-found.values, kind="stable")
-    groups, surest = np.unique(found.groups[order], return_index=True)  # first of each group
-    iou, _ = nearest_objects(found.rows(order[surest]), objects)
+    groups, top_scoring = np.unique(found.groups[order], return_index=True)  # first of each group
+    iou, _ = nearest_objects(found.rows(order[top_scoring]), objects)
     hits = np.bincount(groups[iou >= iou_threshold] % num_classes, minlength=num_classes)
     images = np.bincount(np.unique(objects.groups) % num_classes, minlength=num_classes)
     per_class = np.full(num_classes, np.nan)

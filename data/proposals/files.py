@@ -128,7 +128,7 @@ def load_proposals(path: Path) -> ProposalSet:
     """
     found = read_unchecked(path)
     for image_id, proposals in found.items():
-        check_proposals(proposals, whose=f"{path}: image {image_id}")
+        check_proposals(proposals, context=f"{path}: image {image_id}")
     return found
 
 

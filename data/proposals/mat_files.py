@@ -1,7 +1,7 @@
 """Published ``.mat`` files of proposals, read once in a process of their own.
 
 Such a file holds cells ``images`` (names) and ``boxes`` (``[R, 4]`` each: y1 x1 y2 x2, one-based,
-closed, often uint16), and maybe ``boxScores`` or ``scores``. Pictures are found by name, without
+closed, often uint16), and maybe ``boxScores`` or ``scores``. Images are found by name, without
 folder and ending. The reader of MATLAB's format is a large parser of untrusted bytes, so it runs in
 a child with limits on memory and time.
 """
@@ -26,41 +26,38 @@ SECONDS = 900
 SCORES = ("boxScores", "scores")  # either name is in use
 
 
-def convert_mat(path: Path, pictures: Mapping[str, Path]) -> dict[str, Proposals]:
-    """Proposals of these pictures, each box once and inside of its picture.
+def convert_mat(path: Path, images: Mapping[str, Path]) -> dict[str, Proposals]:
+    """Proposals of these images, each box once and inside of its image.
 
     Args:
-        path: a published file; it may hold other pictures, too.
-        pictures: files by image id.
+        path: a published file; it may hold other images, too.
+        images: files by image id.
 
     Returns:
-        By image id, in the order of ``pictures``; highest scores first, without scores in the
+        By image id, in the order of ``images``; highest scores first, without scores in the
         order of the file.
 
     Raises:
-        FileNotFoundError: no such file, or a picture is missing.
-        ValueError: not such a file, pictures that it does not hold, two pictures of one name, a
-            picture that is none, or boxes that leave theirs, which tells other columns or another
+        FileNotFoundError: no such file, or an image is missing.
+        ValueError: not such a file, images that it does not hold, two images of one name, a
+            image that is none, or boxes that leave theirs, which tells other columns or another
             base; names the image.
     """
     found = read_mat(path)
-    twice = [
-        name for name, count in Counter(p.stem for p in pictures.values()).items() if count > 1
-    ]
+    twice = [name for name, count in Counter(p.stem for p in images.values()).items() if count > 1]
     if twice:
-        raise ValueError(f"{path}: two pictures would get the proposals of {twice[0]}")
-    missing = [image_id for image_id, picture in pictures.items() if picture.stem not in found]
+        raise ValueError(f"{path}: two images would get the proposals of {twice[0]}")
+    missing = [image_id for image_id, image in images.items() if image.stem not in found]
     if missing:
         raise ValueError(
-            f"{path}: no proposals of {len(missing)} of {len(pictures)} pictures: "
-            f"{name_first(missing)}"
+            f"{path}: no proposals of {len(missing)} of {len(images)} images: {name_first(missing)}"
         )
     converted = {}
-    for image_id, picture in pictures.items():
-        proposals = found[picture.stem]
-        size = read_image_size(picture)
+    for image_id, image in images.items():
+        proposals = found[image.stem]
+        size = read_image_size(image)
         try:
-            check_proposals(proposals, size, whose=f"{path}: image {image_id}")
+            check_proposals(proposals, size, context=f"{path}: image {image_id}")
         except ValueError as error:
             raise ValueError(f"{error} (columns y1 x1 y2 x2, counted from 1, are read)") from error
         converted[image_id] = without_repetition(proposals)

@@ -1,6 +1,6 @@
-"""What tells that a box holds an object: edges along its border, segments left whole, own colours.
+"""What tells that a box holds an object: edges along its border, segments left whole, own colors.
 
-Every measure looks at a small copy of the picture of its own size, through sums of all that lies
+Every measure looks at a small copy of the image of its own size, through sums of all that lies
 above and to the left, so that thousands of boxes cost little more than one.
 """
 
@@ -16,17 +16,17 @@ Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 BLUR = 1.5  # deviation in pixels, before the gradients
-STRIP = 0.2  # share of a side that "just inside" and "just outside" reach
+STRIP = 0.2  # fraction of a side that "just inside" and "just outside" reach
 OUTSIDE = 0.5  # weight of the edges outside
 SEGMENT_SIZE, SEGMENT_BLUR = 200, 0.8  # longest side and deviation in pixels
 SEGMENT_SCALE, LEAST_SEGMENT = 100.0, 40  # k of the segmentation, least area in pixels
-COLOUR_SIZE, COLOUR_BLUR = 150, 0.8  # longest side and deviation in pixels
-COLOUR_LEVELS = (5, 3, 3)  # of L, a and b
+COLOR_SIZE, COLOR_BLUR = 150, 0.8  # longest side and deviation in pixels
+COLOR_LEVELS = (5, 3, 3)  # of L, a and b
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Thin edges of a picture: strength 0 .. 1, and the direction across them in 0 .. pi."""
+    """Thin edges of an image: strength 0 .. 1, and the direction across them in 0 .. pi."""
 
     strength: Array
     direction: Array
@@ -53,9 +53,9 @@ def edge_contrast(boxes: Array, image_size: tuple[int, int], edges: Edges, power
     """Edges just inside of the border less half of those just outside.
 
     Args:
-        boxes: ``[R, 4]`` in pixels of the picture.
-        image_size: height and width of the picture.
-        edges: of the picture at any size.
+        boxes: ``[R, 4]`` in pixels of the image.
+        image_size: height and width of the image.
+        edges: of the image at any size.
         power: divides by width plus height, in pixels of the edges, to the power of it.
 
     Returns:
@@ -74,14 +74,14 @@ def edge_contrast(boxes: Array, image_size: tuple[int, int], edges: Edges, power
 
 
 def whole_segments(boxes: Array, pixels: Pixels) -> Array:
-    """How few of the picture's segments the border of a box cuts in two.
+    """How few of the image's segments the border of a box cuts in two.
 
     "Superpixel straddling" of Alexe, Deselaers and Ferrari, "Measuring the objectness of image
-    windows" (2012): 1 less the share of the box in segments that reach out of it, or of what
+    windows" (2012): 1 less the fraction of the box in segments that reach out of it, or of what
     reaches out if that is less.
 
     Args:
-        boxes: ``[R, 4]`` in pixels of the picture.
+        boxes: ``[R, 4]`` in pixels of the image.
         pixels: ``[H, W, 3]`` RGB.
 
     Returns:
@@ -98,29 +98,29 @@ def whole_segments(boxes: Array, pixels: Pixels) -> Array:
     return np.asarray(1 - cut / np.maximum(inside.sum(axis=1), 1), np.float32)
 
 
-def colour_contrast(boxes: Array, pixels: Pixels) -> Array:
-    """How much the colours in a box differ from those around it.
+def color_contrast(boxes: Array, pixels: Pixels) -> Array:
+    """How much the colors in a box differ from those around it.
 
-    After the colour contrast of Alexe et al. (2012): half of the chi-square distance of the two
-    histograms, over levels of Lab that each cover the same area of the picture.
+    After the color contrast of Alexe et al. (2012): half of the chi-square distance of the two
+    histograms, over levels of Lab that each cover the same area of the image.
 
     Args:
-        boxes: ``[R, 4]`` in pixels of the picture.
+        boxes: ``[R, 4]`` in pixels of the image.
         pixels: ``[H, W, 3]`` RGB.
 
     Returns:
-        ``[R]`` in 0 .. 1; half for the box of the whole picture, which has nothing around it.
+        ``[R]`` in 0 .. 1; half for the box of the whole image, which has nothing around it.
     """
-    small = cv2.GaussianBlur(shrink(pixels, COLOUR_SIZE), (0, 0), COLOUR_BLUR)
+    small = cv2.GaussianBlur(shrink(pixels, COLOR_SIZE), (0, 0), COLOR_BLUR)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab)
-    colours = np.zeros(lab.shape[:2], np.int64)
-    for channel, levels in enumerate(COLOUR_LEVELS):
+    colors = np.zeros(lab.shape[:2], np.int64)
+    for channel, levels in enumerate(COLOR_LEVELS):
         steps = np.quantile(lab[..., channel], np.arange(1, levels) / levels)
-        colours = levels * colours + np.searchsorted(steps, lab[..., channel], "right")
-    sums = _sums_of_labels(colours)
-    cells = _cells(boxes, pixels.shape, colours.shape)
+        colors = levels * colors + np.searchsorted(steps, lab[..., channel], "right")
+    sums = _sums_of_labels(colors)
+    cells = _cells(boxes, pixels.shape, colors.shape)
     inside = _total(sums, cells)
-    outside = _total(sums, _grown(cells, colours.shape)) - inside
+    outside = _total(sums, _grown(cells, colors.shape)) - inside
     inside, outside = (
         found / np.maximum(found.sum(axis=1, keepdims=True), 1) for found in (inside, outside)
     )
@@ -129,7 +129,7 @@ def colour_contrast(boxes: Array, pixels: Pixels) -> Array:
 
 
 def shrink(pixels: Pixels, longest_side: int) -> Pixels:
-    """Proportions kept; a smaller picture is enlarged, so that measures mean the same."""
+    """Proportions kept; a smaller image is enlarged, so that measures mean the same."""
     height, width = pixels.shape[:2]
     factor = longest_side / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -154,7 +154,7 @@ def _thinned(strength: Array, direction: Array) -> Array:
 
 
 def _cells(boxes: Array, image_size: tuple[int, ...], size: tuple[int, ...]) -> NDArray[np.int64]:
-    """Boxes of a picture of one size in pixels of a copy of another."""
+    """Boxes of an image of one size in pixels of a copy of another."""
     scale = np.array([size[1] / image_size[1], size[0] / image_size[0]] * 2)
     return np.asarray(np.round(boxes * scale), np.int64)
 
@@ -164,7 +164,7 @@ def _reach(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _grown(cells: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.int64]:
-    """With what lies just outside, as far as the picture reaches."""
+    """With what lies just outside, as far as the image reaches."""
     reach = _reach(cells)
     low = np.maximum(cells[:, :2] - reach, 0)
     high = np.minimum(cells[:, 2:] + reach, [size[1], size[0]])

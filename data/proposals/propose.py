@@ -1,10 +1,10 @@
-"""Proposals for one picture: selective search, edge boxes, or both. No annotation is looked at.
+"""Proposals for one image: selective search, edge boxes, or both. No annotation is looked at.
 
-Every picture is worked on at fixed sizes, so a score means the same in all of them. It sums two:
+Every image is worked on at fixed sizes, so a score means the same in all of them. It sums two:
 contours inside a box less those that cross its border (Zitnick and Dollar, "Edge Boxes", 2014), and
 the contrast of edges at its border. Edge boxes bring the first along. Selective search (Uijlings et
 al., 2013) has no score of its own: its boxes get a constant for the first, and more than twice the
-second. The sum is then raised the more whole the segments and the more different the colours are.
+second. The sum is then raised the more whole the segments and the more different the colors are.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from data.proposals.objectness import (
     Array,
     Edges,
     Pixels,
-    colour_contrast,
+    color_contrast,
     edge_contrast,
     shrink,
     whole_segments,
@@ -34,14 +34,16 @@ Method = Literal["selective_search", "edge_boxes", "both"]
 REVISION = 3  # another one gives other boxes or scores with the same settings
 KAPPA = 1.5  # power of the perimeter
 DENSITY = 0.65  # beta of edge boxes: overlap of those that stay
-STEPS = (0.65, 0.7)  # alpha: overlap of neighbouring windows at the first size, at the others
+STEPS = (0.65, 0.7)  # alpha: overlap of neighboring windows at the first size, at the others
 LONGEST = (3.0, 3.3)  # greatest ratio of sides, likewise: five ratios of alpha .65, seven of .7
-MOST_EDGE_BOXES = 2500  # of one picture at one size
-SEARCH_SCALE = 0.3  # k of the first segmentation and the step to the next, as a share of the size
+MOST_EDGE_BOXES = 2500  # of one image at one size
+SEARCH_SCALE = (
+    0.3  # k of the first segmentation and the step to the next, as a fraction of the size
+)
 EDGE_BORDER = 1.2  # weight of the edge contrast beside the score that edge boxes bring along
 SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the edge contrast alone
 WHOLE_SEGMENTS = 0.5  # what a box that cuts no segment is worth more
-COLOUR_CONTRAST = 3.0  # what a box is worth more that shares no colour with its surroundings
+COLOR_CONTRAST = 3.0  # what a box is worth more that shares no color with its surroundings
 MOST_OVERLAP = 0.85  # boxes that overlap a better one by more go
 REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # those that overlap a better one by more count for less
 
@@ -52,12 +54,12 @@ class ProposeSettings:
 
     Attributes:
         method: which of the two, or both.
-        quality: selective search with more colours and similarities, about six times slower.
-        search_sizes: longest side in pixels of the pictures that selective search works on.
+        quality: selective search with more colors and similarities, about six times slower.
+        search_sizes: longest side in pixels of the images that selective search works on.
         edge_sizes: the same for edge boxes; the first one's edges judge all boxes.
         min_size: least width and height of a box, in pixels of the original.
         min_score: least score.
-        max_boxes: most boxes of one picture, the best ones.
+        max_boxes: most boxes of one image, the best ones.
     """
 
     method: Method = "both"
@@ -77,7 +79,7 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
         settings: how.
 
     Returns:
-        Boxes in pixels of the image with scores; none of a picture that is narrower than
+        Boxes in pixels of the image with scores; none of an image that is narrower than
         ``min_size``.
     """
     cv2.setNumThreads(1)  # processes are the better use of cores
@@ -97,7 +99,7 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
         found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
     boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     scores *= 1 + WHOLE_SEGMENTS * whole_segments(boxes, pixels)
-    scores *= 1 + COLOUR_CONTRAST * colour_contrast(boxes, pixels)
+    scores *= 1 + COLOR_CONTRAST * color_contrast(boxes, pixels)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
     boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
@@ -108,7 +110,7 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
 def _without_repeats(boxes: Array, scores: Array) -> tuple[Array, Array]:
     """Near copies of better boxes go, and those that resemble a better one come after the others.
 
-    So a few boxes of one picture are of many places, and many are of the best places several times.
+    So a few boxes of one image are of many places, and many are of the best places several times.
     """
     best = _different(boxes, MOST_OVERLAP)
     boxes, scores = boxes[best], scores[best]
@@ -159,7 +161,7 @@ def _search(pixels: Pixels, size: int, quality: bool) -> Array:
 def _to_original(
     corner_and_size: NDArray[np.int32], small: tuple[int, ...], image_size: tuple[int, int]
 ) -> Array:
-    """OpenCV's x y width height on the small picture to boxes of the original."""
+    """OpenCV's x y width height on the small image to boxes of the original."""
     boxes = corner_and_size.reshape(-1, 4).astype(np.float64)
     boxes[:, 2:] += boxes[:, :2]
     boxes *= np.array([image_size[1] / small[1], image_size[0] / small[0]] * 2)

@@ -1,7 +1,7 @@
 """How many objects a set of proposals finds, and with how many boxes: the upper end of a detector.
 
-A set is cut by one score for all pictures, so "n boxes" means n a picture on average: more where
-there is much to see. Proposals without scores are cut picture by picture, in their order.
+A set is cut by one score for all images, so "n boxes" means n an image on average: more where
+there is much to see. Proposals without scores are cut image by image, in their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ class FoundObjects:
     """Every object that is not difficult, and how many boxes it takes to find it.
 
     Attributes:
-        needed: ``[G, 10]`` float64, boxes a picture until one overlaps the object by ``IOUS``;
+        needed: ``[G, 10]`` float64, boxes an image until one overlaps the object by ``IOUS``;
             infinite if none ever does.
         labels: ``[G]`` int64.
         sides: ``[G]`` float64, square root of the object's area in pixels.
-        boxes: proposals a picture, on average.
-        empty: ids of the pictures without any proposal.
+        boxes: proposals an image, on average.
+        empty: ids of the images without any proposal.
     """
 
     needed: NDArray[np.float64]
@@ -40,10 +40,10 @@ class FoundObjects:
     def recall(
         self, counts: Sequence[float] = COUNTS, *, chosen: NDArray[np.bool_] | None = None
     ) -> dict[str, list[float]]:
-        """Shares of the objects that are found, by number of boxes.
+        """Fractions of the objects that are found, by number of boxes.
 
         Args:
-            counts: boxes a picture; infinite for all there are.
+            counts: boxes an image; infinite for all there are.
             chosen: ``[G]`` true for the objects to look at, None for all.
 
         Returns:
@@ -53,27 +53,27 @@ class FoundObjects:
         needed = self.needed if chosen is None else self.needed[chosen]
         if not len(needed):
             return {name: [float("nan")] * len(counts) for name in ("0.5", "0.7", "average")}
-        shares = np.stack(
+        fractions = np.stack(
             [((needed <= count) & np.isfinite(needed)).mean(axis=0) for count in counts]
         )  # [counts, IOUS]
         return {
-            "0.5": shares[:, IOUS.index(0.5)].tolist(),
-            "0.7": shares[:, IOUS.index(0.7)].tolist(),
-            "average": shares.mean(axis=1).tolist(),
+            "0.5": fractions[:, IOUS.index(0.5)].tolist(),
+            "0.7": fractions[:, IOUS.index(0.7)].tolist(),
+            "average": fractions.mean(axis=1).tolist(),
         }
 
 
 def find_objects(
     proposals: Mapping[str, Proposals], annotations: Sequence[Annotation]
 ) -> FoundObjects:
-    """Look for every object among the proposals of its picture.
+    """Look for every object among the proposals of its image.
 
     Raises:
-        KeyError: a picture that the proposals do not know.
-        ValueError: no pictures.
+        KeyError: an image that the proposals do not know.
+        ValueError: no images.
     """
     if not annotations:
-        raise ValueError("recall of no pictures")
+        raise ValueError("recall of no images")
     found = [proposals[annotation.image_id] for annotation in annotations]
     ranks = _ranks(found)
     needed, labels, sides = [], [], []
@@ -100,7 +100,7 @@ def find_objects(
 
 
 def _ranks(found: Sequence[Proposals]) -> list[NDArray[np.float64]]:
-    """Of every box: how many boxes a picture one has when it is the last that is taken."""
+    """Of every box: how many boxes an image one has when it is the last that is taken."""
     if any(here.scores is None for here in found):
         return [np.arange(1.0, len(here.boxes) + 1) for here in found]
     scores = torch.cat([here.scores for here in found if here.scores is not None]).numpy()

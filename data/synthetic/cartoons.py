@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.uint8]  # [H, W], 0 .. 255
-Colour = tuple[float, float, float]  # hue in degrees, saturation and value in 0 .. 1
+Color = tuple[float, float, float]  # hue in degrees, saturation and value in 0 .. 1
 Texture = Callable[[Floats, Floats], Floats]  # of x and y in radians, to about -1 .. 1
 TAU = 2 * np.pi
 
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """Outlines filled with a texture that goes from a dark to a light colour."""
+    """Outlines filled with a texture that goes from a dark to a light color."""
 
     outlines: tuple[Floats, ...]  # [N, 2] each
     texture: Texture
-    light: Colour
-    dark: Colour
+    light: Color
+    dark: Color
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Kind:
     body: Surface
     part: Surface
     limbs: tuple[tuple[Floats, float], ...]  # lines behind the body and their widths
-    limb_colour: Colour
+    limb_color: Color
     seams: tuple[Floats, ...]  # thin lines upon the body
     tilt: float  # degrees, the largest rotation
 
@@ -48,15 +48,15 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Point p of an object's frame stands at ``centre + size * turn @ p`` of the picture."""
+    """Point p of an object's frame stands at ``center + size * turn @ p`` of the image."""
 
-    centre: Floats
+    center: Floats
     turn: Floats  # [2, 2], a rotation and perhaps a mirror
     size: float  # pixels
 
     def place(self, points: Floats) -> Floats:
-        """From the object's frame to pixels of the picture, ``[N, 2]``."""
-        placed: Floats = points @ self.turn.T * self.size + self.centre
+        """From the object's frame to pixels of the image, ``[N, 2]``."""
+        placed: Floats = points @ self.turn.T * self.size + self.center
         return placed
 
     def rim(self) -> float:
@@ -66,14 +66,14 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Dye:
-    """What makes one object's colours differ from its class's: degrees of hue, factor of value."""
+    """What makes one object's colors differ from its class's: degrees of hue, factor of value."""
 
     hue: float = 0.0
     value: float = 1.0
 
-    def rgb(self, colour: Colour) -> Floats:
-        """The dyed colour as red, green, blue in 0 .. 255."""
-        hue, saturation, value = (colour[0] + self.hue) % 360, colour[1], colour[2] * self.value
+    def rgb(self, color: Color) -> Floats:
+        """The dyed color as red, green, blue in 0 .. 255."""
+        hue, saturation, value = (color[0] + self.hue) % 360, color[1], color[2] * self.value
         return 255 * np.array(colorsys.hsv_to_rgb(hue / 360, saturation, min(1, value)), np.float32)
 
 
@@ -101,7 +101,7 @@ def draw_object(canvas: Floats, kind: Kind, pose: Pose, dye: Dye) -> tuple[Mask,
     canvas *= 1 - 0.4 / 255 * cv2.blur(shadow, (reach, reach))[:, :, None].astype(np.float32)
     ink = 0.4 * dye.rgb(kind.body.dark)
     tint(canvas, whole, ink)
-    tint(canvas, mask_of(size, [], limbs), dye.rgb(kind.limb_colour))
+    tint(canvas, mask_of(size, [], limbs), dye.rgb(kind.limb_color))
     paint_surface(canvas, kind.body, pose, dye, period=body_period(pose))
     tint(canvas, mask_of(size, [], [(pose.place(s), rim) for s in kind.seams]), ink)
     return whole, draw_part(canvas, kind, pose, dye)
@@ -121,7 +121,7 @@ def body_period(pose: Pose) -> float:
 
 
 def paint_surface(canvas: Floats, surface: Surface, pose: Pose, dye: Dye, *, period: float) -> Mask:
-    """Paint the outlines of a surface on the canvas, in place, a little darker towards the edge.
+    """Paint the outlines of a surface on the canvas, in place, a little darker toward the edge.
 
     Returns:
         Where, ``[H, W]`` uint8; all zero when that is outside of the canvas.
@@ -150,7 +150,7 @@ def paint_surface(canvas: Floats, surface: Surface, pose: Pose, dye: Dye, *, per
 def mask_of(
     size: tuple[int, int], outlines: Iterable[Floats], lines: Iterable[tuple[Floats, float]]
 ) -> Mask:
-    """Filled outlines and lines of a width, in pixels of the picture: ``[H, W]`` uint8, smooth."""
+    """Filled outlines and lines of a width, in pixels of the image: ``[H, W]`` uint8, smooth."""
     mask = np.zeros(size, dtype=np.uint8)
     for outline in outlines:
         cv2.fillPoly(mask, [_fixed(outline)], (255,), cv2.LINE_AA, shift=4)
@@ -173,14 +173,14 @@ def ellipse(
 
 
 def _fixed(points: Floats) -> NDArray[np.int32]:
-    return np.round((points - 0.5) * 16).astype(np.int32)  # OpenCV's pixel k is centred at k
+    return np.round((points - 0.5) * 16).astype(np.int32)  # OpenCV's pixel k is centered at k
 
 
-def tint(canvas: Floats, mask: Mask, colour: Floats) -> None:
-    """Lay one colour on the canvas where the mask is, in place."""
+def tint(canvas: Floats, mask: Mask, color: Floats) -> None:
+    """Lay one color on the canvas where the mask is, in place."""
     left, top, width, height = cv2.boundingRect(mask)
     window = np.s_[top : top + height, left : left + width]
-    canvas[window] += mask[window][:, :, None] / 255 * (colour - canvas[window])
+    canvas[window] += mask[window][:, :, None] / 255 * (color - canvas[window])
 
 
 def _points(*pairs: tuple[float, float]) -> Floats:
@@ -194,7 +194,7 @@ def _star(x: float, y: float, radius: float) -> Floats:
 
 
 def plain(x: Floats, y: Floats) -> Floats:
-    """No texture: the light colour everywhere."""
+    """No texture: the light color everywhere."""
     return np.ones(np.broadcast_shapes(x.shape, y.shape))
 
 
@@ -246,7 +246,7 @@ KINDS = {
             for x in (-0.45, -0.05, 0.35)
             for side in (-1, 1)
         ),
-        limb_colour=(130, 0.5, 0.22),
+        limb_color=(130, 0.5, 0.22),
         seams=(_points((-0.92, 0), (0.4, 0)),),
         tilt=25,
     ),
@@ -259,7 +259,7 @@ KINDS = {
         ),
         part=Surface((_star(0, -0.58, 0.34),), _rays, (325, 0.05, 1), (325, 0.95, 0.85)),
         limbs=((_points((0, 0.6), (0.14, 0.74), (-0.1, 0.84), (0.06, 0.98)), 0.08),),
-        limb_colour=(325, 0.8, 0.7),
+        limb_color=(325, 0.8, 0.7),
         seams=(_points((0, -0.9), (0, 0.62)), _points((0.68, -0.2), (-0.68, -0.2))),
         tilt=30,
     ),
@@ -275,7 +275,7 @@ KINDS = {
             (_points((0, 0.8), (0, 0.98)), 0.2),
             (ellipse(0, -0.84, 0.18, 0.14, 180, 360), 0.07),
         ),
-        limb_colour=(40, 0.8, 0.7),
+        limb_color=(40, 0.8, 0.7),
         seams=(ellipse(0, 0.1, 0.3, 0.71),),
         tilt=14,
     ),
@@ -288,7 +288,7 @@ KINDS = {
         ),
         part=Surface((ellipse(0, 0, 0.44, 1, 207, 333),), _ribs, (0, 0, 1), (357, 0.95, 0.9)),
         limbs=((_points((0, 0.9), (0, 1.04)), 0.3),),
-        limb_colour=(28, 0.9, 0.95),
+        limb_color=(28, 0.9, 0.95),
         seams=(ellipse(0, 0.02, 0.17, 0.17),),
         tilt=40,
     ),
@@ -300,7 +300,7 @@ KINDS = {
             (_points((0.66, 0.1), (0.62, -0.24)), 0.07),
             (_points((0.78, 0.1), (0.86, -0.22)), 0.07),
         ),
-        limb_colour=(45, 0.45, 0.6),
+        limb_color=(45, 0.45, 0.6),
         seams=(),
         tilt=15,
     ),
@@ -317,7 +317,7 @@ KINDS = {
             (ellipse(-0.62, 0.12, 0.3, 0.34, 90, 270), 0.12),
             (_points((-0.36, 0.74), (0.36, 0.74)), 0.12),
         ),
-        limb_colour=(186, 0.75, 0.4),
+        limb_color=(186, 0.75, 0.4),
         seams=(),
         tilt=15,
     ),

@@ -1,6 +1,6 @@
 """A small world in the layout of VOC, written to a folder: real JPEGs, annotations and lists.
 
-Its pictures come from ``data.synthetic.scenes``; reading the files again is left to the VOC reader.
+Its images come from ``data.synthetic.scenes``; reading the files again is left to the VOC reader.
 """
 
 import tempfile
@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import cv2
 
 from data.synthetic.cartoons import KINDS
-from data.synthetic.scenes import Box, DrawnObject, draw_picture
+from data.synthetic.scenes import Box, DrawnObject, draw_image
 
 SYNTHETIC_CLASSES: tuple[str, ...] = tuple(KINDS)
 
@@ -20,14 +20,14 @@ def write_synthetic_voc(
 ) -> Path:
     """Write ``root/VOC2007`` with JPEGImages, Annotations and ImageSets/Main: all of it or nothing.
 
-    Pictures are numbered from 1: first train, then val, then test. Picture k depends on the seed
-    and k alone, so a larger world begins with the pictures of a smaller one.
+    Images are numbered from 1: first train, then val, then test. Image k depends on the seed
+    and k alone, so a larger world begins with the images of a smaller one.
 
     Args:
         root: folder that will hold ``VOC2007``; made when absent.
-        num_train: pictures of the split train.
-        num_val: pictures of the split val; trainval is train and val.
-        num_test: pictures of the split test.
+        num_train: images of the split train.
+        num_val: images of the split val; trainval is train and val.
+        num_test: images of the split test.
         seed: names the world; not negative.
 
     Returns:
@@ -53,7 +53,7 @@ def write_synthetic_voc(
         drawn = {}
         for index in range(fitted + num_test):
             image_id = f"{index + 1:06d}"
-            drawn[image_id] = _write_picture(draft, image_id, seed, index)
+            drawn[image_id] = _write_image(draft, image_id, seed, index)
         ids = list(drawn)
         splits = {"train": ids[:num_train], "val": ids[num_train:fitted]}
         splits |= {"trainval": ids[:fitted], "test": ids[fitted:]}
@@ -64,12 +64,12 @@ def write_synthetic_voc(
     return home
 
 
-def _write_picture(home: Path, image_id: str, seed: int, index: int) -> list[DrawnObject]:
-    picture, objects = draw_picture(seed, index)
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+def _write_image(home: Path, image_id: str, seed: int, index: int) -> list[DrawnObject]:
+    image, objects = draw_image(seed, index)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
     (home / "JPEGImages" / f"{image_id}.jpg").write_bytes(encoded.tobytes())
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     root = ET.Element("annotation")
     _add(root, folder="VOC2007", filename=f"{image_id}.jpg")
     _add(ET.SubElement(root, "size"), width=width, height=height, depth=3)
@@ -99,7 +99,7 @@ def _add_box(node: ET.Element, box: Box) -> None:
 
 
 def _write_lists(folder: Path, split: str, objects: dict[str, list[DrawnObject]]) -> None:
-    """Write the pictures of a split; per class 1 where it is, 0 where only difficult, else -1."""
+    """Write the images of a split; per class 1 where it is, 0 where only difficult, else -1."""
     (folder / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in objects))
     for name in SYNTHETIC_CLASSES:
         lines = []

@@ -1,6 +1,6 @@
-"""The pictures of the synthetic world: where its objects stand, what surrounds and what hides them.
+"""The images of the synthetic world: where its objects stand, what surrounds and what hides them.
 
-Things in the background borrow the colours, the texture or the outline of a body, never all three,
+Things in the background borrow the colors, the texture or the outline of a body, never all three,
 or are a salient part without a body, so that none of these alone gives an object away.
 Writing files is left to ``data.synthetic.dataset``.
 """
@@ -31,13 +31,13 @@ from data.synthetic.cartoons import (
 )
 
 LARGEST_PART = 0.3  # of the area of its object's box
-SMALLEST, LARGEST = 0.125, 0.9  # an object's longest side, by the picture's shorter side
-TINY = 0.12  # the same share, below which an object is difficult
-LEAST_VISIBLE = 0.62  # the share of its pixels below which an object is difficult
+SMALLEST, LARGEST = 0.125, 0.9  # an object's longest side, by the image's shorter side
+TINY = 0.12  # the same fraction, below which an object is difficult
+LEAST_VISIBLE = 0.62  # the fraction of its pixels below which an object is difficult
 
 
 class Box(NamedTuple):
-    """Zero-based and half-open, in pixels of the picture."""
+    """Zero-based and half-open, in pixels of the image."""
 
     x1: int
     y1: int
@@ -57,13 +57,13 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DrawnObject:
-    """One object of a picture; its boxes hold what can be seen of it.
+    """One object of an image; its boxes hold what can be seen of it.
 
     Attributes:
         name: its class, a key of ``KINDS``.
         box: the whole object.
         part_box: its salient part; inside of ``box``, at most 30 % of its area.
-        truncated: it goes on outside of the picture.
+        truncated: it goes on outside of the image.
         difficult: it is tiny, or more than a third of it is hidden.
     """
 
@@ -77,13 +77,13 @@ class DrawnObject:
 class _Place(NamedTuple):
     name: str
     pose: Pose
-    box: Box  # with its contour, within the picture
+    box: Box  # with its contour, within the image
     part_box: Box
     truncated: bool
 
 
-def draw_picture(seed: int, index: int) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
-    """Draw one picture of a world; the same two numbers give the same picture.
+def draw_image(seed: int, index: int) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
+    """Draw one image of a world; the same two numbers give the same image.
 
     Returns:
         ``[H, W, 3]`` uint8 RGB, and its 1 to 4 objects from back to front. At least one of them is
@@ -91,10 +91,10 @@ def draw_picture(seed: int, index: int) -> tuple[NDArray[np.uint8], list[DrawnOb
     """
     rng = np.random.default_rng((seed, index))
     while True:
-        picture, objects = _draw_once(rng)
+        image, objects = _draw_once(rng)
         parts_are_small = all(o.part_box.area <= LARGEST_PART * o.box.area for o in objects)
         if parts_are_small and not all(o.difficult for o in objects):
-            return picture, objects
+            return image, objects
 
 
 def _draw_once(rng: Generator) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
@@ -107,8 +107,8 @@ def _draw_once(rng: Generator) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
     owner = np.full((height, width), -1)  # which object each pixel shows
     places: list[_Place] = []
     masks: list[tuple[Mask, Mask]] = []
-    for name, share in _cast(rng):
-        place = _find_place(rng, name, share * short, (height, width), places)
+    for name, fraction in _cast(rng):
+        place = _find_place(rng, name, fraction * short, (height, width), places)
         if place is not None:
             dye = Dye(rng.uniform(-8, 8), rng.uniform(0.85, 1.1))
             whole, part = draw_object(canvas, KINDS[name], place.pose, dye)
@@ -135,17 +135,17 @@ def _describe(
 
 
 def _cast(rng: Generator) -> list[tuple[str, float]]:
-    """Who is in the picture: class and longest side, as a share of the shorter side."""
+    """Who is in the image: class and longest side, as a fraction of the shorter side."""
     different = rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25])
     repeated = min(4 - different, rng.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))
     chosen = rng.choice(list(KINDS), size=different, replace=False)
     again = rng.choice(chosen, size=repeated)
     cast = []
     for number, name in enumerate([*chosen, *again]):
-        share = rng.uniform(0.36, LARGEST) if number == 0 else rng.uniform(SMALLEST, 0.55)
+        fraction = rng.uniform(0.36, LARGEST) if number == 0 else rng.uniform(SMALLEST, 0.55)
         if number > 0 and rng.random() < 0.06:
-            share = rng.uniform(0.08, 0.1)
-        cast.append((str(name), share))
+            fraction = rng.uniform(0.08, 0.1)
+        cast.append((str(name), fraction))
     return cast
 
 
@@ -155,7 +155,7 @@ def _find_place(
     """Try places at random; None when there is no room left."""
     kind = KINDS[name]
     points, part_points = kind.points(), np.concatenate(kind.part.outlines)
-    picture = Box(0, 0, size[1], size[0])
+    image = Box(0, 0, size[1], size[0])
     truncated = bool(rng.random() < 0.14)
     for _ in range(40):
         angle = np.radians(rng.uniform(-kind.tilt, kind.tilt))
@@ -165,16 +165,16 @@ def _find_place(
         scale = longest_side / np.ptp(spread, axis=0).max()
         low, high = spread.min(axis=0) * scale, spread.max(axis=0) * scale
         margin = 3 + 0.04 * scale
-        centre = rng.uniform(margin - low, np.array(size[::-1]) - margin - high)
+        center = rng.uniform(margin - low, np.array(size[::-1]) - margin - high)
         if truncated:
             axis, cut = rng.integers(2), rng.uniform(0.15, 0.4) * longest_side
             before, after = -low[axis] - cut, size[1 - axis] - high[axis] + cut
-            centre[axis] = before if rng.random() < 0.5 else after
-        pose = Pose(centre, turn, scale)
-        box = _around(pose.place(points), pose.rim()).common(picture)
+            center[axis] = before if rng.random() < 0.5 else after
+        pose = Pose(center, turn, scale)
+        box = _around(pose.place(points), pose.rim()).common(image)
         part_box = _around(pose.place(part_points), pose.rim())
         place = _Place(name, pose, box, part_box, truncated)
-        part_is_inside = part_box.common(picture) == part_box
+        part_is_inside = part_box.common(image) == part_box
         if part_is_inside and part_box.area < 0.28 * box.area and _is_free(place, taken):
             return place
     return None
@@ -192,40 +192,40 @@ def _is_free(place: _Place, taken: list[_Place]) -> bool:
 
 
 def _background(rng: Generator, height: int, width: int) -> Floats:
-    """Ground and sky or a wall, in muted colours, with the marks of boards, grass or leaves."""
+    """Ground and sky or a wall, in muted colors, with the marks of boards, grass or leaves."""
     hue = rng.uniform(0, 360)
-    colours = [
+    colors = [
         Dye().rgb((hue + rng.uniform(-40, 40), rng.uniform(0.1, 0.4), rng.uniform(0.35, 0.85)))
         for _ in range(4)
     ]
     coarse = rng.random((5, 7), dtype=np.float32)
     amount = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[:, :, None]
-    canvas = colours[0] + (colours[1] - colours[0]) * amount
+    canvas = colors[0] + (colors[1] - colors[0]) * amount
     horizon = int(height * rng.uniform(0.3, 1.2))
-    canvas[horizon:] = (colours[2] + (colours[3] - colours[2]) * amount)[horizon:]
+    canvas[horizon:] = (colors[2] + (colors[3] - colors[2]) * amount)[horizon:]
     grain = 9 * rng.standard_normal((height // 3, width // 3), dtype=np.float32)
     canvas += cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
-    picture = np.clip(canvas, 0, 255).astype(np.uint8)
+    image = np.clip(canvas, 0, 255).astype(np.uint8)
     marks = rng.choice(["boards", "grass", "leaves", "pebbles"])
     gap = int(rng.integers(14, 40))
     for x in range(int(rng.integers(gap)), width if marks == "boards" else 0, gap):
-        cv2.line(picture, (x, 0), (x, height), (0.7 * colours[0]).tolist(), 2, cv2.LINE_AA)
+        cv2.line(image, (x, 0), (x, height), (0.7 * colors[0]).tolist(), 2, cv2.LINE_AA)
     for x, y, turn, reach in rng.random((0 if marks == "boards" else 110, 4)):
         at = (int(x * width), int(y * height))
-        paint = (colours[rng.integers(4)] * rng.uniform(0.65, 1.2)).clip(0, 255).tolist()
+        paint = (colors[rng.integers(4)] * rng.uniform(0.65, 1.2)).clip(0, 255).tolist()
         if marks == "grass":
             tip = (int(at[0] + 24 * (turn - 0.5)), int(at[1] - 8 - 30 * reach))
-            cv2.line(picture, at, tip, paint, 2, cv2.LINE_AA)
+            cv2.line(image, at, tip, paint, 2, cv2.LINE_AA)
         else:
             axes = (int(4 + 9 * reach), int(3 + 3 * turn if marks == "leaves" else 4 + 7 * reach))
-            cv2.ellipse(picture, at, axes, 360 * turn, 0, 360, paint, -1, cv2.LINE_AA)
-    return picture.astype(np.float32)
+            cv2.ellipse(image, at, axes, 360 * turn, 0, 360, paint, -1, cv2.LINE_AA)
+    return image.astype(np.float32)
 
 
 def _draw_distractor(rng: Generator, canvas: Floats) -> None:
-    """Draw what is no object: the colours of one body, the texture of another, or a lone part."""
+    """Draw what is no object: the colors of one body, the texture of another, or a lone part."""
     height, width = canvas.shape[:2]
-    coloured, textured, shaped = (KINDS[str(name)] for name in rng.permutation(list(KINDS))[:3])
+    colored, textured, shaped = (KINDS[str(name)] for name in rng.permutation(list(KINDS))[:3])
     size = 0.5 * min(height, width) * np.exp(rng.uniform(np.log(0.1), np.log(0.5)))
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -241,7 +241,7 @@ def _draw_distractor(rng: Generator, canvas: Floats) -> None:
     elif like < 0.55:
         outlines = shaped.part.outlines
     texture = plain if rng.random() < 0.4 else textured.body.texture
-    surface = Surface(outlines, texture, coloured.body.light, coloured.body.dark)
+    surface = Surface(outlines, texture, colored.body.light, colored.body.dark)
     paint_surface(canvas, surface, pose, dye, period=body_period(pose))
 
 
@@ -285,7 +285,7 @@ def _draw_occluder(rng: Generator, canvas: Floats, number: int, places: list[_Pl
 
 
 def _develop(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
-    """Light of another strength and colour, and the noise of a camera."""
+    """Light of another strength and color, and the noise of a camera."""
     light = rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     noise = rng.standard_normal((*canvas.shape[:2], 1), dtype=np.float32) * rng.uniform(2, 7)
     developed: NDArray[np.uint8] = np.clip(canvas * light + noise, 0, 255).astype(np.uint8)

@@ -4,7 +4,7 @@ python -m tests.benchmarks.run --what proposals
 python -m tests.benchmarks.run --what detector_step
 
 Seconds differ from machine to machine and with what else it does; what is compared here takes turns
-picture by picture, so the ratios travel. proposals: CPU time of making proposals beside that of
+image by image, so the ratios travel. proposals: CPU time of making proposals beside that of
 "fast" selective search at full size, and how much faster two processes are than one; about two
 minutes on two cores that should be idle. detector_step: CPU time of one training step on AlexNet at
 688 pixels and 2000 proposals beside the plain way of PyTorch ports; about three minutes.
@@ -28,10 +28,10 @@ from data.parallel import map_parallel
 from data.proposals.propose import ProposeSettings, propose
 from tests.benchmarks.steps import measure_detector_memory, measure_detector_step
 from tools.cli.command import run_command
-from tools.cli.console import say, track
+from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_json
-from tools.inputs.datasets import check_pictures_exist, picture_paths
+from tools.inputs.datasets import check_images_exist, image_paths
 from tools.inputs.settings import LabelSettings
 from tools.runs.environment import environment
 
@@ -46,19 +46,19 @@ class BenchmarkSettings(LabelSettings):
     """What is measured."""
 
     split: str = "test"
-    """List that pictures are taken from."""
+    """List that images are taken from."""
 
-    pictures: int = 0
-    """How many, from the beginning of the list; 0 for 40, 3 and 1."""
+    count: int = 0
+    """Images, from the beginning of the list; 0 for 40, 3 and 1."""
 
     out: Path = Path("runs/benchmark.json")
     """File for the numbers."""
 
     def __post_init__(self) -> None:
-        """Refuse no pictures."""
+        """Refuse no images."""
         super().__post_init__()
-        if self.pictures < 0:
-            raise ValueError(f"--pictures is 0 or more, got {self.pictures}")
+        if self.count < 0:
+            raise ValueError(f"--count is 0 or more, got {self.count}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,15 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: BenchmarkSettings) -> None:
     """Measure, say and write."""
-    check_pictures_exist(settings)
+    check_images_exist(settings)
     measure, count = MEASUREMENTS[settings.what]
-    paths = picture_paths(settings, settings.split)[: settings.pictures or count]
+    paths = image_paths(settings, settings.split)[: settings.count or count]
     numbers = measure(paths)
     for name, value in numbers.items():
-        say(f"{name}: {value:.3f}")
+        echo(f"{name}: {value:.3f}")
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(settings.out, {settings.what: numbers, "environment": environment()})
-    say(f"numbers: {settings.out}")
+    echo(f"numbers: {settings.out}")
 
 
 def _proposals(paths: Sequence[Path]) -> dict[str, float]:
@@ -99,10 +99,10 @@ def _proposals(paths: Sequence[Path]) -> dict[str, float]:
             started = time.perf_counter()
             count = sum(map_parallel(_count, paths, processes=processes))
             measured.append(time.perf_counter() - started)
-            say(f"{count} boxes with {processes} processes in {measured[-1]:.1f} s")
+            echo(f"{count} boxes with {processes} processes in {measured[-1]:.1f} s")
     return {
-        "CPU seconds a picture": sum(ours) / len(paths),
-        "CPU seconds a picture of full-size selective search": sum(reference) / len(paths),
+        "CPU seconds an image": sum(ours) / len(paths),
+        "CPU seconds an image of full-size selective search": sum(reference) / len(paths),
         "ratio of CPU time": sum(ours) / sum(reference),
         "speed of two processes beside one": min(seconds[1]) / min(seconds[2]),
     }
@@ -121,7 +121,7 @@ def _count(path: Path) -> int:
     return len(propose(read_image(path), ProposeSettings()).boxes)
 
 
-# what is measured, and on how many pictures
+# what is measured, and on how many images
 MEASUREMENTS: dict[str, tuple[Callable[[Sequence[Path]], dict[str, float]], int]] = {
     "proposals": (_proposals, 40),
     "detector_step": (measure_detector_step, 3),

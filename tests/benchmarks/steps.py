@@ -19,7 +19,7 @@ from data.images import read_image
 from data.proposals.propose import ProposeSettings, propose
 from data.transforms import normalize_images, resize_image
 from data.types import ImageBatch, ImageSample, Proposals
-from localizer.trunks import TRUNKS
+from localizer.backbones import BACKBONES
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted
 from tools.models.device import Device
@@ -27,7 +27,7 @@ from tools.training.optim import build_optimizer
 from tools.training.settings import OptimSettings
 from wsddn.builders import build_wsddn
 from wsddn.rois import roi_cells, unique_cells
-from wsddn.step import wsddn_step
+from wsddn.step import wsddn_losses
 
 SIZE = 688  # of the longest side, the middle one of the paper's
 ROIS = 2000
@@ -61,7 +61,7 @@ class PlainDetector(nn.Module):
 
 
 def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
-    """Ratios of CPU time, in turns, on three kinds of rois of the same pictures.
+    """Ratios of CPU time, in turns, on three kinds of rois of the same images.
 
     Our proposals hardly repeat each other's cells, those of selective search at full size do, and
     of random ones those that repeat are left out here.
@@ -70,8 +70,8 @@ def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
     torch.manual_seed(0)
     plain, ours = _plain_step(), _our_step()
     seconds: dict[tuple[str, str], list[float]] = {}
-    shares: dict[str, list[float]] = {}
-    for path in track(paths, "pictures", total=len(paths)):
+    fractions: dict[str, list[float]] = {}
+    for path in track(paths, "images", total=len(paths)):
         batch = _batch(path, size=SIZE, most=ROIS)
         kinds = {
             "our proposals": batch,
@@ -79,7 +79,7 @@ def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
             "rois that all differ": replace(batch, rois=(_different(batch),)),
         }
         for kind, of_kind in kinds.items():
-            shares.setdefault(kind, []).append(_share_of_different(of_kind))
+            fractions.setdefault(kind, []).append(_fraction_of_different(of_kind))
         for _ in range(ROUNDS):
             for kind, of_kind in kinds.items():
                 check_interrupted()
@@ -87,8 +87,8 @@ def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
                     taken = _cpu_time(step, of_kind)
                     seconds.setdefault((kind, name), []).append(taken)
     numbers = {}
-    for kind, share in shares.items():
-        numbers[f"{kind}: share with cells of their own"] = sum(share) / len(share)
+    for kind, fraction in fractions.items():
+        numbers[f"{kind}: fraction with cells of their own"] = sum(fraction) / len(fraction)
         both = [min(seconds[kind, name]) for name in ("plain", "ours")]
         numbers[f"{kind}: CPU seconds of a plain step"] = both[0]
         numbers[f"{kind}: CPU seconds of our step"] = both[1]
@@ -109,7 +109,7 @@ def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
         check_interrupted()
         batch = _batch(path, size=LARGEST_SIZE, most=LARGEST_ROIS)
         with device.autocast():
-            losses, _ = wsddn_step(model, batch)
+            losses, _ = wsddn_losses(model, batch)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -141,7 +141,7 @@ def _our_step() -> Callable[[ImageBatch], None]:
 
     def step(batch: ImageBatch) -> None:
         with device.autocast():
-            losses, _ = wsddn_step(model, batch, spatial_weight=0)
+            losses, _ = wsddn_losses(model, batch, spatial_weight=0)
         optimizer.zero_grad(set_to_none=True)
         losses["image_label"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -150,7 +150,7 @@ def _our_step() -> Callable[[ImageBatch], None]:
 
 
 def _batch(path: Path, *, size: int, most: int) -> ImageBatch:
-    """A picture at the size, with its best proposals."""
+    """An image at the size, with its best proposals."""
     image = read_image(path)
     found = propose(image, ProposeSettings(min_score=0.0))[:most]
     resized, scale = resize_image(image, size, "longest_side")
@@ -163,8 +163,8 @@ def _batch(path: Path, *, size: int, most: int) -> ImageBatch:
 
 
 def _normalized(batch: ImageBatch) -> ImageBatch:
-    trunk = TRUNKS["alexnet"]
-    images = normalize_images(batch.images, batch.sizes, trunk.mean, trunk.std)
+    backbone = BACKBONES["alexnet"]
+    images = normalize_images(batch.images, batch.sizes, backbone.mean, backbone.std)
     return ImageBatch(
         batch.image_ids, images, batch.sizes, batch.targets, batch.weights, batch.rois
     )
@@ -195,15 +195,15 @@ def _different(batch: ImageBatch) -> Proposals:
     return Proposals(draws[first[:ROIS]], None)
 
 
-def _share_of_different(batch: ImageBatch) -> float:
+def _fraction_of_different(batch: ImageBatch) -> float:
     boxes = batch.rois[0].boxes
     return len(unique_cells(_cells(boxes, batch))[0]) / len(boxes)
 
 
 def _cells(rois: Tensor, batch: ImageBatch) -> Tensor:
-    """Those of AlexNet's map, which is one cell shorter than the picture."""
+    """Those of AlexNet's map, which is one cell shorter than the image."""
     height, width = batch.sizes[0].tolist()
-    return roi_cells(rois, TRUNKS["alexnet"].geometry, (height // 16 - 1, width // 16 - 1))
+    return roi_cells(rois, BACKBONES["alexnet"].geometry, (height // 16 - 1, width // 16 - 1))
 
 
 def _cpu_time(step: Callable[[ImageBatch], None], batch: ImageBatch) -> float:

@@ -12,13 +12,13 @@ def test_the_speed_of_proposals_is_a_ratio_to_selective_search(
     tiny_voc: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "new" / "benchmark.json"
-    words = ["--voc-root", str(tiny_voc), "--split", "test", "--pictures", "2"]
+    words = ["--voc-root", str(tiny_voc), "--split", "test", "--count", "2"]
 
     assert main([*words, "--out", str(out)]) == 0
 
     numbers = json.loads(out.read_text())["proposals"]
-    ours = numbers["CPU seconds a picture"]
-    reference = numbers["CPU seconds a picture of full-size selective search"]
+    ours = numbers["CPU seconds an image"]
+    reference = numbers["CPU seconds an image of full-size selective search"]
     assert numbers["ratio of CPU time"] == pytest.approx(ours / reference)
     assert numbers["speed of two processes beside one"] > 0
 
@@ -29,7 +29,7 @@ def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
     for name, value in (("SIZE", 128), ("ROIS", 20), ("ROUNDS", 1)):
         monkeypatch.setattr(f"tests.benchmarks.steps.{name}", value)
     out = tmp_path / "benchmark.json"
-    words = ["--voc-root", str(tiny_voc), "--split", "test", "--pictures", "1"]
+    words = ["--voc-root", str(tiny_voc), "--split", "test", "--count", "1"]
 
     assert main([*words, "--what", "detector_step", "--out", str(out)]) == 0
 
@@ -37,10 +37,10 @@ def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
     for kind in ("our proposals", "selective search", "rois that all differ"):
         plain, ours = (numbers[f"{kind}: CPU seconds of {who} step"] for who in ("a plain", "our"))
         assert numbers[f"{kind}: plain beside ours"] == pytest.approx(plain / ours)
-        assert 0 < numbers[f"{kind}: share with cells of their own"] <= 1
-    assert numbers["rois that all differ: share with cells of their own"] == 1
+        assert 0 < numbers[f"{kind}: fraction with cells of their own"] <= 1
+    assert numbers["rois that all differ: fraction with cells of their own"] == 1
 
 
-def test_fewer_than_no_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--pictures", "-1"]) == 2
-    assert "pictures" in capsys.readouterr().err
+def test_fewer_than_no_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--count", "-1"]) == 2
+    assert "--count" in capsys.readouterr().err

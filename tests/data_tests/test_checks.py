@@ -77,7 +77,7 @@ def test_a_box_that_leaves_the_image_on_any_side_is_refused(box: list[float]) ->
 def test_a_refusal_names_the_owner_and_the_first_wrong_row() -> None:
     boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [3.0, 0.0, 3.0, 9.0], [4.0, 0.0, 4.0, 9.0]])
     with pytest.raises(ValueError, match=r"^cat\.xml: .*: row 1 is \[3\.0, 0\.0, 3\.0, 9\.0\]"):
-        check_boxes(boxes, whose="cat.xml")
+        check_boxes(boxes, context="cat.xml")
 
 
 def test_an_annotation_without_objects_passes() -> None:
@@ -129,23 +129,23 @@ def test_no_detections_pass() -> None:
 def test_detections_out_of_step_are_refused(name: str) -> None:
     wrong = replace(FOUND, **{name: getattr(FOUND, name).repeat(2)})
     with pytest.raises(ValueError, match=r"image 5: 1 boxes, labels .*, scores "):
-        check_detections(wrong, 20, whose="image 5")
+        check_detections(wrong, 20, context="image 5")
 
 
 def test_a_detection_with_a_wrong_box_is_refused() -> None:
     with pytest.raises(ValueError, match="image 5: a box has no area"):
-        check_detections(replace(FOUND, boxes=torch.zeros(1, 4)), 20, whose="image 5")
+        check_detections(replace(FOUND, boxes=torch.zeros(1, 4)), 20, context="image 5")
 
 
 def test_a_detection_with_a_wrong_label_is_refused() -> None:
     with pytest.raises(ValueError, match="image 5: label 21 is not"):
-        check_detections(replace(FOUND, labels=torch.tensor([21])), 20, whose="image 5")
+        check_detections(replace(FOUND, labels=torch.tensor([21])), 20, context="image 5")
 
 
 @pytest.mark.parametrize("score", [NAN, INF])
 def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
     with pytest.raises(ValueError, match="image 5: a score is not finite"):
-        check_detections(replace(FOUND, scores=torch.tensor([score])), 20, whose="image 5")
+        check_detections(replace(FOUND, scores=torch.tensor([score])), 20, context="image 5")
 
 
 def test_heatmaps_of_no_images_pass() -> None:

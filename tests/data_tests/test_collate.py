@@ -28,7 +28,7 @@ def test_sizes_are_those_without_padding() -> None:
     assert batch.sizes.dtype == torch.int64
 
 
-def test_features_travel_with_the_size_of_their_picture() -> None:
+def test_features_travel_with_the_size_of_their_image() -> None:
     features = ImageSample("a", torch.zeros(7, 2, 3), torch.zeros(1), torch.ones(1), (64, 96))
     batch = collate_images([features])
     assert batch.images.shape == (1, 7, 2, 3)
@@ -53,7 +53,7 @@ def test_a_batch_of_no_samples_is_refused() -> None:
         collate_images([])
 
 
-def test_smaller_pictures_are_padded_right_and_bottom() -> None:
+def test_smaller_images_are_padded_right_and_bottom() -> None:
     stacked = pad_stack([torch.ones(1, 1, 2), torch.ones(1, 2, 1)])
     assert stacked.tolist() == [[[[1, 1], [0, 0]]], [[[1, 0], [1, 0]]]]
 
@@ -62,7 +62,7 @@ def test_height_and_width_are_rounded_up_to_the_multiple() -> None:
     assert pad_stack([torch.ones(3, 33, 64)], multiple=32).shape == (1, 3, 64, 64)
 
 
-def test_pictures_of_one_size_are_not_padded() -> None:
+def test_images_of_one_size_are_not_padded() -> None:
     assert pad_stack([torch.ones(3, 5, 7)] * 2).shape == (2, 3, 5, 7)
 
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from data.transforms import mirror_boxes, normalize_images, resize_image
+from data.transforms import flip_boxes, normalize_images, resize_image
 
-GREY = (0.5, 0.5, 0.5)
+GRAY = (0.5, 0.5, 0.5)
 
 
 def make_image(height: int, width: int) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_the_scale_is_the_ratio_after_rounding() -> None:
     assert scale_xy.tolist() == [50 / 100, 18 / 35]
 
 
-def test_the_box_of_the_whole_picture_stays_the_whole_picture() -> None:
+def test_the_box_of_the_whole_image_stays_the_whole_image() -> None:
     image, scale_xy = resize_image(make_image(333, 500), 224, "longest_side")
     box = torch.tensor([0, 0, 500, 333]) * scale_xy.repeat(2)
     torch.testing.assert_close(
@@ -69,12 +69,12 @@ def test_the_box_of_the_whole_picture_stays_the_whole_picture() -> None:
     )
 
 
-def test_a_very_long_picture_keeps_one_row() -> None:
+def test_a_very_long_image_keeps_one_row() -> None:
     image, _ = resize_image(make_image(1, 1000), 100, "longest_side")
     assert image.shape == (3, 1, 100)
 
 
-def test_a_resized_picture_is_bytes_of_the_same_colour() -> None:
+def test_a_resized_image_is_bytes_of_the_same_color() -> None:
     image, _ = resize_image(make_image(30, 40) + 77, 25, "longest_side")
     assert image.dtype == torch.uint8
     assert set(image.flatten().tolist()) == {77}
@@ -95,23 +95,23 @@ def test_a_size_below_one_pixel_is_refused(size: int) -> None:
 
 def test_a_box_goes_as_far_to_the_left_as_it_was_to_the_right() -> None:
     boxes = torch.tensor([[10.0, 5.0, 30.0, 20.0], [0.0, 0.0, 100.0, 50.0]])
-    assert mirror_boxes(boxes, 100).tolist() == [[70, 5, 90, 20], [0, 0, 100, 50]]
+    assert flip_boxes(boxes, 100).tolist() == [[70, 5, 90, 20], [0, 0, 100, 50]]
 
 
-def test_a_mirrored_box_holds_the_same_pixels() -> None:
+def test_a_flipped_box_holds_the_same_pixels() -> None:
     image = torch.arange(3 * 6).reshape(3, 6)
-    x1, y1, x2, y2 = mirror_boxes(torch.tensor([[1.0, 0.0, 3.0, 2.0]]), 6)[0].int().tolist()
+    x1, y1, x2, y2 = flip_boxes(torch.tensor([[1.0, 0.0, 3.0, 2.0]]), 6)[0].int().tolist()
     assert image.flip(-1)[y1:y2, x1:x2].flip(-1).equal(image[0:2, 1:3])
 
 
-def test_boxes_mirrored_twice_are_as_before(rng: torch.Generator) -> None:
+def test_boxes_flipped_twice_are_as_before(rng: torch.Generator) -> None:
     corner = torch.randint(0, 100, (20, 2), generator=rng).float()  # whole pixels do not round
     boxes = torch.cat([corner, corner + 7], dim=1)
-    assert mirror_boxes(mirror_boxes(boxes, 333), 333).equal(boxes)
+    assert flip_boxes(flip_boxes(boxes, 333), 333).equal(boxes)
 
 
 def test_no_boxes_stay_no_boxes_in_the_mirror() -> None:
-    assert mirror_boxes(torch.zeros(0, 4), 100).shape == (0, 4)
+    assert flip_boxes(torch.zeros(0, 4), 100).shape == (0, 4)
 
 
 def test_each_channel_loses_its_own_mean_and_deviation() -> None:
@@ -126,18 +126,18 @@ def test_padding_becomes_exact_zeros() -> None:
     expected = torch.zeros(2, 1, 3, 4)
     expected[0, :, :2] = 1
     expected[1, :, :, :1] = 1
-    normalized = normalize_images(images, sizes, GREY, GREY)
+    normalized = normalize_images(images, sizes, GRAY, GRAY)
     torch.testing.assert_close(normalized, expected.expand(2, 3, 3, 4), rtol=0, atol=0)
 
 
-def test_a_picture_is_normalised_alike_with_and_without_padding(rng: torch.Generator) -> None:
+def test_an_image_is_normalized_alike_with_and_without_padding(rng: torch.Generator) -> None:
     images = torch.randint(0, 256, (1, 3, 4, 4), generator=rng).to(torch.uint8)
     size = torch.tensor([[4, 4]])
     padded = torch.nn.functional.pad(images, (0, 3, 0, 2))
-    alone = normalize_images(images, size, GREY, GREY)
-    torch.testing.assert_close(normalize_images(padded, size, GREY, GREY)[..., :4, :4], alone)
+    alone = normalize_images(images, size, GRAY, GRAY)
+    torch.testing.assert_close(normalize_images(padded, size, GRAY, GRAY)[..., :4, :4], alone)
 
 
-def test_a_batch_of_no_pictures_stays_empty() -> None:
+def test_a_batch_of_no_images_stays_empty() -> None:
     images = torch.zeros(0, 3, 4, 4, dtype=torch.uint8)
-    assert normalize_images(images, torch.zeros(0, 2), GREY, GREY).shape == (0, 3, 4, 4)
+    assert normalize_images(images, torch.zeros(0, 2), GRAY, GRAY).shape == (0, 3, 4, 4)

@@ -22,14 +22,14 @@ def network() -> LocalizerAlexNet:
 
 
 @pytest.mark.parametrize(("side", "cells"), [(512, 29), (384, 21), (224, 11)])
-def test_a_square_picture_gives_the_known_number_of_cells(
+def test_a_square_image_gives_the_known_number_of_cells(
     network: LocalizerAlexNet, side: int, cells: int
 ) -> None:
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, side, side)).shape == (1, 20, cells, cells)
 
 
-def test_cell_i_is_centred_at_pixel_31_plus_16_i(network: LocalizerAlexNet) -> None:
+def test_cell_i_is_centered_at_pixel_31_plus_16_i(network: LocalizerAlexNet) -> None:
     assert (network.geometry.offset, network.geometry.stride) == (31, 16)
 
 
@@ -76,7 +76,7 @@ def test_without_weights_the_features_start_from_xavier_too(network: LocalizerAl
     assert not network.state_dict()["features.0.bias"].any()
 
 
-def test_the_robust_network_drops_a_share_of_the_channels() -> None:
+def test_the_robust_network_drops_a_fraction_of_the_channels() -> None:
     network = localizer_alexnet(robust=True)
     assert isinstance(network, LocalizerAlexNetRobust)
     assert network.channel_dropout == 0.2

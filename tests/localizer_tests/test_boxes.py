@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data.checks import check_boxes
+from localizer.backbones import Geometry
 from localizer.boxes import heatmap_to_boxes
-from localizer.trunks import Geometry
 
 ALEXNET = Geometry(16, 31)
 LARGE = (512, 512)  # holds every cell of the maps here
@@ -112,7 +112,7 @@ def test_no_thresholds_give_no_boxes() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
 def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
-    says = r"a share of the heatmap's range, in \(0, 1\]; got"
+    says = r"a fraction of the heatmap's range, in \(0, 1\]; got"
     with pytest.raises(ValueError, match=says):
         find([[0, 1]], thresholds=[0.5, threshold])
 
@@ -175,12 +175,12 @@ def test_of_equal_scores_the_larger_comes_first() -> None:
 # --- frames ---------------------------------------------------------------------------------------
 
 
-def test_boxes_end_at_the_border_of_the_picture() -> None:
+def test_boxes_end_at_the_border_of_the_image() -> None:
     boxes, _ = find([[0, 0], [0, 9]], size=(50, 45))  # the cell reaches from 39.5 to 55.5
     assert boxes == [[39.5, 39.5, 45, 50]]
 
 
-def test_boxes_do_not_begin_before_the_picture() -> None:
+def test_boxes_do_not_begin_before_the_image() -> None:
     boxes, _ = heatmap_to_boxes(
         torch.tensor([[9.0, 0.0]]), Geometry(16, 3), (64, 64), thresholds=[0.5]
     )  # the cell reaches from -4.5 to 11.5
@@ -208,12 +208,12 @@ some_thresholds = st.lists(st.floats(0.01, 1), min_size=1, max_size=3)
 
 
 @given(small_maps, some_thresholds, modes, st.integers(0, 3), st.integers(0, 2))
-def test_moving_the_heat_by_a_cell_moves_the_boxes_by_a_stride(
-    heat: Tensor, thresholds: list[float], mode: str, right: int, down: int
+def test_moving_the_heatmap_by_a_cell_moves_the_boxes_by_a_stride(
+    heatmap: Tensor, thresholds: list[float], mode: str, right: int, down: int
 ) -> None:
     still, moved = torch.zeros(8, 9), torch.zeros(8, 9)
-    still[2:5, 2:6] = heat
-    moved[2 + down : 5 + down, 2 + right : 6 + right] = heat
+    still[2:5, 2:6] = heatmap
+    moved[2 + down : 5 + down, 2 + right : 6 + right] = heatmap
     boxes, scores = find(still, thresholds=thresholds, mode=mode)
     moved_boxes, moved_scores = find(moved, thresholds=thresholds, mode=mode)
     by = [16 * right, 16 * down] * 2
@@ -222,18 +222,18 @@ def test_moving_the_heat_by_a_cell_moves_the_boxes_by_a_stride(
 
 
 @given(small_maps, some_thresholds, modes)
-def test_boxes_are_well_formed_and_inside_the_picture(
-    heat: Tensor, thresholds: list[float], mode: str
+def test_boxes_are_well_formed_and_inside_the_image(
+    heatmap: Tensor, thresholds: list[float], mode: str
 ) -> None:
-    boxes, _ = find(heat, size=(60, 75), thresholds=thresholds, mode=mode)
+    boxes, _ = find(heatmap, size=(60, 75), thresholds=thresholds, mode=mode)
     check_boxes(torch.tensor(boxes).reshape(-1, 4), (60, 75))
 
 
 @given(small_maps, some_thresholds, modes)
 def test_scores_fall_from_one_and_stay_above_zero(
-    heat: Tensor, thresholds: list[float], mode: str
+    heatmap: Tensor, thresholds: list[float], mode: str
 ) -> None:
-    _, scores = find(heat, thresholds=thresholds, mode=mode)
+    _, scores = find(heatmap, thresholds=thresholds, mode=mode)
     assert scores == sorted(scores, reverse=True)
     assert all(0 < score <= 1 for score in scores)
     if scores:
@@ -242,28 +242,28 @@ def test_scores_fall_from_one_and_stay_above_zero(
 
 @given(small_maps, some_thresholds, modes)
 def test_stretching_the_map_changes_nothing(
-    heat: Tensor, thresholds: list[float], mode: str
+    heatmap: Tensor, thresholds: list[float], mode: str
 ) -> None:
-    # a power of two keeps every share exact
-    boxes, scores = find(heat, thresholds=thresholds, mode=mode)
-    assert find(heat * 4, thresholds=thresholds, mode=mode) == (boxes, scores)
+    # a power of two keeps every fraction exact
+    boxes, scores = find(heatmap, thresholds=thresholds, mode=mode)
+    assert find(heatmap * 4, thresholds=thresholds, mode=mode) == (boxes, scores)
 
 
 @given(small_maps, some_thresholds)
-def test_mirroring_the_map_mirrors_the_boxes(heat: Tensor, thresholds: list[float]) -> None:
+def test_flipping_the_map_mirrors_the_boxes(heatmap: Tensor, thresholds: list[float]) -> None:
     width = 31.5 + 16 * 3 + 31.5
-    boxes, scores = find(heat, thresholds=thresholds)
-    mirrored_boxes, mirrored_scores = find(heat.flip(1), thresholds=thresholds)
-    back = [[width - x2, y1, width - x1, y2] for x1, y1, x2, y2 in mirrored_boxes]
+    boxes, scores = find(heatmap, thresholds=thresholds)
+    flipped_boxes, flipped_scores = find(heatmap.flip(1), thresholds=thresholds)
+    back = [[width - x2, y1, width - x1, y2] for x1, y1, x2, y2 in flipped_boxes]
     assert sorted(back) == sorted(boxes)
-    assert mirrored_scores == scores
+    assert flipped_scores == scores
 
 
 def test_a_cell_that_is_not_finite_is_refused() -> None:
-    heat = torch.zeros(3, 3)
-    heat[1, 1] = torch.nan
+    heatmap = torch.zeros(3, 3)
+    heatmap[1, 1] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
-        find(heat)
+        find(heatmap)
 
 
 def test_an_unknown_mode_is_refused() -> None:

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from localizer.backbones import Geometry
 from localizer.heatmaps import mirror_heatmaps, normalize_range, peak_point, render_heatmap
-from localizer.trunks import Geometry
 
 ALEXNET = Geometry(16, 31)  # cell 0 covers 23.5 .. 39.5
-SMALL = Geometry(4, 1)  # cells are centred at 1.5, 5.5, 9.5
+SMALL = Geometry(4, 1)  # cells are centered at 1.5, 5.5, 9.5
 NETWORK = (512, 512)
 
 
@@ -20,16 +20,16 @@ def peak_pixel(rendered: Tensor) -> tuple[int, int]:
     return divmod(int(rendered.nan_to_num(-1).argmax()), rendered.shape[1])
 
 
-# --- mirroring ------------------------------------------------------------------------------------
+# --- flipping ------------------------------------------------------------------------------------
 
 
-def test_in_a_symmetric_width_mirroring_reverses_the_columns() -> None:
+def test_in_a_symmetric_width_flipping_reverses_the_columns() -> None:
     heatmap = torch.tensor([[[1.0, 2.0, 4.0]]])
-    mirrored = mirror_heatmaps(heatmap, SMALL, 11, 3)  # 1.5 pixels at both ends
-    assert mirrored.tolist() == [[[4, 2, 1]]]
+    flipped = mirror_heatmaps(heatmap, SMALL, 11, 3)  # 1.5 pixels at both ends
+    assert flipped.tolist() == [[[4, 2, 1]]]
 
 
-def test_mirroring_twice_in_a_symmetric_width_is_the_identity(rng: torch.Generator) -> None:
+def test_flipping_twice_in_a_symmetric_width_is_the_identity(rng: torch.Generator) -> None:
     heatmaps = torch.randn(3, 29, 29, generator=rng)
     width = 31.5 + 16 * 28 + 31.5
     twice = mirror_heatmaps(mirror_heatmaps(heatmaps, ALEXNET, width, 29), ALEXNET, width, 29)
@@ -38,17 +38,17 @@ def test_mirroring_twice_in_a_symmetric_width_is_the_identity(rng: torch.Generat
 
 def test_between_columns_the_values_are_shared_out() -> None:
     heatmap = torch.tensor([[[0.0, 8.0, 0.0]]])
-    # in a width of 12 the mirrored centres 10.5, 6.5 and 2.5 lie a quarter right of the columns
-    mirrored = mirror_heatmaps(heatmap, SMALL, 12, 3)
-    assert mirrored.tolist() == [[[0, 8 * 3 / 4, 8 * 1 / 4]]]
+    # in a width of 12 the flipped centers 10.5, 6.5 and 2.5 lie a quarter right of the columns
+    flipped = mirror_heatmaps(heatmap, SMALL, 12, 3)
+    assert flipped.tolist() == [[[0, 8 * 3 / 4, 8 * 1 / 4]]]
 
 
-def test_a_slope_is_mirrored_exactly_except_beyond_the_last_cell() -> None:
-    centres = 31.5 + 16 * torch.arange(29.0)
-    seen_mirrored = (512 - centres).expand(1, 1, 29)  # each cell says where it is in the upright
-    upright = mirror_heatmaps(seen_mirrored, ALEXNET, 512, 29)[0, 0]
-    torch.testing.assert_close(upright[1:], centres[1:])
-    assert float(upright[0]) == 512 - float(centres[-1])  # 32.5: there is no cell at 31.5
+def test_a_slope_is_flipped_exactly_except_beyond_the_last_cell() -> None:
+    centers = 31.5 + 16 * torch.arange(29.0)
+    seen_flipped = (512 - centers).expand(1, 1, 29)  # each cell says where it is in the upright
+    upright = mirror_heatmaps(seen_flipped, ALEXNET, 512, 29)[0, 0]
+    torch.testing.assert_close(upright[1:], centers[1:])
+    assert float(upright[0]) == 512 - float(centers[-1])  # 32.5: there is no cell at 31.5
 
 
 def test_rows_stay_where_they_are() -> None:
@@ -87,7 +87,7 @@ def test_the_peak_is_rendered_at_pixel_31_plus_16_i(row: int, column: int) -> No
     assert peak_pixel(rendered) == (31 + 16 * row, 31 + 16 * column)
 
 
-def test_a_cell_has_its_own_value_at_its_centre(rng: torch.Generator) -> None:
+def test_a_cell_has_its_own_value_at_its_center(rng: torch.Generator) -> None:
     heatmap = torch.randn(29, 29, generator=rng)
     rendered = render_heatmap(heatmap, ALEXNET, NETWORK, NETWORK)
     torch.testing.assert_close(rendered[31:480:16, 31:480:16], heatmap)
@@ -95,26 +95,26 @@ def test_a_cell_has_its_own_value_at_its_centre(rng: torch.Generator) -> None:
 
 def test_half_way_between_two_cells_lies_their_mean() -> None:
     rendered = render_heatmap(torch.tensor([[0.0, 8.0]]), Geometry(4, 1), (3, 8), (3, 8))
-    # centres at 1.5 and 5.5, pixels at 1.5, 2.5, 3.5, 4.5, 5.5
+    # centers at 1.5 and 5.5, pixels at 1.5, 2.5, 3.5, 4.5, 5.5
     torch.testing.assert_close(rendered[1, 1:6], torch.tensor([0.0, 2, 4, 6, 8]))
 
 
-def test_outside_of_the_outer_centres_a_cell_keeps_its_value() -> None:
+def test_outside_of_the_outer_centers_a_cell_keeps_its_value() -> None:
     rendered = render_heatmap(torch.tensor([[3.0, 8.0]]), Geometry(4, 2), (4, 9), (4, 9))
-    # squares from .5 to 8.5, centres at 2.5 and 6.5
+    # squares from .5 to 8.5, centers at 2.5 and 6.5
     torch.testing.assert_close(rendered[2, :3], torch.tensor([3.0, 3, 3]))
     torch.testing.assert_close(rendered[2, 6:8], torch.tensor([8.0, 8]))
 
 
 def test_the_frame_that_no_cell_sees_is_not_a_number() -> None:
     rendered = render_heatmap(torch.zeros(29, 29), ALEXNET, NETWORK, NETWORK)
-    # cells cover 23.5 .. 487.5; the centres of pixels 23 to 486 lie in that half-open interval
+    # cells cover 23.5 .. 487.5; the centers of pixels 23 to 486 lie in that half-open interval
     covered = torch.zeros(512, 512, dtype=torch.bool)
     covered[23:487, 23:487] = True
     assert torch.equal(torch.isfinite(rendered), covered)
 
 
-def test_a_map_that_covers_the_picture_leaves_no_frame() -> None:
+def test_a_map_that_covers_the_image_leaves_no_frame() -> None:
     rendered = render_heatmap(torch.zeros(3, 3), Geometry(3, 1), (9, 9), (9, 9))
     assert torch.isfinite(rendered).all()
 
@@ -125,16 +125,16 @@ def test_a_constant_map_is_rendered_constant() -> None:
     torch.testing.assert_close(seen, torch.full_like(seen, 7))
 
 
-def test_rendering_in_the_original_picture_scales_each_axis_by_itself() -> None:
+def test_rendering_in_the_original_image_scales_each_axis_by_itself() -> None:
     rendered = render_heatmap(one_hot(3, 5), ALEXNET, NETWORK, (1536, 256))
     assert rendered.shape == (1536, 256)
     row, column = peak_pixel(rendered)
-    # the centre of cell (3, 5) is at y 79.5 and x 111.5 in the network image
+    # the center of cell (3, 5) is at y 79.5 and x 111.5 in the network image
     assert abs(row + 0.5 - 79.5 * 3) <= 0.5
     assert abs(column + 0.5 - 111.5 / 2) <= 0.5
 
 
-def test_the_frame_scales_with_the_original_picture() -> None:
+def test_the_frame_scales_with_the_original_image() -> None:
     rendered = render_heatmap(torch.zeros(29, 29), ALEXNET, NETWORK, (1024, 1024))
     assert int(torch.isfinite(rendered[512]).nonzero()[0]) == 47  # 23.5 * 2
     assert int(torch.isfinite(rendered[512]).nonzero()[-1]) == 974  # 487.5 * 2 - 1
@@ -156,7 +156,7 @@ def test_rendering_leaves_the_map_as_it_is() -> None:
 # --- the peak -------------------------------------------------------------------------------------
 
 
-def test_the_peak_point_is_x_then_y_of_the_cells_centre() -> None:
+def test_the_peak_point_is_x_then_y_of_the_cells_center() -> None:
     assert peak_point(one_hot(3, 5), ALEXNET) == (31.5 + 16 * 5, 31.5 + 16 * 3)
 
 

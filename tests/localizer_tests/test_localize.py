@@ -1,4 +1,4 @@
-"""From a picture to detections: frames, scores and what is kept."""
+"""From an image to detections: frames, scores and what is kept."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from data.checks import check_detections
 from data.types import Detections
-from localizer.localize import ImageHeatmaps, heat_overlap, localize, predict_heatmaps
+from localizer.backbones import Geometry
+from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
-from localizer.trunks import Geometry
 
 ALEXNET = Geometry(16, 31)  # cell i covers 23.5 + 16 i to 39.5 + 16 i
-SMALL = Geometry(4, 1)  # cells of 4 pixels, centred at 1.5, 5.5, 9.5
+SMALL = Geometry(4, 1)  # cells of 4 pixels, centered at 1.5, 5.5, 9.5
 
 
-def heat(*classes: list[list[float]], probability: float = 0.5) -> ImageHeatmaps:
-    """Maps in a picture of 96 x 96 that was not resized; all classes equally probable."""
+def heatmap(*classes: list[list[float]], probability: float = 0.5) -> ImageHeatmaps:
+    """Maps in an image of 96 x 96 that was not resized; all classes equally probable."""
     image_logits = torch.tensor(probability).logit().repeat(len(classes))
     return ImageHeatmaps(torch.tensor(classes), image_logits, ALEXNET, (96, 96), (96, 96))
 
@@ -35,58 +35,58 @@ FLAT = [[1.0, 1.0, 1.0, 1.0]]
 # --- localize -------------------------------------------------------------------------------------
 
 
-def test_a_box_in_a_picture_that_was_not_resized_is_the_cells_square() -> None:
-    assert find(heat(ONE)).boxes.tolist() == [[23.5, 23.5, 39.5, 39.5]]
+def test_a_box_in_an_image_that_was_not_resized_is_the_cells_square() -> None:
+    assert find(heatmap(ONE)).boxes.tolist() == [[23.5, 23.5, 39.5, 39.5]]
 
 
 def test_boxes_are_in_pixels_of_the_original_each_axis_by_itself() -> None:
-    stretched = replace(heat(ONE), image_size=(96 * 3, 96 // 2))
+    stretched = replace(heatmap(ONE), image_size=(96 * 3, 96 // 2))
     assert find(stretched).boxes.tolist() == [[23.5 / 2, 23.5 * 3, 39.5 / 2, 39.5 * 3]]
 
 
 def test_the_way_back_to_the_original_takes_x_first() -> None:
-    assert replace(heat(ONE), image_size=(288, 48)).to_original.tolist() == [0.5, 3, 0.5, 3]
+    assert replace(heatmap(ONE), image_size=(288, 48)).to_original.tolist() == [0.5, 3, 0.5, 3]
 
 
-def test_a_score_is_the_classs_probability_times_the_share_of_the_heat() -> None:
-    found = find(heat(TWO, probability=0.8))
+def test_a_score_is_the_classs_probability_times_the_fraction_of_the_heatmap() -> None:
+    found = find(heatmap(TWO, probability=0.8))
     torch.testing.assert_close(found.scores, torch.tensor([0.8, 0.8 * 6 / 9]))
 
 
 def test_labels_are_the_numbers_of_the_maps() -> None:
-    found = find(heat(FLAT, ONE))
+    found = find(heatmap(FLAT, ONE))
     assert found.labels.tolist() == [1]
     assert found.labels.dtype == torch.int64
 
 
 def test_detections_come_best_first_over_all_classes() -> None:
-    heatmaps = replace(heat(TWO, ONE), image_logits=torch.tensor([0.0, 2.0]))
+    heatmaps = replace(heatmap(TWO, ONE), image_logits=torch.tensor([0.0, 2.0]))
     found = find(heatmaps)
     assert found.labels.tolist() == [1, 0, 0]
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
 
 
 def test_only_the_asked_for_classes_are_boxed() -> None:
-    assert find(heat(ONE, ONE, ONE), labels=[2, 0]).labels.sort().values.tolist() == [0, 2]
+    assert find(heatmap(ONE, ONE, ONE), labels=[2, 0]).labels.sort().values.tolist() == [0, 2]
 
 
 def test_no_asked_for_classes_give_no_detections() -> None:
-    check_detections(find(heat(ONE), labels=[]), 1)
+    check_detections(find(heatmap(ONE), labels=[]), 1)
 
 
 def test_a_constant_map_gives_no_detections() -> None:
-    found = find(heat(FLAT))
+    found = find(heatmap(FLAT))
     assert found.boxes.shape == (0, 4)
     assert found.labels.shape == found.scores.shape == (0,)
     check_detections(found, 1)
 
 
 def test_the_mode_reaches_the_boxes() -> None:
-    assert find(heat(TWO), mode="extent").boxes.tolist() == [[23.5, 23.5, 71.5, 39.5]]
+    assert find(heatmap(TWO), mode="extent").boxes.tolist() == [[23.5, 23.5, 71.5, 39.5]]
 
 
 def test_the_smallest_region_reaches_the_boxes() -> None:
-    assert len(find(heat(TWO), min_cells=2).boxes) == 0
+    assert len(find(heatmap(TWO), min_cells=2).boxes) == 0
 
 
 # --- what is kept ---------------------------------------------------------------------------------
@@ -98,37 +98,37 @@ NESTED = [[9.0, 9.0, 6.0, 0.0]]  # two cells at a threshold of .9, three at .5: 
 def test_of_overlapping_boxes_of_a_class_the_lower_one_goes(
     nms_threshold: float, count: int
 ) -> None:
-    found = find(heat(NESTED), thresholds=[0.5, 0.9], nms_threshold=nms_threshold)
+    found = find(heatmap(NESTED), thresholds=[0.5, 0.9], nms_threshold=nms_threshold)
     assert len(found.boxes) == count
     assert found.boxes[0].tolist() == [23.5, 23.5, 71.5, 39.5]  # the larger of equal scores
 
 
 def test_boxes_of_different_classes_do_not_hide_each_other() -> None:
-    found = find(heat(ONE, ONE))
+    found = find(heatmap(ONE, ONE))
     assert sorted(found.labels.tolist()) == [0, 1]
 
 
-def test_overlap_is_measured_in_the_original_picture() -> None:
-    stretched = replace(heat(NESTED), image_size=(9600, 96))
+def test_overlap_is_measured_in_the_original_image() -> None:
+    stretched = replace(heatmap(NESTED), image_size=(9600, 96))
     assert len(find(stretched, thresholds=[0.5, 0.9], nms_threshold=0.7).boxes) == 2
 
 
 def test_a_class_below_the_score_threshold_is_not_boxed() -> None:
-    assert len(find(heat(ONE, probability=0.5), score_threshold=0.51).boxes) == 0
+    assert len(find(heatmap(ONE, probability=0.5), score_threshold=0.51).boxes) == 0
 
 
 def test_a_box_below_the_score_threshold_is_dropped_and_one_at_it_is_kept() -> None:
-    found = find(heat(TWO, probability=0.5), score_threshold=0.5)
+    found = find(heatmap(TWO, probability=0.5), score_threshold=0.5)
     assert found.scores.tolist() == [0.5]
 
 
 def test_a_score_threshold_of_zero_keeps_a_box_of_every_class() -> None:
-    heatmaps = replace(heat(ONE, ONE), image_logits=torch.tensor([-200.0, 200.0]))
+    heatmaps = replace(heatmap(ONE, ONE), image_logits=torch.tensor([-200.0, 200.0]))
     assert sorted(find(heatmaps, score_threshold=0.0).labels.tolist()) == [0, 1]
 
 
 def test_the_best_detections_of_all_classes_together_are_kept() -> None:
-    heatmaps = replace(heat(TWO, TWO), image_logits=torch.tensor([3.0, 0.0]))
+    heatmaps = replace(heatmap(TWO, TWO), image_logits=torch.tensor([3.0, 0.0]))
     found = find(heatmaps, max_detections=2)
     assert found.labels.tolist() == [0, 0]
 
@@ -169,7 +169,7 @@ def test_one_view_gives_its_own_map() -> None:
     assert (predicted.network_size, predicted.image_size) == ((3, 11), (6, 22))
 
 
-def test_two_views_give_the_mean_of_the_upright_and_the_mirrored_map() -> None:
+def test_two_views_give_the_mean_of_the_upright_and_the_flipped_map() -> None:
     views = torch.stack([row(1, 2, 4), row(0, 6, 3)])
     predicted = predict_heatmaps(head(), views, (3, 11), (3, 11))  # 11 pixels: cells coincide
     assert predicted.logits.tolist() == [[[(1 + 3) / 2, (2 + 6) / 2, (4 + 0) / 2]]]
@@ -188,11 +188,11 @@ def test_cells_in_the_padding_are_cut_off() -> None:
     assert predicted.image_logits.tolist() == [4]
 
 
-def test_the_mirrored_view_is_turned_within_the_picture_and_not_within_the_padding() -> None:
+def test_the_flipped_view_is_turned_within_the_image_and_not_within_the_padding() -> None:
     views = torch.stack([row(0, 0, 99), row(8, 4, 99)])
     first_cell_at_the_border = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(4, 0)).eval()
     predicted = predict_heatmaps(first_cell_at_the_border, views, (3, 6), (3, 6))
-    # centres .5 and 4.5 are mirrored to 5.5 and 1.5: beyond the second cell, and a quarter past
+    # centers .5 and 4.5 are flipped to 5.5 and 1.5: beyond the second cell, and a quarter past
     # the first
     assert predicted.logits.tolist() == [[[(0 + 4) / 2, (0 + 8 * 3 / 4 + 4 * 1 / 4) / 2]]]
 
@@ -214,7 +214,7 @@ def test_a_prediction_can_be_localized() -> None:
     assert find(predicted).boxes.tolist() == [[15, 0, 22, 3]]
 
 
-# --- heat_overlap ---------------------------------------------------------------------------------
+# --- heatmap_overlap -----------------------------------------------------------------------------
 
 COLD = -40.0
 HOT_CELL = [23.5, 23.5, 39.5, 39.5]
@@ -231,34 +231,34 @@ HOT_CELL = [23.5, 23.5, 39.5, 39.5]
         ([0.0, 0.0, 20.0, 20.0], 0),  # in the frame that no cell covers
     ],
 )
-def test_heat_of_one_cell_overlaps_like_its_square(box: list[float], expected: float) -> None:
-    heatmaps = heat([[3.0, COLD, COLD], [COLD, COLD, COLD]])
+def test_heatmap_of_one_cell_overlaps_like_its_square(box: list[float], expected: float) -> None:
+    heatmaps = heatmap([[3.0, COLD, COLD], [COLD, COLD, COLD]])
     torch.testing.assert_close(
-        heat_overlap(heatmaps, torch.tensor([box])), torch.tensor([[float(expected)]])
+        heatmap_overlap(heatmaps, torch.tensor([box])), torch.tensor([[float(expected)]])
     )
 
 
 def test_a_cell_counts_as_far_as_its_probability_reaches_the_hottest() -> None:
-    heatmaps = heat([torch.tensor([0.5, 0.25]).logit().tolist()])
+    heatmaps = heatmap([torch.tensor([0.5, 0.25]).logit().tolist()])
     both = torch.tensor([[23.5, 23.5, 55.5, 39.5]])
-    assert heat_overlap(heatmaps, both).item() == pytest.approx((1 + 0.5) / 2)
+    assert heatmap_overlap(heatmaps, both).item() == pytest.approx((1 + 0.5) / 2)
     hot = torch.tensor([HOT_CELL])
-    assert heat_overlap(heatmaps, hot).item() == pytest.approx(1 / 1.5)
+    assert heatmap_overlap(heatmaps, hot).item() == pytest.approx(1 / 1.5)
 
 
-def test_boxes_overlap_heat_in_the_frame_of_the_original() -> None:
-    stretched = replace(heat([[3.0, COLD]]), image_size=(96 * 3, 96 // 2))
+def test_boxes_overlap_heatmap_in_the_frame_of_the_original() -> None:
+    stretched = replace(heatmap([[3.0, COLD]]), image_size=(96 * 3, 96 // 2))
     box = torch.tensor([[23.5 / 2, 23.5 * 3, 39.5 / 2, 39.5 * 3]])
-    assert heat_overlap(stretched, box).item() == pytest.approx(1)
+    assert heatmap_overlap(stretched, box).item() == pytest.approx(1)
 
 
 def test_every_class_has_its_own_overlap_and_no_boxes_have_none() -> None:
-    heatmaps = heat([[3.0, COLD]], [[COLD, 3.0]])
+    heatmaps = heatmap([[3.0, COLD]], [[COLD, 3.0]])
     boxes = torch.tensor([HOT_CELL])
-    torch.testing.assert_close(heat_overlap(heatmaps, boxes), torch.tensor([[1.0, 0.0]]))
-    assert heat_overlap(heatmaps, torch.zeros(0, 4)).shape == (0, 2)
+    torch.testing.assert_close(heatmap_overlap(heatmaps, boxes), torch.tensor([[1.0, 0.0]]))
+    assert heatmap_overlap(heatmaps, torch.zeros(0, 4)).shape == (0, 2)
 
 
-def test_heat_that_is_improbable_everywhere_still_has_a_place() -> None:
-    heatmaps = heat([[-200.0, -400.0]])
-    assert heat_overlap(heatmaps, torch.tensor([HOT_CELL])).item() == pytest.approx(1)
+def test_heatmap_that_is_improbable_everywhere_still_has_a_place() -> None:
+    heatmaps = heatmap([[-200.0, -400.0]])
+    assert heatmap_overlap(heatmaps, torch.tensor([HOT_CELL])).item() == pytest.approx(1)

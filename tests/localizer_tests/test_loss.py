@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from data.types import ImageBatch
-from localizer.loss import localizer_step, multilabel_bce
+from localizer.backbones import Geometry
+from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import LocalizerHead
-from localizer.trunks import Geometry
 
 
 def test_zero_logits_cost_the_logarithm_of_two() -> None:
@@ -77,26 +77,28 @@ def batch(images: torch.Tensor, height: int, width: int) -> ImageBatch:
 
 
 def test_the_step_names_its_loss() -> None:
-    losses, _ = localizer_step(head(), batch(torch.zeros(1, 3, 2, 2), 6, 6))
+    losses, _ = localizer_losses(head(), batch(torch.zeros(1, 3, 2, 2), 6, 6))
     assert list(losses) == ["image_label"]
     torch.testing.assert_close(losses["image_label"], torch.tensor(math.log(2)))
 
 
 def test_the_step_gives_the_image_scores_behind_the_loss() -> None:
-    heat = torch.tensor([[[[-9.0, math.log(3)]], [[-9.0, 0.0]]]])
-    _, scores = localizer_step(head(), batch(heat, 3, 6))
+    heatmap = torch.tensor([[[[-9.0, math.log(3)]], [[-9.0, 0.0]]]])
+    _, scores = localizer_losses(head(), batch(heatmap, 3, 6))
     torch.testing.assert_close(scores, torch.tensor([[3 / 4, 1 / 2]]))
 
 
 def test_scores_of_the_step_are_detached_and_its_loss_is_not() -> None:
-    heat = torch.zeros(1, 1, 1, 2, requires_grad=True)
-    losses, scores = localizer_step(head(), batch(heat, 3, 6))
+    heatmap = torch.zeros(1, 1, 1, 2, requires_grad=True)
+    losses, scores = localizer_losses(head(), batch(heatmap, 3, 6))
     assert not scores.requires_grad
     assert losses["image_label"].requires_grad
 
 
 def test_padding_has_no_part_in_the_step() -> None:
-    heat = torch.tensor([[[[0.0, 99.0]]]])
-    losses, scores = localizer_step(head(), batch(heat, 3, 3))  # the second cell begins at pixel 3
+    heatmap = torch.tensor([[[[0.0, 99.0]]]])
+    losses, scores = localizer_losses(
+        head(), batch(heatmap, 3, 3)
+    )  # the second cell begins at pixel 3
     torch.testing.assert_close(losses["image_label"], torch.tensor(math.log(2)))
     assert float(scores) == pytest.approx(1 / 2)

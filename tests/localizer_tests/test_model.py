@@ -1,4 +1,4 @@
-"""Localizers and their builder, on the smallest trunk."""
+"""Localizers and their builder, on the smallest backbone."""
 
 import math
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from torchvision import models
 
 from data.collate import pad_stack
+from localizer.backbones import BACKBONES, Geometry
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead, SquareRoot
 from localizer.pooling import POOLINGS
-from localizer.trunks import TRUNKS, Geometry
 
 SIZES = torch.tensor([[64, 64]])
 SMALL = "squeezenet1_1"
 
 
 @pytest.fixture
-def pictures(rng: torch.Generator) -> Tensor:
+def images(rng: torch.Generator) -> Tensor:
     return torch.randn(1, 3, 64, 64, generator=rng)
 
 
@@ -31,10 +31,10 @@ def identity_head(channel_dropout: float = 0.0) -> LocalizerHead:
 # --- the head -------------------------------------------------------------------------------------
 
 
-def test_the_head_on_features_equals_the_model_on_pictures(pictures: Tensor) -> None:
+def test_the_head_on_features_equals_the_model_on_images(images: Tensor) -> None:
     model = build_localizer(SMALL, 3).eval()
     with torch.inference_mode():
-        assert torch.equal(model.head()(model.features(pictures)), model(pictures))
+        assert torch.equal(model.head()(model.features(images)), model(images))
 
 
 def test_the_head_shares_its_weights_with_the_model() -> None:
@@ -75,12 +75,12 @@ def test_pooling_is_full_precision_whatever_the_map_is() -> None:
 
 
 @pytest.mark.usefixtures("rng")
-def test_training_drops_whole_channels_of_each_picture() -> None:
+def test_training_drops_whole_channels_of_each_image() -> None:
     dropped = identity_head(channel_dropout=0.5)(torch.ones(64, 32, 2, 3))
     channels = dropped.flatten(2)
     assert torch.equal(channels, channels[:, :, :1].expand_as(channels))
     assert set(channels[:, :, 0].unique().tolist()) == {0.0, 2.0}  # those kept make up for the rest
-    assert len({tuple(row) for row in channels[:, :, 0].tolist()}) == 64  # pictures differ
+    assert len({tuple(row) for row in channels[:, :, 0].tolist()}) == 64  # images differ
 
 
 def test_evaluation_drops_no_channel() -> None:
@@ -88,10 +88,10 @@ def test_evaluation_drops_no_channel() -> None:
     assert torch.equal(identity_head(channel_dropout=0.5).eval()(features), features)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_of_channels_outside_of_its_range_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=r"share of dropped channels is in \[0, 1\), got"):
-        identity_head(channel_dropout=share)
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_a_fraction_of_channels_outside_of_its_range_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"fraction of dropped channels is in \[0, 1\), got"):
+        identity_head(channel_dropout=fraction)
 
 
 @pytest.mark.usefixtures("rng")
@@ -104,24 +104,26 @@ def test_no_class_loses_its_map() -> None:
 # --- the builder ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_trunk_makes_a_localizer(trunk: str) -> None:
-    model = build_localizer(trunk, 3).eval()
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_makes_a_localizer(backbone: str) -> None:
+    model = build_localizer(backbone, 3).eval()
     with torch.inference_mode():
         logits = model(torch.zeros(2, 3, 96, 96))
     assert logits.shape[:2] == (2, 3)
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_trunk_learns_from_pictures_of_odd_sizes(trunk: str, rng: torch.Generator) -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_backbone_learns_from_images_of_odd_sizes(
+    backbone: str, rng: torch.Generator
+) -> None:
     sizes = [(67, 35), (41, 69)]
-    pictures = [torch.randn(3, *size, generator=rng) for size in sizes]
-    model = build_localizer(trunk, 3)
+    images = [torch.randn(3, *size, generator=rng) for size in sizes]
+    model = build_localizer(backbone, 3)
     before = model.classifier[-1].get_parameter("weight").clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
-    logits = model(pad_stack(pictures, multiple=TRUNKS[trunk].multiple))
+    logits = model(pad_stack(images, multiple=BACKBONES[backbone].multiple))
     torch.autograd.backward(model.pool(logits, torch.tensor(sizes)).sum())
     optimizer.step()
 
@@ -131,10 +133,10 @@ def test_every_trunk_learns_from_pictures_of_odd_sizes(trunk: str, rng: torch.Ge
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_every_pooling_makes_a_localizer(pooling: str, pictures: Tensor) -> None:
+def test_every_pooling_makes_a_localizer(pooling: str, images: Tensor) -> None:
     model = build_localizer(SMALL, 3, pooling=pooling, pooling_value=0.5).eval()
     with torch.inference_mode():
-        assert model.pool(model(pictures), SIZES).shape == (1, 3)
+        assert model.pool(model(images), SIZES).shape == (1, 3)
 
 
 def test_classes_start_from_their_prior() -> None:
@@ -143,9 +145,9 @@ def test_classes_start_from_their_prior() -> None:
     torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.05))
 
 
-def test_heads_of_one_by_one_keep_the_trunks_geometry() -> None:
-    for name in TRUNKS.keys() - {"alexnet"}:
-        assert build_localizer(name, 3).geometry == TRUNKS[name].geometry
+def test_heads_of_one_by_one_keep_the_backbones_geometry() -> None:
+    for name in BACKBONES.keys() - {"alexnet"}:
+        assert build_localizer(name, 3).geometry == BACKBONES[name].geometry
 
 
 def test_a_head_learns_alike_from_features_of_any_size() -> None:
@@ -154,50 +156,50 @@ def test_a_head_learns_alike_from_features_of_any_size() -> None:
     torch.testing.assert_close(first(300 * features), first(features), atol=0.05, rtol=0)
 
 
-@pytest.mark.parametrize(("trunk", "share"), [("alexnet", 0.2), ("squeezenet1_1", 0.5)])
-def test_only_robust_drops_channels(trunk: str, share: float) -> None:
-    assert build_localizer(trunk, 3, robust=True).channel_dropout == share
-    assert build_localizer(trunk, 3).channel_dropout == 0
+@pytest.mark.parametrize(("backbone", "fraction"), [("alexnet", 0.2), ("squeezenet1_1", 0.5)])
+def test_only_robust_drops_channels(backbone: str, fraction: float) -> None:
+    assert build_localizer(backbone, 3, robust=True).channel_dropout == fraction
+    assert build_localizer(backbone, 3).channel_dropout == 0
 
 
-def test_published_weights_reach_the_trunk() -> None:
+def test_published_weights_reach_the_backbone() -> None:
     published = models.squeezenet1_1(weights=None).state_dict()
     model = build_localizer(SMALL, 3, state_dict=published)
     key = "features.0.weight"
     assert torch.equal(model.state_dict()[key], published[key])
 
 
-@pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])
-def test_weights_of_something_else_are_refused(trunk: str) -> None:
+@pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
+def test_weights_of_something_else_are_refused(backbone: str) -> None:
     with pytest.raises(ValueError, match="the weights lack"):
-        build_localizer(trunk, 3, state_dict={"conv1.weight": torch.zeros(1)})
+        build_localizer(backbone, 3, state_dict={"conv1.weight": torch.zeros(1)})
 
 
-def test_an_unknown_trunk_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"trunk is one of alexnet, .*; got 'resnet9000'"):
+def test_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backbone is one of alexnet, .*; got 'resnet9000'"):
         build_localizer("resnet9000", 3)
 
 
-@pytest.mark.parametrize("trunk", ["alexnet", "squeezenet1_1"])
-def test_the_builder_refuses_an_unknown_pooling(trunk: str) -> None:
+@pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
+def test_the_builder_refuses_an_unknown_pooling(backbone: str) -> None:
     with pytest.raises(ValueError, match="pooling is one of"):
-        build_localizer(trunk, 3, pooling="median")
+        build_localizer(backbone, 3, pooling="median")
 
 
-def test_evaluation_gives_the_same_maps_twice(pictures: Tensor) -> None:
+def test_evaluation_gives_the_same_maps_twice(images: Tensor) -> None:
     model: Localizer = build_localizer(SMALL, 3, robust=True).eval()
     with torch.inference_mode():
-        assert torch.equal(model(pictures), model(pictures))
+        assert torch.equal(model(images), model(images))
 
 
-def test_the_loss_reaches_every_weight(pictures: Tensor) -> None:
+def test_the_loss_reaches_every_weight(images: Tensor) -> None:
     model = build_localizer(SMALL, 3)
     weights = list(model.parameters())
-    gradients = torch.autograd.grad(model.pool(model(pictures), SIZES).sum(), weights)
+    gradients = torch.autograd.grad(model.pool(model(images), SIZES).sum(), weights)
     assert len(gradients) == len(weights)  # a weight out of reach raises
 
 
-def test_a_head_with_its_prior_starts_near_it(pictures: Tensor) -> None:
+def test_a_head_with_its_prior_starts_near_it(images: Tensor) -> None:
     model = build_localizer(SMALL, 3).eval()
     with torch.inference_mode():
         untouched = model.classifier[-1](torch.zeros(1, 512, 1, 1))

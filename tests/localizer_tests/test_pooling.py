@@ -52,7 +52,7 @@ def test_log_sum_exp_divides_by_its_sharpness() -> None:
     torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 9) / 2) / 2]]))
 
 
-def test_top_takes_the_mean_of_the_highest_share() -> None:
+def test_top_takes_the_mean_of_the_highest_fraction() -> None:
     assert top_pool_logits(FOUR, all_cells(FOUR), 0.5).tolist() == [[(6 + 3) / 2]]
 
 
@@ -64,7 +64,7 @@ def test_top_takes_at_least_one_cell() -> None:
     assert top_pool_logits(FOUR, all_cells(FOUR), 1e-6).tolist() == [[6]]
 
 
-def test_top_counts_the_share_of_each_image_by_itself() -> None:
+def test_top_counts_the_fraction_of_each_image_by_itself() -> None:
     logits = FOUR.repeat(2, 1, 1, 1)
     valid = torch.tensor([[[True, True], [True, True]], [[True, True], [False, False]]])
     assert top_pool_logits(logits, valid, 0.5).tolist() == [[4.5], [2]]
@@ -131,7 +131,7 @@ def test_the_gradient_of_the_maximum_goes_to_one_cell() -> None:
     assert gradient.tolist() == [[[[0, 0], [0, 1]]]]
 
 
-def test_the_gradient_of_the_top_share_is_spread_over_it() -> None:
+def test_the_gradient_of_the_top_fraction_is_spread_over_it() -> None:
     logits = FOUR.clone().requires_grad_()
     pooled = top_pool_logits(logits, all_cells(logits), 0.5)
     (gradient,) = torch.autograd.grad(pooled.sum(), logits)
@@ -145,8 +145,8 @@ def test_a_sharpness_that_is_not_above_zero_is_refused(sharpness: float) -> None
 
 
 @pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, math.nan])
-def test_a_share_of_cells_outside_of_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"a share of the cells in \(0, 1\], got"):
+def test_a_fraction_of_cells_outside_of_0_to_1_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"a fraction of the cells in \(0, 1\], got"):
         top_pool_logits(FOUR, all_cells(FOUR), fraction)
 
 
@@ -157,11 +157,11 @@ def test_valid_cells_of_another_map_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "share", "taken"), [(100, 0.15, 15), (200, 0.15, 30), (50, 0.3, 15)]
+    ("cells", "fraction", "taken"), [(100, 0.15, 15), (200, 0.15, 30), (50, 0.3, 15)]
 )
-def test_a_share_that_is_a_whole_number_of_cells_takes_just_these(
-    cells: int, share: float, taken: int
+def test_a_fraction_that_is_a_whole_number_of_cells_takes_just_these(
+    cells: int, fraction: float, taken: int
 ) -> None:
     logits = torch.arange(float(cells)).view(1, 1, 1, cells)
-    pooled = top_pool_logits(logits, torch.ones(1, 1, cells, dtype=torch.bool), share)
+    pooled = top_pool_logits(logits, torch.ones(1, 1, cells, dtype=torch.bool), fraction)
     assert pooled.item() == cells - 1 - (taken - 1) / 2

@@ -1,4 +1,4 @@
-"""Small trained runs, and a process that is afterwards as it was before a command ran in it."""
+"""Small trained runs, and a process that is afterward as it was before a command ran in it."""
 
 import contextlib
 import shutil
@@ -60,10 +60,10 @@ def undo() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def words(tiny_voc: Path) -> Words:
-    """Words for ``train_localizer``: two epochs of three steps on small pictures, then others."""
+    """Words for ``train_localizer``: two epochs of three steps on small images, then others."""
     small = f"--voc-root {tiny_voc} --classes [{','.join(SYNTHETIC_CLASSES)}]"
     small += " --split train --val-split val"
-    small += " --model.trunk squeezenet1_1 --image-sizes [96] --amp off --device cpu"
+    small += " --model.backbone squeezenet1_1 --image-sizes [96] --amp off --device cpu"
     small += " --loop.epochs 2 --loop.batch-size 4 --loop.log-every 1"
 
     def words_for(run_dir: Path, *others: str) -> list[str]:
@@ -108,7 +108,7 @@ def evaluated_run(
 def random_boxes(
     count: int, image_size: tuple[int, int], generator: torch.Generator
 ) -> torch.Tensor:
-    """Boxes on whole pixels of at least 20, anywhere in a picture."""
+    """Boxes on whole pixels of at least 20, anywhere in an image."""
     ends = torch.tensor(image_size[::-1]).float()
     sizes = (20 + torch.rand(count, 2, generator=generator) * (ends - 20)).floor()
     corners = (torch.rand(count, 2, generator=generator) * (ends - sizes)).floor()
@@ -117,7 +117,7 @@ def random_boxes(
 
 @pytest.fixture(scope="session")
 def some_proposals(tiny_voc: Path) -> dict[str, Proposals]:
-    """In each picture of every split 40 boxes at random and its objects'; tests only read them."""
+    """In each image of every split 40 boxes at random and its objects'; tests only read them."""
     generator = torch.Generator().manual_seed(0)
     found = {}
     for split in ("trainval", "test"):
@@ -145,7 +145,7 @@ def proposals_file(
 
 @pytest.fixture(scope="session")
 def detector_words(tiny_voc: Path, proposals_file: Path) -> Words:
-    """Words for ``train_wsddn``: two epochs of twelve steps on small pictures, then others."""
+    """Words for ``train_wsddn``: two epochs of twelve steps on small images, then others."""
     small = f"--voc-root {tiny_voc} --classes [{','.join(SYNTHETIC_CLASSES)}]"
     small += f" --split train --val-split val --proposals {proposals_file}"
     small += " --model.width 16 --model.pool-size 2 --image-sizes [96] --amp off --device cpu"

@@ -1,4 +1,4 @@
-"""Detectors on every trunk: what they are built of, and which published weights they take."""
+"""Detectors on every backbone: what they are built of, and which published weights they take."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.ops import roi_pool
 
-from localizer.trunks import TRUNKS
+from localizer.backbones import BACKBONES
 from wsddn.builders import PUBLISHED, PUBLISHED_WIDTH, build_wsddn
 from wsddn.model import WSDDN
 from wsddn.rois import pool_cells, roi_cells
@@ -17,12 +17,12 @@ from wsddn.rois import pool_cells, roi_cells
 Weights = dict[str, Tensor]
 
 
-def small(trunk: str = "alexnet", **options: Any) -> WSDDN:
-    return build_wsddn(trunk, 3, width=8, pool_size=2, **options)
+def small(backbone: str = "alexnet", **options: Any) -> WSDDN:
+    return build_wsddn(backbone, 3, width=8, pool_size=2, **options)
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_a_detector_on_every_trunk_scores_its_proposals(name: str, rng: torch.Generator) -> None:
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_detector_on_every_backbone_scores_its_proposals(name: str, rng: torch.Generator) -> None:
     model = small(name).eval()
     image = torch.randn(1, 3, 96, 64, generator=rng)
     rois = torch.tensor([[0.0, 0, 30, 30], [10.0, 20, 60, 90], [0.0, 0, 64, 96]])
@@ -43,8 +43,8 @@ def test_what_is_asked_of_the_head_reaches_it() -> None:
     assert head.pool_size == 2
 
 
-def test_an_unknown_trunk_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"trunk is one of alexnet, .*; got 'lenet'"):
+def test_an_unknown_backbone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"backbone is one of alexnet, .*; got 'lenet'"):
         small("lenet")
 
 
@@ -52,19 +52,23 @@ def test_an_unknown_trunk_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "offset"),
+    ("fraction", "offset"),
     [(1.0, 15.0), (0.0, -0.5), (0.5, 7.25)],  # 15.5 pixels from the corner: all, none, half
 )
-def test_cells_are_moved_by_a_share_of_the_trunks_offset(share: float, offset: float) -> None:
-    geometry = small(offset_share=share).head.geometry
+def test_cells_are_moved_by_a_fraction_of_the_backbones_offset(
+    fraction: float, offset: float
+) -> None:
+    geometry = small(offset_fraction=fraction).head.geometry
 
     assert (geometry.stride, geometry.offset) == (16, offset)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_a_share_outside_of_zero_to_one_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=rf"the share of the offset is in \[0, 1\], got {share}"):
-        small(offset_share=share)
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
+def test_a_fraction_outside_of_zero_to_one_is_refused(fraction: float) -> None:
+    with pytest.raises(
+        ValueError, match=rf"the fraction of the offset is in \[0, 1\], got {fraction}"
+    ):
+        small(offset_fraction=fraction)
 
 
 def rois_between_ties(count: int, rng: torch.Generator) -> Tensor:
@@ -80,7 +84,7 @@ def test_without_offset_a_roi_takes_the_rounded_cells_of_plain_pooling(
 ) -> None:
     rois = rois_between_ties(200, rng)
 
-    cells = roi_cells(rois, small(offset_share=0.0).head.geometry, (30, 30))
+    cells = roi_cells(rois, small(offset_fraction=0.0).head.geometry, (30, 30))
 
     assert len(rois) > 150
     assert cells.equal((rois / 16).round().long())
@@ -89,7 +93,7 @@ def test_without_offset_a_roi_takes_the_rounded_cells_of_plain_pooling(
 def test_without_offset_features_are_those_of_plain_pooling(rng: torch.Generator) -> None:
     rois = rois_between_ties(200, rng)
     features = torch.randn(1, 3, 30, 30, generator=rng)
-    cells = roi_cells(rois, small(offset_share=0.0).head.geometry, (30, 30))
+    cells = roi_cells(rois, small(offset_fraction=0.0).head.geometry, (30, 30))
 
     assert pool_cells(features, cells, 6).equal(roi_pool(features, [rois], 6, spatial_scale=1 / 16))
 
@@ -121,7 +125,9 @@ def alexnet_weights() -> Weights:
     return weights
 
 
-def test_alexnets_published_trunk_fc6_and_fc7_are_taken_by_name(alexnet_weights: Weights) -> None:
+def test_alexnets_published_backbone_fc6_and_fc7_are_taken_by_name(
+    alexnet_weights: Weights,
+) -> None:
     model = build_wsddn("alexnet", 3, state_dict=alexnet_weights)
 
     layers = {
@@ -142,7 +148,7 @@ def test_loaded_layers_are_copies_that_learn(alexnet_weights: Weights) -> None:
     assert fc7.weight.data_ptr() != alexnet_weights["classifier.4.weight"].data_ptr()
 
 
-def test_another_width_takes_the_trunk_and_new_layers(alexnet_weights: Weights) -> None:
+def test_another_width_takes_the_backbone_and_new_layers(alexnet_weights: Weights) -> None:
     model = build_wsddn("alexnet", 3, width=8, state_dict=alexnet_weights)
 
     first = model.features.get_submodule("0").get_parameter("weight")
@@ -150,7 +156,7 @@ def test_another_width_takes_the_trunk_and_new_layers(alexnet_weights: Weights) 
     assert model.head.fc6.weight.shape == (8, 256 * 6**2)
 
 
-def test_a_trunk_without_published_layers_takes_its_own_weights_alone() -> None:
+def test_a_backbone_without_published_layers_takes_its_own_weights_alone() -> None:
     weights = models.squeezenet1_1(weights=None).state_dict()
 
     model = build_wsddn("squeezenet1_1", 3, pool_size=1, state_dict=weights)
@@ -180,12 +186,12 @@ def test_a_pool_size_that_does_not_fit_the_published_fc6_is_refused(
 
 
 def test_weights_without_fc6_are_refused(alexnet_weights: Weights) -> None:
-    trunk_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
+    backbone_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
 
     with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* and nothing in the weights"):
-        build_wsddn("alexnet", 3, pool_size=1, state_dict=trunk_only)
+        build_wsddn("alexnet", 3, pool_size=1, state_dict=backbone_only)
 
 
-def test_weights_of_another_trunk_are_refused(alexnet_weights: Weights) -> None:
+def test_weights_of_another_backbone_are_refused(alexnet_weights: Weights) -> None:
     with pytest.raises(ValueError, match="the weights lack"):
         build_wsddn("squeezenet1_1", 3, width=8, pool_size=2, state_dict=alexnet_weights)

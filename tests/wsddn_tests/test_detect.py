@@ -1,4 +1,4 @@
-"""Scores averaged over views of a picture, and which proposals stay as detections."""
+"""Scores averaged over views of an image, and which proposals stay as detections."""
 
 import math
 
@@ -6,22 +6,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.transforms import mirror_boxes
+from data.transforms import flip_boxes
 from data.types import Proposals
-from localizer.trunks import Geometry
+from localizer.backbones import Geometry
 from wsddn.detect import (
     average_boxes,
     gather_support,
+    rescore_proposals,
     score_proposals,
     select_detections,
-    surest_detections,
-    weigh_proposals,
+    top1_detections,
 )
 from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.scores import combine_scores
 
 PLAIN = Geometry(stride=16, offset=7.5)
-SIDE = 160  # of the picture whose features have 10 cells in a row
+SIDE = 160  # of the image whose features have 10 cells in a row
 
 # Scores
 
@@ -56,8 +56,8 @@ def random_proposals(count: int, rng: torch.Generator) -> Proposals:
     return Proposals(boxes, torch.rand(count, generator=rng))
 
 
-def mirrored(features: Tensor, proposals: Proposals) -> tuple[Tensor, Proposals]:
-    return features.flip(-1), Proposals(mirror_boxes(proposals.boxes, SIDE), proposals.scores)
+def flipped(features: Tensor, proposals: Proposals) -> tuple[Tensor, Proposals]:
+    return features.flip(-1), Proposals(flip_boxes(proposals.boxes, SIDE), proposals.scores)
 
 
 def test_scores_are_the_mean_over_the_views() -> None:
@@ -66,7 +66,7 @@ def test_scores_are_the_mean_over_the_views() -> None:
 
     scores = score_proposals(Told(first, second), [view(), view()])
 
-    # each of two proposals has half of the picture: 3/8 1/8; 1/4 1/4 and 1/4 everywhere
+    # each of two proposals has half of the image: 3/8 1/8; 1/4 1/4 and 1/4 everywhere
     torch.testing.assert_close(scores, torch.tensor([[5 / 16, 3 / 16], [1 / 4, 1 / 4]]))
 
 
@@ -84,10 +84,10 @@ def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
     assert not scores.requires_grad
 
 
-def test_both_sides_of_a_picture_average(head: WSDDNHead, rng: torch.Generator) -> None:
+def test_both_sides_of_an_image_average(head: WSDDNHead, rng: torch.Generator) -> None:
     features = torch.randn(1, 3, 10, 10, generator=rng)
     upright = (features, random_proposals(20, rng))
-    other = mirrored(*upright)
+    other = flipped(*upright)
 
     scores = score_proposals(head, [upright, other])
 
@@ -96,16 +96,16 @@ def test_both_sides_of_a_picture_average(head: WSDDNHead, rng: torch.Generator) 
     assert not alone[0].allclose(alone[1])
 
 
-def test_a_mirrored_picture_has_the_same_scores_when_both_sides_are_seen(
+def test_a_flipped_image_has_the_same_scores_when_both_sides_are_seen(
     head: WSDDNHead, rng: torch.Generator
 ) -> None:
     features = torch.randn(1, 3, 10, 10, generator=rng)
     upright = (features, random_proposals(20, rng))
-    other = mirrored(*upright)
+    other = flipped(*upright)
 
     torch.testing.assert_close(
-        score_proposals(head, [upright, mirrored(*upright)]),
-        score_proposals(head, [other, mirrored(*other)]),
+        score_proposals(head, [upright, flipped(*upright)]),
+        score_proposals(head, [other, flipped(*other)]),
     )
 
 
@@ -125,7 +125,7 @@ def test_no_proposals_have_no_scores(head: WSDDNHead) -> None:
     assert scores.shape == (0, 4)
 
 
-def test_a_picture_without_views_is_refused() -> None:
+def test_an_image_without_views_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one view"):
         score_proposals(Told(), [])
 
@@ -335,15 +335,15 @@ def test_boxes_that_move_onto_each_other_leave_one() -> None:
 
 
 @pytest.mark.parametrize("support_iou", [0.0, 0.5])
-def test_the_surest_box_of_each_class_needs_no_score(support_iou: float) -> None:
+def test_the_top_scoring_box_of_each_class_needs_no_score(support_iou: float) -> None:
     boxes = torch.tensor([SQUARE, [50.0, 50.0, 60.0, 60.0]])
     scores = torch.tensor([[1e-9, 0.5], [0.0, 0.6]])
 
-    found = surest_detections(boxes, scores, support_iou=support_iou)
+    found = top1_detections(boxes, scores, support_iou=support_iou)
 
     assert found.labels.tolist() == [0, 1]
     assert found.boxes.tolist() == boxes.tolist()
-    assert len(surest_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0
+    assert len(top1_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0
 
 
 # Weights of proposals
@@ -351,14 +351,14 @@ def test_the_surest_box_of_each_class_needs_no_score(support_iou: float) -> None
 
 def test_scores_move_to_the_weighty_and_their_sum_stays() -> None:
     scores = torch.tensor([[0.6, 0.1], [0.2, 0.1]])
-    moved = weigh_proposals(scores, torch.tensor([[0.5, 0.0], [1.5, 1.0]]))
+    moved = rescore_proposals(scores, torch.tensor([[0.5, 0.0], [1.5, 1.0]]))
     torch.testing.assert_close(moved, torch.tensor([[0.4, 0.0], [0.4, 0.2]]))
 
 
 def test_scores_without_any_weight_are_0() -> None:
-    moved = weigh_proposals(torch.tensor([[0.6], [0.2]]), torch.zeros(2, 1))
+    moved = rescore_proposals(torch.tensor([[0.6], [0.2]]), torch.zeros(2, 1))
     assert moved.tolist() == [[0.0], [0.0]]
 
 
 def test_no_proposals_have_no_scores_to_move() -> None:
-    assert weigh_proposals(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)
+    assert rescore_proposals(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)

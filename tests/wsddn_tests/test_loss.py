@@ -1,4 +1,4 @@
-"""The image-level loss where probabilities end, and the regulariser beside its formula."""
+"""The image-level loss where probabilities end, and the regularizer beside its formula."""
 
 import math
 
@@ -72,17 +72,17 @@ BOXES = torch.tensor(
 )  # overlaps with the first: 1, .9, .8, .5, 0
 
 
-def test_the_regulariser_equals_its_formula() -> None:
+def test_the_regularizer_equals_its_formula() -> None:
     fc7 = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0]])
     scores = torch.tensor([[0.5, 0.1], [0.4, 0.1], [0.2, 0.1], [0.1, 0.1], [0.1, 0.1]])
 
     found = spatial_regularizer(BOXES, fc7, scores, torch.tensor([1.0, 0.0]))
 
-    # neighbours 1 and 2: (.4 * 2)^2 + (.2 * 1)^2, halved, over two classes
+    # neighbors 1 and 2: (.4 * 2)^2 + (.2 * 1)^2, halved, over two classes
     torch.testing.assert_close(found, torch.tensor((0.64 + 0.04) / 4))
 
 
-def test_only_the_best_scored_neighbours_count() -> None:
+def test_only_the_best_scored_neighbors_count() -> None:
     fc7 = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0]])
     scores = torch.tensor([[0.5], [0.4], [0.2], [0.1], [0.1]])
 
@@ -108,7 +108,7 @@ def test_the_regularisers_gradient_is_that_of_finite_differences(rng: torch.Gene
             assert analytic[row, column].item() == pytest.approx(slope, abs=1e-4)
 
 
-def test_scores_take_no_gradient_from_the_regulariser() -> None:
+def test_scores_take_no_gradient_from_the_regularizer() -> None:
     logits = torch.zeros(5, 1, requires_grad=True)
     fc7 = torch.arange(5.0)[:, None].requires_grad_()
 
@@ -118,14 +118,14 @@ def test_scores_take_no_gradient_from_the_regulariser() -> None:
 
     assert logits.grad is None
     assert fc7.grad is not None
-    assert (fc7.grad[:3] != 0).all()  # the best one and both of its neighbours
+    assert (fc7.grad[:3] != 0).all()  # the best one and both of its neighbors
 
 
 @pytest.mark.parametrize(
     ("boxes", "targets"),
     [(BOXES, [0.0, 0.0]), (BOXES[:1], [1.0, 0.0]), (BOXES[3:], [1.0, 1.0]), (BOXES[:0], [1.0, 1])],
 )
-def test_without_present_classes_or_neighbours_it_is_zero(
+def test_without_present_classes_or_neighbors_it_is_zero(
     boxes: Tensor, targets: list[float]
 ) -> None:
     fc7 = torch.ones(len(boxes), 2)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localizer.trunks import TRUNKS, Geometry
+from localizer.backbones import BACKBONES, Geometry
 from wsddn.model import WSDDN, WSDDNHead, WSDDNOutput
 from wsddn.rois import pool_cells, roi_cells
 from wsddn.scores import combine_scores
@@ -132,9 +132,9 @@ def test_dropout_works_while_training_alone(rng: torch.Generator) -> None:
     assert not noisy[0].equal(noisy[1])
 
 
-def test_a_whole_detector_is_its_trunk_and_its_head(rng: torch.Generator) -> None:
-    trunk = TRUNKS["alexnet"]
-    model = WSDDN(trunk, WSDDNHead(256, trunk.geometry, 4, width=8, pool_size=2)).eval()
+def test_a_whole_detector_is_its_backbone_and_its_head(rng: torch.Generator) -> None:
+    backbone = BACKBONES["alexnet"]
+    model = WSDDN(backbone, WSDDNHead(256, backbone.geometry, 4, width=8, pool_size=2)).eval()
     image = torch.randn(1, 3, 224, 200, generator=rng)
     rois = random_rois(5, rng)
 

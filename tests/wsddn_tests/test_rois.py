@@ -1,10 +1,10 @@
-"""Rois take the cells that they cover: by hand, by a moving square, and on every trunk."""
+"""Rois take the cells that they cover: by hand, by a moving square, and on every backbone."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from localizer.trunks import TRUNKS, Geometry
+from localizer.backbones import BACKBONES, Geometry
 from wsddn.rois import pool_cells, roi_cells, unique_cells
 
 PLAIN = Geometry(stride=16, offset=7.5)  # squares [0, 16), [16, 32), ...
@@ -26,28 +26,28 @@ def test_a_roi_takes_the_cells_whose_squares_it_overlaps(
 
 
 def test_a_shifted_map_shifts_the_cells() -> None:
-    alexnet = TRUNKS["alexnet"].geometry  # squares begin at 7.5
+    alexnet = BACKBONES["alexnet"].geometry  # squares begin at 7.5
     rois = torch.tensor([[8.0, 8.0, 23.0, 23.0], [464.0, 464.0, 479.0, 479.0]])
 
     assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
 
 
 def test_a_roi_in_the_uncovered_frame_takes_the_nearest_cell() -> None:
-    alexnet = TRUNKS["alexnet"].geometry
+    alexnet = BACKBONES["alexnet"].geometry
     rois = torch.tensor([[0.0, 0.0, 5.0, 5.0], [475.0, 475.0, 480.0, 480.0]])
 
     assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "vgg16", "resnet18"])
-def test_no_box_inside_of_the_picture_is_without_features(name: str, rng: torch.Generator) -> None:
-    trunk = TRUNKS[name]
+def test_no_box_inside_of_the_image_is_without_features(name: str, rng: torch.Generator) -> None:
+    backbone = BACKBONES[name]
     size = 480
     with torch.inference_mode():
-        map_size = trunk.build().eval()(torch.zeros(1, 3, size, size)).shape[2:]
+        map_size = backbone.build().eval()(torch.zeros(1, 3, size, size)).shape[2:]
     corner = torch.rand(500, 2, generator=rng) * (size - 20)
     rois = torch.cat([corner, corner + 20], dim=1)
-    cells = roi_cells(rois, trunk.geometry, (map_size[0], map_size[1]))
+    cells = roi_cells(rois, backbone.geometry, (map_size[0], map_size[1]))
 
     pooled = pool_cells(torch.ones(1, 2, *map_size), cells, 6)
 
@@ -55,7 +55,7 @@ def test_no_box_inside_of_the_picture_is_without_features(name: str, rng: torch.
     assert (pooled == 1).all()
 
 
-def test_the_roi_that_follows_a_bright_square_sees_it_and_its_neighbour_does_not() -> None:
+def test_the_roi_that_follows_a_bright_square_sees_it_and_its_neighbor_does_not() -> None:
     for column in range(10):
         features = torch.zeros(1, 1, 4, 10)
         features[0, 0, 1, column] = 1

@@ -1,4 +1,4 @@
-"""A batch of pictures with their proposals to named losses and image scores."""
+"""A batch of images with their proposals to named losses and image scores."""
 
 import math
 from dataclasses import replace
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from data.types import ImageBatch, Proposals
-from localizer.trunks import TRUNKS, Geometry
+from localizer.backbones import BACKBONES, Geometry
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores, image_scores, log_scores
-from wsddn.step import drop_proposals, wsddn_step
+from wsddn.step import drop_proposals, wsddn_losses
 
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
@@ -37,13 +37,13 @@ def batch_of(
     )
 
 
-def one_picture(rng: torch.Generator, *, weights: Tensor | None = None) -> ImageBatch:
+def one_image(rng: torch.Generator, *, weights: Tensor | None = None) -> ImageBatch:
     features = torch.randn(1, 3, 10, 10, generator=rng)
     rois = Proposals(BOXES, torch.rand(4, generator=rng))
     return batch_of(features, [[1.0, 0.0, 0.0, 1.0]], rois, weights=weights)
 
 
-def two_pictures(rng: torch.Generator) -> ImageBatch:
+def two_images(rng: torch.Generator) -> ImageBatch:
     return batch_of(
         torch.randn(2, 3, 10, 10, generator=rng),
         [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]],
@@ -70,7 +70,7 @@ def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> Non
         torch.nn.init.zeros_(stream.bias)
     batch = batch_of(torch.ones(1, 3, 10, 10), [[1.0, 0, 0, 0]], Proposals(BOXES, None))
 
-    losses, scores = wsddn_step(head, batch)
+    losses, scores = wsddn_losses(head, batch)
 
     # every class has 1/4; one is there and three are not
     expected = math.log(4) + 3 * math.log(4 / 3)
@@ -79,10 +79,10 @@ def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> Non
 
 
 def test_both_losses_are_those_of_their_functions(head: WSDDNHead, rng: torch.Generator) -> None:
-    batch = one_picture(rng)
+    batch = one_image(rng)
     targets, weights = batch.targets[0], batch.weights[0]
 
-    losses, _ = wsddn_step(head, batch, spatial_weight=0.5)
+    losses, _ = wsddn_losses(head, batch, spatial_weight=0.5)
 
     output = head(batch.images, BOXES, batch.rois[0].scores)
     logs = log_scores(output.class_logits, output.detection_logits)
@@ -96,9 +96,9 @@ def test_both_losses_are_those_of_their_functions(head: WSDDNHead, rng: torch.Ge
 def test_image_scores_are_sums_over_proposals_and_take_no_gradient(
     head: WSDDNHead, rng: torch.Generator
 ) -> None:
-    batch = one_picture(rng)
+    batch = one_image(rng)
 
-    _, scores = wsddn_step(head, batch)
+    _, scores = wsddn_losses(head, batch)
 
     output = head(batch.images, BOXES, batch.rois[0].scores)
     expected = image_scores(combine_scores(output.class_logits, output.detection_logits))
@@ -107,32 +107,32 @@ def test_image_scores_are_sums_over_proposals_and_take_no_gradient(
     assert not scores.requires_grad
 
 
-def test_a_regulariser_of_weight_zero_is_left_out(head: WSDDNHead, rng: torch.Generator) -> None:
-    batch = one_picture(rng)
+def test_a_regularizer_of_weight_zero_is_left_out(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = one_image(rng)
 
-    without, _ = wsddn_step(head, batch, spatial_weight=0)
+    without, _ = wsddn_losses(head, batch, spatial_weight=0)
 
     assert list(without) == ["image_label"]
-    assert without["image_label"].equal(wsddn_step(head, batch)[0]["image_label"])
+    assert without["image_label"].equal(wsddn_losses(head, batch)[0]["image_label"])
 
 
-def test_a_class_of_weight_zero_pulls_no_neighbours(head: WSDDNHead, rng: torch.Generator) -> None:
-    batch = one_picture(rng, weights=torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
+def test_a_class_of_weight_zero_pulls_no_neighbors(head: WSDDNHead, rng: torch.Generator) -> None:
+    batch = one_image(rng, weights=torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
 
-    losses, _ = wsddn_step(head, batch, spatial_weight=1.0)
+    losses, _ = wsddn_losses(head, batch, spatial_weight=1.0)
 
     assert losses["spatial"].item() == 0
 
 
-def test_two_pictures_have_the_mean_of_their_losses_and_scores_of_their_own(
+def test_two_images_have_the_mean_of_their_losses_and_scores_of_their_own(
     head: WSDDNHead, rng: torch.Generator
 ) -> None:
-    batch = two_pictures(rng)
+    batch = two_images(rng)
 
-    losses, scores = wsddn_step(head, batch, spatial_weight=0.5)
+    losses, scores = wsddn_losses(head, batch, spatial_weight=0.5)
 
     (one, first), (other, second) = (
-        wsddn_step(head, alone(batch, index), spatial_weight=0.5) for index in range(2)
+        wsddn_losses(head, alone(batch, index), spatial_weight=0.5) for index in range(2)
     )
     for name in ("image_label", "spatial"):
         torch.testing.assert_close(losses[name], (one[name] + other[name]) / 2)
@@ -144,7 +144,7 @@ def test_two_pictures_have_the_mean_of_their_losses_and_scores_of_their_own(
 def test_the_gradient_of_each_loss_reaches_the_first_layer(
     name: str, head: WSDDNHead, rng: torch.Generator
 ) -> None:
-    losses, _ = wsddn_step(head, two_pictures(rng), spatial_weight=1.0)
+    losses, _ = wsddn_losses(head, two_images(rng), spatial_weight=1.0)
 
     (gradient,) = torch.autograd.grad(losses[name], [head.fc6.weight])
 
@@ -159,7 +159,7 @@ def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
     rois = Proposals(BOXES[:1].expand(count, 4), torch.ones(count))
     batch = batch_of(torch.randn(1, 3, 10, 10, generator=rng), [[1.0, 0.0, 0.0, 1.0]], rois)
 
-    losses, scores = wsddn_step(head, batch, spatial_weight=1.0)
+    losses, scores = wsddn_losses(head, batch, spatial_weight=1.0)
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
 
     assert all(loss.isfinite() for loss in losses.values())
@@ -168,39 +168,39 @@ def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
-def test_a_picture_without_proposals_is_refused(head: WSDDNHead) -> None:
+def test_an_image_without_proposals_is_refused(head: WSDDNHead) -> None:
     nothing = Proposals(torch.zeros(0, 4), None)
 
     with pytest.raises(ValueError, match="without proposals"):
-        wsddn_step(head, batch_of(torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]], nothing))
+        wsddn_losses(head, batch_of(torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]], nothing))
 
 
-def test_pictures_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
-    trunk = TRUNKS["alexnet"]
-    model = WSDDN(trunk, WSDDNHead(256, trunk.geometry, 4, width=8, pool_size=2)).eval()
+def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
+    backbone = BACKBONES["alexnet"]
+    model = WSDDN(backbone, WSDDNHead(256, backbone.geometry, 4, width=8, pool_size=2)).eval()
     targets = [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]
     images = torch.randn(2, 3, 160, 160, generator=rng)
     rois = (Proposals(BOXES, None), Proposals(BOXES[1:], None))
     features = torch.cat([model.features(images[index : index + 1]) for index in range(2)])
 
-    whole, _ = wsddn_step(model, batch_of(images, targets, *rois))
-    parts, _ = wsddn_step(model.head, batch_of(features, targets, *rois))
+    whole, _ = wsddn_losses(model, batch_of(images, targets, *rois))
+    parts, _ = wsddn_losses(model.head, batch_of(features, targets, *rois))
 
     for name in ("image_label", "spatial"):
         torch.testing.assert_close(whole[name], parts[name])
 
 
 def test_dropped_proposals_take_no_part_in_a_step(head: WSDDNHead, rng: torch.Generator) -> None:
-    batch = two_pictures(rng)
+    batch = two_images(rng)
     torch.manual_seed(3)
     left = tuple(drop_proposals(rois, 0.5) for rois in batch.rois)
     counts = [len(rois.boxes) for rois in left]
     assert 0 < sum(counts) < 7
 
     torch.manual_seed(3)
-    losses, scores = wsddn_step(head, batch, dropped=0.5)
+    losses, scores = wsddn_losses(head, batch, dropped=0.5)
 
-    expected, expected_scores = wsddn_step(head, replace(batch, rois=left))
+    expected, expected_scores = wsddn_losses(head, replace(batch, rois=left))
     assert losses["image_label"].equal(expected["image_label"])
     assert scores.equal(expected_scores)
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def printable(text: str) -> str:
     r"""The text on one line, with escapes such as ``\x1b`` for what cannot be shown.
 
-    Those are line ends, the signs that colour text or turn its direction, and bytes of a file
+    Those are line ends, the signs that color text or turn its direction, and bytes of a file
     name that are no text.
     """
     return "".join(
@@ -41,7 +41,7 @@ def also_to(path: Path) -> Iterator[None]:
             _copies.remove(file)
 
 
-def say(*lines: str) -> None:
+def echo(*lines: str) -> None:
     """Print lines for a person, at once."""
     for line in map(printable, lines):
         print(line, flush=True)
@@ -70,7 +70,7 @@ def track(
         what: words before the numbers, for example ``epoch 3``.
         total: of items, those already done included.
         done: items of this work that an earlier process has finished.
-        size: pictures an item stands for.
+        size: images an item stands for.
     """
     if Console(stderr=True).is_terminal:
         yield from _bar(items, what, total, done, size)
@@ -83,7 +83,7 @@ def track(
             last = now
             rate = count / (now - start)
             left = (total - done - count) / rate
-            say(f"{what}: {done + count}/{total}, {rate * size:.1f} images/s, {left:.0f} s left")
+            echo(f"{what}: {done + count}/{total}, {rate * size:.1f} images/s, {left:.0f} s left")
 
 
 def _bar(items: Iterable[T], what: str, total: int, done: int, size: int) -> Iterator[T]:

@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Any
 
 
-def plain(settings: Any) -> Any:
+def to_dict(settings: Any) -> Any:
     """Settings as plain values that YAML and a checkpoint can hold."""
     if dataclasses.is_dataclass(settings):
         return {
-            field.name: plain(getattr(settings, field.name))
+            field.name: to_dict(getattr(settings, field.name))
             for field in dataclasses.fields(settings)
         }
     if isinstance(settings, Path):
         return str(settings)
     if isinstance(settings, (list, tuple)):
-        return [plain(value) for value in settings]
+        return [to_dict(value) for value in settings]
     return settings
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested plain values under dotted names."""
     result: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            result |= flat(value, f"{prefix}{name}.")
+            result |= flatten(value, f"{prefix}{name}.")
         else:
             result[f"{prefix}{name}"] = value
     return result

@@ -10,10 +10,10 @@ from tools.cli.signals import check_interrupted
 from tools.evaluation.metrics import Evaluation, summarize
 from tools.inputs.rois import WithProposals
 from tools.models.device import Device, evaluation_mode
-from tools.prediction.detector import Heat, detections_of, scores_of
+from tools.prediction.detector import Rescoring, detections_of, scores_of
 from wsddn.detect import (
-    surest_detections,
-    weigh_proposals,
+    rescore_proposals,
+    top1_detections,
 )
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores
@@ -27,38 +27,38 @@ def evaluate_detector(
     *,
     flip: bool,
     support_iou: float = 0.0,
-    heat: Heat | None = None,
+    rescoring: Rescoring | None = None,
     what: str = "evaluation",
 ) -> Evaluation:
-    """Score every picture of a split and compare with its annotations.
+    """Score every image of a split and compare with its annotations.
 
-    CorLoc takes the surest proposal of each class, whatever its score; AP takes detections above
-    1e-4. Every module gets its own mode back afterwards.
+    CorLoc takes the top-scoring proposal of each class, whatever its score; AP takes detections
+    above 1e-4. Every module gets its own mode back afterward.
 
     Args:
         model: the detector, or its head for features.
         scales: what it is fed, at each size.
         dataset: the split.
         device: computes.
-        flip: look at mirror images too.
+        flip: look at flipped images too.
         support_iou: see ``select_detections``.
-        heat: number of a picture and its proposals to their weights ``[R, C]``.
+        heatmap: number of an image and its proposals to their weights ``[R, C]``.
         what: for the progress.
 
     Raises:
         Interrupted: a signal came.
     """
     of_images = np.zeros((len(dataset), len(dataset.classes)))
-    detections, surest = {}, {}
+    detections, top_scoring = {}, {}
     with evaluation_mode(model):
         for index in track(range(len(dataset)), what, total=len(dataset)):
             check_interrupted()
             image_id = dataset.ids[index]
             boxes = scales[0].proposals[image_id].boxes
             scores = scores_of(model, scales, index, device, flip=flip)
-            if heat is not None:
-                scores = weigh_proposals(scores, heat(index, boxes))
+            if rescoring is not None:
+                scores = rescore_proposals(scores, rescoring(index, boxes))
             of_images[index] = image_scores(scores).double().numpy()
             detections[image_id] = detections_of(boxes, scores, support_iou)
-            surest[image_id] = surest_detections(boxes, scores, support_iou=support_iou)
-    return summarize(dataset, of_images, detections, surest)
+            top_scoring[image_id] = top1_detections(boxes, scores, support_iou=support_iou)
+    return summarize(dataset, of_images, detections, top_scoring)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from localizer.model import LocalizerHead
-from tools.cli.console import say
-from tools.cli.settings import flat, plain
+from tools.cli.console import echo
+from tools.cli.settings import flatten, to_dict
 from tools.evaluation.detector import evaluate_detector
 from tools.evaluation.localizer import evaluate_localizer
 from tools.evaluation.metrics import Evaluation
@@ -29,9 +29,9 @@ from tools.models.settings import BoxSettings
 from tools.pages.detections import detection_sheets
 from tools.pages.heatmaps import box_sheet
 from tools.pages.report import markdown_classes, markdown_table, write_report
-from tools.prediction.detector import Heat
+from tools.prediction.detector import Rescoring
 from tools.prediction.opening import open_detector_on, open_run_on
-from tools.prediction.rescoring import heat_of
+from tools.prediction.rescoring import open_rescoring
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import locked, read_settings
 from tools.runs.saved import SavedRun, load_run
@@ -52,7 +52,7 @@ def run(settings: EvaluateSettings) -> None:
 def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
     runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
-    for name, value in (("proposals", settings.proposals), ("heat-from", settings.heat_from)):
+    for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
         if value is not None and not any(isinstance(run.model, WSDDN) for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
     if len({saved.name for saved in runs}) < len(runs):
@@ -74,23 +74,23 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
             localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
             dataset = opened.dataset
     if localizers:
-        heat = box_sheet(localizers, dataset, device)
-        sheets = {"Heat and best box of one present class": heat, **sheets}
+        rescoring = box_sheet(localizers, dataset, device)
+        sheets = {"Heatmap and best box of one present class": rescoring, **sheets}
     folder = settings.report_dir or settings.run_dir
     write_report(
         folder,
         f"{folder.name} on {settings.split}",
         models,
-        settings=flat(runs[0].settings),
+        settings=flatten(runs[0].settings),
         curves=_curves(runs, models),
         box_curves=box_curves,
-        pictures=sheets,
+        images=sheets,
         repeat=_command(settings),
     )
     if "detector" in models:
-        say(*markdown_classes(models["detector"]).splitlines())
-    say(*markdown_table(models).splitlines())
-    say(f"report: {folder / 'report.html'}")
+        echo(*markdown_classes(models["detector"]).splitlines())
+    echo(*markdown_table(models).splitlines())
+    echo(f"report: {folder / 'report.html'}")
     return models
 
 
@@ -120,7 +120,7 @@ class _Detector:
     scales: list[WithProposals]
     fed: WSDDN | WSDDNHead
     support_iou: float
-    heat: Heat | None
+    rescoring: Rescoring | None
 
     def evaluate(self, device: Device) -> Evaluation:
         return evaluate_detector(
@@ -130,7 +130,7 @@ class _Detector:
             device,
             flip=self.saved.settings["flip"],
             support_iou=self.support_iou,
-            heat=self.heat,
+            rescoring=self.rescoring,
             what=f"{self.saved.name} on {self.dataset.split}",
         )
 
@@ -151,7 +151,7 @@ def _open(
             scales,
             fed,
             support_iou=saved.settings["support_iou"] if support is None else support,
-            heat=heat_of(settings.heat_from, saved, dataset, device, cached=True),
+            rescoring=open_rescoring(settings.rescore_from, saved, dataset, device, cached=True),
         )
     trained = saved.settings["boxes"]
     boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
@@ -169,8 +169,8 @@ def _evaluate(
     metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
-        labelled = _open(opened.saved, settings, settings.corloc_split, device)
-        there = labelled.evaluate(device)
+        labeled = _open(opened.saved, settings, settings.corloc_split, device)
+        there = labeled.evaluate(device)
         metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
         for name, row in per_class.items():
             row["corloc"] = there.per_class[name]["corloc"]
@@ -180,7 +180,7 @@ def _evaluate(
         "threshold_curve": curve,
         "split": settings.split,
         "corloc_split": settings.corloc_split or settings.split,
-        "boxes": plain(opened.boxes) if isinstance(opened, _Localizer) else None,
+        "boxes": to_dict(opened.boxes) if isinstance(opened, _Localizer) else None,
         "weights_sha256": weights_sha256(opened.saved.model.state_dict()),
         "seconds": _training_seconds(opened.saved.run_dir),
         "evaluation_seconds": time.monotonic() - start,
@@ -236,8 +236,8 @@ def _folders(settings: EvaluateSettings) -> list[Path]:
 
 def _command(settings: EvaluateSettings) -> str:
     """The settings that are not the defaults, as a command line."""
-    plain_settings = flat(plain(settings))
-    defaults = flat(plain(EvaluateSettings(run_dir=Path())))
+    plain_settings = flatten(to_dict(settings))
+    defaults = flatten(to_dict(EvaluateSettings(run_dir=Path())))
     words = ["python", "-m", "tools.evaluate"]
     for name, value in plain_settings.items():
         if value != defaults.get(name) and value is not None:

@@ -1,4 +1,4 @@
-"""A localizer on a split: image scores, detections, heat, and what they are worth."""
+"""A localizer on a split: image scores, detections, heatmap, and what they are worth."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from data.datasets.image_set import ImageSet
 from data.evaluation.voc_eval import corloc
 from data.types import Detections
 from localizer.boxes import heatmap_to_boxes
-from localizer.heat_shapes import HeatShapes, present_labels
+from localizer.heatmap_statistics import HeatmapStatistics, present_labels
 from localizer.localize import ImageHeatmaps
 from localizer.model import LocalizerHead
 from tools.cli.console import track
@@ -33,10 +33,10 @@ def evaluate_localizer(
     *,
     what: str = "evaluation",
 ) -> Evaluation:
-    """Score every picture of a split and compare with its annotations.
+    """Score every image of a split and compare with its annotations.
 
     CorLoc takes the best box of each class with an object that is not difficult, whatever its
-    score; mAP takes detections above 1e-4. Every module gets its own mode back afterwards.
+    score; mAP takes detections above 1e-4. Every module gets its own mode back afterward.
 
     Raises:
         Interrupted: a signal came.
@@ -44,7 +44,7 @@ def evaluate_localizer(
     scores = np.zeros((len(dataset), len(dataset.classes)))
     every: dict[str, Detections] = {}
     best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
-    shapes = HeatShapes(len(dataset.classes))
+    shapes = HeatmapStatistics(len(dataset.classes))
     with evaluation_mode(model):
         for index in track(range(len(dataset)), what, total=len(dataset)):
             check_interrupted()

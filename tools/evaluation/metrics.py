@@ -51,7 +51,7 @@ def summarize(
     dataset: ImageSet,
     scores: Floats,
     detections: dict[str, Detections],
-    surest: Mapping[str, Detections],
+    top_scoring: Mapping[str, Detections],
     *,
     further: Mapping[str, Floats] | None = None,
     threshold_curve: dict[float, float] | None = None,
@@ -59,10 +59,9 @@ def summarize(
     """Compare with the annotations.
 
     Args:
-        dataset: the split.
-        scores: ``[N, C]`` probabilities that a picture holds a class.
-        detections: by image id, for AP, recall of boxes and kinds of errors.
-        surest: by image id, with the surest box of each class whatever its score, for CorLoc.
+        dataset: the split. scores: ``[N, C]`` probabilities that an image holds a class.
+        detections: by image id, for AP, recall of boxes and kinds of errors. top-scoring: by image
+        id, with the top-scoring box of each class whatever its score, for CorLoc.
         further: other numbers by name, ``[C]`` each.
         threshold_curve: goes into the evaluation as it is.
     """
@@ -78,10 +77,10 @@ def summarize(
         "recall": image.recall,
         "box_map_11point": ap_of_matches(matches, use_07_metric=True).per_class,
         "box_map_area": ap_of_matches(matches, use_07_metric=False).per_class,
-        "corloc": corloc(surest, annotations, num_classes=count).per_class,
+        "corloc": corloc(top_scoring, annotations, num_classes=count).per_class,
         "box_recall": np.array([_found_at_all(of_class) for of_class in matches]),
         **(further or {}),
-        **{f"errors_{kind}": shares for kind, shares in kinds.items()},
+        **{f"errors_{kind}": fractions for kind, fractions in kinds.items()},
     }
     return Evaluation(
         scores,
@@ -101,7 +100,7 @@ def summarize(
 
 
 def _found_at_all(matches: ClassMatches) -> float:
-    """Share of a class's objects that some detection hits, however low its score."""
+    """Fraction of a class's objects that some detection hits, however low its score."""
     return float(matches.is_hit.sum()) / matches.num_objects if matches.num_objects else math.nan
 
 

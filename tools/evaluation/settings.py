@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tools.inputs.settings import PictureSettings
+from tools.inputs.settings import ImageSettings
 from tools.models.settings import BoxSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(PictureSettings):
+class EvaluateSettings(ImageSettings):
     """Settings of one evaluation."""
 
     run_dir: Path
@@ -20,17 +20,17 @@ class EvaluateSettings(PictureSettings):
     detector."""
 
     proposals: Path | None = None
-    """Proposals of the pictures of --split, for a detector; those of --corloc-split are in the file
+    """Proposals of the images of --split, for a detector; those of --corloc-split are in the file
     that it learned from."""
 
     report_dir: Path | None = None
     """Folder for the report; the run's own when not given."""
 
     split: str = "test"
-    """Pictures to evaluate on."""
+    """Images to evaluate on."""
 
     corloc_split: str = "trainval"
-    """Pictures for CorLoc, by convention those that the labels came from; empty for --split."""
+    """Images for CorLoc, by convention those that the labels came from; empty for --split."""
 
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint; best is chosen by the run's own validation split."""
@@ -38,12 +38,12 @@ class EvaluateSettings(PictureSettings):
     support_iou: float | None = None
     """Of a detector, see train_wsddn; the run's own when not given."""
 
-    heat_from: Path | None = None
+    rescore_from: Path | None = None
     """Of a detector: run folder of a localizer that learned from the same labels. Scores then move
-    to the proposals that agree with its heat; see the README for what that is worth."""
+    to the proposals that agree with its heatmap; see the README for what that is worth."""
 
     boxes: BoxSettings | None = None
-    """How heat becomes boxes; a localizer's own settings when none of these is given."""
+    """How heatmap becomes boxes; a localizer's own settings when none of these is given."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""

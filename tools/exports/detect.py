@@ -1,4 +1,4 @@
-"""Detections on pictures of one's own, as files and as pictures."""
+"""Detections on images of one's own, as files and as images."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -6,14 +6,14 @@ from pathlib import Path, PurePosixPath
 import cv2
 import torch
 
-from data.datasets.folder import one_picture
+from data.datasets.folder import one_image
 from data.datasets.image_set import ImageSet
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.propose import ProposeSettings, propose
 from data.types import Detections, Proposals
 from localizer.localize import localize
-from tools.cli.console import say, track
+from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.exports.settings import DetectSettings
 from tools.files.detections import write_coco, write_detections, write_voc_xml
@@ -25,25 +25,25 @@ from tools.pages.draw import FOUND, draw_boxes, write_jpeg
 from tools.prediction.detector import detections_of, scores_of
 from tools.prediction.localizer import heatmaps_of
 from tools.prediction.opening import feed_detector, feed_localizer
-from tools.prediction.rescoring import heat_of
+from tools.prediction.rescoring import open_rescoring
 from tools.runs.saved import SavedRun, load_run
-from wsddn.detect import weigh_proposals
+from wsddn.detect import rescore_proposals
 from wsddn.model import WSDDN
 
 Detect = Callable[[int], Detections]
 
 
 def run(settings: DetectSettings) -> None:
-    """Box every picture, then write what was found."""
+    """Box every image, then write what was found."""
     saved = load_run(settings.run_dir, settings.checkpoint)
-    if settings.proposals is not None or settings.heat_from is not None:
+    if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
-    dataset = _pictures(settings, tuple(saved.settings["classes"]))
+    dataset = _images(settings, tuple(saved.settings["classes"]))
     detect = (
         _with_proposals(saved, dataset, settings, device)
         if isinstance(saved.model, WSDDN)
-        else _with_heat(saved, dataset, device)
+        else _with_heatmap(saved, dataset, device)
     )
     settings.out.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -51,23 +51,21 @@ def run(settings: DetectSettings) -> None:
         check_interrupted()
         found[dataset.ids[index]] = _keep(detect(index), settings)
         if settings.draw:
-            _draw(settings.out / "pictures", dataset, index, found[dataset.ids[index]])
+            _draw(settings.out / "images", dataset, index, found[dataset.ids[index]])
     _write(settings.out, dataset, found)
     count = sum(len(detections.boxes) for detections in found.values())
-    say(f"{count} objects in {len(found)} pictures: {settings.out}")
+    echo(f"{count} objects in {len(found)} images: {settings.out}")
 
 
-def _pictures(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
-    """One picture, or those of a folder."""
+def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
+    """One image, or those of a folder."""
     if settings.images.is_file():
-        return one_picture(settings.images, classes)
+        return one_image(settings.images, classes)
     if settings.images.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
-        raise ValueError(f"--out {settings.out}: lies in the folder of pictures")
+        raise ValueError(f"--out {settings.out}: lies in the folder of images")
     if not settings.images.is_dir():
-        raise FileNotFoundError(f"{settings.images}: no such picture or folder of pictures")
-    of_folder = DataSettings(
-        images=settings.images, classes=classes, on_bad_image=settings.on_bad_image
-    )
+        raise FileNotFoundError(f"{settings.images}: no such image or folder of images")
+    of_folder = DataSettings(images=settings.images, classes=classes, on_bad=settings.on_bad)
     return open_dataset(of_folder, "all")
 
 
@@ -80,20 +78,20 @@ def _with_proposals(
         proposals = limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
     scales, fed = feed_detector(saved, dataset, proposals, device, cached=False)
     flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
-    heat = heat_of(settings.heat_from, saved, dataset, device, cached=False)
+    rescoring = open_rescoring(settings.rescore_from, saved, dataset, device, cached=False)
 
     def detect(index: int) -> Detections:
         boxes = proposals[dataset.ids[index]].boxes
         scores = scores_of(fed, scales, index, device, flip=flip)
-        if heat is not None:
-            scores = weigh_proposals(scores, heat(index, boxes))
+        if rescoring is not None:
+            scores = rescore_proposals(scores, rescoring(index, boxes))
         return detections_of(boxes, scores, support_iou)
 
     return detect
 
 
 def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
-    """Proposals of every picture."""
+    """Proposals of every image."""
     cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
     made = map_parallel(_propose, dataset.paths, processes=processes or usable_cores())
     found = []
@@ -108,7 +106,7 @@ def _propose(path: Path) -> Proposals:
     return propose(read_image(path), ProposeSettings())
 
 
-def _with_heat(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
+def _with_heatmap(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
     scales, fed = feed_localizer(saved, dataset, device, cached=False)
     boxes = saved.settings["boxes"]
 
@@ -125,7 +123,7 @@ def _with_heat(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
 
 
 def _keep(found: Detections, settings: DetectSettings) -> Detections:
-    """The sure enough ones, surest first."""
+    """The sure enough ones, highest score first."""
     order = found.scores.argsort(descending=True, stable=True)
     order = order[found.scores[order] >= settings.min_score][: settings.max_detections]
     return Detections(found.boxes[order], found.labels[order], found.scores[order])
@@ -144,7 +142,7 @@ def _draw(folder: Path, dataset: ImageSet, index: int, found: Detections) -> Non
 def _write(out: Path, dataset: ImageSet, found: Mapping[str, Detections]) -> None:
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
     write_detections(out / "detections.json", dataset.classes, found, sizes)
-    files = {image_id: image_id for image_id in found}  # a folder's ids are its pictures' paths
+    files = {image_id: image_id for image_id in found}  # a folder's ids are its images' paths
     write_coco(out / "coco.json", dataset.classes, found, sizes, files)
     taken = set[PurePosixPath]()
     for image_id, detections in found.items():

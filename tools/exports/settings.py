@@ -15,17 +15,17 @@ class DetectSettings:
     """Folder of the trained run."""
 
     images: Path
-    """A picture, or a folder of them."""
+    """An image, or a folder of them."""
 
     out: Path
     """Folder for what is found."""
 
     proposals: Path | None = None
-    """File of make_proposals --images with these pictures; made on the way when not given."""
+    """File of make_proposals --images with these images; made on the way when not given."""
 
-    heat_from: Path | None = None
+    rescore_from: Path | None = None
     """Run folder of a localizer that learned from the same labels: scores of the detector move to
-    the proposals that agree with its heat."""
+    the proposals that agree with its heatmap."""
 
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint; best is chosen by the run's own validation split."""
@@ -34,13 +34,13 @@ class DetectSettings:
     """Detections below are left out."""
 
     max_detections: int = 100
-    """Of one picture, the surest."""
+    """Of one image, the top-scoring."""
 
     draw: bool = True
-    """Write pictures with the boxes drawn."""
+    """Write images with the boxes drawn."""
 
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
-    """Whether a picture that does not decode ends the run or is left out, with a count."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """Whether an image that does not decode ends the run or is left out, with a count."""
 
     processes: int = 0
     """Processes that make proposals; 0 for one a core."""

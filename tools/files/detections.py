@@ -58,7 +58,7 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
     for image_id, detections in found.items():
-        check_detections(detections, len(classes), whose=f"{path}: image {image_id}")
+        check_detections(detections, len(classes), context=f"{path}: image {image_id}")
     return classes, found
 
 
@@ -83,8 +83,8 @@ def write_devkit_files(
 
     Args:
         folder: is made if need be.
-        competition: ``comp3`` for what learned from VOC alone, ``comp4`` for pretrained trunks.
-        split: of the pictures.
+        competition: ``comp3`` for what learned from VOC alone, ``comp4`` for pretrained backbones.
+        split: of the images.
         classes: one file each, also of a class without detections; signs that a file name does
             not hold are written as %XX.
         found: by image id; spaces and what else would end a word or a line are written as %XX.
@@ -118,7 +118,7 @@ def write_coco(
         classes: categories 1, 2, ... in this order.
         found: by image id.
         sizes: (height, width) by image id.
-        files: name of the picture by image id.
+        files: name of the image by image id.
     """
     numbers = {image_id: number for number, image_id in enumerate(found, start=1)}
     annotations: list[dict[str, Any]] = []
@@ -157,16 +157,16 @@ def write_coco(
 def write_voc_xml(
     path: Path, file: str, size: tuple[int, int], classes: Sequence[str], found: Detections
 ) -> None:
-    """One picture's detections as a VOC annotation, which labelling tools open and correct.
+    """One image's detections as a VOC annotation, which labeling tools open and correct.
 
     Corners are rounded to whole pixels; a box has at least one.
 
     Args:
         path: of the XML file.
-        file: name of the picture.
+        file: name of the image.
         size: its (height, width).
         classes: names in the order of the labels.
-        found: in pixels of the picture.
+        found: in pixels of the image.
     """
     root = ET.Element("annotation")
     _add(root, "filename", PurePosixPath(file).name)

@@ -15,7 +15,7 @@ from types import FrameType
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tools.cli.console import LINE_EVERY_S, say, warn
+from tools.cli.console import LINE_EVERY_S, echo, warn
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import alone
 
@@ -77,7 +77,7 @@ def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str], *, timeout: fl
     with alone(path), _signals_break_in():
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{file.name}"
-            say(f"downloading {url}")
+            echo(f"downloading {url}")
             try:
                 return _complete(folder / f"{file.name}.part", file, url, timeout).rename(path)
             except ConnectionError as error:
@@ -146,7 +146,7 @@ def _receive(part: Path, file: RemoteFile, url: str, start: int, timeout: float)
                 last, rate = now, received / (now - began)
                 done, left = position + len(block), (file.size - position - len(block)) / rate
                 sizes = f"{done / 1e6:.0f}/{file.size / 1e6:.0f} MB"
-                say(f"{file.name}: {sizes}, {rate / 1e6:.1f} MB/s, {left:.0f} s left")
+                echo(f"{file.name}: {sizes}, {rate / 1e6:.1f} MB/s, {left:.0f} s left")
 
 
 def _blocks(

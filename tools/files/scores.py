@@ -14,14 +14,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SavedScores:
-    """What a model said of every picture and class, and what is true.
+    """What a model said of every image and class, and what is true.
 
     Attributes:
-        ids: N names of pictures.
+        ids: N names of images.
         classes: C names in the order of the labels.
         scores: ``[N, C]``, finite.
         targets: ``[N, C]`` in {0, 1}.
-        weights: ``[N, C]``, 0 = the class is ignored for this picture.
+        weights: ``[N, C]``, 0 = the class is ignored for this image.
     """
 
     ids: tuple[str, ...]
@@ -37,7 +37,7 @@ def read_scores(path: Path) -> SavedScores:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file, arrays that do not fit together, a name twice, or a number
-            that is none; names the file and the pictures.
+            that is none; names the file and the images.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of scores (evaluate writes one)")
@@ -63,7 +63,7 @@ def _check(found: SavedScores, path: Path) -> None:
     for names in (found.ids, found.classes):
         twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
         if twice or not names:
-            what = f"listed twice: {name_first(twice)}" if twice else "holds no picture or no class"
+            what = f"listed twice: {name_first(twice)}" if twice else "holds no image or no class"
             raise ValueError(f"{path}: {what}")
     sound = np.isfinite(found.scores) & np.isin(found.targets, (0, 1)) & (found.weights >= 0)
     wrong = [found.ids[row] for row in np.flatnonzero(~sound.all(axis=1))]

@@ -8,11 +8,11 @@ from torch import nn
 
 from data.datasets.image_set import ImageSet
 from data.types import Proposals
+from localizer.backbones import Backbone
 from localizer.model import Localizer, LocalizerHead
-from localizer.trunks import Trunk
 from tools.inputs.features import FeatureSamples
 from tools.inputs.rois import WithProposals
-from tools.inputs.samples import PictureSamples, Samples
+from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device
 from wsddn.model import WSDDN, WSDDNHead
 
@@ -26,18 +26,18 @@ def open_samples(
     feature_cache: Path | None,
     device: Device,
 ) -> tuple[list[Samples], LocalizerHead]:
-    """What is fed at each size, and what takes it: pictures the model, or features its head.
+    """What is fed at each size, and what takes it: images the model, or features its head.
 
     Args:
-        model: whose trunk decides on size and normalisation.
+        model: whose backbone decides on size and normalization.
         dataset: a split.
         image_sizes: of the network image.
         resize: ``longest_side`` or ``square``.
-        feature_cache: where features of the frozen trunk are kept; None feeds pictures.
+        feature_cache: where features of the frozen backbone are kept; None feeds images.
         device: computes the features.
     """
     scales = _scales(
-        model.trunk,
+        model.backbone,
         model.features,
         dataset,
         image_sizes=image_sizes,
@@ -60,7 +60,7 @@ def open_proposal_samples(
 ) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
     """The same for a detector; every sample comes with its rois."""
     scales = _scales(
-        model.trunk,
+        model.backbone,
         model.features,
         dataset,
         image_sizes=image_sizes,
@@ -74,7 +74,7 @@ def open_proposal_samples(
 
 
 def _scales(
-    trunk: Trunk,
+    backbone: Backbone,
     features: nn.Module,
     dataset: ImageSet,
     *,
@@ -83,7 +83,7 @@ def _scales(
     feature_cache: Path | None,
     device: Device,
 ) -> list[Samples]:
-    pictures = [PictureSamples(dataset, trunk, size, resize) for size in image_sizes]
+    images = [PixelSamples(dataset, backbone, size, resize) for size in image_sizes]
     if feature_cache is None:
-        return list(pictures)
-    return [FeatureSamples(scale, features, feature_cache, device) for scale in pictures]
+        return list(images)
+    return [FeatureSamples(scale, features, feature_cache, device) for scale in images]

@@ -9,7 +9,7 @@ import torch
 from data.checks import check_proposals, name_first
 from data.datasets.image_set import ImageSet
 from data.proposals.files import load_proposals, select_proposals
-from data.transforms import mirror_boxes
+from data.transforms import flip_boxes
 from data.types import ImageBatch, ImageSample, Proposals
 from tools.inputs.samples import Samples
 from tools.models.device import Device
@@ -17,12 +17,12 @@ from tools.models.device import Device
 
 @dataclass(frozen=True, slots=True)
 class WithProposals:
-    """Samples with the proposals of their pictures.
+    """Samples with the proposals of their images.
 
     Attributes:
-        samples: pictures, or features of them.
-        proposals: by image id, in pixels of the original pictures.
-        image_sizes: (height, width) of the original pictures, in the order of the samples.
+        samples: images, or features of them.
+        proposals: by image id, in pixels of the original images.
+        image_sizes: (height, width) of the original images, in the order of the samples.
     """
 
     samples: Samples
@@ -37,17 +37,17 @@ class WithProposals:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
-        """The sample and its rois, mirrored with it."""
-        sample = self.samples.sample(index, mirrored=mirrored)
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        """The sample and its rois, flipped with it."""
+        sample = self.samples.sample(index, flipped=flipped)
         original = self.proposals[sample.image_id]
         height, width = (
             network / image
             for network, image in zip(sample.network_size, self.image_sizes[index], strict=True)
         )
         rois = original.boxes * torch.tensor([width, height, width, height])
-        if mirrored:
-            rois = mirror_boxes(rois, sample.network_size[1])
+        if flipped:
+            rois = flip_boxes(rois, sample.network_size[1])
         return replace(sample, rois=Proposals(rois, original.scores))
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
@@ -58,17 +58,17 @@ class WithProposals:
 def read_proposals(
     path: Path, dataset: ImageSet, *, min_size: float, max_proposals: int
 ) -> dict[str, Proposals]:
-    """The proposals of a split's pictures that a detector sees, by image id.
+    """The proposals of a split's images that a detector sees, by image id.
 
     Args:
-        path: file of ``make_proposals``; it may hold more pictures.
+        path: file of ``make_proposals``; it may hold more images.
         dataset: the split.
-        min_size: least width and height, in pixels of the picture.
-        max_proposals: of one picture, the first of the file.
+        min_size: least width and height, in pixels of the image.
+        max_proposals: of one image, the first of the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, without some of the pictures, or with boxes outside of one;
+        ValueError: not such a file, without some of the images, or with boxes outside of one;
             names them.
     """
     every = load_proposals(path)
@@ -80,7 +80,7 @@ def read_proposals(
         )
     for annotation in dataset.annotations:
         image_id = annotation.image_id
-        check_proposals(every[image_id], annotation.image_size, whose=f"{path}: image {image_id}")
+        check_proposals(every[image_id], annotation.image_size, context=f"{path}: image {image_id}")
     chosen = {image_id: every[image_id] for image_id in dataset.ids}
     return limit_proposals(chosen, min_size=min_size, max_proposals=max_proposals)
 
@@ -88,7 +88,7 @@ def read_proposals(
 def limit_proposals(
     proposals: Mapping[str, Proposals], *, min_size: float, max_proposals: int
 ) -> dict[str, Proposals]:
-    """The first of each picture's proposals that are large enough."""
+    """The first of each image's proposals that are large enough."""
     return {
         image_id: select_proposals(found, min_size=min_size, top_k=max_proposals)
         for image_id, found in proposals.items()

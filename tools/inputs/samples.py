@@ -1,4 +1,4 @@
-"""What a model is fed: pictures, or the cached features of a frozen trunk, upright or mirrored."""
+"""What a model is fed: images, or the cached features of a frozen backbone, upright or flipped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from data.collate import collate_images
 from data.datasets.image_set import ImageSet
 from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
-from localizer.trunks import Trunk
+from localizer.backbones import Backbone
 from tools.models.device import Device
 
 
 class Samples(Protocol):
-    """Pictures by number, upright or mirrored, in the form that a model takes."""
+    """Images by number, upright or flipped, in the form that a model takes."""
 
     @property
     def multiple(self) -> int:
@@ -26,8 +26,8 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
-        """Picture ``index`` of the split."""
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        """Image ``index`` of the split."""
         ...
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
@@ -36,49 +36,49 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSamples:
-    """Pictures resized for the network.
+class PixelSamples:
+    """Images resized for the network.
 
     Attributes:
         dataset: a split.
-        trunk: what it is resized and normalised for.
+        backbone: what it is resized and normalized for.
         image_size: pixels of the longest side, or of both sides.
         resize: ``longest_side`` or ``square``.
     """
 
     dataset: ImageSet
-    trunk: Trunk
+    backbone: Backbone
     image_size: int
     resize: ResizeMode
 
     @property
     def multiple(self) -> int:
-        """What the trunk needs."""
-        return self.trunk.multiple
+        """What the backbone needs."""
+        return self.backbone.multiple
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
         """``[3, H, W]`` uint8."""
         original = self.dataset[index]
         image, _ = resize_image(original.image, self.image_size, self.resize)
-        if mirrored:
+        if flipped:
             image = image.flip(-1)
         size = (image.shape[1], image.shape[2])
         return replace(original, image=image, network_size=size)
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
-        """Bytes to normalised floats, padding to zeros, in the device's memory format."""
+        """Bytes to normalized floats, padding to zeros, in the device's memory format."""
         moved = device.move(batch)
-        images = normalize_images(moved.images, moved.sizes, self.trunk.mean, self.trunk.std)
+        images = normalize_images(moved.images, moved.sizes, self.backbone.mean, self.backbone.std)
         return replace(moved, images=device.layout(images))
 
 
 class TrainingViews(Dataset[ImageSample]):
-    """The pictures of one epoch in its order, each mirrored or not, each batch at one size.
+    """The images of one epoch in its order, each flipped or not, each batch at one size.
 
-    Order, mirroring and sizes depend on (seed, epoch) alone, so an epoch can be entered in the
+    Order, flipping and sizes depend on (seed, epoch) alone, so an epoch can be entered in the
     middle, by any number of workers, with the same result.
     """
 
@@ -89,7 +89,7 @@ class TrainingViews(Dataset[ImageSample]):
         draws = np.random.default_rng((seed, epoch))
         count = len(scales[0])
         self.order = draws.permutation(count)
-        self.mirrored = draws.random(count) < (0.5 if flip else 0.0)
+        self.flipped = draws.random(count) < (0.5 if flip else 0.0)
         self.scale = draws.integers(len(scales), size=count).repeat(batch_size)[:count]
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class TrainingViews(Dataset[ImageSample]):
     def __getitem__(self, position: int) -> ImageSample:
         index = int(self.order[position])
         samples = self.scales[int(self.scale[position])]
-        return samples.sample(index, mirrored=bool(self.mirrored[index]))
+        return samples.sample(index, flipped=bool(self.flipped[index]))
 
 
 def training_batches(
@@ -115,12 +115,12 @@ def training_batches(
 
     Args:
         scales: the split at each size; every batch is drawn from one of them.
-        seed: of order, mirroring and sizes.
+        seed: of order, flipping and sizes.
         epoch: from 0.
         first: number of the first batch.
-        batch_size: pictures of a batch.
-        flip: mirror half of the pictures.
-        workers: processes that load pictures.
+        batch_size: images of a batch.
+        flip: mirror half of the images.
+        workers: processes that load images.
     """
     views = TrainingViews(scales, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
     positions = range(first * batch_size, len(views))
@@ -137,10 +137,10 @@ def training_batches(
 
 
 def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:
-    """One picture as a batch of two, upright and mirrored, ready for the model."""
+    """One image as a batch of two, upright and flipped, ready for the model."""
     pair: Sequence[ImageSample] = [
-        samples.sample(index, mirrored=False),
-        samples.sample(index, mirrored=True),
+        samples.sample(index, flipped=False),
+        samples.sample(index, flipped=True),
     ]
     return samples.prepare(collate_images(pair, multiple=samples.multiple), device)
 

@@ -1,11 +1,11 @@
-"""Settings of pictures, labels and splits. Light: ``--help`` imports this."""
+"""Settings of images, labels and splits. Light: ``--help`` imports this."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-PICTURE_STATES = Path("runs/pictures.json")  # what is known of pictures from earlier scans
+IMAGE_STATES = Path("runs/images.json")  # what is known of images from earlier scans
 
 
 def default_voc_root() -> Path | None:
@@ -33,52 +33,52 @@ def require_voc_root(voc_root: Path | None) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureSettings:
-    """Where the pictures are."""
+class ImageSettings:
+    """Where the images are."""
 
     voc_root: Path | None = field(default_factory=default_voc_root)
     """Folder that holds VOC2007; $VOC_ROOT when not given."""
 
     images: Path | None = None
-    """Any folder of pictures, instead of VOC."""
+    """Any folder of images, instead of VOC."""
 
     labels: Path | None = None
-    """CSV file of its labels, image,labels[,split], with | between the labels of a picture."""
+    """CSV file of its labels, image,labels[,split], with | between the labels of an image."""
 
     def __post_init__(self) -> None:
         """Refuse labels of nothing."""
         if self.labels is not None and self.images is None:
-            raise ValueError("--labels: of which pictures? (--images names their folder)")
+            raise ValueError("--labels: of which images? (--images names their folder)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(PictureSettings):
+class LabelSettings(ImageSettings):
     """Which classes they have, and how a folder is split."""
 
     classes: tuple[str, ...] = ()
     """Names in the order of the labels; when empty, VOC's or those of the labels file, sorted."""
 
-    val_share: float = 0.2
-    """Share of a folder's pictures in val when its labels file has no column split."""
+    val_fraction: float = 0.2
+    """Fraction of a folder's images in val when its labels file has no column split."""
 
     split_seed: int = 0
-    """Of the choice of those pictures."""
+    """Of the choice of those images."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that leave a split empty, and a class twice."""
+        """Refuse fractions that leave a split empty, and a class twice."""
         super().__post_init__()
-        if not 0 < self.val_share < 1:
-            raise ValueError(f"--val-share is in (0, 1), got {self.val_share}")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"--val-fraction is in (0, 1), got {self.val_fraction}")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"--classes: one is named twice in {', '.join(self.classes)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings(LabelSettings):
-    """What becomes of doubtful labels and pictures."""
+    """What becomes of doubtful labels and images."""
 
     difficult: Literal["ignore", "positive", "negative"] = "ignore"
     """What a class is whose only objects are difficult."""
 
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
-    """Whether a picture that does not decode ends the run or is left out, with a count."""
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """Whether an image that does not decode ends the run or is left out, with a count."""

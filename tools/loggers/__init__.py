@@ -1,1 +1,1 @@
-"""Where the numbers and pictures of a run go: TensorBoard, visdom, ``metrics.jsonl``."""
+"""Where the numbers and images of a run go: TensorBoard, visdom, ``metrics.jsonl``."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-FIRST, LAST = "first_", "last_"  # begin the windows of the same picture in two epochs
+FIRST, LAST = "first_", "last_"  # begin the windows of the same image in two epochs
 
 
 class Backend:

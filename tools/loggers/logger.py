@@ -21,13 +21,13 @@ Warn = Callable[[str], None]
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
-    """Give the tag of a logged picture, in which a browser's filter finds an epoch or a class."""
+    """Give the tag of a logged image, in which a browser's filter finds an epoch or a class."""
     tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
     return f"{tag}_{class_name}" if class_name else tag
 
 
 def image_window(batch: int, image: int, *, is_first: bool) -> str:
-    """Name the window of a picture: the first logged epoch keeps its own, later ones share one."""
+    """Name the window of an image: the first logged epoch keeps its own, later ones share one."""
     return f"{FIRST if is_first else LAST}batch{batch}_image{image}"
 
 
@@ -50,7 +50,7 @@ class Logger:
     def image(self, tag: str, image: Tensor, step: int, *, window: str | None = None) -> None:
         """Show ``[3, H, W]`` uint8 RGB under the title ``tag``.
 
-        In visdom it replaces the picture that ``window`` showed before; without a window it gets
+        In visdom it replaces the image that ``window`` showed before; without a window it gets
         one of its own, which stays open. TensorBoard keeps every tag.
         """
         self._each(lambda backend: backend.image(tag, image, step, window=window or tag))

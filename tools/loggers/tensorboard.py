@@ -1,4 +1,4 @@
-"""A run's ``events/`` folder for TensorBoard, kept small: JPEG pictures, sampled histograms.
+"""A run's ``events/`` folder for TensorBoard, kept small: JPEG images, sampled histograms.
 
 The records are written here and not by ``SummaryWriter``, because that one writes from a thread
 of its own: a full disk then prints a traceback and is raised at some later, unrelated event.
@@ -40,7 +40,7 @@ LAYOUT = {
     },
     "validation": {
         "means": ["Multiline", ["validation/(image_map|box_map_11point|box_map_area|corloc)$"]],
-        "what the surest boxes are": ["Multiline", ["validation/errors_.*"]],
+        "what the top-scoring boxes are": ["Multiline", ["validation/errors_.*"]],
         "AP of boxes by class": ["Multiline", ["validation/box_ap/.*"]],
         "AP of image labels by class": ["Multiline", ["validation/ap/.*"]],
     },
@@ -53,7 +53,7 @@ class TensorBoardEvents(Backend):
     Args:
         folder: where the event file is made; earlier files in it belong to the same run.
         last_step: TensorBoard forgets what those earlier files hold for later steps.
-        max_bytes: of all files of the folder; pictures, histograms and curves of precision for
+        max_bytes: of all files of the folder; images, histograms and curves of precision for
             which there is no room are left out, points of curves never.
         warn: is told once that something was left out.
     """

@@ -48,7 +48,7 @@ def window_and_line(tag: str) -> tuple[str, str]:
 
 
 class VisdomWindows(Backend):
-    """Show curves and pictures in windows; other kinds are not shown.
+    """Show curves and images in windows; other kinds are not shown.
 
     Args:
         settings: server, port and environment.
@@ -58,7 +58,7 @@ class VisdomWindows(Backend):
         patience: seconds ``close`` waits for the worker.
         pause: seconds between two visits to the mailbox.
         max_points: points of one curve the mailbox holds; more are left out.
-        max_images: pictures it holds; more are left out.
+        max_images: images it holds; more are left out.
     """
 
     name = "visdom"
@@ -100,7 +100,7 @@ class VisdomWindows(Backend):
             self._mail.notify()
 
     def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        """Leave a picture; one that still waits for the same window is replaced."""
+        """Leave an image; one that still waits for the same window is replaced."""
         with self._mail:
             self._raise_failure()
             if window in self._images or len(self._images) < self._max_images:

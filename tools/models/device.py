@@ -72,7 +72,7 @@ def choose_device(name: str, amp: str) -> Device:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside of it; afterwards every module has its own mode back."""
+    """Evaluation mode inside of it; afterward every module has its own mode back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

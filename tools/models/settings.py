@@ -10,7 +10,7 @@ from tools.cli.settings import check_positive
 class ModelSettings:
     """The localizer."""
 
-    trunk: Literal[
+    backbone: Literal[
         "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
     ] = "alexnet"
     """Convolutional part; alexnet carries the report's head, the others one 1x1 convolution."""
@@ -19,10 +19,10 @@ class ModelSettings:
     """How a class's heatmap becomes its image logit."""
 
     pooling_value: float = 0.0
-    """Sharpness of log_sum_exp, or the share of the cells that top averages."""
+    """Sharpness of log_sum_exp, or the fraction of the cells that top averages."""
 
     robust: bool = False
-    """Drop a random share of the channels while training, so that maps cover more."""
+    """Drop a random fraction of the channels while training, so that maps cover more."""
 
     init: Literal["xavier", "he"] = "xavier"
     """How alexnet's new layers start; from scratch he learns several times faster."""
@@ -31,7 +31,7 @@ class ModelSettings:
         """Refuse a pooling without its value."""
         if self.pooling == "top" and not 0 < self.pooling_value <= 1:
             raise ValueError(
-                f"--model.pooling-value of top is a share in (0, 1], got {self.pooling_value}"
+                f"--model.pooling-value of top is a fraction in (0, 1], got {self.pooling_value}"
             )
         if self.pooling == "log_sum_exp":
             check_positive(**{"model.pooling-value": self.pooling_value})
@@ -41,7 +41,7 @@ class ModelSettings:
 class DetectorSettings:
     """The detector; the defaults are the paper's."""
 
-    trunk: Literal[
+    backbone: Literal[
         "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
     ] = "alexnet"
     """Convolutional part."""
@@ -52,8 +52,8 @@ class DetectorSettings:
     pool_size: int = 6
     """Bins in a row and in a column of a pooled proposal; alexnet's fc6 wants 6, vgg16's 7."""
 
-    offset_share: float = 1.0
-    """Of the trunk's offset, by which proposals are moved before pooling: 1 takes the cells that
+    offset_fraction: float = 1.0
+    """Of the backbone's offset, by which proposals are moved before pooling: 1 takes the cells that
     they cover, 0 is plain pooling at 1 / stride."""
 
     temperature: float = 2.0
@@ -67,11 +67,11 @@ class DetectorSettings:
     """0 multiplies by the score alone, as some ports do, which shrinks what fc6 takes."""
 
     area_prior: float = 0.0
-    """A proposal counts in the softmax over proposals by its share of the picture to this power; 0
+    """A proposal counts in the softmax over proposals by its fraction of the image to this power; 0
     counts a part like the whole."""
 
     dropout: float = 0.5
-    """Share of fc6's and fc7's outputs dropped while training."""
+    """Fraction of fc6's and fc7's outputs dropped while training."""
 
     frozen_layers: int = 0
     """Convolutions, from the first on, that do not learn."""
@@ -80,10 +80,10 @@ class DetectorSettings:
         """Refuse values with which no detector is built."""
         names = ("width", "pool_size", "temperature")
         check_positive(**{f"model.{name}": getattr(self, name) for name in names})
-        if not (0 <= self.offset_share <= 1 and 0 <= self.dropout < 1):
+        if not (0 <= self.offset_fraction <= 1 and 0 <= self.dropout < 1):
             raise ValueError(
-                "--model: offset share in [0, 1] and dropout in [0, 1); got "
-                f"{self.offset_share}, {self.dropout}"
+                "--model: offset fraction in [0, 1] and dropout in [0, 1); got "
+                f"{self.offset_fraction}, {self.dropout}"
             )
         for name in ("frozen_layers", "box_score", "box_base", "area_prior"):
             if not getattr(self, name) >= 0:
@@ -97,7 +97,7 @@ class BoxSettings:
     """How a heatmap becomes boxes."""
 
     thresholds: tuple[float, ...] = (0.5,)
-    """Shares of a map's range; the cells above make the boxes. Heat coverage uses the first."""
+    """Fractions of a map's range; the cells above make the boxes. Coverage uses the first."""
 
     mode: Literal["components", "extent"] = "components"
     """One box a connected region, or one around everything."""
@@ -110,5 +110,5 @@ class BoxSettings:
         check_positive(**{"boxes.min_cells": self.min_cells})
         if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
             raise ValueError(
-                f"--boxes.thresholds are shares of the range in (0, 1], got {self.thresholds}"
+                f"--boxes.thresholds are fractions of the range in (0, 1], got {self.thresholds}"
             )

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader
 from tools.files.atomic import write_atomically
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
-COLOURS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
+COLORS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
 
 
 def write_page(path: Path, **content: Any) -> None:
@@ -20,17 +20,17 @@ def write_page(path: Path, **content: Any) -> None:
     write_atomically(path, page.encode(errors="backslashreplace"))
 
 
-def charts(curves: Curves, *, shares: bool = False) -> dict[str, dict[str, Any]]:
+def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, Any]]:
     """What can be drawn: points that are finite, lines and headings that have any.
 
-    Axes end at the smallest and the largest value, or at 0 and 1 where both are ``shares``.
+    Axes end at the smallest and the largest value, or at 0 and 1 where both are ``fractions``.
     """
     result = {}
     for heading, lines in curves.items():
         finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
         drawn = {name: line for name, line in finite.items() if line}
         if drawn:
-            result[heading] = _chart(drawn, [(0.0, 0.0), (1.0, 1.0)] if shares else [])
+            result[heading] = _chart(drawn, [(0.0, 0.0), (1.0, 1.0)] if fractions else [])
     return result
 
 
@@ -48,8 +48,8 @@ def _chart(
 
     return {
         "lines": [
-            {"name": name, "colour": colour, "points": " ".join(place(x, y) for x, y in line)}
-            for (name, line), colour in zip(lines.items(), COLOURS * 8, strict=False)
+            {"name": name, "color": color, "points": " ".join(place(x, y) for x, y in line)}
+            for (name, line), color in zip(lines.items(), COLORS * 8, strict=False)
         ],
         "x": (f"{left:g}", f"{max(xs):g}"),
         "y": (f"{low:.3g}", f"{max(ys):.3g}"),

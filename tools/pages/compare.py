@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tools.cli.console import say
+from tools.cli.console import echo
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts, write_page
@@ -41,7 +41,7 @@ def run(settings: CompareRunsSettings) -> None:
         models=models,
         charts=charts(curves),
     )
-    say(*table.splitlines(), f"page: {settings.out / 'compare.html'}")
+    echo(*table.splitlines(), f"page: {settings.out / 'compare.html'}")
 
 
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:

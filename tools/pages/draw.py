@@ -1,4 +1,4 @@
-"""Pictures for a person: heat over a photograph, boxes, sheets. All are ``[3, H, W]`` uint8."""
+"""Images for a person: heatmaps over an image, boxes, sheets. All are ``[3, H, W]`` uint8."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ from localizer.localize import ImageHeatmaps
 
 TRUTH, FOUND = "lime", "magenta"
 FONT, TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-HEAT = 0.5  # how much of a covered pixel is heat instead of photograph
+HEATMAP = 0.5  # how much of a covered pixel is heatmap instead of image
 
 
 def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
-    """A photograph under the heat of one class, from its lowest (blue) to its highest cell (red).
+    """An image under the heatmap of one class, from its lowest (blue) to its highest cell (red).
 
-    The frame that no cell sees keeps the photograph's own colours.
+    The frame that no cell sees keeps the image's own colors.
     """
     rendered = render_heatmap(
         normalize_range(heatmaps.logits[label]),
@@ -30,16 +30,16 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
     )
     covered = torch.isfinite(rendered)
     bytes_ = (rendered.nan_to_num() * 255).round().to(torch.uint8).numpy()
-    coloured = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
-    heat = torch.from_numpy(np.ascontiguousarray(coloured)).permute(2, 0, 1)
-    mixed = (image.float() * (1 - HEAT) + heat.float() * HEAT).round().to(torch.uint8)
+    colored = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
+    heatmap = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1)
+    mixed = (image.float() * (1 - HEATMAP) + heatmap.float() * HEATMAP).round().to(torch.uint8)
     return torch.where(covered, mixed, image)
 
 
-def draw_boxes(image: Tensor, boxes: Tensor, colour: str, texts: Sequence[str] = ()) -> Tensor:
+def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = ()) -> Tensor:
     """Outlines of ``[R, 4]`` half-open boxes, each with its text if there are any.
 
-    No boxes leave the picture as it is.
+    No boxes leave the image as it is.
     """
     if not len(boxes):
         return image
@@ -47,7 +47,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, colour: str, texts: Sequence[str] =
     drawn: Tensor = draw_bounding_boxes(
         image,
         torch.maximum(closed, closed[:, [0, 1, 0, 1]]),
-        colors=colour,
+        colors=color,
         width=max(2, image.shape[2] // 200),
     )
     for text, (x1, y1) in zip(texts, closed[:, :2].int().tolist(), strict=bool(texts)):
@@ -56,7 +56,7 @@ def draw_boxes(image: Tensor, boxes: Tensor, colour: str, texts: Sequence[str] =
 
 
 def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
-    """White words on a dark ground from a corner on, kept inside of the picture."""
+    """White words on a dark ground from a corner on, kept inside of the image."""
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     plain = text.encode("ascii", "replace").decode()
     (width, height), below = cv2.getTextSize(plain, FONT, TEXT_SCALE, 1)
@@ -71,7 +71,7 @@ def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
 
 
 def caption(image: Tensor, text: str) -> Tensor:
-    """The picture under a bar with a line of text; signs outside of ASCII become ``?``."""
+    """The image under a bar with a line of text; signs outside of ASCII become ``?``."""
     bar = np.full((22, image.shape[2], 3), 32, dtype=np.uint8)
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(bar, plain, (4, 16), FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
@@ -79,7 +79,7 @@ def caption(image: Tensor, text: str) -> Tensor:
 
 
 def fit_height(image: Tensor, height: int) -> Tensor:
-    """The picture scaled to that height, proportions kept."""
+    """The image scaled to that height, proportions kept."""
     width = max(1, round(image.shape[2] * height / image.shape[1]))
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
@@ -87,7 +87,7 @@ def fit_height(image: Tensor, height: int) -> Tensor:
 
 
 def in_a_row(images: Sequence[Tensor]) -> Tensor:
-    """Pictures of one height, at least one, side by side with a white gap between them."""
+    """Images of one height, at least one, side by side with a white gap between them."""
     gap = torch.full((3, images[0].shape[1], 4), 255, dtype=torch.uint8)
     parts = [part for image in images for part in (image, gap)]
     return torch.cat(parts[:-1], dim=2)
@@ -111,7 +111,7 @@ def sheet(rows: Sequence[Tensor], columns: int) -> Tensor:
 
 
 def write_jpeg(path: Path, image: Tensor, quality: int = 85) -> None:
-    """Write a picture.
+    """Write an image.
 
     Raises:
         OSError: the file could not be written.

@@ -1,4 +1,4 @@
-"""The same pictures again and again: heat of present classes while training, boxes at the end."""
+"""The same images again and again: heatmap of present classes while training, boxes at the end."""
 
 from collections.abc import Sequence
 
@@ -24,24 +24,24 @@ from tools.pages.draw import (
 )
 from tools.prediction.localizer import heatmaps_of
 
-BATCHES, IMAGES = 4, 4  # pictures logged an epoch
-PICTURE_SEED = 20  # the same pictures in every experiment
+BATCHES, IMAGES = 4, 4  # images logged an epoch
+IMAGE_SEED = 20  # the same images in every experiment
 HEIGHT = 240
 
 
-def chosen_pictures(dataset: ImageSet, count: int) -> list[int]:
-    """Numbers of ``count`` pictures with a sure class, the same for every run on this split.
+def chosen_images(dataset: ImageSet, count: int) -> list[int]:
+    """Numbers of ``count`` images with a sure class, the same for every run on this split.
 
-    Without any labels every picture may be chosen.
+    Without any labels every image may be chosen.
     """
     has_class = (dataset.targets * dataset.weights).sum(dim=1) > 0
     if not dataset.weights.any():
         has_class[:] = True
-    drawn = np.random.default_rng(PICTURE_SEED).permutation(np.flatnonzero(has_class.numpy()))
+    drawn = np.random.default_rng(IMAGE_SEED).permutation(np.flatnonzero(has_class.numpy()))
     return [int(index) for index in drawn[:count]]
 
 
-def log_heat_pictures(
+def log_heatmaps(
     logger: Logger,
     model: LocalizerHead,
     scales: Sequence[Samples],
@@ -52,42 +52,42 @@ def log_heat_pictures(
     step: int,
     is_first: bool,
 ) -> None:
-    """Four batches of four pictures, each with the heat of all its present classes.
+    """Four batches of four images, each with the heatmap of all its present classes.
 
     The first logged epoch keeps its windows; every later one takes the windows of the one before,
     so first and last stay side by side.
     """
     with evaluation_mode(model):
-        for number, index in enumerate(chosen_pictures(dataset, BATCHES * IMAGES)):
+        for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
             batch, image = divmod(number, IMAGES)
             present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
                 image_tag(epoch, step, batch, image, "_".join(present)),
-                heat_row(model, scales, dataset, index, device),
+                heatmap_row(model, scales, dataset, index, device),
                 step,
                 window=image_window(batch, image, is_first=is_first),
             )
 
 
-def heat_row(
+def heatmap_row(
     model: LocalizerHead, scales: Sequence[Samples], dataset: ImageSet, index: int, device: Device
 ) -> Tensor:
-    """A picture, and beside it the heat of each class that it holds: ``[3, H, W]`` uint8.
+    """An image, and beside it the heatmap of each class that it holds: ``[3, H, W]`` uint8.
 
-    Of a picture without labels, the heat of the classes that the model sees in it.
+    Of an image without labels, the heatmap of the classes that the model sees in it.
     """
-    picture = dataset[index].image
+    image = dataset[index].image
     heatmaps = heatmaps_of(model, scales, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
     labels = _shown_labels(dataset, index, probabilities)
-    heated = [
+    overlays = [
         caption(
-            fit_height(overlay_heatmap(picture, heatmaps, label), HEIGHT),
+            fit_height(overlay_heatmap(image, heatmaps, label), HEIGHT),
             f"{dataset.classes[label]} {probabilities[label]:.2f}",
         )
         for label in labels
     ]
-    return in_a_row([caption(fit_height(picture, HEIGHT), dataset.ids[index]), *heated])
+    return in_a_row([caption(fit_height(image, HEIGHT), dataset.ids[index]), *overlays])
 
 
 def box_sheet(
@@ -97,20 +97,20 @@ def box_sheet(
     *,
     count: int = 20,
 ) -> Tensor:
-    """Pictures with the heat of one present class, its best box, and the true ones.
+    """Images with the heatmap of one present class, its best box, and the true ones.
 
     Args:
         models: to stand side by side, for example plain and robust; each with its name, what it
-            takes, and how its heat becomes boxes.
+            takes, and how its heatmap becomes boxes.
         dataset: the split.
         device: for the models.
-        count: pictures.
+        count: images.
 
     Returns:
-        ``[3, H, W]`` uint8; without a picture that holds a sure class a blank one.
+        ``[3, H, W]`` uint8; without an image that holds a sure class a blank one.
     """
     cells = []
-    for index in chosen_pictures(dataset, count):
+    for index in chosen_images(dataset, count):
         views = [
             _boxed(name, model, scales, dataset, index, boxes, device)
             for name, model, scales, boxes in models
@@ -120,13 +120,13 @@ def box_sheet(
 
 
 def _present(dataset: ImageSet, index: int) -> list[int]:
-    """Labels of a picture's classes."""
+    """Labels of an image's classes."""
     labels: list[int] = dataset.targets[index].nonzero()[:, 0].tolist()
     return labels
 
 
 def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[int]:
-    """The picture's classes; without labels those above .5, or at least the likeliest one."""
+    """The image's classes; without labels those above .5, or at least the likeliest one."""
     known = _present(dataset, index)
     if known or dataset.weights[index].any():
         return known
@@ -155,8 +155,8 @@ def _boxed(
         score_threshold=0.0,
         labels=[label],
     )
-    picture = overlay_heatmap(dataset[index].image, heatmaps, label)
-    picture = draw_boxes(picture, annotation.boxes[annotation.labels == label], TRUTH)
-    picture = draw_boxes(picture, best.boxes[:1], FOUND)
+    image = overlay_heatmap(dataset[index].image, heatmaps, label)
+    image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
+    image = draw_boxes(image, best.boxes[:1], FOUND)
     name = f"{name}: {dataset.classes[label]} {probabilities[label]:.2f}"
-    return caption(fit_height(picture, HEIGHT), name)
+    return caption(fit_height(image, HEIGHT), name)

@@ -1,4 +1,4 @@
-"""One picture in words and with its boxes drawn."""
+"""One image in words and with its boxes drawn."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +11,19 @@ from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_pat
 from data.images import describe_other_size, read_image
 from data.proposals.files import load_proposals
 from data.types import Annotation, Proposals
-from tools.cli.console import say
-from tools.inputs.datasets import check_pictures_exist
+from tools.cli.console import echo
+from tools.inputs.datasets import check_images_exist
 from tools.inputs.settings import require_voc_root
 from tools.loggers.settings import VisdomSettings
 from tools.pages.draw import FOUND, TRUTH, draw_boxes, write_jpeg
 from tools.pages.settings import InspectImageSettings
 
-BEST = 10  # more boxes than these hide the picture
+BEST = 10  # more boxes than these hide the image
 
 
 def run(settings: InspectImageSettings) -> None:
     """Print, draw, and send to visdom if asked."""
-    check_pictures_exist(settings)
+    check_images_exist(settings)
     if settings.images is not None:
         path, annotation, texts = _from_folder(settings, settings.images)
         labels = texts
@@ -32,61 +32,61 @@ def run(settings: InspectImageSettings) -> None:
         labels = sorted(set(texts))
     proposals = _proposals(settings, annotation)
     height, width = annotation.image_size
-    say(f"{settings.split} {settings.index}: {annotation.image_id}")
-    say(f"file: {path}")
-    say(f"size: {width}x{height}")
-    say(f"classes: {', '.join(labels) or 'none'}")
+    echo(f"{settings.split} {settings.index}: {annotation.image_id}")
+    echo(f"file: {path}")
+    echo(f"size: {width}x{height}")
+    echo(f"classes: {', '.join(labels) or 'none'}")
     for row, box in enumerate(annotation.boxes):
         notes = ("difficult", annotation.difficult), ("truncated", annotation.truncated)
         flags = "".join(f", {name}" for name, flag in notes if flag[row])
         corners = " ".join(f"{value:g}" for value in box.tolist())
-        say(f"  {texts[row]}: {corners}{flags}")
+        echo(f"  {texts[row]}: {corners}{flags}")
     if not path.exists():
-        say("the picture is not there, so nothing is drawn")
+        echo("the image is not there, so nothing is drawn")
         return
-    picture = read_image(path)
-    if tuple(picture.shape[1:]) != annotation.image_size:
-        words = describe_other_size(picture.shape[1:], annotation.image_size)
+    image = read_image(path)
+    if tuple(image.shape[1:]) != annotation.image_size:
+        words = describe_other_size(image.shape[1:], annotation.image_size)
         raise ValueError(f"{path}: {words}")
     name = f"{settings.split}_{settings.index}_{annotation.image_id}"
-    pictures = {name: draw_boxes(picture, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])}
+    images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])}
     files = [settings.out]
     if proposals is not None:
-        pictures[f"{name}_proposals"] = _draw_best(picture, proposals)
+        images[f"{name}_proposals"] = _draw_best(image, proposals)
         files.append(settings.out.with_stem(f"{settings.out.stem}_proposals"))
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    for file, drawn in zip(files, pictures.values(), strict=True):
+    for file, drawn in zip(files, images.values(), strict=True):
         write_jpeg(file, drawn)
-        say(f"drawn: {file}")
+        echo(f"drawn: {file}")
     if settings.visdom.server:
-        _show(pictures, settings.visdom)
+        _show(images, settings.visdom)
 
 
 def _proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
-    """Those of the picture, None if none are asked for."""
+    """Those of the image, None if none are asked for."""
     if settings.proposals is None:
         return None
     found = load_proposals(settings.proposals)
-    whose = f"image {annotation.image_id}"
+    context = f"image {annotation.image_id}"
     if annotation.image_id not in found:
-        raise ValueError(f"{settings.proposals}: no proposals of {whose}")
+        raise ValueError(f"{settings.proposals}: no proposals of {context}")
     proposals = found[annotation.image_id]
-    check_proposals(proposals, annotation.image_size, whose=f"{settings.proposals}: {whose}")
+    check_proposals(proposals, annotation.image_size, context=f"{settings.proposals}: {context}")
     return proposals
 
 
-def _draw_best(picture: Tensor, proposals: Proposals) -> Tensor:
+def _draw_best(image: Tensor, proposals: Proposals) -> Tensor:
     """The proposals of the highest scores, the best on top; without scores the first ones."""
     if not len(proposals.boxes):
-        say("proposals: none")
-        return picture
+        echo("proposals: none")
+        return image
     if proposals.scores is None:
-        say(f"proposals: {len(proposals.boxes)} without scores")
-        return draw_boxes(picture, proposals.boxes[:BEST], FOUND)
+        echo(f"proposals: {len(proposals.boxes)} without scores")
+        return draw_boxes(image, proposals.boxes[:BEST], FOUND)
     best = proposals.scores.argsort(descending=True, stable=True)[:BEST].flip(0)
     texts = [f"{score:.3f}" for score in proposals.scores[best].tolist()]
-    say(f"proposals: {len(proposals.boxes)}, best scores {', '.join(texts[::-1])}")
-    return draw_boxes(picture, proposals.boxes[best], FOUND, texts)
+    echo(f"proposals: {len(proposals.boxes)}, best scores {', '.join(texts[::-1])}")
+    return draw_boxes(image, proposals.boxes[best], FOUND, texts)
 
 
 def _from_voc(settings: InspectImageSettings, root: Path) -> tuple[Path, Annotation, list[str]]:
@@ -106,7 +106,7 @@ def _from_folder(
         settings.labels,
         settings.split,
         classes=settings.classes,
-        val_share=settings.val_share,
+        val_fraction=settings.val_fraction,
         seed=settings.split_seed,
     )
     _check_index(settings, len(dataset))
@@ -117,14 +117,14 @@ def _from_folder(
 
 def _check_index(settings: InspectImageSettings, count: int) -> None:
     if settings.index >= count:
-        raise ValueError(f"--index {settings.index}: {settings.split} has {count} pictures, from 0")
+        raise ValueError(f"--index {settings.index}: {settings.split} has {count} images, from 0")
 
 
-def _show(pictures: Mapping[str, Tensor], visdom: VisdomSettings) -> None:
+def _show(images: Mapping[str, Tensor], visdom: VisdomSettings) -> None:
     from tools.loggers.visdom import VisdomWindows
 
     windows = VisdomWindows(visdom)
-    for name, picture in pictures.items():
-        windows.image(name, picture, 0, window=name)
+    for name, image in images.items():
+        windows.image(name, image, 0, window=name)
     windows.close()
-    say(f"sent: {visdom.server}:{visdom.port}, environment {visdom.env}")
+    echo(f"sent: {visdom.server}:{visdom.port}, environment {visdom.env}")

@@ -33,7 +33,7 @@ def write_recall_report(
         One line that says the most important of it.
 
     Raises:
-        KeyError: a picture that the proposals do not know.
+        KeyError: an image that the proposals do not know.
     """
     found = find_objects(proposals, annotations)
     by_size = {
@@ -54,14 +54,14 @@ def write_recall_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recall.json", {**facts, **numbers})
     curves = {
-        f"recall against boxes a picture, {heading}": {
-            name: list(zip(map(float, COUNTS), shares[key], strict=True))
-            for name, shares in numbers["sizes"].items()
+        f"recall against boxes an image, {heading}": {
+            name: list(zip(map(float, COUNTS), fractions[key], strict=True))
+            for name, fractions in numbers["sizes"].items()
         }
         for key, heading in OVERLAPS.items()
     }
     tables = {
-        f"{heading}, {what}": {name: shares[key] for name, shares in numbers[kind].items()}
+        f"{heading}, {what}": {name: fractions[key] for name, fractions in numbers[kind].items()}
         for kind, what in (("sizes", "by size"), ("per_class", "by class"))
         for key, heading in OVERLAPS.items()
     }
@@ -69,6 +69,6 @@ def write_recall_report(
     whole = found.recall((INFINITE,))
     return (
         f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "
-        f"of {len(found.labels)} objects with {found.boxes:.0f} boxes a picture; "
-        f"{len(found.empty)} pictures have none"
+        f"of {len(found.labels)} objects with {found.boxes:.0f} boxes an image; "
+        f"{len(found.empty)} images have none"
     )

@@ -21,15 +21,15 @@ COLUMNS = {
     "box_map_area": "box mAP area",
     "corloc": "CorLoc",
     "point_accuracy": "point accuracy",
-    "heat_coverage": "heat coverage",
+    "heatmap_coverage": "heatmap coverage",
 }
 ERRORS = {
     "box_recall": "objects found at all",
     "errors_hit": "hit",
-    "errors_repeated": "again on the same",
+    "errors_duplicate": "again on the same",
     "errors_part": "part of one",
-    "errors_grouped": "several in one box",
-    "errors_localisation": "badly placed",
+    "errors_group": "several in one box",
+    "errors_localization": "badly placed",
     "errors_background": "nothing there",
 }
 DETECTOR_COLUMNS = {
@@ -50,7 +50,7 @@ def write_report(
     settings: Mapping[str, Any],
     curves: Curves,
     box_curves: Curves,
-    pictures: Mapping[str, Tensor],
+    images: Mapping[str, Tensor],
     repeat: str,
 ) -> None:
     """Write both files.
@@ -64,7 +64,7 @@ def write_report(
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
         box_curves: by class, then by name of the model: points (recall, precision).
-        pictures: by heading.
+        images: by heading.
         repeat: the command that gives the same again.
     """
     content = {**models, "settings": settings, "environment": environment(), "command": repeat}
@@ -79,9 +79,9 @@ def write_report(
         settings=settings,
         environment=content["environment"],
         charts=charts(curves),
-        box_charts=charts(box_curves, shares=True),
+        box_charts=charts(box_curves, fractions=True),
         rules={key: COLUMNS[key] for key in ("box_map_11point", "box_map_area")},
-        pictures={heading: _embedded(picture) for heading, picture in pictures.items()},
+        images={heading: _embedded(image) for heading, image in images.items()},
         repeat=repeat,
     )
 
@@ -112,5 +112,5 @@ def _three_digits(value: float | None) -> str:
     return "n/a" if value is None or value != value else f"{value:.3f}"
 
 
-def _embedded(picture: Tensor) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(picture)).decode()
+def _embedded(image: Tensor) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(image)).decode()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.cli.settings import check_positive
-from tools.inputs.settings import LabelSettings, PictureSettings
+from tools.inputs.settings import ImageSettings, LabelSettings
 from tools.loggers.settings import VisdomSettings
 
 
@@ -34,26 +34,26 @@ LARGEST = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class GallerySettings(PictureSettings):
+class GallerySettings(ImageSettings):
     """Settings of one gallery."""
 
     run_dir: Path
     """Folder of the evaluated run."""
 
     split: str = "test"
-    """Pictures that it was evaluated on."""
+    """Images that it was evaluated on."""
 
     out: Path | None = None
     """Folder for the gallery; RUN/gallery when not given."""
 
     proposals: Path | None = None
-    """Proposals of these pictures; the ten best of each are shown."""
+    """Proposals of these images; the ten best of each are shown."""
 
     heatmaps: Path | None = None
     """Folder of heatmaps as view_heatmaps writes them; RUN/heatmaps when not given."""
 
     count: int = 24
-    """Pictures at each end of a class to begin with; the page can change it."""
+    """Images at each end of a class to begin with; the page can change it."""
 
     longest_side: int = 320
     """Of a thumbnail in pixels; 500 keeps all that VOC has and takes twice the room."""
@@ -81,13 +81,13 @@ class InspectImageSettings(LabelSettings):
     """Settings of one look."""
 
     split: str = "trainval"
-    """List that the picture is in."""
+    """List that the image is in."""
 
     index: int = 0
     """Its number in the list, from 0."""
 
     out: Path = Path("runs/inspected.jpg")
-    """File for the picture with its boxes."""
+    """File for the image with its boxes."""
 
     proposals: Path | None = None
     """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
@@ -102,17 +102,17 @@ class InspectImageSettings(LabelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(PictureSettings):
+class ViewHeatmapsSettings(ImageSettings):
     """Settings of one look."""
 
     run_dir: Path
     """Folder of the trained run."""
 
     split: str = "val"
-    """Pictures to choose from."""
+    """Images to choose from."""
 
     count: int = 20
-    """How many pictures; the same ones for every run."""
+    """How many images; the same ones for every run."""
 
     to: Literal["visdom", "tensorboard", "files"] = "files"
     """Where to show them."""

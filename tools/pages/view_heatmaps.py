@@ -1,14 +1,14 @@
-"""Heatmaps of some pictures to visdom, TensorBoard or files."""
+"""Heatmaps of some images to visdom, TensorBoard or files."""
 
 from pathlib import Path
 
-from tools.cli.console import say, track
+from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.loggers.backend import Backend
 from tools.models.device import choose_device
 from tools.pages.draw import write_jpeg
 from tools.pages.gallery.strips import strip_path
-from tools.pages.heatmaps import chosen_pictures, heat_row
+from tools.pages.heatmaps import chosen_images, heatmap_row
 from tools.pages.settings import ViewHeatmapsSettings
 from tools.prediction.opening import open_run_on
 from tools.runs.saved import load_run
@@ -18,14 +18,14 @@ def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     saved = load_run(settings.run_dir, settings.checkpoint)
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
-    # A few pictures are quicker computed than a cache filled.
+    # A few images are quicker computed than a cache filled.
     dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
     folder = settings.run_dir / "heatmaps"
     backend = _open_backend(settings, folder)
-    chosen = chosen_pictures(dataset, settings.count)
+    chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
-        row = heat_row(fed, scales, dataset, index, device)
+        row = heatmap_row(fed, scales, dataset, index, device)
         path = strip_path(folder, settings.split, dataset.ids[index])
         if backend is None:
             write_jpeg(path, row)
@@ -36,7 +36,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
     where = (
         f"{settings.visdom.server}:{settings.visdom.port}" if settings.to == "visdom" else folder
     )
-    say(f"{len(chosen)} pictures in {where}")
+    echo(f"{len(chosen)} images in {where}")
 
 
 def _open_backend(settings: ViewHeatmapsSettings, folder: Path) -> Backend | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from data.datasets.voc import image_ids
 from data.synthetic.dataset import write_synthetic_voc
 from tools.cli.command import parse_settings
-from tools.cli.console import say
+from tools.cli.console import echo
 from tools.evaluation.evaluate import evaluate_runs
 from tools.evaluation.settings import EvaluateSettings
 from tools.models.device import choose_device
@@ -27,7 +27,7 @@ def run(settings: DemoSettings) -> None:
     world = settings.run_dir / "world"
     with locked(settings.run_dir):
         if not (world / "VOC2007").is_dir():
-            say(f"drawing {settings.num_train + settings.num_test} pictures into {world}")
+            echo(f"drawing {settings.num_train + settings.num_test} images into {world}")
             write_synthetic_voc(
                 world,
                 num_train=settings.num_train,
@@ -39,12 +39,12 @@ def run(settings: DemoSettings) -> None:
             there = len(image_ids(world, split))
             if there != wanted:
                 raise ValueError(
-                    f"{world}: {there} {split} pictures, {wanted} are asked for (name another "
+                    f"{world}: {there} {split} images, {wanted} are asked for (name another "
                     "--run-dir)"
                 )
         plain, robust = (_localizer(settings, world, robust=robust) for robust in (False, True))
         for split in ("train", "test"):
-            say(f"proposals of {split}")
+            echo(f"proposals of {split}")
             out = settings.run_dir / "proposals" / f"{split}.npz"
             # drawn figures are found at one size of edge boxes, in three fifths of the time
             make_proposals(
@@ -60,7 +60,7 @@ def run(settings: DemoSettings) -> None:
             corloc_split="",
         )
         evaluate_runs(evaluation, choose_device("auto", "bf16"))
-        say(f"the whole demo took {time.monotonic() - start:.0f} s")
+        echo(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 
 def _localizer(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
@@ -73,7 +73,7 @@ def _localizer(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
 
 
 def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
-    """The detector on a localizer's trunk, or what is left of its training; gives its folder."""
+    """The detector on a localizer's backbone, or what is left of its training; gives its folder."""
     folder = settings.run_dir / "detector"
     words = _words(settings, world, "demo_wsddn.yaml", folder)
     words += ["--from-localizer", str(localizer)]

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tools.cli.command import parse_settings
-from tools.cli.console import say
+from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
@@ -42,11 +42,11 @@ class Row:
         config: file in tools/configs.
         settings: words added to it.
         seeds: one training each.
-        trunk: whose weights it needs, empty for none.
+        backbone: whose weights it needs, empty for none.
         kind: which table it is in, a key of ``KINDS``.
         split: evaluated on; those of val are trained on train.
         training: the row whose training is evaluated, empty for its own.
-        heat: the localizer's row whose training of the same seed gives the heat, empty for none.
+        rescore_from: the row of the localizer that rescores, same seed; empty for none.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Row:
     config: str
     settings: tuple[str, ...]
     seeds: tuple[int, ...]
-    trunk: str = ""
+    backbone: str = ""
     kind: str = "localizer"
     split: str = "test"
     training: str = ""
-    heat: str = ""
+    rescore_from: str = ""
 
     @property
     def learns_from(self) -> str:
@@ -91,7 +91,7 @@ def run(settings: MakeResultsSettings) -> None:
 
 def _write_tables(rows: Sequence[Row]) -> None:
     write_atomically(README, with_tables(README.read_text(), rows).encode())
-    say(f"tables written into {README.name}")
+    echo(f"tables written into {README.name}")
 
 
 def read_rows() -> list[Row]:
@@ -160,9 +160,11 @@ def class_table(rows: Sequence[Row]) -> str:
 def _make(
     row: Row, seed: int, rows: Mapping[str, Row], settings: MakeResultsSettings, root: Path
 ) -> None:
-    say(f"row {row.name}, seed {seed}")
+    echo(f"row {row.name}, seed {seed}")
     folder, command = _train(rows[row.training or row.name], seed, settings, root)
-    heat_from = _train(rows[row.heat], seed, settings, root)[0] if row.heat else None
+    rescore_from = (
+        _train(rows[row.rescore_from], seed, settings, root)[0] if row.rescore_from else None
+    )
     file = "test" if row.split == "test" else "trainval"
     evaluate(
         EvaluateSettings(
@@ -171,7 +173,7 @@ def _make(
             split=row.split,
             corloc_split="trainval" if row.split == "test" else row.split,
             proposals=None if row.kind == "localizer" else _proposals(file, settings, root),
-            heat_from=heat_from,
+            rescore_from=rescore_from,
         )
     )
     report = json.loads((folder / "report.json").read_text())
@@ -184,7 +186,7 @@ def _make(
             "row": row.name,
             "seed": seed,
             "command": command,
-            "heat": row.heat,
+            "rescore_from": row.rescore_from,
             "split": numbers["split"],
             "corloc_split": numbers["corloc_split"],
             "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
@@ -201,7 +203,7 @@ def _make(
 def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tuple[Path, str]:
     """The run of a row, trained where it is not there yet, and the command that makes it."""
     folder = settings.runs / f"{row.name}-seed{seed}"
-    say(f"training in {folder}")
+    echo(f"training in {folder}")
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
     if row.split == "val":
         words += ["--split", row.learns_from]
@@ -219,17 +221,17 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
-    """The file of a split; made anew where pictures or the way of making them have changed."""
+    """The file of a split; made anew where images or the way of making them have changed."""
     out = settings.runs / "proposals" / f"{split}.npz"
     make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
     return out
 
 
 def _weights(row: Row, settings: MakeResultsSettings) -> list[str]:
-    """``--weights FILE`` when the folder of weights has one for the row's trunk."""
-    if settings.weights_dir is None or not row.trunk:
+    """``--weights FILE`` when the folder of weights has one for the row's backbone."""
+    if settings.weights_dir is None or not row.backbone:
         return []
-    files = sorted(settings.weights_dir.glob(f"{row.trunk}*.pth"))
+    files = sorted(settings.weights_dir.glob(f"{row.backbone}*.pth"))
     return ["--weights", str(files[0])] if files else []
 
 

@@ -15,10 +15,10 @@ class DemoSettings:
     """Folder for the world, the trainings and the report."""
 
     num_train: int = 600
-    """Pictures to learn from."""
+    """Images to learn from."""
 
     num_test: int = 150
-    """Pictures to evaluate on."""
+    """Images to evaluate on."""
 
     epochs: int = 0
     """Length of each training; 0 for that of tools/configs/demo.yaml."""
@@ -41,7 +41,7 @@ class MakeResultsSettings:
     """Folder that holds VOC2007; $VOC_ROOT when not given."""
 
     weights_dir: Path | None = None
-    """Folder with TRUNK*.pth files to use instead of downloads."""
+    """Folder with BACKBONE*.pth files to use instead of downloads."""
 
     runs: Path = Path("runs/results")
     """Folder for the rows' runs."""

@@ -1,1 +1,1 @@
-"""A trained run on pictures."""
+"""A trained run on images."""

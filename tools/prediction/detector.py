@@ -1,4 +1,4 @@
-"""A detector's scores and detections on one picture."""
+"""A detector's scores and detections on one image."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +15,7 @@ from wsddn.detect import (
 from wsddn.model import WSDDN, WSDDNHead
 
 NMS_THRESHOLD = 0.4
-Heat = Callable[[int, Tensor], Tensor]
+Rescoring = Callable[[int, Tensor], Tensor]
 
 
 def scores_of(
@@ -26,7 +26,7 @@ def scores_of(
     *,
     flip: bool,
 ) -> Tensor:
-    """``[R, C]`` of one picture's proposals, the mean over its sizes, mirrored as well if asked."""
+    """``[R, C]`` of one image's proposals, the mean over its sizes, flipped as well if asked."""
     with device.autocast():
         return score_proposals(model, _views(scales, index, device, flip=flip))
 
@@ -35,8 +35,8 @@ def _views(
     scales: Sequence[WithProposals], index: int, device: Device, *, flip: bool
 ) -> Iterator[tuple[Tensor, Proposals]]:
     for samples in scales:
-        for mirrored in (False, True)[: 1 + flip]:
-            sample = samples.sample(index, mirrored=mirrored)
+        for flipped in (False, True)[: 1 + flip]:
+            sample = samples.sample(index, flipped=flipped)
             batch = samples.prepare(collate_images([sample], multiple=samples.multiple), device)
             yield batch.images, batch.rois[0]
 

@@ -1,4 +1,4 @@
-"""A localizer's heatmaps and boxes on one picture."""
+"""A localizer's heatmaps and boxes on one image."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ def heatmaps_of(
     index: int,
     device: Device,
 ) -> ImageHeatmaps:
-    """What a localizer says of one picture, the mean of the upright and the mirrored view.
+    """What a localizer says of one image, the mean of the upright and the flipped view.
 
     The maps are those of the first scale, the image logits are the mean over all.
     """

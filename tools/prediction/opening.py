@@ -12,36 +12,36 @@ from tools.inputs.datasets import open_dataset
 from tools.inputs.feeding import open_proposal_samples, open_samples
 from tools.inputs.rois import WithProposals, read_proposals
 from tools.inputs.samples import Samples
-from tools.inputs.settings import DataSettings, PictureSettings
+from tools.inputs.settings import DataSettings, ImageSettings
 from tools.models.device import Device
 from tools.runs.saved import SavedRun
 from wsddn.model import WSDDN, WSDDNHead
 
 
 def open_run_on(
-    saved: SavedRun, pictures: PictureSettings, split: str, device: Device, *, cached: bool
+    saved: SavedRun, images: ImageSettings, split: str, device: Device, *, cached: bool
 ) -> tuple[ImageSet, list[Samples], LocalizerHead]:
     """A split as a trained localizer sees it in evaluation, and the module that takes it.
 
     Args:
         saved: the run; its model is moved to the device.
-        pictures: a folder, or else where VOC is; a run that learned from a folder looks there
+        images: a folder, or else where VOC is; a run that learned from a folder looks there
             again unless another one is given.
-        split: pictures to look at.
+        split: images to look at.
         device: for the model.
-        cached: take a frozen trunk's features from the run's cache, filling it where needed.
+        cached: take a frozen backbone's features from the run's cache, filling it where needed.
 
     Raises:
         ValueError: the run is a detector's.
     """
     saved.localizer()
-    dataset = open_dataset(_data_of(saved, pictures), split)
+    dataset = open_dataset(_data_of(saved, images), split)
     return dataset, *feed_localizer(saved, dataset, device, cached=cached)
 
 
 def open_detector_on(
     saved: SavedRun,
-    pictures: PictureSettings,
+    images: ImageSettings,
     split: str,
     proposals: Path | None,
     device: Device,
@@ -51,10 +51,10 @@ def open_detector_on(
     """The same for a detector; ``proposals`` None stands for the file that the run learned from.
 
     Raises:
-        ValueError: the run is a localizer's, or the file is not one of these pictures.
+        ValueError: the run is a localizer's, or the file is not one of these images.
     """
     saved.detector()
-    dataset = open_dataset(_data_of(saved, pictures), split)
+    dataset = open_dataset(_data_of(saved, images), split)
     file = proposals or Path(saved.settings["proposals"])
     chosen = read_proposals(file, dataset, **saved.proposal_limits)
     return dataset, *feed_detector(saved, dataset, chosen, device, cached=cached)
@@ -63,7 +63,7 @@ def open_detector_on(
 def feed_localizer(
     saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
 ) -> tuple[list[Samples], LocalizerHead]:
-    """What a trained localizer is fed of some pictures in evaluation, and what takes it."""
+    """What a trained localizer is fed of some images in evaluation, and what takes it."""
     model = saved.localizer()
     device.place(model)
     return open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
@@ -85,9 +85,9 @@ def feed_detector(
 
 
 def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:
-    """How a run's pictures are fed in evaluation."""
+    """How a run's images are fed in evaluation."""
     trained = saved.settings
-    is_cached = cached and trained["frozen_trunk"]
+    is_cached = cached and trained["frozen_backbone"]
     return {
         "image_sizes": trained["eval_image_sizes"] or trained["image_sizes"],
         "resize": trained["resize"],
@@ -97,24 +97,24 @@ def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, A
 
 
 def data_settings(
-    trained: Mapping[str, Any], pictures: PictureSettings, classes: tuple[str, ...]
+    trained: Mapping[str, Any], images: ImageSettings, classes: tuple[str, ...]
 ) -> DataSettings:
-    """Where the pictures are: as given, or else where the run learned from.
+    """Where the images are: as given, or else where the run learned from.
 
     Args:
-        trained: settings of the run; may be empty where the pictures are given.
-        pictures: as given.
+        trained: settings of the run; may be empty where the images are given.
+        images: as given.
         classes: of the run.
     """
     own = {
         field.name: trained[field.name] for field in fields(DataSettings) if field.name in trained
     }
-    if pictures.images is not None:
-        own |= {"images": pictures.images, "labels": pictures.labels}
+    if images.images is not None:
+        own |= {"images": images.images, "labels": images.labels}
     else:
         own |= {name: Path(own[name]) for name in ("images", "labels") if own.get(name)}
-    return DataSettings(**own | {"classes": classes, "voc_root": pictures.voc_root})
+    return DataSettings(**own | {"classes": classes, "voc_root": images.voc_root})
 
 
-def _data_of(saved: SavedRun, pictures: PictureSettings) -> DataSettings:
-    return data_settings(saved.settings, pictures, tuple(saved.settings["classes"]))
+def _data_of(saved: SavedRun, images: ImageSettings) -> DataSettings:
+    return data_settings(saved.settings, images, tuple(saved.settings["classes"]))

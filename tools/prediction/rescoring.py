@@ -5,23 +5,23 @@ from pathlib import Path
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from localizer.localize import heat_overlap
+from localizer.localize import heatmap_overlap
 from tools.models.device import Device
-from tools.prediction.detector import Heat
+from tools.prediction.detector import Rescoring
 from tools.prediction.localizer import heatmaps_of
 from tools.prediction.opening import feed_localizer
 from tools.runs.saved import SavedRun, load_run
 
 
-def heat_of(
+def open_rescoring(
     localizer: Path | None,
     detector: SavedRun,
     dataset: ImageSet,
     device: Device,
     *,
     cached: bool,
-) -> Heat | None:
-    """How far proposals and the heat of each class cover each other, by a localizer's run.
+) -> Rescoring | None:
+    """How far proposals and the heatmap of each class cover each other, by a localizer's run.
 
     Raises:
         ValueError: the run is a detector's, or it knows other classes.
@@ -37,6 +37,6 @@ def heat_of(
     scales, fed = feed_localizer(saved, dataset, device, cached=cached)
 
     def overlap(index: int, boxes: Tensor) -> Tensor:
-        return heat_overlap(heatmaps_of(fed, scales, dataset, index, device), boxes)
+        return heatmap_overlap(heatmaps_of(fed, scales, dataset, index, device), boxes)
 
     return overlap

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 from data.datasets.voc import OFFICIAL_COUNTS, annotation_path, image_ids, image_path
-from tools.cli.console import say
+from tools.cli.console import echo
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import alone
 from tools.files.download import RemoteFile, fetch, naming
@@ -46,17 +46,17 @@ def run(settings: DownloadVocSettings) -> None:
             for split in missing:
                 mirrors = [*settings.mirrors, *MIRRORS]
                 archive = fetch(ARCHIVES[split], archives, mirrors, timeout=settings.timeout)
-                say(f"unpacking {archive}")
+                echo(f"unpacking {archive}")
                 try:
                     _unpack(archive, draft)
                     _place(draft / "VOCdevkit" / "VOC2007", home, split)
                 finally:
                     _remove(draft)
     for split in wanted:
-        say(f"{OFFICIAL_COUNTS[split]} pictures of {split} are in {home}")
+        echo(f"{OFFICIAL_COUNTS[split]} images of {split} are in {home}")
         if not settings.keep_archives:
             (archives / ARCHIVES[split].name).unlink(missing_ok=True)
-    say(f"export VOC_ROOT={shlex.quote(str(settings.voc_root.resolve()))}")
+    echo(f"export VOC_ROOT={shlex.quote(str(settings.voc_root.resolve()))}")
 
 
 def _is_in_place(voc_root: Path, split: str) -> bool:
@@ -71,7 +71,7 @@ def _is_in_place(voc_root: Path, split: str) -> bool:
         return False
     if len(ids) != OFFICIAL_COUNTS[split]:
         raise FileExistsError(
-            f"{voc_root / 'VOC2007'}: other pictures are here, {len(ids)} of {split} instead of "
+            f"{voc_root / 'VOC2007'}: other images are here, {len(ids)} of {split} instead of "
             f"{OFFICIAL_COUNTS[split]} (name another --voc-root)"
         )
     paths = (path(voc_root, image_id) for image_id in ids for path in (image_path, annotation_path))

@@ -1,4 +1,4 @@
-"""Proposals of a set of pictures: made in parallel, kept one by one, put together at the end.
+"""Proposals of a set of images: made in parallel, kept one by one, put together at the end.
 
 Or taken from a published file.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from data.checks import name_first
-from data.datasets.folder import list_pictures
+from data.datasets.folder import list_images
 from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
@@ -21,11 +21,11 @@ from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
 from data.proposals.propose import REVISION, ProposeSettings, propose
 from data.types import Proposals
-from tools.cli.console import say, track, warn
-from tools.cli.settings import plain
+from tools.cli.console import echo, track, warn
+from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import alone, pack_arrays, write_atomically
-from tools.inputs.datasets import check_pictures_exist
+from tools.inputs.datasets import check_images_exist
 from tools.inputs.settings import require_voc_root
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
@@ -35,7 +35,7 @@ LOCK_SECONDS = 10.0
 
 def run(settings: MakeProposalsSettings) -> None:
     """Write the file, then what it is worth if asked."""
-    check_pictures_exist(settings)
+    check_images_exist(settings)
     if settings.from_mat is not None:
         _convert(settings, settings.from_mat)
     else:
@@ -49,16 +49,16 @@ def _make(settings: MakeProposalsSettings) -> None:
     how = ProposeSettings(
         **{field.name: getattr(settings, field.name) for field in fields(ProposeSettings)}
     )
-    pictures = _pictures(settings)
-    # What the boxes depend on beside the picture. The working directory of the code is not in it.
+    images = _images(settings)
+    # What the boxes depend on beside the image. The working directory of the code is not in it.
     made_with = {
-        "settings": plain(how),
+        "settings": to_dict(how),
         "revision": REVISION,
         "opencv": cv2.__version__,
         "format": FORMAT,
     }
-    say(f"{len(pictures)} pictures")
-    keys = [_key(path, made_with) for path in pictures.values()]
+    echo(f"{len(images)} images")
+    keys = [_key(path, made_with) for path in images.values()]
     # the workers of a process that was killed notice within five seconds
     with alone(settings.out, wait=LOCK_SECONDS):
         known = _by_key(settings.out)
@@ -66,26 +66,26 @@ def _make(settings: MakeProposalsSettings) -> None:
         folder.mkdir(exist_ok=True)
         parts = {key: folder / f"{key}.npz" for key in keys}
         missing = {
-            parts[key]: picture
-            for key, picture in zip(keys, pictures.values(), strict=True)
+            parts[key]: image
+            for key, image in zip(keys, images.values(), strict=True)
             if key not in known and not parts[key].is_file()
         }
-        _make_parts(missing, how, processes=settings.processes, total=len(pictures))
+        _make_parts(missing, how, processes=settings.processes, total=len(images))
         found = {
             image_id: known[key] if key in known else load_proposals(parts[key])["part"]
-            for image_id, key in zip(pictures, keys, strict=True)
+            for image_id, key in zip(images, keys, strict=True)
         }
         _write(settings.out, found, {**made_with, "keys": keys})
         shutil.rmtree(folder)
 
 
 def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
-    """Write what a published file holds of the pictures."""
+    """Write what a published file holds of the images."""
     if settings.out.exists():
         load_proposals(settings.out)  # a file of something else stays
-    pictures = _pictures(settings)
-    say(f"{len(pictures)} pictures")
-    found = convert_mat(mat, pictures)
+    images = _images(settings)
+    echo(f"{len(images)} images")
+    found = convert_mat(mat, images)
     check_interrupted()
     with mat.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
@@ -103,8 +103,8 @@ def _report(settings: MakeProposalsSettings, folder: Path) -> None:
     ]
     title = f"Recall of {settings.out.name} on {settings.split}"
     proposals = load_proposals(settings.out)
-    say(write_recall_report(folder, title, proposals, annotations, classes))
-    say(f"report: {folder / 'recall.html'}")
+    echo(write_recall_report(folder, title, proposals, annotations, classes))
+    echo(f"report: {folder / 'recall.html'}")
 
 
 def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> None:
@@ -113,26 +113,26 @@ def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> N
     count = sum(len(proposals.boxes) for proposals in found.values())
     empty = [image_id for image_id, proposals in found.items() if not len(proposals.boxes)]
     if empty:
-        warn(f"pictures without any proposal, {len(empty)}: {name_first(empty)}")
-    say(f"{count / len(found):.0f} boxes a picture, sha256 {sha256(content).hexdigest()}")
-    say(f"proposals: {out}")
+        warn(f"images without any proposal, {len(empty)}: {name_first(empty)}")
+    echo(f"{count / len(found):.0f} boxes an image, sha256 {sha256(content).hexdigest()}")
+    echo(f"proposals: {out}")
 
 
-def _pictures(settings: MakeProposalsSettings) -> dict[str, Path]:
+def _images(settings: MakeProposalsSettings) -> dict[str, Path]:
     """Files by image id; only lists are read, no annotation."""
     if settings.images is not None:
-        rows = list_pictures(settings.images, settings.labels)
+        rows = list_images(settings.images, settings.labels)
         return {row.image: settings.images / row.image for row in rows}
     root = require_voc_root(settings.voc_root)
     return {image_id: image_path(root, image_id) for image_id in image_ids(root, settings.split)}
 
 
-def _key(picture: Path, made_with: dict[str, object]) -> str:
-    """Of a picture's content and everything else that its boxes depend on."""
-    if not picture.is_file():
-        raise FileNotFoundError(f"{picture}: no such picture")
+def _key(image: Path, made_with: dict[str, object]) -> str:
+    """Of an image's content and everything else that its boxes depend on."""
+    if not image.is_file():
+        raise FileNotFoundError(f"{image}: no such image")
     with_what = json.dumps(made_with, sort_keys=True).encode()
-    return sha256(sha256(picture.read_bytes()).digest() + with_what).hexdigest()[:24]
+    return sha256(sha256(image.read_bytes()).digest() + with_what).hexdigest()[:24]
 
 
 def _by_key(out: Path) -> dict[str, Proposals]:
@@ -146,13 +146,13 @@ def _by_key(out: Path) -> dict[str, Proposals]:
 def _make_parts(
     missing: dict[Path, Path], how: ProposeSettings, *, processes: int, total: int
 ) -> None:
-    """Write a file for every missing picture.
+    """Write a file for every missing image.
 
     Args:
-        missing: pictures by the part that is to be written.
+        missing: images by the part that is to be written.
         how: the proposals are made.
         processes: that work side by side, 0 for one a core.
-        total: pictures, with those that are there already.
+        total: images, with those that are there already.
     """
     cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
     made = map_parallel(
@@ -160,15 +160,15 @@ def _make_parts(
     )
     done = total - len(missing)
     if done:
-        say(f"{done} of {total} are there already")
+        echo(f"{done} of {total} are there already")
     for _ in track(made, "proposals", total=total, done=done):
         check_interrupted()
 
 
-def _make_part(how: ProposeSettings, part_and_picture: tuple[Path, Path]) -> int:
-    """Make the proposals of a picture and write its part, complete or not at all."""
-    part, picture = part_and_picture
-    proposals = propose(read_image(picture), how)
+def _make_part(how: ProposeSettings, part_and_image: tuple[Path, Path]) -> int:
+    """Make the proposals of an image and write its part, complete or not at all."""
+    part, image = part_and_image
+    proposals = propose(read_image(image), how)
     write_atomically(part, _bytes({"part": proposals}, {}))
     return len(proposals.boxes)
 

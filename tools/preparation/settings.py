@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.cli.settings import check_positive
-from tools.inputs.settings import PICTURE_STATES, LabelSettings, PictureSettings, default_voc_root
+from tools.inputs.settings import IMAGE_STATES, ImageSettings, LabelSettings, default_voc_root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +14,10 @@ class CheckDataSettings(LabelSettings):
     """Settings of one check."""
 
     proposals: Path | None = None
-    """File of proposals to compare with the pictures."""
+    """File of proposals to compare with the images."""
 
-    cache: Path = PICTURE_STATES
-    """File that keeps what is known of pictures from one check to the next."""
+    cache: Path = IMAGE_STATES
+    """File that keeps what is known of images from one check to the next."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(PictureSettings):
+class MakeProposalsSettings(ImageSettings):
     """Settings of one making."""
 
     out: Path
     """File to write (.npz)."""
 
     split: str = "trainval"
-    """List of VOC; of a folder all pictures are taken."""
+    """List of VOC; of a folder all images are taken."""
 
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
@@ -71,19 +71,19 @@ class MakeProposalsSettings(PictureSettings):
     """How boxes are found."""
 
     quality: bool = False
-    """Selective search with more colours and similarities, several times slower."""
+    """Selective search with more colors and similarities, several times slower."""
 
     search_sizes: tuple[int, ...] = (250,)
-    """Longest side in pixels of the pictures that selective search works on, one run each."""
+    """Longest side in pixels of the images that selective search works on, one run each."""
 
     edge_sizes: tuple[int, ...] = (350, 250)
     """The same for edge boxes; the first one's edges judge all boxes."""
 
     max_boxes: int = 4000
-    """Most boxes of one picture, the best ones."""
+    """Most boxes of one image, the best ones."""
 
     min_score: float = 0.158
-    """Least score of a box; a lower one gives more boxes in rich pictures than in plain ones."""
+    """Least score of a box; a lower one gives more boxes in rich images than in plain ones."""
 
     min_size: float = 10.0
     """Least width and height of a box in pixels."""
@@ -92,7 +92,7 @@ class MakeProposalsSettings(PictureSettings):
     """Processes that work side by side; 0 for one a core."""
 
     report: Path | None = None
-    """Folder for recall.json and recall.html: the share of VOC's objects that the finished file
+    """Folder for recall.json and recall.html: the fraction of VOC's objects that the finished file
     finds, against the number of boxes."""
 
     classes: tuple[str, ...] = ()

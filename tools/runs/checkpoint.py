@@ -133,13 +133,13 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     return content
 
 
-def check_state_dict(own: Mapping[str, Tensor], given: Mapping[str, Tensor], whose: str) -> None:
+def check_state_dict(own: Mapping[str, Tensor], given: Mapping[str, Tensor], context: str) -> None:
     """Raise ``ValueError`` naming missing, extra and differently shaped tensors."""
     missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     other = [key for key in own if key in given and own[key].shape != given[key].shape]
     for what, keys in (("lacks", missing), ("has unknown", extra), ("has other shapes:", other)):
         if keys:
-            raise ValueError(f"{whose}: {what} {', '.join(keys[:4])} ({len(keys)} in all)")
+            raise ValueError(f"{context}: {what} {', '.join(keys[:4])} ({len(keys)} in all)")
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

@@ -55,8 +55,8 @@ class SavedRun:
         return self.model
 
     def uncached_amp(self, amp: str) -> str:
-        """Number format where features are not cached; those of frozen trunks stay float32."""
-        return "off" if self.settings["frozen_trunk"] else amp
+        """Number format where features are not cached; those of frozen backbones stay float32."""
+        return "off" if self.settings["frozen_backbone"] else amp
 
     @property
     def proposal_limits(self) -> dict[str, Any]:

@@ -6,20 +6,21 @@ import torch
 
 from data.datasets.image_set import ImageSet
 from data.evaluation.image_metrics import eval_classification
-from localizer.loss import localizer_step, multilabel_bce
+from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
-from tools.cli.console import say
-from tools.cli.settings import flat, plain
+from tools.cli.console import echo
+from tools.cli.settings import flatten, to_dict
 from tools.evaluation.localizer import evaluate_localizer
-from tools.inputs.datasets import check_pictures_exist, open_dataset
+from tools.inputs.datasets import check_images_exist, open_dataset
 from tools.inputs.feeding import open_samples
 from tools.loggers.logger import Logger
 from tools.models.build import build_model
 from tools.models.device import Device, choose_device, evaluation_mode
-from tools.pages.heatmaps import box_sheet, log_heat_pictures
+from tools.pages.heatmaps import box_sheet, log_heatmaps
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked, write_settings
 from tools.training.run import (
+    backbone_weights,
     finish,
     fit,
     log_evaluation,
@@ -29,7 +30,6 @@ from tools.training.run import (
     resolved,
     resume,
     training_mode,
-    trunk_weights,
 )
 from tools.training.seeds import seed_everything
 from tools.training.settings import TrainLocalizerSettings
@@ -38,7 +38,7 @@ from tools.training.state import TrainingState
 
 def run(settings: TrainLocalizerSettings) -> None:
     """Train to the last epoch, or go on until there."""
-    check_pictures_exist(settings)
+    check_images_exist(settings)
     refuse_existing(settings)
     with locked(settings.run_dir):
         _train(settings)
@@ -56,20 +56,20 @@ def _train(settings: TrainLocalizerSettings) -> None:
         settings,
         model,
         head=model.classifier,
-        trunk=model.features,
+        backbone=model.features,
         device=device,
-        pictures=len(dataset),
-        builder=plain(settings.model),
+        images=len(dataset),
+        builder=to_dict(settings.model),
         since=start,
     )
     resumed = resume(state, settings)
-    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})
     if state.evaluated == settings.loop.epochs:
         finish(state, settings.run_dir)
         return
     write_environment(settings.run_dir)
 
-    cache = settings.feature_cache if settings.frozen_trunk else None
+    cache = settings.feature_cache if settings.frozen_backbone else None
     scales, fed = open_samples(
         model,
         dataset,
@@ -80,7 +80,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
     )
     fed.train()
     training_mode(settings, model, model.features)
-    seen = validation or dataset  # what the pictures of each epoch show
+    seen = validation or dataset  # what the images of each epoch show
     seen_scales, _ = open_samples(
         model,
         seen,
@@ -95,7 +95,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
             _log_baseline(dataset, logger)
 
         def end_of_epoch(state: TrainingState) -> float:
-            log_heat_pictures(
+            log_heatmaps(
                 logger,
                 fed,
                 seen_scales,
@@ -110,12 +110,12 @@ def _train(settings: TrainLocalizerSettings) -> None:
             found = evaluate_localizer(fed, seen_scales, validation, settings.boxes, device)
             log_evaluation(logger, found, validation, state.step)
             image_map = found.metrics["image_map"]
-            say(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
+            echo(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
             return image_map
 
         fit(
             state,
-            lambda batch: localizer_step(fed, scales[0].prepare(batch, device)),
+            lambda batch: localizer_losses(fed, scales[0].prepare(batch, device)),
             scales,
             settings,
             device=device,
@@ -126,24 +126,24 @@ def _train(settings: TrainLocalizerSettings) -> None:
             final = box_sheet([("localizer", fed, seen_scales, settings.boxes)], seen, device)
         logger.image("final_boxes", final, state.step)
         metrics = {"best_image_map": state.best} if validation else {}
-        logger.settings(flat(plain(settings)), metrics)
+        logger.settings(flatten(to_dict(settings)), metrics)
     finish(state, settings.run_dir)
 
 
 def _build(settings: TrainLocalizerSettings, dataset: ImageSet, device: Device) -> Localizer:
-    state_dict = trunk_weights(settings, settings.model.trunk)
+    state_dict = backbone_weights(settings, settings.model.backbone)
     try:
-        model = build_model(plain(settings.model), len(dataset.classes), state_dict)
+        model = build_model(to_dict(settings.model), len(dataset.classes), state_dict)
     except ValueError as error:
-        raise ValueError(f"{settings.weights or settings.model.trunk}: {error}") from error
-    if settings.frozen_trunk:
+        raise ValueError(f"{settings.weights or settings.model.backbone}: {error}") from error
+    if settings.frozen_backbone:
         model.features.requires_grad_(False)
     device.place(model)
     return model
 
 
 def _log_baseline(dataset: ImageSet, logger: Logger) -> None:
-    """What a model that answers every picture with logits of 0 reaches, to compare with."""
+    """What a model that answers every image with logits of 0 reaches, to compare with."""
     logits = torch.zeros_like(dataset.targets)
     loss = multilabel_bce(logits, dataset.targets, dataset.weights)
     metrics = eval_classification(

@@ -18,12 +18,12 @@ from tools.models.device import Device
 from tools.training.settings import LoopSettings
 from tools.training.state import TrainingState
 
-Step = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
+Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
 
 
 def train(
     state: TrainingState,
-    step: Step,
+    step: Criterion,
     batches: Callable[[int, int], Iterator[ImageBatch]],
     *,
     steps_per_epoch: int,
@@ -88,7 +88,9 @@ def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[Image
         yield group
 
 
-def _optimize(state: TrainingState, step: Step, group: list[ImageBatch], device: Device) -> None:
+def _optimize(
+    state: TrainingState, step: Criterion, group: list[ImageBatch], device: Device
+) -> None:
     """One step along the mean gradient of some batches."""
     state.optimizer.zero_grad(set_to_none=True)
     values: dict[str, list[float]] = {}
@@ -116,7 +118,7 @@ def _optimize(state: TrainingState, step: Step, group: list[ImageBatch], device:
 
 
 def _log(state: TrainingState, logger: Logger) -> None:
-    """Mean losses of the steps, and metrics over the pictures, since the last log line."""
+    """Mean losses of the steps, and metrics over the images, since the last log line."""
     for name, values in state.losses.items():
         logger.scalar(f"train/{name}", statistics.fmean(values), state.step)
     state.losses.clear()
@@ -134,7 +136,7 @@ def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -
     A frozen layer says so in its name and has no gradient.
     """
     weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
-    weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the trunk is first
+    weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the backbone is first
     if not every_layer:
         fc7 = [weight for weight in weights if weight[0] == "head.fc7.weight"]
         weights = weights[:2] + (fc7 or weights[-1:])

@@ -11,18 +11,18 @@ from tools.training.settings import OptimSettings
 
 
 def build_optimizer(
-    head: Sequence[nn.Parameter], settings: OptimSettings, *, trunk: Sequence[nn.Parameter] = ()
+    head: Sequence[nn.Parameter], settings: OptimSettings, *, backbone: Sequence[nn.Parameter] = ()
 ) -> Any:
     """SGD or AdamW, fused: one pass over the weights instead of several.
 
     Args:
         head: learns at the settings' rate.
         settings: of the optimizer.
-        trunk: learns at ``settings.trunk_factor`` times that rate; none if it is frozen.
+        backbone: learns at ``settings.backbone_factor`` times that rate; none if it is frozen.
     """
     groups: list[dict[str, Any]] = [{"params": list(head)}]
-    if trunk:
-        groups.append({"params": list(trunk), "lr": settings.lr * settings.trunk_factor})
+    if backbone:
+        groups.append({"params": list(backbone), "lr": settings.lr * settings.backbone_factor})
     if settings.name == "sgd":
         return torch.optim.SGD(
             groups,

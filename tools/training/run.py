@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
-from tools.cli.console import say
-from tools.cli.settings import flat, plain
+from tools.cli.console import echo
+from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.files.atomic import write_json
 from tools.inputs.samples import Samples, training_batches
@@ -19,7 +19,7 @@ from tools.loggers.logger import Logger, open_logger
 from tools.models.device import Device
 from tools.models.pretrained import imagenet_weights, read_weights
 from tools.runs.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
-from tools.training.loop import Step, train
+from tools.training.loop import Criterion, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.settings import TrainSettings
 from tools.training.state import TrainingState
@@ -50,7 +50,7 @@ def refuse_existing(settings: TrainSettings) -> None:
 
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
-    """The settings that a later command needs to find the same pictures and classes again."""
+    """The settings that a later command needs to find the same images and classes again."""
     return dataclasses.replace(
         settings,
         classes=classes,
@@ -59,24 +59,24 @@ def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
     )
 
 
-def trunk_weights(settings: TrainSettings, trunk: str) -> Mapping[str, Tensor] | None:
-    """Published weights that the trunk starts from; None for random ones."""
+def backbone_weights(settings: TrainSettings, backbone: str) -> Mapping[str, Tensor] | None:
+    """Published weights that the backbone starts from; None for random ones."""
     if settings.weights is not None:
         return read_weights(settings.weights)
-    return imagenet_weights(trunk) if settings.pretrained else None
+    return imagenet_weights(backbone) if settings.pretrained else None
 
 
 def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module) -> None:
-    """Everything learns; batch norms of a trained trunk keep the statistics that they have."""
+    """Everything learns; batch norms of a trained backbone keep the statistics that they have."""
     model.train()
     for module in features.modules():
-        if isinstance(module, nn.BatchNorm2d) and settings.has_trained_trunk:
+        if isinstance(module, nn.BatchNorm2d) and settings.has_trained_backbone:
             module.eval()
 
 
-def steps_per_epoch(settings: TrainSettings, pictures: int) -> int:
-    """Steps in which so many pictures are seen once."""
-    batches = math.ceil(pictures / settings.loop.batch_size)
+def steps_per_epoch(settings: TrainSettings, images: int) -> int:
+    """Steps in which so many images are seen once."""
+    batches = math.ceil(images / settings.loop.batch_size)
     return math.ceil(batches / settings.loop.accumulate)
 
 
@@ -85,9 +85,9 @@ def new_state(
     model: nn.Module,
     *,
     head: nn.Module,
-    trunk: nn.Module,
+    backbone: nn.Module,
     device: Device,
-    pictures: int,
+    images: int,
     builder: dict[str, Any],
     since: float,
     fixed: Mapping[str, Any] | None = None,
@@ -98,9 +98,9 @@ def new_state(
         settings: of the run.
         model: whose weights are saved.
         head: its part that learns at the full rate.
-        trunk: its part that learns at ``optim.trunk_factor`` of it, where it is not frozen.
+        backbone: its part that learns at ``optim.backbone_factor`` of it, where it is not frozen.
         device: for the number format.
-        pictures: in an epoch.
+        images: in an epoch.
         builder: how to build the model again, as plain values.
         since: monotonic time of the command's start.
         fixed: what else a resumed run must find unchanged, by name.
@@ -108,20 +108,20 @@ def new_state(
     optimizer = build_optimizer(
         [p for p in head.parameters() if p.requires_grad],
         settings.optim,
-        trunk=[p for p in trunk.parameters() if p.requires_grad],
+        backbone=[p for p in backbone.parameters() if p.requires_grad],
     )
     scheduler = build_scheduler(
         optimizer,
         settings.optim,
         epochs=settings.loop.epochs,
-        steps_per_epoch=steps_per_epoch(settings, pictures),
+        steps_per_epoch=steps_per_epoch(settings, images),
     )
     return TrainingState(
         model=model,
         optimizer=optimizer,
         scheduler=scheduler,
         scaler=torch.amp.GradScaler(device.kind, enabled=settings.amp == "fp16"),
-        settings={**plain(settings), **(fixed or {})},
+        settings={**to_dict(settings), **(fixed or {})},
         builder=builder,
         since=since,
         averaging=settings.optim.average,
@@ -144,12 +144,12 @@ def resume(state: TrainingState, settings: TrainSettings) -> bool:
         return False
     _refuse_other_settings(content["settings"], state.settings)
     state.load(content)
-    say(f"going on from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
+    echo(f"going on from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
     return True
 
 
 def _refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = flat(before), flat(now)
+    old, new = flatten(before), flatten(now)
     for name, value in new.items():
         if name in FREE_TO_CHANGE or name.startswith(FREE_PREFIXES):
             continue
@@ -172,7 +172,7 @@ def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: b
 
 def fit(
     state: TrainingState,
-    step: Step,
+    step: Criterion,
     scales: Sequence[Samples],
     settings: TrainSettings,
     *,
@@ -180,7 +180,7 @@ def fit(
     logger: Logger,
     end_of_epoch: Callable[[TrainingState], float],
 ) -> None:
-    """Train to the last epoch on pictures at their sizes; see ``tools.training.loop.train``."""
+    """Train to the last epoch on images at their sizes; see ``tools.training.loop.train``."""
     train(
         state,
         step,
@@ -223,7 +223,7 @@ def finish(state: TrainingState, run_dir: Path) -> None:
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
     size = sum(path.stat().st_size for path in (run_dir / "events").glob("*"))
-    say(
+    echo(
         f"trained {state.epoch} epochs in {state.seconds:.0f} s, {size / 1e6:.1f} MB of events, "
         f"weights_sha256 {digest}"
     )

@@ -21,14 +21,14 @@ class OptimSettings:
     lr: float = 0.01
     """Learning rate after the warm-up."""
 
-    trunk_factor: float = 1.0
-    """Learning rate of the trunk as a share of the head's; small for pretrained trunks."""
+    backbone_factor: float = 1.0
+    """Learning rate of the backbone as a fraction of the head's; small for pretrained backbones."""
 
     momentum: float = 0.9
     """Of sgd."""
 
     weight_decay: float = 1e-4
-    """Pull of the weights towards 0."""
+    """Pull of the weights toward 0."""
 
     schedule: Literal["constant", "step", "cosine"] = "step"
     """How the learning rate falls."""
@@ -48,7 +48,7 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
-        names = ("lr", "trunk_factor", "step_epochs")
+        names = ("lr", "backbone_factor", "step_epochs")
         check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
         if not 0 <= self.warmup_epochs < math.inf:
             raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
@@ -68,16 +68,16 @@ class LoopSettings:
     """Length of the training, and how often it logs and saves."""
 
     epochs: int = 30
-    """Times that every picture is seen."""
+    """Times that every image is seen."""
 
     batch_size: int = 32
-    """Pictures that pass through the network at once."""
+    """Images that pass through the network at once."""
 
     accumulate: int = 1
     """Batches whose mean gradient makes one step."""
 
     workers: int = 0
-    """Processes that load pictures; on few cores 0 is the fastest."""
+    """Processes that load images; on few cores 0 is the fastest."""
 
     log_every: int = 10
     """Iterations between two log lines; a line holds the mean losses since the one before."""
@@ -115,10 +115,10 @@ class TrainSettings(DataSettings):
     """Folder of the run: settings, log, checkpoints, events."""
 
     split: str = "trainval"
-    """Pictures to learn from."""
+    """Images to learn from."""
 
     val_split: str = ""
-    """Pictures to evaluate after every epoch and to choose the best checkpoint; empty for none."""
+    """Images to evaluate after every epoch and to choose the best checkpoint; empty for none."""
 
     image_sizes: tuple[int, ...] = (512,)
     """Pixels of the side that --resize names. Each batch takes one of them."""
@@ -127,19 +127,19 @@ class TrainSettings(DataSettings):
     """The same for evaluation, which averages over them; those of training when empty."""
 
     flip: bool = True
-    """Mirror half of the pictures at random."""
+    """Mirror half of the images at random."""
 
     pretrained: bool = False
-    """Start the trunk from ImageNet weights (packaged or downloaded, or from --weights)."""
+    """Start the backbone from ImageNet weights (packaged or downloaded, or from --weights)."""
 
     weights: Path | None = None
-    """File with the trunk's ImageNet weights, instead of a download."""
+    """File with the backbone's ImageNet weights, instead of a download."""
 
-    frozen_trunk: bool = False
+    frozen_backbone: bool = False
     """Train the head alone, on features that are computed once and kept on disk."""
 
     feature_cache: Path = Path("runs/features")
-    """Where features of frozen trunks are kept; several runs share them."""
+    """Where features of frozen backbones are kept; several runs share them."""
 
     optim: OptimSettings = field(default_factory=OptimSettings)
 
@@ -148,7 +148,7 @@ class TrainSettings(DataSettings):
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 
     seed: int = 0
-    """Of weights, order, mirroring and what is dropped."""
+    """Of weights, order, flipping and what is dropped."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
@@ -166,9 +166,7 @@ class TrainSettings(DataSettings):
         """Refuse what cannot be trained."""
         super().__post_init__()
         if self.images is not None and self.labels is None:
-            raise ValueError(
-                "--images: nothing to learn from pictures alone (--labels names a CSV)"
-            )
+            raise ValueError("--images: nothing to learn from images alone (--labels names a CSV)")
         if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
             raise ValueError(
                 f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "
@@ -176,14 +174,14 @@ class TrainSettings(DataSettings):
             )
         if self.seed < 0:
             raise ValueError(f"--seed is 0 or more, got {self.seed}")
-        if self.frozen_trunk and not self.has_trained_trunk:
+        if self.frozen_backbone and not self.has_trained_backbone:
             raise ValueError(
-                "--frozen-trunk needs ImageNet weights (--pretrained or --weights FILE)"
+                "--frozen-backbone needs ImageNet weights (--pretrained or --weights FILE)"
             )
 
     @property
-    def has_trained_trunk(self) -> bool:
-        """Whether the trunk starts from weights that have seen pictures."""
+    def has_trained_backbone(self) -> bool:
+        """Whether the backbone starts from weights that have seen images."""
         return self.pretrained or self.weights is not None
 
 
@@ -192,7 +190,7 @@ class TrainLocalizerSettings(TrainSettings):
     """Settings of one training."""
 
     resize: Literal["square", "longest_side"] = "square"
-    """Which side of a picture gets the size: both, or the longest, which keeps proportions.
+    """Which side of an image gets the size: both, or the longest, which keeps proportions.
     Heatmaps are those of the first size, image scores the mean over all."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -205,30 +203,30 @@ class TrainWsddnSettings(TrainSettings):
     """Settings of one training."""
 
     proposals: Path
-    """File of make_proposals with the pictures of --split and --val-split."""
+    """File of make_proposals with the images of --split and --val-split."""
 
     min_size: float = 20
-    """Proposals with a shorter side, in pixels of the picture, are left out."""
+    """Proposals with a shorter side, in pixels of the image, are left out."""
 
     max_proposals: int = 2000
-    """So many of a picture are kept, the first of the file, which are the best scored."""
+    """So many of an image are kept, the first of the file, which are the best scored."""
 
     drop_proposals: float = 0.0
     """Chance of each proposal to be left out of a step; the rest are as good and cost less."""
 
     resize: Literal["longest_side", "shortest_side"] = "longest_side"
-    """Which side of a picture gets the size; the shortest only as far as the longest stays below
+    """Which side of an image gets the size; the shortest only as far as the longest stays below
     5/3 of the size (600 and 1000 in the 2018 report)."""
 
     spatial_weight: float = 1e-4
-    """Of the regulariser that pulls neighbours of the best proposal towards it; 0 leaves it out."""
+    """Of the regularizer that pulls neighbors of the best proposal toward it; 0 leaves it out."""
 
     support_iou: float = 0.0
     """In evaluation, overlap from which proposals add to each other's score and move each other's
     box; 0 takes each for itself, as the paper does."""
 
     from_localizer: Path | None = None
-    """Run folder of a localizer that the trunk starts from."""
+    """Run folder of a localizer that the backbone starts from."""
 
     model: DetectorSettings = field(default_factory=DetectorSettings)
 
@@ -247,10 +245,10 @@ class TrainWsddnSettings(TrainSettings):
             raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
         if self.from_localizer is not None and (self.pretrained or self.weights):
             raise ValueError(
-                "--from-localizer: the trunk starts from it, not from ImageNet weights"
+                "--from-localizer: the backbone starts from it, not from ImageNet weights"
             )
 
     @property
-    def has_trained_trunk(self) -> bool:
-        """Whether the trunk starts from weights that have seen pictures."""
-        return self.from_localizer is not None or super().has_trained_trunk
+    def has_trained_backbone(self) -> bool:
+        """Whether the backbone starts from weights that have seen images."""
+        return self.from_localizer is not None or super().has_trained_backbone

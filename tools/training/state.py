@@ -35,7 +35,7 @@ class TrainingState:
         losses: of each step since the last log line, by name.
         seconds: spent on training up to the last checkpoint, by all processes together.
         since: monotonic time of the last checkpoint, before it of this process's start.
-        averaging: share that the mean of the weights keeps at each step; 0 has no mean.
+        averaging: fraction that the mean of the weights keeps at each step; 0 has no mean.
         average: that mean, by name, of every weight that learns.
     """
 

@@ -12,21 +12,22 @@ from torch import Tensor
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import Proposals
-from tools.cli.console import say, warn
-from tools.cli.settings import flat, plain
+from tools.cli.console import echo, warn
+from tools.cli.settings import flatten, to_dict
 from tools.evaluation.detector import evaluate_detector
 from tools.evaluation.metrics import Evaluation
-from tools.inputs.datasets import check_pictures_exist, open_dataset
+from tools.inputs.datasets import check_images_exist, open_dataset
 from tools.inputs.feeding import open_proposal_samples
 from tools.inputs.rois import read_proposals
 from tools.loggers.logger import Logger
 from tools.models.build import build_detector
 from tools.models.device import choose_device
-from tools.pages.detections import log_detection_pictures
+from tools.pages.detections import log_detections
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked, write_settings
 from tools.runs.saved import load_run
 from tools.training.run import (
+    backbone_weights,
     finish,
     fit,
     log_evaluation,
@@ -36,18 +37,17 @@ from tools.training.run import (
     resolved,
     resume,
     training_mode,
-    trunk_weights,
 )
 from tools.training.seeds import seed_everything
 from tools.training.settings import TrainWsddnSettings
 from tools.training.state import TrainingState
 from wsddn.model import WSDDN
-from wsddn.step import wsddn_step
+from wsddn.step import wsddn_losses
 
 
 def run(settings: TrainWsddnSettings) -> None:
     """Train to the last epoch, or go on until there."""
-    check_pictures_exist(settings)
+    check_images_exist(settings)
     refuse_existing(settings)
     with locked(settings.run_dir):
         _train(settings)
@@ -78,21 +78,21 @@ def _train(settings: TrainWsddnSettings) -> None:
         settings,
         model,
         head=model.head,
-        trunk=model.features,
+        backbone=model.features,
         device=device,
-        pictures=len(dataset),
-        builder=plain(settings.model),
+        images=len(dataset),
+        builder=to_dict(settings.model),
         since=start,
         fixed={"proposals_sha256": digest},
     )
     resumed = resume(state, settings)
-    write_settings(settings.run_dir, {**plain(settings), "resume": ""})
+    write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})
     if state.evaluated == settings.loop.epochs:
         finish(state, settings.run_dir)
         return
     write_environment(settings.run_dir)
 
-    cache = settings.feature_cache if settings.frozen_trunk else None
+    cache = settings.feature_cache if settings.frozen_backbone else None
     feed = partial(
         open_proposal_samples, model, resize=settings.resize, feature_cache=cache, device=device
     )
@@ -120,7 +120,7 @@ def _train(settings: TrainWsddnSettings) -> None:
 
         fit(
             state,
-            lambda batch: wsddn_step(
+            lambda batch: wsddn_losses(
                 fed,
                 scales[0].prepare(batch, device),
                 spatial_weight=settings.spatial_weight,
@@ -133,50 +133,50 @@ def _train(settings: TrainWsddnSettings) -> None:
             end_of_epoch=end_of_epoch,
         )
         metrics = {"best_box_map_11point": state.best} if validation else {}
-        logger.settings(flat(plain(settings)), metrics)
+        logger.settings(flatten(to_dict(settings)), metrics)
     finish(state, settings.run_dir)
 
 
 def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> ImageSet:
-    """The pictures that have proposals; the others teach nothing and are named."""
+    """The images that have proposals; the others teach nothing and are named."""
     without = [name for name in dataset.ids if not len(proposals[name].boxes)]
     if not without:
         return dataset
-    warn(f"pictures without proposals are left out, {len(without)}: {name_first(without)}")
+    warn(f"images without proposals are left out, {len(without)}: {name_first(without)}")
     left_out = set(without)
     return dataset.subset([i for i, name in enumerate(dataset.ids) if name not in left_out])
 
 
 def _build(settings: TrainWsddnSettings) -> WSDDN:
     """The detector before its first step."""
-    state_dict = trunk_weights(settings, settings.model.trunk)
-    whose: Path | str = settings.weights or settings.model.trunk
+    state_dict = backbone_weights(settings, settings.model.backbone)
+    context: Path | str = settings.weights or settings.model.backbone
     try:
-        model = build_detector(plain(settings.model), len(settings.classes), state_dict)
+        model = build_detector(to_dict(settings.model), len(settings.classes), state_dict)
         if settings.from_localizer is not None and not _is_begun(settings):
-            whose = settings.from_localizer
+            context = settings.from_localizer
             model.features.load_state_dict(_features_of(settings.from_localizer, model))
     except ValueError as error:
-        raise ValueError(f"{whose}: {error}") from error
-    if settings.frozen_trunk:
+        raise ValueError(f"{context}: {error}") from error
+    if settings.frozen_backbone:
         model.features.requires_grad_(False)
     return model
 
 
 def _is_begun(settings: TrainWsddnSettings) -> bool:
-    """Whether a checkpoint that holds the trunk will be loaded anyway."""
+    """Whether a checkpoint that holds the backbone will be loaded anyway."""
     return bool(settings.resume) and (settings.run_dir / "checkpoints" / "last.json").exists()
 
 
 def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
-    """Weights of a localizer's trunk.
+    """Weights of a localizer's backbone.
 
     Raises:
-        ValueError: its trunk is another one.
+        ValueError: its backbone is another one.
     """
     localizer = load_run(run_dir).localizer()
-    if localizer.trunk is not model.trunk:
-        raise ValueError("the localizer stands on another trunk")
+    if localizer.backbone is not model.backbone:
+        raise ValueError("the localizer stands on another backbone")
     return localizer.features.state_dict()
 
 
@@ -184,7 +184,7 @@ def _log_evaluation(
     logger: Logger, found: Evaluation, dataset: ImageSet, state: TrainingState
 ) -> None:
     log_evaluation(logger, found, dataset, state.step)
-    log_detection_pictures(
+    log_detections(
         logger,
         dataset,
         found.detections,
@@ -192,7 +192,7 @@ def _log_evaluation(
         step=state.step,
         is_first=state.epoch == 1,
     )
-    say(
+    echo(
         f"epoch {state.epoch}: mAP {found.metrics['box_map_11point']:.4f}, CorLoc "
         f"{found.metrics['corloc']:.4f}, image mAP {found.metrics['image_map']:.4f} on "
         f"{dataset.split}"

@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.cli.console import say
+from tools.cli.console import echo
 from tools.cli.signals import check_interrupted
 from tools.visdom_page.packages import PACKAGES, Package
 
@@ -62,7 +62,7 @@ def complete_page(assets: Path | None = None) -> Path:
     wanted = wanted_files(version)
     for static in (own, spare):
         if _is_complete(static, wanted, version):
-            say(f"visdom {version}: its page is complete in {static}")
+            echo(f"visdom {version}: its page is complete in {static}")
             return static
     files, source = _obtain(assets, version, wanted)
     if os.access(own, os.W_OK):
@@ -72,7 +72,7 @@ def complete_page(assets: Path | None = None) -> Path:
         shipped = (path for path in own.rglob("*") if path.is_file())
         files = {path.relative_to(own).as_posix(): path.read_bytes() for path in shipped} | files
     place(static, files, version)
-    say(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
+    echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
     return static
 
 
@@ -171,7 +171,7 @@ def _from_npm(packages: Sequence[Package]) -> Files:
     npm = shutil.which("npm")
     if npm is None:
         raise ConnectionError("not installed")
-    say(f"npm fetches {len(packages)} packages for visdom's page, 30 MB")
+    echo(f"npm fetches {len(packages)} packages for visdom's page, 30 MB")
     names = [package.name for package in packages]
     quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
     with _working_folder([npm, "pack", "--ignore-scripts", *quick, *names]) as folder:
@@ -207,7 +207,7 @@ def read_package(archive: bytes, package: Package) -> dict[str, bytes]:
 
 def _from_network(wanted: Sequence[str]) -> Files:
     """Let visdom's own downloader fill another folder, and look at what it has got."""
-    say("visdom downloads the files of its page")
+    echo("visdom downloads the files of its page")
     with _working_folder([sys.executable, "-c", DOWNLOAD]) as folder:
         if lacking := _lacking(folder / "static", wanted):
             raise ConnectionError(f"{len(lacking)} files did not come, the first is {lacking[0]}")

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from tools.cli.console import say, warn
+from tools.cli.console import echo, warn
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.visdom_page.assets import complete_page, save_assets, visdom_folder
 from tools.visdom_page.settings import VisdomServerSettings
@@ -22,7 +22,7 @@ def run(settings: VisdomServerSettings) -> None:
     visdom_folder()  # refuses before anything else when visdom is not installed
     if settings.save_assets is not None:
         save_assets(complete_page(settings.assets), settings.save_assets)
-        say(f"copied into {settings.save_assets}, for --assets on another machine")
+        echo(f"copied into {settings.save_assets}, for --assets on another machine")
         return
     _refuse_new_tornado()
     with _listen(settings.hostname, settings.port) as listener:
@@ -77,12 +77,12 @@ async def _serve(settings: VisdomServerSettings, listener: socket.socket, static
         await AsyncHTTPClient().fetch(address)
     except (HTTPClientError, OSError) as error:
         raise ConnectionError(f"{address}: visdom does not give its page ({error})") from error
-    say(f"visdom is at {address} (Ctrl-C ends it)")
+    echo(f"visdom is at {address} (Ctrl-C ends it)")
     while not is_interrupted():
         await asyncio.sleep(0.1)
     server.stop()
     _keep_environments(app)
-    say(f"the windows are kept in {settings.env_path}")
+    echo(f"the windows are kept in {settings.env_path}")
 
 
 def _application(settings: VisdomServerSettings, static: Path) -> Any:

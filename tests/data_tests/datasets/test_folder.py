@@ -1,4 +1,4 @@
-"""Folders of pictures: the labels file line by line, splits by name, what is refused and how."""
+"""Folders of images: the labels file line by line, splits by name, what is refused and how."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +10,8 @@ from PIL import Image
 from data.datasets.folder import (
     FolderDataset,
     LabelRow,
-    find_pictures,
-    list_pictures,
+    find_images,
+    list_images,
     read_labels,
     splits_of,
 )
@@ -22,7 +22,7 @@ ROWS = [LabelRow(f"{number}.png", ("cat",)) for number in range(20)]
 
 
 def save(folder: Path, *images: str, size: tuple[int, int] = (8, 6)) -> Path:
-    """Pictures of that width and height, each of another grey."""
+    """Images of that width and height, each of another gray."""
     for number, image in enumerate(images):
         path = folder / image
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def test_letters_of_any_script_and_subfolders_work(tmp_path: Path) -> None:
     assert read_labels(path) == [LabelRow("2024/für später/图 1.jpg", ("猫", "Bär"))]
 
 
-def test_no_labels_are_a_picture_that_holds_none_of_the_classes(tmp_path: Path) -> None:
+def test_no_labels_are_an_image_that_holds_none_of_the_classes(tmp_path: Path) -> None:
     assert read_labels(write(tmp_path, "a.jpg,", "b.jpg,  ")) == [
         LabelRow("a.jpg", ()),
         LabelRow("b.jpg", ()),
@@ -93,7 +93,7 @@ def test_a_label_twice_counts_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image", ["./a/b.jpg", "a//b.jpg", "a/./b.jpg", "a\\b.jpg"])
-def test_one_picture_has_one_spelling(tmp_path: Path, image: str) -> None:
+def test_one_image_has_one_spelling(tmp_path: Path, image: str) -> None:
     assert images(read_labels(write(tmp_path, f"{image},cat"))) == ["a/b.jpg"]
 
 
@@ -129,7 +129,7 @@ def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_head_alone_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"labels\.csv: no pictures are listed$"):
+    with pytest.raises(ValueError, match=r"labels\.csv: no images are listed$"):
         read_labels(write(tmp_path, "", ""))
 
 
@@ -141,7 +141,7 @@ def test_a_head_alone_is_refused(tmp_path: Path) -> None:
         ("image,labels", "a.jpg,cat,dog,cow", "4 columns instead of 2"),
         ("image,labels,split", "a.jpg,cat", "2 columns instead of 3"),
         ("image,labels,split", "a.jpg,cat,", "the split is empty"),
-        ("image,labels,split", "a.jpg,cat,all", "the split 'all' is every picture already"),
+        ("image,labels,split", "a.jpg,cat,all", "the split 'all' is every image already"),
         ("image,labels", ",cat", "'' is not a path below the folder"),
         ("image,labels", ",", "'' is not a path below the folder"),
         ("image,labels", "../a.jpg,cat", "'../a.jpg' is not a path below the folder"),
@@ -192,50 +192,50 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, make: Callable[[Path]
 # --- folders without a labels file ---------------------------------------------------------------
 
 
-def test_every_picture_is_found_by_its_ending_and_sorted(tmp_path: Path) -> None:
+def test_every_image_is_found_by_its_ending_and_sorted(tmp_path: Path) -> None:
     save(tmp_path, "b.PNG", "a/z 图.jpeg", "a/b/c.webp", ".hidden.gif")
     (tmp_path / "labels.csv").write_text("image,labels\n")
     (tmp_path / "notes.txt").write_text("")
-    assert images(find_pictures(tmp_path)) == [".hidden.gif", "a/b/c.webp", "a/z 图.jpeg", "b.PNG"]
+    assert images(find_images(tmp_path)) == [".hidden.gif", "a/b/c.webp", "a/z 图.jpeg", "b.PNG"]
 
 
-def test_a_folder_named_like_a_picture_is_searched_and_is_none(tmp_path: Path) -> None:
+def test_a_folder_named_like_an_image_is_searched_and_is_none(tmp_path: Path) -> None:
     save(tmp_path, "holiday.jpg/a.png")
-    assert images(find_pictures(tmp_path)) == ["holiday.jpg/a.png"]
+    assert images(find_images(tmp_path)) == ["holiday.jpg/a.png"]
 
 
-def test_links_to_pictures_are_pictures(tmp_path: Path) -> None:
+def test_links_to_images_are_images(tmp_path: Path) -> None:
     save(tmp_path / "there", "a.png")
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "b.png").symlink_to(tmp_path / "there" / "a.png")
-    assert images(find_pictures(tmp_path / "here")) == ["b.png"]
+    assert images(find_images(tmp_path / "here")) == ["b.png"]
 
 
 def test_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
     save(tmp_path, "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
-    assert images(find_pictures(tmp_path)) == ["a.png", "b.png"]
-    with pytest.raises(FileNotFoundError, match=r"no such picture: b\.png$"):
+    assert images(find_images(tmp_path)) == ["a.png", "b.png"]
+    with pytest.raises(FileNotFoundError, match=r"no such image: b\.png$"):
         FolderDataset(tmp_path, None, "all", classes=["cat"])
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("")])
-def test_no_folder_of_pictures_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_no_folder_of_images_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "a")
-    with pytest.raises(FileNotFoundError, match=r"/a: no such folder of pictures"):
-        find_pictures(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match=r"/a: no such folder of images"):
+        find_images(tmp_path / "a")
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match=r"no pictures in it \(\.jpg, \.jpeg, \.png, "):
-        find_pictures(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no images in it \(\.jpg, \.jpeg, \.png, "):
+        find_images(tmp_path)
 
 
-def test_pictures_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
+def test_images_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "b.png,cat")
-    assert list_pictures(tmp_path, labels) == [LabelRow("b.png", ("cat",))]
-    assert list_pictures(tmp_path, None) == [LabelRow("a.png", ()), LabelRow("b.png", ())]
+    assert list_images(tmp_path, labels) == [LabelRow("b.png", ("cat",))]
+    assert list_images(tmp_path, None) == [LabelRow("a.png", ()), LabelRow("b.png", ())]
 
 
 # --- splits --------------------------------------------------------------------------------------
@@ -262,9 +262,9 @@ def test_a_row_of_the_split_all_is_there_once_more_and_no_oftener() -> None:
     assert len(splits_of([LabelRow("0", (), "all")])["all"]) == 2
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.2, 4), (0.25, 5), (0.33, 7), (0.95, 19)])
-def test_without_a_column_the_share_of_val_is_exact(share: float, count: int) -> None:
-    splits = splits_of(ROWS, val_share=share)
+@pytest.mark.parametrize(("fraction", "count"), [(0.2, 4), (0.25, 5), (0.33, 7), (0.95, 19)])
+def test_without_a_column_the_fraction_of_val_is_exact(fraction: float, count: int) -> None:
+    splits = splits_of(ROWS, val_fraction=fraction)
     assert len(splits["val"]) == count
     assert len(splits["train"]) == 20 - count
     assert not set(splits["train"]) & set(splits["val"])
@@ -272,7 +272,7 @@ def test_without_a_column_the_share_of_val_is_exact(share: float, count: int) ->
 
 
 def test_the_rows_of_a_drawn_split_keep_their_order() -> None:
-    splits = splits_of(ROWS, val_share=0.5)
+    splits = splits_of(ROWS, val_fraction=0.5)
     for members in splits.values():
         assert members == sorted(members, key=ROWS.index)
 
@@ -288,18 +288,18 @@ def test_another_seed_is_another_choice() -> None:
     assert len(choices) > 5
 
 
-def test_a_new_picture_leaves_all_but_one_of_the_others_where_they_are() -> None:
+def test_a_new_image_leaves_all_but_one_of_the_others_where_they_are() -> None:
     before = set(images(splits_of(ROWS)["val"]))
     after = set(images(splits_of([LabelRow("new.png", ("cat",)), *ROWS])["val"]))
     assert len(before - after) <= 1
 
 
-def test_a_share_that_rounds_to_nothing_makes_no_split() -> None:
-    assert list(splits_of(ROWS[:2], val_share=0.2)) == ["all", "train", "trainval"]
-    assert list(splits_of(ROWS[:2], val_share=0.9)) == ["all", "val", "trainval"]
+def test_a_fraction_that_rounds_to_nothing_makes_no_split() -> None:
+    assert list(splits_of(ROWS[:2], val_fraction=0.2)) == ["all", "train", "trainval"]
+    assert list(splits_of(ROWS[:2], val_fraction=0.9)) == ["all", "val", "trainval"]
 
 
-def test_pictures_without_labels_are_all_and_nothing_else() -> None:
+def test_images_without_labels_are_all_and_nothing_else() -> None:
     assert list(splits_of([LabelRow("0", ()), LabelRow("1", ())])) == ["all"]
 
 
@@ -320,7 +320,7 @@ def test_labels_follow_the_order_of_the_given_classes(tmp_path: Path) -> None:
     assert dataset.targets.tolist() == [[1, 0, 0]]
 
 
-def test_a_picture_without_labels_is_negative_for_every_class(tmp_path: Path) -> None:
+def test_an_image_without_labels_is_negative_for_every_class(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "a.png,", "b.png,cat")
     dataset = FolderDataset(tmp_path, labels, "all")
     assert dataset.targets.tolist() == [[0], [1]]
@@ -351,18 +351,18 @@ def test_without_a_file_of_labels_every_target_and_weight_is_zero(tmp_path: Path
     assert dataset.targets.tolist() == dataset.weights.tolist() == [[0, 0], [0, 0]]
 
 
-def test_a_data_set_holds_the_pictures_of_its_split(tmp_path: Path) -> None:
+def test_a_data_set_holds_the_images_of_its_split(tmp_path: Path) -> None:
     save(tmp_path, *images(ROWS))
     labels = write(tmp_path, *(f"{row.image},cat" for row in ROWS))
-    for split, members in splits_of(ROWS, val_share=0.3, seed=5).items():
-        dataset = FolderDataset(tmp_path, labels, split, val_share=0.3, seed=5)
+    for split, members in splits_of(ROWS, val_fraction=0.3, seed=5).items():
+        dataset = FolderDataset(tmp_path, labels, split, val_fraction=0.3, seed=5)
         assert dataset.ids == images(members)
         assert dataset.split == split
 
 
-def test_pictures_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
+def test_images_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
     save(tmp_path, "a.png", "b.png")
-    (tmp_path / "a.png").write_text("not a picture")
+    (tmp_path / "a.png").write_text("not an image")
     labels = write(tmp_path, "a.png,cat", "b.png,dog", "gone.png,cat")
     bad = [tmp_path / "a.png", tmp_path / "gone.png"]
     dataset = FolderDataset(tmp_path, labels, "all", leave_out=bad)
@@ -370,7 +370,7 @@ def test_pictures_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
     assert dataset.classes == ("cat", "dog")  # labels do not depend on what is left out
 
 
-def test_pictures_and_folders_that_are_links_work(tmp_path: Path) -> None:
+def test_images_and_folders_that_are_links_work(tmp_path: Path) -> None:
     save(tmp_path / "there", "a.png")
     (tmp_path / "there" / "b.png").symlink_to(tmp_path / "there" / "a.png")
     (tmp_path / "here").symlink_to(tmp_path / "there", target_is_directory=True)
@@ -391,16 +391,16 @@ def test_reading_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
 # --- data sets that are refused ------------------------------------------------------------------
 
 
-def test_an_unknown_class_is_refused_with_its_picture(tmp_path: Path) -> None:
+def test_an_unknown_class_is_refused_with_its_image(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "a.png,cat", "b.png,yeti")
     with pytest.raises(ValueError, match=r"csv: b\.png: class 'yeti' is not one of cat, dog$"):
         FolderDataset(tmp_path, labels, "train", classes=["cat", "dog"])
 
 
-@pytest.mark.parametrize("is_labelled", [True, False])
-def test_a_folder_without_any_class_is_refused(tmp_path: Path, is_labelled: bool) -> None:
-    labels = write(save(tmp_path, "a.png"), "a.png,") if is_labelled else None
-    with pytest.raises(ValueError, match=r": no classes \(no picture has a label\)"):
+@pytest.mark.parametrize("is_labeled", [True, False])
+def test_a_folder_without_any_class_is_refused(tmp_path: Path, is_labeled: bool) -> None:
+    labels = write(save(tmp_path, "a.png"), "a.png,") if is_labeled else None
+    with pytest.raises(ValueError, match=r": no classes \(no image has a label\)"):
         FolderDataset(save(tmp_path, "a.png"), labels, "all")
 
 
@@ -412,50 +412,50 @@ def test_an_unknown_split_is_refused_with_those_that_exist(tmp_path: Path) -> No
         FolderDataset(tmp_path, None, "val", classes=["cat"])
 
 
-def test_missing_pictures_are_listed(tmp_path: Path) -> None:
+def test_missing_images_are_listed(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "x.png,cat", "a.png,cat", "y/z.png,cat")
-    with pytest.raises(FileNotFoundError, match=r"no such picture: x\.png, y/z\.png$"):
+    with pytest.raises(FileNotFoundError, match=r"no such image: x\.png, y/z\.png$"):
         FolderDataset(tmp_path, labels, "all")
 
 
-def test_of_many_missing_pictures_five_are_listed_and_the_rest_counted(tmp_path: Path) -> None:
+def test_of_many_missing_images_five_are_listed_and_the_rest_counted(tmp_path: Path) -> None:
     labels = write(tmp_path, *(f"{number}.png,cat" for number in range(8)))
     with pytest.raises(FileNotFoundError, match=r": 0\.png, .*, 4\.png and 3 more$"):
         FolderDataset(tmp_path, labels, "all")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\x89PNG\r\n\x1a\n"])
-def test_a_damaged_picture_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_image_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "a.png,cat", "b.png,cat")
     (tmp_path / "b.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"/b\.png: the picture does not decode"):
+    with pytest.raises(ValueError, match=r"/b\.png: the image does not decode"):
         FolderDataset(tmp_path, labels, "all")
 
 
-def test_a_picture_that_is_a_folder_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_image_that_is_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(ValueError, match=r"/a\.png: not a regular file"):
         FolderDataset(tmp_path, write(tmp_path, "a.png,cat"), "all")
 
 
-def test_a_picture_that_breaks_off_is_refused_when_it_is_read(tmp_path: Path) -> None:
+def test_an_image_that_breaks_off_is_refused_when_it_is_read(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", size=(64, 64)), "a.png,cat")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[:-30])
     dataset = FolderDataset(tmp_path, labels, "all")
-    with pytest.raises(ValueError, match=r"/a\.png: the picture does not decode"):
+    with pytest.raises(ValueError, match=r"/a\.png: the image does not decode"):
         dataset[0]
 
 
-def test_a_picture_of_another_size_than_when_it_was_opened_is_refused(tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_when_it_was_opened_is_refused(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", size=(8, 6)), "a.png,cat")
     dataset = FolderDataset(tmp_path, labels, "all")
     save(tmp_path, "a.png", size=(6, 8))
-    with pytest.raises(ValueError, match=r"a\.png: the picture is 6x8, its annotation says 8x6"):
+    with pytest.raises(ValueError, match=r"a\.png: the image is 6x8, its annotation says 8x6"):
         dataset[0]
 
 
 def test_nothing_left_is_refused(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "a.png,cat")
-    with pytest.raises(ValueError, match="train: no picture is left"):
+    with pytest.raises(ValueError, match="train: no image is left"):
         FolderDataset(tmp_path, labels, "train", leave_out=[tmp_path / "a.png"])

@@ -1,4 +1,4 @@
-"""Some pictures of a split, with everything that belongs to them."""
+"""Some images of a split, with everything that belongs to them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def dataset(tiny_voc: Path) -> VOCDataset:
     return VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES)
 
 
-def test_a_subset_holds_the_chosen_pictures_in_their_order(dataset: VOCDataset) -> None:
+def test_a_subset_holds_the_chosen_images_in_their_order(dataset: VOCDataset) -> None:
     part = dataset.subset(CHOSEN)
 
     assert len(part) == 3
@@ -24,7 +24,7 @@ def test_a_subset_holds_the_chosen_pictures_in_their_order(dataset: VOCDataset) 
     assert (part.split, part.classes) == (dataset.split, dataset.classes)
 
 
-def test_annotations_and_labels_go_with_their_pictures(dataset: VOCDataset) -> None:
+def test_annotations_and_labels_go_with_their_images(dataset: VOCDataset) -> None:
     dataset.weights[2, 0] = 0
     part = dataset.subset(CHOSEN)
 
@@ -57,10 +57,10 @@ def test_the_whole_stays_as_it_is(dataset: VOCDataset) -> None:
     assert dataset.weights.equal(weights)
 
 
-def test_a_subset_of_a_subset_counts_its_own_pictures(dataset: VOCDataset) -> None:
+def test_a_subset_of_a_subset_counts_its_own_images(dataset: VOCDataset) -> None:
     assert dataset.subset(CHOSEN).subset([2]).ids == [dataset.ids[5]]
 
 
 def test_a_subset_of_nothing_is_refused(dataset: VOCDataset) -> None:
-    with pytest.raises(ValueError, match="train: no picture is left"):
+    with pytest.raises(ValueError, match="train: no image is left"):
         dataset.subset([])

@@ -1,4 +1,4 @@
-"""A scan meets every kind of bad picture at once, reads nothing twice, and compares the lists."""
+"""A scan meets every kind of bad image at once, reads nothing twice, and compares the lists."""
 
 import io
 import os
@@ -17,11 +17,11 @@ from PIL import Image
 from data import parallel
 from data.datasets import scan
 from data.datasets.scan import (
-    PictureState,
+    ImageState,
     Problem,
-    picture_problems,
-    same_pictures,
-    scan_pictures,
+    image_problems,
+    same_images,
+    scan_images,
     scan_proposals,
     scan_voc,
 )
@@ -39,9 +39,9 @@ def noise(height: int = 48, width: int = 64) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def encoded(kind: str, picture: Image.Image | None = None, **options: Any) -> bytes:
+def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    (picture or noise()).save(buffer, kind, **options)
+    (image or noise()).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -49,9 +49,9 @@ def content(bytes_: bytes) -> Make:
     return lambda path: path.write_bytes(bytes_)
 
 
-def cut(kind: str, share: float) -> Make:
+def cut(kind: str, fraction: float) -> Make:
     whole = encoded(kind)
-    return content(whole[: int(len(whole) * share)])
+    return content(whole[: int(len(whole) * fraction)])
 
 
 def rotten(kind: str, **options: Any) -> Make:
@@ -66,8 +66,8 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + summed
 
 
-def png(width: int, height: int, pixels: bytes, depth: int = 8, colour: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, pixels: bytes, depth: int = 8, color: int = 2) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(pixels))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
 
@@ -79,7 +79,7 @@ def zipped() -> bytes:
     return buffer.getvalue()
 
 
-def grey(values: list[int] | list[float], dtype: type[np.generic]) -> bytes:
+def gray(values: list[int] | list[float], dtype: type[np.generic]) -> bytes:
     return encoded("TIFF", Image.fromarray(np.array([values], dtype=dtype)))
 
 
@@ -102,7 +102,7 @@ BAD: dict[str, Make] = {
     "film": content(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)),
     "annotation": content(b"<annotation><size/></annotation>"),
     "pointer": content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-    "icon": content(encoded("ICO")),  # a picture, and of none of the kinds that are read
+    "icon": content(encoded("ICO")),  # an image, and of none of the kinds that are read
     "jpeg begun": content(b"\xff\xd8\xff\xe0"),
     "jpeg without its first byte": content(encoded("JPEG")[1:]),
     "jpeg cut in its head": cut("JPEG", 0.05),
@@ -128,26 +128,26 @@ BAD: dict[str, Make] = {
     "bmp bomb": content(
         b"BM" + struct.pack("<IIIIIIHHIIIIII", 54, 0, 54, 40, 50_000, 50_000, 1, 24, *[0] * 6)
     ),
-    "fractions": content(grey([0.5, 0.25], np.float32)),
-    "32 bit": content(grey([70_000, 3], np.int32)),
-    "below zero": content(grey([-5, 3], np.int32)),
+    "fractions": content(gray([0.5, 0.25], np.float32)),
+    "32 bit": content(gray([70_000, 3], np.int32)),
+    "below zero": content(gray([-5, 3], np.int32)),
 }
 
 FINE: dict[str, Make] = {
     "jpeg": content(encoded("JPEG")),
     "progressive": content(encoded("JPEG", progressive=True)),
-    "grey": content(encoded("JPEG", noise().convert("L"))),
+    "gray": content(encoded("JPEG", noise().convert("L"))),
     "cmyk": content(encoded("JPEG", noise().convert("CMYK"))),
     "turned by exif": content(encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0")),
     "misnamed": content(encoded("PNG")),
     "palette": content(encoded("PNG", noise().convert("P"))),
     "alpha": content(encoded("PNG", noise().convert("RGBA"))),
-    "grey and alpha": content(encoded("PNG", noise().convert("LA"))),
+    "gray and alpha": content(encoded("PNG", noise().convert("LA"))),
     "one bit": content(encoded("PNG", noise().convert("1"))),
     "16 bit": content(encoded("PNG", Image.fromarray(np.full((48, 64), 700, dtype=np.uint16)))),
-    "16 bit colours": content(png(64, 48, (b"\0" + b"\2\0" * 3 * 64) * 48, depth=16)),
+    "16 bit colors": content(png(64, 48, (b"\0" + b"\2\0" * 3 * 64) * 48, depth=16)),
     "words after the end": content(encoded("JPEG") + b"and more"),
-    "film of two pictures": content(
+    "film of two images": content(
         encoded("GIF", save_all=True, append_images=[noise().rotate(180)])
     ),
     "signs 图 & blanks": content(encoded("WEBP")),
@@ -163,19 +163,19 @@ def write(folder: Path, makes: dict[str, Make]) -> dict[Path, str]:
 
 
 def scanned(
-    paths: list[Path], known: dict[str, PictureState] | None = None, processes: int | None = 0
-) -> dict[Path, PictureState]:
-    return dict(scan_pictures(paths, known or {}, processes=processes))
+    paths: list[Path], known: dict[str, ImageState] | None = None, processes: int | None = 0
+) -> dict[Path, ImageState]:
+    return dict(scan_images(paths, known or {}, processes=processes))
 
 
-def by_path(states: dict[Path, PictureState]) -> dict[str, PictureState]:
+def by_path(states: dict[Path, ImageState]) -> dict[str, ImageState]:
     return {str(path.absolute()): state for path, state in states.items()}
 
 
 # --- every kind at once --------------------------------------------------------------------------
 
 
-def test_every_kind_of_bad_picture_is_found_in_one_scan(tmp_path: Path) -> None:
+def test_every_kind_of_bad_image_is_found_in_one_scan(tmp_path: Path) -> None:
     paths = write(tmp_path, BAD)
     states = scanned(list(paths))
     passed = [paths[path] for path, state in states.items() if not state.problem]
@@ -190,15 +190,15 @@ def test_every_kind_of_bad_picture_is_found_in_one_scan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "what"),
     [
-        ("missing", "no such picture"),
-        ("link to nothing", "no such picture"),
+        ("missing", "no such image"),
+        ("link to nothing", "no such image"),
         ("folder", "not a regular file"),
         ("pipe", "not a regular file"),
         ("device", "not a regular file"),
-        ("empty", "the picture does not decode (cannot identify"),
-        ("jpeg cut", "the picture does not decode (image file is truncated"),
-        ("bomb", "the picture does not decode (Image size (900000000 pixels) exceeds limit"),
-        ("fractions", "the picture does not decode (grey values of type float32 that are not"),
+        ("empty", "the image does not decode (cannot identify"),
+        ("jpeg cut", "the image does not decode (image file is truncated"),
+        ("bomb", "the image does not decode (Image size (900000000 pixels) exceeds limit"),
+        ("fractions", "the image does not decode (gray values of type float32 that are not"),
     ],
 )
 def test_a_problem_says_what_it_is(tmp_path: Path, kind: str, what: str) -> None:
@@ -206,24 +206,24 @@ def test_a_problem_says_what_it_is(tmp_path: Path, kind: str, what: str) -> None
     assert state.problem.startswith(what)
 
 
-def test_odd_pictures_are_no_problem(tmp_path: Path) -> None:
+def test_odd_images_are_no_problem(tmp_path: Path) -> None:
     paths = write(tmp_path, FINE)
     states = scanned(list(paths))
     assert {paths[path]: state.problem for path, state in states.items() if state.problem} == {}
     assert {(state.height, state.width) for state in states.values()} == {(48, 64)}
 
 
-def test_a_good_picture_is_described_by_size_time_and_content(tmp_path: Path) -> None:
+def test_a_good_image_is_described_by_size_time_and_content(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded("PNG", noise(10, 20)))
     found = path.stat()
-    ((seen, state),) = scan_pictures([path], {}, processes=0)
+    ((seen, state),) = scan_images([path], {}, processes=0)
     assert seen == path
     assert state[:5] == (found.st_size, found.st_mtime_ns, "", 10, 20)
     assert len(state.digest) == 64
 
 
-def test_no_pictures_give_nothing() -> None:
+def test_no_images_give_nothing() -> None:
     assert scanned([]) == {}
 
 
@@ -232,14 +232,14 @@ def test_no_pictures_give_nothing() -> None:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> list[Path]:
-    """Good and bad pictures in no order."""
+    """Good and bad images in no order."""
     paths = sorted(write(tmp_path, BAD | FINE), key=lambda path: path.name[::-1])
     assert paths != sorted(paths)
     return paths
 
 
-def test_pictures_come_in_their_order(mixed: list[Path]) -> None:
-    assert [path for path, _ in scan_pictures(mixed, {}, processes=0)] == mixed
+def test_images_come_in_their_order(mixed: list[Path]) -> None:
+    assert [path for path, _ in scan_images(mixed, {}, processes=0)] == mixed
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on a single core
@@ -247,12 +247,12 @@ def test_any_number_of_processes_finds_the_same_in_the_same_order(
     mixed: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "SERIAL", 0)
-    serial, one, two = (list(scan_pictures(mixed, {}, processes=count)) for count in (0, 1, 2))
+    serial, one, two = (list(scan_images(mixed, {}, processes=count)) for count in (0, 1, 2))
     assert serial == one == two
-    assert {type(state) for _, state in serial + one + two} == {PictureState}
+    assert {type(state) for _, state in serial + one + two} == {ImageState}
 
 
-def test_few_pictures_and_one_process_are_read_without_another_process(
+def test_few_images_and_one_process_are_read_without_another_process(
     mixed: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -275,7 +275,7 @@ def test_no_more_processes_start_than_there_are_cores_for_this_one(
 ) -> None:
     counts = []
 
-    def loader(*_: object, num_workers: int, **others: object) -> list[PictureState]:
+    def loader(*_: object, num_workers: int, **others: object) -> list[ImageState]:
         counts.append(num_workers)
         return [described()] * len(mixed)
 
@@ -283,7 +283,7 @@ def test_no_more_processes_start_than_there_are_cores_for_this_one(
     monkeypatch.setattr(scan, "SERIAL", 0)
     for cores in ({3}, {0, 1}, {0, 4, 5}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
-        list(scan_pictures(mixed, {}))
+        list(scan_images(mixed, {}))
     assert counts == [0, 2, 3]
 
 
@@ -334,7 +334,7 @@ def test_a_file_of_another_size_or_time_is_read_again(tmp_path: Path, new: str) 
     assert scanned([path], by_path(states))[path].problem
 
 
-def test_a_repaired_picture_is_read_again(tmp_path: Path) -> None:
+def test_a_repaired_image_is_read_again(tmp_path: Path) -> None:
     (path,) = write(tmp_path, {"a": BAD["jpeg cut"]})
     states = scanned([path])
     FINE["jpeg"](path)
@@ -342,15 +342,15 @@ def test_a_repaired_picture_is_read_again(tmp_path: Path) -> None:
     assert not scanned([path], by_path(states))[path].problem
 
 
-def test_a_missing_picture_is_looked_for_again(tmp_path: Path) -> None:
+def test_a_missing_image_is_looked_for_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     states = scanned([path])
     assert states[path][:2] == scan.NO_FILE
     lie = states[path]._replace(problem="")
-    assert scanned([path], {str(path): lie})[path].problem == "no such picture"
+    assert scanned([path], {str(path): lie})[path].problem == "no such image"
 
 
-def test_a_picture_is_known_by_its_absolute_path(
+def test_an_image_is_known_by_its_absolute_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path,) = write(tmp_path, {"a": FINE["jpeg"]})
@@ -365,28 +365,28 @@ def test_a_picture_is_known_by_its_absolute_path(
 
 def described(
     height: int = 48, width: int = 64, digest: str = "d", problem: str = ""
-) -> PictureState:
-    return PictureState(9, 9, problem, height, width, digest)
+) -> ImageState:
+    return ImageState(9, 9, problem, height, width, digest)
 
 
 def test_another_size_than_annotated_is_a_problem() -> None:
     path = Path("a.jpg")
-    (problem,) = picture_problems({path: described(48, 64)}, {path: (64, 48)})
+    (problem,) = image_problems({path: described(48, 64)}, {path: (64, 48)})
     assert problem.where == path
-    assert problem.what == "the picture is 64x48, its annotation says 48x64"
+    assert problem.what == "the image is 64x48, its annotation says 48x64"
     assert "not turned by EXIF" in problem.cure
 
 
-def test_a_bad_picture_is_one_problem_and_its_size_no_second() -> None:
+def test_a_bad_image_is_one_problem_and_its_size_no_second() -> None:
     path = Path("a.jpg")
-    (problem,) = picture_problems({path: described(0, 0, "", "bad")}, {path: (64, 48)})
+    (problem,) = image_problems({path: described(0, 0, "", "bad")}, {path: (64, 48)})
     assert problem.what == "bad"
-    assert "--on-bad-image skip" in problem.cure
+    assert "--on-bad skip" in problem.cure
 
 
-def test_a_picture_as_annotated_or_without_annotation_is_no_problem() -> None:
+def test_an_image_as_annotated_or_without_annotation_is_no_problem() -> None:
     assert (
-        picture_problems({Path("a"): described(), Path("b"): described()}, {Path("a"): (48, 64)})
+        image_problems({Path("a"): described(), Path("b"): described()}, {Path("a"): (48, 64)})
         == []
     )
 
@@ -395,18 +395,18 @@ def test_a_tested_file_with_the_content_of_a_learned_one_is_a_problem() -> None:
     learned, tested = [Path("a"), Path("b")], [Path("c"), Path("d")]
     digests = {Path("a"): "1", Path("b"): "2", Path("c"): "3", Path("d"): "2"}
     states = {path: described(digest=digest) for path, digest in digests.items()}
-    (problem,) = same_pictures(states, learned, tested)
+    (problem,) = same_images(states, learned, tested)
     assert problem.where == Path("d")
     assert problem.what == "the same file as b, which is learned from"
 
 
-def test_bad_pictures_are_not_taken_for_equal_ones() -> None:
+def test_bad_images_are_not_taken_for_equal_ones() -> None:
     states = {Path("a"): described(0, 0, "", "bad"), Path("b"): described(0, 0, "", "bad")}
-    assert same_pictures(states, [Path("a")], [Path("b")]) == []
+    assert same_images(states, [Path("a")], [Path("b")]) == []
 
 
-def test_a_picture_on_both_lists_is_left_to_the_comparison_of_lists() -> None:
-    assert same_pictures({Path("a"): described()}, [Path("a")], [Path("a")]) == []
+def test_an_image_on_both_lists_is_left_to_the_comparison_of_lists() -> None:
+    assert same_images({Path("a"): described()}, [Path("a")], [Path("a")]) == []
 
 
 # --- lists and annotations -----------------------------------------------------------------------
@@ -421,7 +421,7 @@ def annotation(name: str = "cat", xmax: str = "9") -> str:
 def voc(
     root: Path, lists: Mapping[str, str | bytes], annotations: Mapping[str, str] | None = None
 ) -> Path:
-    """Lists and annotations without pictures; names are annotated unless they are given."""
+    """Lists and annotations without images; names are annotated unless they are given."""
     folder = root / "VOC2007" / "ImageSets" / "Main"
     folder.mkdir(parents=True)
     (root / "VOC2007" / "Annotations").mkdir()
@@ -528,7 +528,7 @@ def test_a_name_on_two_lists_is_a_problem_of_the_second(
     found = scan_voc(voc(tmp_path, {one: "a\nc\nb", other: "c\nd\nb"}), ["cat"])
     (problem,) = found.problems
     assert problem.where.name == f"{other}.txt"
-    assert problem.what == f"2 pictures are in {one} too, such as b"
+    assert problem.what == f"2 images are in {one} too, such as b"
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -547,7 +547,7 @@ def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
 
 SPLITS = {"train": ["a", "b"], "val": ["c"], "trainval": ["a", "b", "c"], "test": ["d"]}
 PLACES = {name: Path(f"{name}.jpg") for name in "abcd"}
-STATES = {path: PictureState(1, 1, "", 60, 80, "x") for path in PLACES.values()}
+STATES = {path: ImageState(1, 1, "", 60, 80, "x") for path in PLACES.values()}
 INSIDE = torch.tensor([[0.0, 0.0, 80.0, 60.0]])
 
 
@@ -560,7 +560,7 @@ def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> scan.Proposal
     return scan_proposals(path, SPLITS, PLACES, STATES)
 
 
-def test_proposals_of_every_picture_are_no_problem(tmp_path: Path) -> None:
+def test_proposals_of_every_image_are_no_problem(tmp_path: Path) -> None:
     found = of_proposals(tmp_path / "p.npz", dict.fromkeys("dcba", INSIDE))
 
     assert found == scan.ProposalScan(["train", "val", "trainval", "test"], [])
@@ -580,21 +580,21 @@ def test_a_split_that_a_file_does_not_touch_is_not_missed(
 @pytest.mark.parametrize(
     ("boxes", "says"),
     [
-        ({"a": INSIDE, "c": INSIDE}, ["1 pictures have no proposals in it, such as b"]),
+        ({"a": INSIDE, "c": INSIDE}, ["1 images have no proposals in it, such as b"]),
         (
             {},
-            ["4 pictures have no proposals in it, such as a"],
+            ["4 images have no proposals in it, such as a"],
         ),
         (
             {"x": INSIDE, "y": INSIDE},
             [
-                "4 pictures have no proposals in it, such as a",
-                "2 pictures in it are not in the data set, such as x",
+                "4 images have no proposals in it, such as a",
+                "2 images in it are not in the data set, such as x",
             ],
         ),
         (
             {"d": torch.zeros(0, 4)},
-            ["1 pictures have zero proposals in it, such as d"],
+            ["1 images have zero proposals in it, such as d"],
         ),
         (
             {"d": torch.cat([INSIDE, INSIDE + 1])},
@@ -619,12 +619,12 @@ def test_what_is_wrong_with_proposals_is_found_at_once(
     assert {problem.where for problem in problems} == {tmp_path / "p.npz"}
 
 
-def test_boxes_of_a_picture_that_does_not_decode_are_checked_without_its_size(
+def test_boxes_of_an_image_that_does_not_decode_are_checked_without_its_size(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "p.npz"
     of_proposals(path, {"d": INSIDE * 100})
-    states = STATES | {PLACES["d"]: PictureState(1, 1, "empty", 0, 0, "")}
+    states = STATES | {PLACES["d"]: ImageState(1, 1, "empty", 0, 0, "")}
 
     assert scan_proposals(path, SPLITS, PLACES, states).problems == []
 

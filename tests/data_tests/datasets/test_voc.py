@@ -95,7 +95,7 @@ def test_one_based_closed_corners_become_zero_based_half_open(tmp_path: Path) ->
     assert annotation.boxes.tolist() == [[8, 19, 30, 40]]
 
 
-def test_a_box_over_the_whole_picture_reaches_its_borders(tmp_path: Path) -> None:
+def test_a_box_over_the_whole_image_reaches_its_borders(tmp_path: Path) -> None:
     annotation = read(tmp_path, document(described(corners=(1, 1, 100, 50))))
     assert annotation.boxes.tolist() == [[0, 0, 100, 50]]
 
@@ -144,7 +144,7 @@ def test_absent_flags_are_false(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("corners", [(0, 1, 9, 9), (1, 0, 9, 9), (1, 1, 101, 9), (1, 1, 9, 51)])
-def test_a_box_outside_of_the_picture_is_refused(tmp_path: Path, corners: Corners) -> None:
+def test_a_box_outside_of_the_image_is_refused(tmp_path: Path, corners: Corners) -> None:
     with pytest.raises(ValueError, match=r"000007\.xml: .*a box leaves the 100x50 image"):
         read(tmp_path, document(described(corners=corners)))
 
@@ -299,7 +299,7 @@ def test_one_certain_object_settles_its_class_under_every_policy(
 
 
 @pytest.mark.parametrize("policy", ["ignore", "positive", "negative"])
-def test_a_picture_without_objects_is_negative_for_every_class(policy: DifficultPolicy) -> None:
+def test_an_image_without_objects_is_negative_for_every_class(policy: DifficultPolicy) -> None:
     targets, weights = image_level_labels(annotate(), 3, difficult=policy)
     assert targets.tolist() == [0, 0, 0]
     assert weights.tolist() == [1, 1, 1]
@@ -322,7 +322,7 @@ def test_a_data_set_is_as_long_as_its_list(tiny_voc: Path, split: str, count: in
     assert len(open_tiny(tiny_voc, split)) == count
 
 
-def test_a_sample_holds_the_picture_and_the_labels_of_its_name(tiny_voc: Path) -> None:
+def test_a_sample_holds_the_image_and_the_labels_of_its_name(tiny_voc: Path) -> None:
     dataset = open_tiny(tiny_voc)
     sample = dataset[5]
     annotation = read_annotation(annotation_path(tiny_voc, dataset.ids[5]), SYNTHETIC_CLASSES)
@@ -344,18 +344,18 @@ def test_the_policy_reaches_the_labels(tmp_path: Path) -> None:
     assert VOCDataset(tmp_path, "train", difficult="positive").targets[0, cat] == 1
 
 
-def test_a_picture_of_another_size_than_its_annotation_is_refused(tiny_voc: Path) -> None:
+def test_an_image_of_another_size_than_its_annotation_is_refused(tiny_voc: Path) -> None:
     dataset = open_tiny(tiny_voc)
     height, width = dataset.annotations[0].image_size
     dataset.annotations[0] = Annotation(
         "a", (width + 1, height), *(torch.zeros(0) for _ in range(4))
     )
-    says = f"the picture is {width}x{height}, its annotation says {height}x{width + 1}"
+    says = f"the image is {width}x{height}, its annotation says {height}x{width + 1}"
     with pytest.raises(ValueError, match=rf"{dataset.ids[0]}\.jpg: {says}"):
         dataset[0]
 
 
-def test_pictures_that_are_left_out_are_gone_from_the_split(tiny_voc: Path) -> None:
+def test_images_that_are_left_out_are_gone_from_the_split(tiny_voc: Path) -> None:
     ids = open_tiny(tiny_voc).ids
     bad = {image_path(tiny_voc, name) for name in (ids[0], ids[5], "another")}
     dataset = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES, leave_out=bad)
@@ -364,7 +364,7 @@ def test_pictures_that_are_left_out_are_gone_from_the_split(tiny_voc: Path) -> N
     assert torch.equal(dataset.targets, open_tiny(tiny_voc).targets[[1, 2, 3, 4, *range(6, 12)]])
 
 
-def test_the_annotation_of_a_picture_that_is_left_out_is_not_needed(tmp_path: Path) -> None:
+def test_the_annotation_of_an_image_that_is_left_out_is_not_needed(tmp_path: Path) -> None:
     write_list(tmp_path, "a\nb")
     annotations = tmp_path / "VOC2007" / "Annotations"
     annotations.mkdir()
@@ -374,17 +374,17 @@ def test_the_annotation_of_a_picture_that_is_left_out_is_not_needed(tmp_path: Pa
 
 def test_nothing_left_is_refused(tmp_path: Path) -> None:
     write_list(tmp_path, "a")
-    with pytest.raises(ValueError, match="train: no picture is left"):
+    with pytest.raises(ValueError, match="train: no image is left"):
         VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a")])
 
 
-def test_a_listed_picture_without_a_file_is_named(tmp_path: Path) -> None:
+def test_a_listed_image_without_a_file_is_named(tmp_path: Path) -> None:
     write_list(tmp_path, "a")
     annotations = tmp_path / "VOC2007" / "Annotations"
     annotations.mkdir()
     (annotations / "a.xml").write_text(document())
     dataset = VOCDataset(tmp_path, "train")
-    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such picture"):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such image"):
         dataset[0]
 
 
@@ -407,7 +407,7 @@ def test_reading_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
     assert snapshot(tiny_voc) == before
 
 
-# --- real pictures -------------------------------------------------------------------------------
+# --- real images -------------------------------------------------------------------------------
 
 # Images with an object of the class that is not difficult, in the part of VOC2007 that travels
 # beside the project: 992 images of trainval and 320 of test.
@@ -439,7 +439,7 @@ def test_real_class_counts_are_the_known_ones(real: VOCDataset) -> None:
 
 
 @pytest.mark.voc
-def test_every_real_picture_decodes_to_its_annotations_size(real: VOCDataset) -> None:
+def test_every_real_image_decodes_to_its_annotations_size(real: VOCDataset) -> None:
     for index, annotation in enumerate(real.annotations):
         assert real[index].image.shape == (3, *annotation.image_size)
 

@@ -45,7 +45,7 @@ def test_ap_sums_precision_over_the_steps_of_recall() -> None:
     assert ap.tolist() == pytest.approx([1 / 2 * 1 + 1 / 2 * 2 / 3])
 
 
-def test_equal_scores_have_the_share_of_positives_as_ap() -> None:
+def test_equal_scores_have_the_fraction_of_positives_as_ap() -> None:
     ap = class_average_precision(column(0, 0, 0, 0), column(1, 0, 0, 0), column(1, 1, 1, 1))
     assert ap.tolist() == [1 / 4]
 

@@ -1,4 +1,4 @@
-"""What is said of a class's surest box in a picture."""
+"""What is said of a class's top-scoring box in an image."""
 
 import torch
 
@@ -7,7 +7,7 @@ from data.types import Annotation, Detections
 
 
 def annotation(image_id: str, *boxes: list[float], difficult: bool = False) -> Annotation:
-    """Objects of label 0 in a picture of 100 x 200."""
+    """Objects of label 0 in an image of 100 x 200."""
     flags = torch.full((len(boxes),), difficult)
     labels = torch.zeros(len(boxes), dtype=torch.int64)
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -22,7 +22,7 @@ def judged(box: list[float], *objects: list[float], difficult: bool = False) -> 
     return verdicts({"a": found}, [there], 1)[0]
 
 
-def test_the_surest_box_is_right_from_half_an_overlap_on() -> None:
+def test_the_top_scoring_box_is_right_from_half_an_overlap_on() -> None:
     assert judged([0, 0, 10, 10], [0, 0, 20, 10]) == "r"  # 100 / 200
     assert judged([0, 0, 9, 10], [0, 0, 20, 10]) == "w"
     assert judged([0, 0, 10, 10]) == "w"
@@ -33,7 +33,7 @@ def test_a_box_on_a_difficult_object_is_neither_right_nor_wrong() -> None:
     assert judged([50, 50, 60, 60], [0, 0, 10, 10], difficult=True) == "w"
 
 
-def test_only_the_surest_box_of_a_class_is_judged_and_the_first_of_equals() -> None:
+def test_only_the_top_scoring_box_of_a_class_is_judged_and_the_first_of_equals() -> None:
     here, there = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
     scores = torch.tensor([0.4, 0.6, 0.6, 0.9])
     found = Detections(

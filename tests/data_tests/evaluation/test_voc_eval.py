@@ -165,7 +165,7 @@ def test_scores_that_differ_in_the_twelfth_decimal_are_ordered() -> None:
 # Curves and their summary
 
 
-def test_the_curve_counts_hits_and_false_positives_from_the_surest_on() -> None:
+def test_the_curve_counts_hits_and_false_positives_from_the_top_scoring_on() -> None:
     found = detect([ROW[0], ROW[5], ROW[1]], [0.75, 0.5, 0.25])
     (matches,) = match_detections({"a": found}, [annotate(ROW[:4])], num_classes=1)
     curve = precision_recall(matches)
@@ -294,7 +294,7 @@ def corloc_of(found: Detections, truth: Annotation) -> float:
     return corloc({"a": found}, [truth], num_classes=1).mean
 
 
-def test_corloc_asks_the_surest_detection_only() -> None:
+def test_corloc_asks_the_top_scoring_detection_only() -> None:
     truth = annotate(ROW[:1])
     assert corloc_of(detect([ROW[1], ROW[0]], [0.25, 0.5]), truth) == 1
     assert corloc_of(detect([ROW[1], ROW[0]], [0.5, 0.25]), truth) == 0

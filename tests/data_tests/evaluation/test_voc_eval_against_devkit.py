@@ -78,8 +78,8 @@ def random_world(
 ) -> World:
     """A few images of up to three classes; any of them may lack objects or detections."""
     truths, found = [], {}
-    label_shares = rng.dirichlet([1, 1, 0.3])
-    difficult_share = rng.choice([0, 0.3, 1], p=[0.3, 0.6, 0.1])
+    label_fractions = rng.dirichlet([1, 1, 0.3])
+    difficult_fraction = rng.choice([0, 0.3, 1], p=[0.3, 0.6, 0.1])
     for k in rng.permutation(int(rng.integers(1, 7))):
         image_id, num_objects, count = f"{k:06d}", rng.integers(0, 6), int(rng.integers(0, 13))
         truths.append(
@@ -87,13 +87,13 @@ def random_world(
                 image_id,
                 (100, 100),
                 boxes(rng, int(num_objects)),
-                torch.from_numpy(rng.choice(3, num_objects, p=label_shares)),
-                torch.from_numpy(rng.random(num_objects) < difficult_share),
+                torch.from_numpy(rng.choice(3, num_objects, p=label_fractions)),
+                torch.from_numpy(rng.random(num_objects) < difficult_fraction),
                 torch.zeros(int(num_objects), dtype=torch.bool),
             )
         )
         if rng.random() < 0.8:
-            labels = torch.from_numpy(rng.choice(3, count, p=label_shares))
+            labels = torch.from_numpy(rng.choice(3, count, p=label_fractions))
             found[image_id] = Detections(boxes(rng, count), labels, scores(rng, count))
     return World(truths, found)
 

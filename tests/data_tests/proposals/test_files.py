@@ -140,7 +140,7 @@ def test_selection_takes_the_first_that_are_large_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "share"),
+    ("box", "fraction"),
     [
         ((-1, 0, 5, 5), "33%"),
         ((0, 0, 101, 5), "33%"),
@@ -148,13 +148,13 @@ def test_selection_takes_the_first_that_are_large_enough() -> None:
         ((65534, 3, 20, 9), "33%"),  # 0 - 1 in uint16
     ],
 )
-def test_boxes_outside_of_the_image_are_refused_with_their_share(
-    box: tuple[int, ...], share: str
+def test_boxes_outside_of_the_image_are_refused_with_their_fraction(
+    box: tuple[int, ...], fraction: str
 ) -> None:
     boxes = torch.cat([torch.tensor([box], dtype=torch.float32), BOXES[:2]])
 
-    with pytest.raises(ValueError, match=f"image a: {share} of the boxes leave 100x80"):
-        check_proposals(Proposals(boxes, None), (80, 100), whose="image a")
+    with pytest.raises(ValueError, match=f"image a: {fraction} of the boxes leave 100x80"):
+        check_proposals(Proposals(boxes, None), (80, 100), context="image a")
 
 
 def test_few_boxes_outside_are_not_said_to_be_none() -> None:
@@ -165,12 +165,12 @@ def test_few_boxes_outside_are_not_said_to_be_none() -> None:
         check_proposals(Proposals(boxes, None), (80, 100))
 
 
-def test_boxes_that_are_not_finite_are_refused_with_their_share() -> None:
+def test_boxes_that_are_not_finite_are_refused_with_their_fraction() -> None:
     boxes = BOXES.clone()
     boxes[1, 3] = float("nan")
 
     with pytest.raises(ValueError, match="image a: 33% of the boxes are not finite: row 1 is"):
-        check_proposals(Proposals(boxes, None), (80, 100), whose="image a")
+        check_proposals(Proposals(boxes, None), (80, 100), context="image a")
 
 
 @pytest.mark.parametrize("image_size", [None, (80, 100)])
@@ -283,7 +283,7 @@ def test_a_foreign_mat_file_is_refused_by_name(tmp_path: Path) -> None:
         read_mat(tmp_path / "m.mat")
 
 
-# Published boxes of pictures that are there
+# Published boxes of images that are there
 
 
 @pytest.fixture
@@ -293,7 +293,7 @@ def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
+def images(tmp_path: Path) -> dict[str, Path]:
     """One in portrait and one in landscape format."""
     found = {"tall": tmp_path / "tall.png", "x/wide.png": tmp_path / "x" / "wide.png"}
     for path, size in zip(found.values(), ((60, 100), (100, 60)), strict=True):
@@ -312,13 +312,13 @@ TALL = np.array([[1, 1, 100, 60], [11, 21, 30, 40]], np.uint16)  # y1 x1 y2 x2
 WIDE = np.array([[1, 1, 60, 100], [11, 71, 20, 80]], np.uint16)
 
 
-def test_published_boxes_go_to_their_pictures_by_name(
-    pictures: dict[str, Path], tmp_path: Path
+def test_published_boxes_go_to_their_images_by_name(
+    images: dict[str, Path], tmp_path: Path
 ) -> None:
     boxes = {"other.jpg": TALL, "wide.jpg": WIDE, "tall": np.concatenate([TALL, TALL])}
     path = published(tmp_path / "m.mat", boxes)
 
-    found = convert_mat(path, pictures)
+    found = convert_mat(path, images)
 
     assert list(found) == ["tall", "x/wide.png"]
     assert found["tall"].boxes.tolist() == [[0, 0, 60, 100], [20, 10, 40, 30]]
@@ -328,12 +328,12 @@ def test_published_boxes_go_to_their_pictures_by_name(
 
 @pytest.mark.usefixtures("read_here")
 def test_published_boxes_with_scores_get_this_project_s_order(
-    pictures: dict[str, Path], tmp_path: Path
+    images: dict[str, Path], tmp_path: Path
 ) -> None:
     scores = cells(np.array([[0.1], [0.2]]), np.array([[0.4], [0.3]]))
     path = published(tmp_path / "m.mat", {"tall": TALL, "wide": WIDE}, boxScores=scores)
 
-    found = convert_mat(path, pictures)
+    found = convert_mat(path, images)
 
     assert found["tall"].boxes.tolist() == [[20, 10, 40, 30], [0, 0, 60, 100]]
     assert same(found["tall"].scores, torch.tensor([0.2, 0.1]))
@@ -341,12 +341,12 @@ def test_published_boxes_with_scores_get_this_project_s_order(
 
 
 @pytest.mark.usefixtures("read_here")
-def test_a_picture_for_which_nothing_was_found_has_no_proposals(
-    pictures: dict[str, Path], tmp_path: Path
+def test_an_image_for_which_nothing_was_found_has_no_proposals(
+    images: dict[str, Path], tmp_path: Path
 ) -> None:
     path = published(tmp_path / "m.mat", {"tall": np.zeros((0, 4)), "wide": WIDE})
 
-    assert convert_mat(path, pictures)["tall"].boxes.shape == (0, 4)
+    assert convert_mat(path, images)["tall"].boxes.shape == (0, 4)
 
 
 def x_first(boxes: Any) -> Any:
@@ -357,7 +357,7 @@ def x_first(boxes: Any) -> Any:
 @pytest.mark.parametrize(
     ("boxes", "says"),
     [
-        # x first: the tall picture's boxes lie outside where they are high, the wide one's too
+        # x first: the tall image's boxes lie outside where they are high, the wide one's too
         ({"tall": x_first(TALL), "wide": x_first(WIDE)}, "tall: 50% of the boxes leave 60x100"),
         ({"tall": TALL, "wide": x_first(WIDE)}, "x/wide.png: 100% of the boxes leave 100x60"),
         ({"tall": TALL.astype(float) - 1, "wide": WIDE}, "tall: 50% of the boxes leave 60x100"),
@@ -367,28 +367,28 @@ def x_first(boxes: Any) -> Any:
     ],
 )
 def test_other_columns_another_base_and_wrapped_numbers_are_refused(
-    boxes: dict[str, Any], says: str, pictures: dict[str, Path], tmp_path: Path
+    boxes: dict[str, Any], says: str, images: dict[str, Path], tmp_path: Path
 ) -> None:
     path = published(tmp_path / "m.mat", boxes)
 
     with pytest.raises(ValueError, match=rf"m\.mat: image {says}.* \(columns y1 x1 y2 x2, counted"):
-        convert_mat(path, pictures)
+        convert_mat(path, images)
 
 
 @pytest.mark.usefixtures("read_here")
-def test_pictures_without_published_proposals_are_named_and_counted(tmp_path: Path) -> None:
+def test_images_without_published_proposals_are_named_and_counted(tmp_path: Path) -> None:
     path = published(tmp_path / "m.mat", {"a": TALL})
-    pictures = {name: tmp_path / f"{name}.jpg" for name in "abcdefgh"}
+    images = {name: tmp_path / f"{name}.jpg" for name in "abcdefgh"}
 
-    with pytest.raises(ValueError, match=r"of 7 of 8 pictures: b, c, d, e, f and 2 more$"):
-        convert_mat(path, pictures)
+    with pytest.raises(ValueError, match=r"of 7 of 8 images: b, c, d, e, f and 2 more$"):
+        convert_mat(path, images)
 
 
 @pytest.mark.usefixtures("read_here")
-def test_two_pictures_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     path = published(tmp_path / "m.mat", {"a": TALL})
 
-    with pytest.raises(ValueError, match=r"two pictures would get the proposals of a$"):
+    with pytest.raises(ValueError, match=r"two images would get the proposals of a$"):
         convert_mat(path, {"x/a.jpg": tmp_path / "x/a.jpg", "a.png": tmp_path / "a.png"})
 
 

@@ -1,4 +1,4 @@
-"""Proposals of one picture: where they lie, what their scores mean, and that nothing is random."""
+"""Proposals of one image: where they lie, what their scores mean, and that nothing is random."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,26 +20,26 @@ from data.types import Proposals
 METHODS = ("selective_search", "edge_boxes", "both")
 
 
-def square_picture() -> Tensor:
-    """300x400, grey noise with an orange square from (120, 80) to (260, 200)."""
+def square_image() -> Tensor:
+    """300x400, gray noise with an orange square from (120, 80) to (260, 200)."""
     noise = np.random.default_rng(0).integers(100, 120, (3, 300, 400), dtype=np.uint8)
-    picture = torch.from_numpy(noise)
-    picture[:, 80:200, 120:260] = torch.tensor([230, 120, 20], dtype=torch.uint8)[:, None, None]
-    return picture
+    image = torch.from_numpy(noise)
+    image[:, 80:200, 120:260] = torch.tensor([230, 120, 20], dtype=torch.uint8)[:, None, None]
+    return image
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_lonely_square_is_among_the_best(method: str) -> None:
-    found = propose(square_picture(), ProposeSettings(method=method))  # type: ignore[arg-type]
+    found = propose(square_image(), ProposeSettings(method=method))  # type: ignore[arg-type]
 
     best = box_iou(found.boxes[:20], torch.tensor([[120.0, 80.0, 260.0, 200.0]])).max()
     assert best > 0.8
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_picture_gives_the_same_boxes_to_the_bit(method: str) -> None:
+def test_the_same_image_gives_the_same_boxes_to_the_bit(method: str) -> None:
     settings = ProposeSettings(method=method)  # type: ignore[arg-type]
-    one, other = (propose(square_picture(), settings) for _ in range(2))
+    one, other = (propose(square_image(), settings) for _ in range(2))
 
     assert one.boxes.equal(other.boxes)
     assert one.scores is not None
@@ -47,12 +47,12 @@ def test_the_same_picture_gives_the_same_boxes_to_the_bit(method: str) -> None:
     assert one.scores.equal(other.scores)
 
 
-def test_boxes_are_inside_come_once_and_begin_with_the_surest(tiny_voc: Path) -> None:
-    picture = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)[0].image
+def test_boxes_are_inside_come_once_and_begin_with_the_top_scoring(tiny_voc: Path) -> None:
+    image = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)[0].image
 
-    found = propose(picture, ProposeSettings())
+    found = propose(image, ProposeSettings())
 
-    check_proposals(found, (picture.shape[1], picture.shape[2]))
+    check_proposals(found, (image.shape[1], image.shape[2]))
     assert found.scores is not None
     assert (found.scores.diff() <= 0).all()
     assert len(np.unique(found.boxes.numpy(), axis=0)) == len(found.boxes) > 50
@@ -60,10 +60,10 @@ def test_boxes_are_inside_come_once_and_begin_with_the_surest(tiny_voc: Path) ->
 
 def test_limits_are_kept() -> None:
     settings = ProposeSettings(min_score=0.0)
-    every = propose(square_picture(), settings)
-    few = propose(square_picture(), replace(settings, max_boxes=7))
-    sure = propose(square_picture(), replace(settings, min_score=0.1))
-    large = propose(square_picture(), replace(settings, min_size=50))
+    every = propose(square_image(), settings)
+    few = propose(square_image(), replace(settings, max_boxes=7))
+    sure = propose(square_image(), replace(settings, min_score=0.1))
+    large = propose(square_image(), replace(settings, min_size=50))
 
     assert few.boxes.equal(every.boxes[:7])
     assert sure.scores is not None
@@ -77,7 +77,7 @@ def test_both_have_no_two_boxes_that_overlap_more_than_allowed(
 ) -> None:
     monkeypatch.setattr("data.proposals.propose.MOST_OVERLAP", 0.7)
 
-    found = propose(square_picture(), ProposeSettings())
+    found = propose(square_image(), ProposeSettings())
 
     overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
     assert float(overlaps.max()) <= 0.7
@@ -96,14 +96,14 @@ def test_an_even_surface_of_any_size_gives_no_failure(method: str, size: tuple[i
 def test_boxes_of_another_size_are_scored_as_those_of_the_first() -> None:
     settings = ProposeSettings(method="edge_boxes", min_score=0.05)
     one, two = (
-        propose(square_picture(), replace(settings, edge_sizes=sizes))
+        propose(square_image(), replace(settings, edge_sizes=sizes))
         for sizes in ((350,), (350, 250))
     )
 
     assert one.scores is not None
     assert two.scores is not None
     assert len(two.boxes) > len(one.boxes)
-    # unscaled, the smaller picture's would be 1.18 times as high
+    # unscaled, the smaller image's would be 1.18 times as high
     assert float(two.scores[0]) == pytest.approx(float(one.scores[0]), rel=0.1)
 
 
@@ -114,9 +114,9 @@ def test_a_box_that_cuts_no_segment_is_worth_up_to_half_more(
     settings = ProposeSettings(method="edge_boxes", min_score=0.0)
     monkeypatch.setattr("data.proposals.propose.MOST_OVERLAP", 1.0)
     monkeypatch.setattr("data.proposals.propose.REPEAT", 1.0)
-    with_segments = propose(square_picture(), settings)
+    with_segments = propose(square_image(), settings)
     monkeypatch.setattr("data.proposals.propose.WHOLE_SEGMENTS", 0.0)
-    without = propose(square_picture(), settings)
+    without = propose(square_image(), settings)
 
     assert with_segments.scores is not None
     assert without.scores is not None
@@ -136,18 +136,18 @@ def test_a_box_that_cuts_no_segment_is_worth_up_to_half_more(
 
 
 def test_a_score_does_not_depend_on_the_resolution() -> None:
-    picture = square_picture()
-    double = picture.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-    small, large = (propose(size, ProposeSettings()) for size in (picture, double))
+    image = square_image()
+    double = image.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    small, large = (propose(size, ProposeSettings()) for size in (image, double))
 
     assert small.scores is not None
     assert large.scores is not None
     assert float(large.scores[0]) == pytest.approx(float(small.scores[0]), rel=0.1)
 
 
-def in_their_own_order(picture: Tensor) -> Proposals:
+def in_their_own_order(image: Tensor) -> Proposals:
     """What OpenCV's selective search finds at 250 pixels, unranked."""
-    pixels = picture.permute(1, 2, 0).numpy()[:, :, ::-1]
+    pixels = image.permute(1, 2, 0).numpy()[:, :, ::-1]
     scale = 250 / max(pixels.shape)
     maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     maker.setBaseImage(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
@@ -158,16 +158,15 @@ def in_their_own_order(picture: Tensor) -> Proposals:
 
 @pytest.mark.voc
 def test_boxes_of_selective_search_find_more_real_objects_in_our_order(voc_root: Path) -> None:
-    pictures = VOCDataset(voc_root, "trainval").subset(range(0, 960, 60))
+    images = VOCDataset(voc_root, "trainval").subset(range(0, 960, 60))
     settings = ProposeSettings(method="selective_search", min_score=-1)
     ours, theirs = {}, {}
-    for index, image_id in enumerate(pictures.ids):
-        picture = pictures[index].image
-        ours[image_id] = Proposals(propose(picture, settings).boxes, None)
-        theirs[image_id] = in_their_own_order(picture)
+    for index, image_id in enumerate(images.ids):
+        image = images[index].image
+        ours[image_id] = Proposals(propose(image, settings).boxes, None)
+        theirs[image_id] = in_their_own_order(image)
 
     our, their = (
-        find_objects(found, pictures.annotations).recall([300])["0.7"][0]
-        for found in (ours, theirs)
+        find_objects(found, images.annotations).recall([300])["0.7"][0] for found in (ours, theirs)
     )
     assert our > their + 0.05

@@ -48,18 +48,18 @@ def test_the_better_box_comes_second_so_it_takes_two() -> None:
     assert found.recall((1, 2))["average"] == pytest.approx([1 / 10, 7 / 10])
 
 
-def test_one_score_cuts_all_pictures_so_a_rich_one_has_more_boxes() -> None:
+def test_one_score_cuts_all_images_so_a_rich_one_has_more_boxes() -> None:
     rich = proposals(ELSEWHERE, SQUARE, scores=[0.9, 0.8])
     plain = proposals(ELSEWHERE, SQUARE, scores=[0.3, 0.2])
     objects = [annotation(name, [SQUARE], [False]) for name in "rp"]
 
     found = find_objects({"r": rich, "p": plain}, objects)
 
-    assert found.needed[:, 0].tolist() == [1.0, 2.0]  # second of two pictures' four boxes, fourth
+    assert found.needed[:, 0].tolist() == [1.0, 2.0]  # second of two images' four boxes, fourth
     assert found.recall((1,))["0.5"] == [0.5]
 
 
-def test_without_scores_the_order_within_the_picture_counts() -> None:
+def test_without_scores_the_order_within_the_image_counts() -> None:
     known = proposals(SQUARE, scores=[0.1])
     unknown = proposals(ELSEWHERE, SQUARE)
     objects = [annotation(name, [SQUARE], [False]) for name in "ku"]
@@ -78,7 +78,7 @@ def test_difficult_objects_do_not_count() -> None:
     assert found.sides.tolist() == [10.0]
 
 
-def test_a_picture_without_proposals_misses_its_objects_and_is_named() -> None:
+def test_an_image_without_proposals_misses_its_objects_and_is_named() -> None:
     found = find_objects({"a": proposals(scores=[])}, [annotation("a", [SQUARE], [False])])
 
     assert found.empty == ("a",)
@@ -100,7 +100,7 @@ def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:
     given = {str(n): Proposals(random_boxes(40), torch.rand(40, generator=rng)) for n in range(5)}
     objects = [annotation(name, random_boxes(3).tolist(), [False] * 3) for name in given]
     scores = torch.cat([here.scores for here in given.values() if here.scores is not None])
-    least = scores.sort(descending=True).values[5 * 8 - 1]  # eight boxes a picture
+    least = scores.sort(descending=True).values[5 * 8 - 1]  # eight boxes an image
 
     hits = []
     for truth in objects:
@@ -119,8 +119,8 @@ def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:
     assert find_objects(given, objects).recall((8,))["0.5"] == [np.mean(hits)]
 
 
-def test_a_picture_that_the_proposals_do_not_know_and_no_picture_are_refused() -> None:
+def test_an_image_that_the_proposals_do_not_know_and_no_image_are_refused() -> None:
     with pytest.raises(KeyError, match="b"):
         find_objects({"a": proposals(SQUARE)}, [annotation("b", [SQUARE], [False])])
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         find_objects({}, [])

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from data.synthetic.dataset import SYNTHETIC_CLASSES, write_synthetic_voc
-from data.synthetic.scenes import Box, DrawnObject, draw_picture
+from data.synthetic.scenes import Box, DrawnObject, draw_image
 
-Picture = tuple[tuple[int, int], list[DrawnObject]]  # (height, width) and what is in it
+Image = tuple[tuple[int, int], list[DrawnObject]]  # (height, width) and what is in it
 Oracle = Callable[[tuple[int, int], DrawnObject], Box]
 
 
 @pytest.fixture(scope="module")
-def world() -> list[Picture]:
-    drawn = (draw_picture(0, index) for index in range(240))
-    return [((picture.shape[0], picture.shape[1]), objects) for picture, objects in drawn]
+def world() -> list[Image]:
+    drawn = (draw_image(0, index) for index in range(240))
+    return [((image.shape[0], image.shape[1]), objects) for image, objects in drawn]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def corners_of(node: ET.Element) -> Box:
     return Box(*(int(text) for text in found if text is not None))
 
 
-def every_object(world: list[Picture]) -> Iterator[tuple[tuple[int, int], DrawnObject]]:
+def every_object(world: list[Image]) -> Iterator[tuple[tuple[int, int], DrawnObject]]:
     return ((size, drawn) for size, objects in world for drawn in objects)
 
 
@@ -51,7 +51,7 @@ def iou(one: Box, other: Box) -> float:
     return common / (one.area + other.area - common)
 
 
-def oracle_corloc(world: list[Picture], oracle: Oracle) -> float:
+def oracle_corloc(world: list[Image], oracle: Oracle) -> float:
     """How often the oracle, shown the largest object of a class, hits one of it; class mean."""
     per_class = []
     for name in SYNTHETIC_CLASSES:
@@ -65,24 +65,24 @@ def oracle_corloc(world: list[Picture], oracle: Oracle) -> float:
     return float(np.mean(per_class))
 
 
-def test_boxing_only_the_salient_part_is_hardly_ever_right(world: list[Picture]) -> None:
+def test_boxing_only_the_salient_part_is_hardly_ever_right(world: list[Image]) -> None:
     assert oracle_corloc(world, lambda size, drawn: drawn.part_box) <= 0.15
 
 
-def test_boxing_the_whole_picture_is_seldom_right(world: list[Picture]) -> None:
+def test_boxing_the_whole_image_is_seldom_right(world: list[Image]) -> None:
     assert oracle_corloc(world, lambda size, drawn: Box(0, 0, size[1], size[0])) <= 0.25
 
 
-def test_boxing_the_whole_object_is_always_right(world: list[Picture]) -> None:
+def test_boxing_the_whole_object_is_always_right(world: list[Image]) -> None:
     assert oracle_corloc(world, lambda size, drawn: drawn.box) == 1
 
 
-def test_a_salient_part_is_at_most_30_percent_of_its_objects_box(world: list[Picture]) -> None:
+def test_a_salient_part_is_at_most_30_percent_of_its_objects_box(world: list[Image]) -> None:
     assert max(drawn.part_box.area / drawn.box.area for _, drawn in every_object(world)) <= 0.3
 
 
-def test_a_salient_part_lies_within_its_object_and_that_within_the_picture(
-    world: list[Picture],
+def test_a_salient_part_lies_within_its_object_and_that_within_the_image(
+    world: list[Image],
 ) -> None:
     for (height, width), drawn in every_object(world):
         assert drawn.part_box.area > 0
@@ -90,25 +90,25 @@ def test_a_salient_part_lies_within_its_object_and_that_within_the_picture(
         assert drawn.box.common(Box(0, 0, width, height)) == drawn.box
 
 
-def test_every_class_is_in_8_percent_of_the_pictures_and_not_in_all(world: list[Picture]) -> None:
-    shares = {
+def test_every_class_is_in_8_percent_of_the_images_and_not_in_all(world: list[Image]) -> None:
+    fractions = {
         name: np.mean(
             [name in {o.name for o in objects if not o.difficult} for _, objects in world]
         )
         for name in SYNTHETIC_CLASSES
     }
 
-    assert len(shares) >= 6
-    assert all(0.08 <= share < 1 for share in shares.values()), shares
+    assert len(fractions) >= 6
+    assert all(0.08 <= fraction < 1 for fraction in fractions.values()), fractions
 
 
-def test_a_picture_has_1_to_4_objects_of_1_to_3_classes(world: list[Picture]) -> None:
+def test_an_image_has_1_to_4_objects_of_1_to_3_classes(world: list[Image]) -> None:
     assert {len(objects) for _, objects in world} == {1, 2, 3, 4}
     assert {len({o.name for o in objects}) for _, objects in world} == {1, 2, 3}
 
 
-def test_the_largest_object_is_6_times_the_smallest(world: list[Picture]) -> None:
-    # As shares of the picture's shorter side, cut ones left out: they only seem small.
+def test_the_largest_object_is_6_times_the_smallest(world: list[Image]) -> None:
+    # As fractions of the image's shorter side, cut ones left out: they only seem small.
     sides = [
         max(o.box.x2 - o.box.x1, o.box.y2 - o.box.y1) / min(size)
         for size, o in every_object(world)
@@ -119,7 +119,7 @@ def test_the_largest_object_is_6_times_the_smallest(world: list[Picture]) -> Non
 
 
 def test_some_objects_are_difficult_some_truncated_and_most_are_neither(
-    world: list[Picture],
+    world: list[Image],
 ) -> None:
     flags = Counter((o.difficult, o.truncated) for _, o in every_object(world))
 
@@ -130,7 +130,7 @@ def test_some_objects_are_difficult_some_truncated_and_most_are_neither(
     assert flags[False, False] / flags.total() >= 0.6
 
 
-def test_a_truncated_object_touches_the_border_and_no_other_does(world: list[Picture]) -> None:
+def test_a_truncated_object_touches_the_border_and_no_other_does(world: list[Image]) -> None:
     for (height, width), drawn in every_object(world):
         x1, y1, x2, y2 = drawn.box
         touches = x1 == 0 or y1 == 0 or x2 == width or y2 == height
@@ -138,7 +138,7 @@ def test_a_truncated_object_touches_the_border_and_no_other_does(world: list[Pic
         assert touches or drawn.difficult or not drawn.truncated
 
 
-def test_some_objects_hide_others(world: list[Picture]) -> None:
+def test_some_objects_hide_others(world: list[Image]) -> None:
     hides = [
         any(a.box.common(b.box).area > 0 for a in objects for b in objects if a is not b)
         for _, objects in world
@@ -147,7 +147,7 @@ def test_some_objects_hide_others(world: list[Picture]) -> None:
     assert np.mean(hides) >= 0.1
 
 
-def test_pictures_are_wide_and_tall_and_of_many_sizes(world: list[Picture]) -> None:
+def test_images_are_wide_and_tall_and_of_many_sizes(world: list[Image]) -> None:
     sizes = {size for size, _ in world}
 
     assert len(sizes) >= 100
@@ -158,14 +158,14 @@ def test_pictures_are_wide_and_tall_and_of_many_sizes(world: list[Picture]) -> N
 def test_an_object_stands_out_from_what_surrounds_it_by_its_part_first() -> None:
     part_contrast, body_contrast = [], []
     for index in range(40):
-        picture, objects = draw_picture(0, index)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        image, objects = draw_image(0, index)
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         for drawn in objects:
             if not drawn.difficult and drawn.part_box.area > 200:
                 x1, y1, x2, y2 = drawn.part_box
-                part_contrast.append(grey[y1:y2, x1:x2].std())
+                part_contrast.append(gray[y1:y2, x1:x2].std())
                 x1, y1, x2, y2 = drawn.box
-                body_contrast.append(grey[y1:y2, x1:x2].std())
+                body_contrast.append(gray[y1:y2, x1:x2].std())
 
     assert np.median(part_contrast) > 1.2 * np.median(body_contrast)
 
@@ -179,30 +179,28 @@ def test_one_seed_gives_the_same_bytes_and_another_gives_others(tmp_path: Path) 
 
     assert first == again
     assert first.keys() == other.keys()
-    pictures = [name for name in first if name.endswith(".jpg")]
-    assert len(pictures) == 4
-    assert all(first[name] != other[name] for name in pictures)
+    images = [name for name in first if name.endswith(".jpg")]
+    assert len(images) == 4
+    assert all(first[name] != other[name] for name in images)
 
 
-def test_a_larger_world_begins_with_the_pictures_of_a_smaller_one(
-    home: Path, tmp_path: Path
-) -> None:
+def test_a_larger_world_begins_with_the_images_of_a_smaller_one(home: Path, tmp_path: Path) -> None:
     smaller = write_synthetic_voc(tmp_path, num_train=1, num_val=0, num_test=1, seed=3)
 
     for name in ("JPEGImages/000002.jpg", "Annotations/000002.xml"):
         assert (smaller / name).read_bytes() == (home / name).read_bytes()
 
 
-def test_every_picture_decodes_to_the_size_its_annotation_names(home: Path) -> None:
+def test_every_image_decodes_to_the_size_its_annotation_names(home: Path) -> None:
     image_ids = read_list(home, "trainval") + read_list(home, "test")
 
     assert len(image_ids) == 48
     for image_id in image_ids:
-        picture = cv2.imread(str(home / "JPEGImages" / f"{image_id}.jpg"))
-        assert picture is not None
+        image = cv2.imread(str(home / "JPEGImages" / f"{image_id}.jpg"))
+        assert image is not None
         root = ET.parse(home / "Annotations" / f"{image_id}.xml").getroot()
         size = tuple(root.findtext(f"size/{side}") for side in ("height", "width", "depth"))
-        assert size == tuple(str(side) for side in picture.shape)
+        assert size == tuple(str(side) for side in image.shape)
         assert root.findtext("filename") == f"{image_id}.jpg"
 
 
@@ -217,7 +215,7 @@ def test_train_and_val_make_trainval_and_share_nothing_with_test(home: Path) -> 
 
 
 def test_written_corners_are_the_drawn_ones_one_based_and_closed(home: Path) -> None:
-    _, drawn = draw_picture(3, 6)
+    _, drawn = draw_image(3, 6)
     nodes = objects_of(home, "000007")
 
     assert [node.findtext("name") for node in nodes] == [o.name for o in drawn]
@@ -256,7 +254,7 @@ def test_a_class_list_says_1_where_it_is_0_where_only_difficult_and_else_minus_1
         assert read_list(home, f"{name}_{split}") == expected
 
 
-def test_no_pictures_make_a_world_of_empty_lists(tmp_path: Path) -> None:
+def test_no_images_make_a_world_of_empty_lists(tmp_path: Path) -> None:
     home = write_synthetic_voc(tmp_path, num_train=0, num_val=0, num_test=0)
 
     assert read_list(home, "trainval") == []
@@ -282,9 +280,9 @@ def test_a_world_that_fails_half_way_leaves_nothing(
     def fail_at_the_third(seed: int, index: int) -> tuple[object, list[DrawnObject]]:
         if index == 2:
             raise OSError("disk full")
-        return draw_picture(seed, index)
+        return draw_image(seed, index)
 
-    monkeypatch.setattr("data.synthetic.dataset.draw_picture", fail_at_the_third)
+    monkeypatch.setattr("data.synthetic.dataset.draw_image", fail_at_the_third)
     with pytest.raises(OSError, match="disk full"):
         write_synthetic_voc(tmp_path, num_train=4, num_val=0, num_test=0)
 

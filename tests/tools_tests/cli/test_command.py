@@ -16,7 +16,7 @@ import pytest
 
 from tools import train_localizer
 from tools.cli.command import parse_settings, run_command
-from tools.cli.settings import plain
+from tools.cli.settings import to_dict
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.models.settings import BoxSettings
 from tools.runs.folder import write_settings
@@ -97,7 +97,7 @@ def test_help_begins_with_the_docstring_and_writes_options_with_dashes(
     assert "--run-dir" in text
     assert "--loop.batch-size" in text
     assert "--run_dir" not in text
-    assert "Pictures to learn from." in text
+    assert "Images to learn from." in text
 
 
 # Exit codes and messages
@@ -312,7 +312,7 @@ def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
         ("--image-sizes [0]", "--image-sizes"),
         ("--image-sizes []", "--image-sizes"),
         ("--eval-image-sizes [64,-1]", "--eval-image-sizes"),
-        ("--frozen-trunk true", "--weights FILE"),
+        ("--frozen-backbone true", "--weights FILE"),
         ("stray", "stray"),
     ],
 )
@@ -362,7 +362,7 @@ def test_what_a_run_writes_is_valid_for_config(tmp_path: Path) -> None:
         boxes=BoxSettings(thresholds=(0.25, 1.0)),
         weights=Path("some.pth"),
     )
-    write_settings(tmp_path, plain(settings))
+    write_settings(tmp_path, to_dict(settings))
 
     assert read_words("--config", str(tmp_path / "settings.yaml")) == settings
 

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from tools.cli import console as progress
-from tools.cli.console import also_to, say, track, warn
+from tools.cli.console import also_to, echo, track, warn
 
-OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colours, direction, and no text at all
+OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colors, direction, and no text at all
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -46,7 +46,7 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(
     shown = r"a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"
 
     with also_to(tmp_path / "log.txt"):
-        say(OBEYED, "second line")
+        echo(OBEYED, "second line")
         warn(OBEYED)
 
     assert capsys.readouterr() == (f"{shown}\nsecond line\n", f"warning: {shown}\n")
@@ -54,6 +54,6 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(
 
 
 def test_words_of_every_script_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    say("für später/图 1.jpg: <b>кошка</b> 🐈")
+    echo("für später/图 1.jpg: <b>кошка</b> 🐈")
 
     assert capsys.readouterr().out == "für später/图 1.jpg: <b>кошка</b> 🐈\n"

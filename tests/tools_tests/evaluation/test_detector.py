@@ -14,7 +14,7 @@ from torch import Tensor
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import image_level_labels
 from data.types import Annotation, Detections, ImageBatch, ImageSample, Proposals, no_detections
-from localizer.trunks import Geometry
+from localizer.backbones import Geometry
 from tools.cli.signals import Interrupted
 from tools.evaluation.detector import evaluate_detector
 from tools.evaluation.metrics import Evaluation, summarize
@@ -33,14 +33,14 @@ Row = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """Objects with their labels, proposals, and what the network will say of each proposal."""
 
     objects: list[tuple[int, list[float]]]
     proposals: list[list[float]]
     class_logits: list[Row]
     detection_logits: list[Row]
-    mirrored_logits: list[Row] | None = None
+    flipped_logits: list[Row] | None = None
 
     def annotation(self, name: str) -> Annotation:
         boxes = torch.tensor([box for _, box in self.objects]).reshape(-1, 4)
@@ -51,17 +51,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Numbered:
-    """In place of pictures two values: their number from ``first`` on, and 1 if mirrored."""
+    """In place of images two values: their number from ``first`` on, and 1 if flipped."""
 
-    pictures: list[Picture]
+    images: list[Image]
     first: int = 0
     multiple: int = 1
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
-        features, labels = torch.tensor([[[self.first + index, mirrored]]]).float(), torch.zeros(2)
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        features, labels = torch.tensor([[[self.first + index, flipped]]]).float(), torch.zeros(2)
         return ImageSample(f"{index:06d}", features, labels, labels, SIZE)
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
@@ -69,32 +69,32 @@ class Numbered:
 
 
 class Told(WSDDNHead):
-    """Says of each picture what stands in it."""
+    """Says of each image what stands in it."""
 
-    def __init__(self, pictures: list[Picture]) -> None:
+    def __init__(self, images: list[Image]) -> None:
         super().__init__(1, Geometry(1, 0), 2, width=1, pool_size=1)
-        self.pictures = pictures
+        self.images = images
 
     def forward(
         self, features: Tensor, rois: Tensor, roi_scores: Tensor | None = None
     ) -> WSDDNOutput:
-        index, is_mirrored = features[0, 0, 0].int().tolist()
-        picture = self.pictures[index]
-        told = picture.class_logits
-        if is_mirrored and picture.mirrored_logits is not None:
-            told = picture.mirrored_logits
+        index, is_flipped = features[0, 0, 0].int().tolist()
+        image = self.images[index]
+        told = image.class_logits
+        if is_flipped and image.flipped_logits is not None:
+            told = image.flipped_logits
         class_logits, detection_logits = (
-            torch.tensor(rows).reshape(-1, 2) for rows in (told, picture.detection_logits)
+            torch.tensor(rows).reshape(-1, 2) for rows in (told, image.detection_logits)
         )
         assert len(class_logits) == len(rois)
         return WSDDNOutput(class_logits, detection_logits, torch.zeros(len(rois), 1))
 
 
-def opened(pictures: list[Picture]) -> tuple[list[WithProposals], ImageSet]:
-    annotations = [picture.annotation(f"{k:06d}") for k, picture in enumerate(pictures)]
+def opened(images: list[Image]) -> tuple[list[WithProposals], ImageSet]:
+    annotations = [image.annotation(f"{k:06d}") for k, image in enumerate(images)]
     found = {
-        annotation.image_id: Proposals(torch.tensor(picture.proposals).reshape(-1, 4), None)
-        for annotation, picture in zip(annotations, pictures, strict=True)
+        annotation.image_id: Proposals(torch.tensor(image.proposals).reshape(-1, 4), None)
+        for annotation, image in zip(annotations, images, strict=True)
     }
     dataset = ImageSet(
         "test",
@@ -103,38 +103,38 @@ def opened(pictures: list[Picture]) -> tuple[list[WithProposals], ImageSet]:
         annotations,
         [image_level_labels(annotation, 2) for annotation in annotations],
     )
-    return [WithProposals(Numbered(pictures), found, [SIZE] * len(pictures))], dataset
+    return [WithProposals(Numbered(images), found, [SIZE] * len(images))], dataset
 
 
-def evaluate(pictures: list[Picture], *, flip: bool = False) -> Evaluation:
-    return evaluate_detector(Told(pictures), *opened(pictures), CPU, flip=flip)
+def evaluate(images: list[Image], *, flip: bool = False) -> Evaluation:
+    return evaluate_detector(Told(images), *opened(images), CPU, flip=flip)
 
 
-def cat_on_the_left(class_logits: list[Row], detection_logits: list[Row]) -> Picture:
-    return Picture([(0, LEFT)], [LEFT, RIGHT], class_logits, detection_logits)
+def cat_on_the_left(class_logits: list[Row], detection_logits: list[Row]) -> Image:
+    return Image([(0, LEFT)], [LEFT, RIGHT], class_logits, detection_logits)
 
 
 UNDECIDED = cat_on_the_left([(0, 0), (0, 0)], [(0, 0), (0, 0)])
 SURE = cat_on_the_left([(-LOW, 0), (-LOW, 0)], [(-LOW, 0), (0, 0)])  # a cat, and it is left
 WRONG = cat_on_the_left([(-LOW, 0), (-LOW, 0)], [(0, 0), (-LOW, 0)])  # a cat, and it is right
-EMPTY = Picture([(0, LEFT)], [], [], [], [])
+EMPTY = Image([(0, LEFT)], [], [], [], [])
 
 
-# Scores of pictures and proposals
+# Scores of images and proposals
 
 
-def test_a_score_is_the_share_of_the_class_times_the_share_of_the_proposal() -> None:
+def test_a_score_is_the_fraction_of_the_class_times_the_fraction_of_the_proposal() -> None:
     logits = [(math.log(3), 0.0), (0.0, 0.0)]
-    pictures = [cat_on_the_left(logits, logits)]
-    scales, _ = opened(pictures)
+    images = [cat_on_the_left(logits, logits)]
+    scales, _ = opened(images)
 
-    scores = scores_of(Told(pictures), scales, 0, CPU, flip=False)
+    scores = scores_of(Told(images), scales, 0, CPU, flip=False)
 
     # cat is 3/4 and 1/2, and 3/4 and 1/4 of it; dog is 1/4 and 1/2, and half of it each
     torch.testing.assert_close(scores, torch.tensor([[9 / 16, 1 / 8], [1 / 8, 1 / 4]]))
 
 
-def test_a_pictures_score_is_the_sum_over_its_proposals() -> None:
+def test_an_images_score_is_the_sum_over_its_proposals() -> None:
     logits = [(math.log(3), 0.0), (0.0, 0.0)]
 
     found = evaluate([cat_on_the_left(logits, logits), UNDECIDED])
@@ -144,12 +144,12 @@ def test_a_pictures_score_is_the_sum_over_its_proposals() -> None:
 
 
 def test_with_flip_both_views_are_averaged() -> None:
-    one_sided = Picture(
+    one_sided = Image(
         [(0, LEFT)],
         [LEFT, RIGHT],
         class_logits=[(-LOW, 0), (-LOW, 0)],
         detection_logits=[(0, 0), (0, 0)],
-        mirrored_logits=[(0, 0), (0, 0)],
+        flipped_logits=[(0, 0), (0, 0)],
     )
 
     upright, both = (evaluate([one_sided], flip=flip).scores[0] for flip in (False, True))
@@ -170,7 +170,7 @@ def test_several_sizes_are_averaged() -> None:
 # Detections
 
 
-def test_the_surest_proposal_is_the_first_detection() -> None:
+def test_the_top_scoring_proposal_is_the_first_detection() -> None:
     found = evaluate([SURE]).detections["000000"]
 
     assert found.boxes[0].tolist() == LEFT
@@ -203,7 +203,7 @@ def test_scores_below_the_least_are_no_detections() -> None:
     assert found.metrics["box_map_area"] == 0
 
 
-def test_corloc_takes_the_surest_proposal_whatever_its_score() -> None:
+def test_corloc_takes_the_top_scoring_proposal_whatever_its_score() -> None:
     left, right = (
         cat_on_the_left([(LOW, 0), (LOW, 0)], [(first, 0), (5 - first, 0)]) for first in (5, 0)
     )
@@ -214,9 +214,9 @@ def test_corloc_takes_the_surest_proposal_whatever_its_score() -> None:
 
 def test_of_two_overlapping_proposals_of_a_class_the_better_stays() -> None:
     within = [0.0, 0.0, 40.0, 90.0]
-    picture = Picture([(0, LEFT)], [within, LEFT], [(9, 0), (9, 0)], [(0, 0), (1, 0)])
+    image = Image([(0, LEFT)], [within, LEFT], [(9, 0), (9, 0)], [(0, 0), (1, 0)])
 
-    found = evaluate([picture]).detections["000000"]
+    found = evaluate([image]).detections["000000"]
 
     assert found.boxes[found.labels == 0].tolist() == [LEFT]
 
@@ -224,12 +224,10 @@ def test_of_two_overlapping_proposals_of_a_class_the_better_stays() -> None:
 def test_with_support_two_that_agree_outweigh_a_surer_one() -> None:
     near = [0.0, 0.0, 40.0, 90.0]
     logits = [(math.log(3), 0.0), (math.log(3), 0.0), (math.log(4), 0.0)]
-    picture = Picture([(0, LEFT)], [LEFT, near, RIGHT], [(-LOW, 0)] * 3, logits)
+    image = Image([(0, LEFT)], [LEFT, near, RIGHT], [(-LOW, 0)] * 3, logits)
 
     alone, together = (
-        evaluate_detector(
-            Told([picture]), *opened([picture]), CPU, flip=False, support_iou=support_iou
-        )
+        evaluate_detector(Told([image]), *opened([image]), CPU, flip=False, support_iou=support_iou)
         for support_iou in (0.0, 0.5)
     )
 
@@ -245,7 +243,7 @@ def test_weights_decide_between_equal_proposals() -> None:
         return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
 
     model, (scales, dataset) = Told([UNDECIDED]), opened([UNDECIDED])
-    found = evaluate_detector(model, scales, dataset, CPU, flip=False, heat=on_the_left)
+    found = evaluate_detector(model, scales, dataset, CPU, flip=False, rescoring=on_the_left)
     assert found.detections["000000"].boxes.tolist() == [LEFT, LEFT]
     assert found.metrics["corloc"] == 1
     without = evaluate([UNDECIDED])
@@ -256,21 +254,21 @@ def test_weights_decide_between_equal_proposals() -> None:
 # No proposals
 
 
-def test_a_picture_without_proposals_has_no_detections_and_scores_of_0() -> None:
+def test_an_image_without_proposals_has_no_detections_and_scores_of_0() -> None:
     found = evaluate([SURE, EMPTY], flip=True)
 
     assert found.scores[1].tolist() == [0, 0]
     assert found.detections["000001"].boxes.shape == (0, 4)
 
 
-def test_a_picture_without_proposals_is_missed_and_leaves_no_gap_in_the_numbers() -> None:
+def test_an_image_without_proposals_is_missed_and_leaves_no_gap_in_the_numbers() -> None:
     metrics = evaluate([SURE, EMPTY]).metrics
 
     assert metrics["corloc"] == metrics["box_map_area"] == metrics["box_recall"] == 1 / 2
     assert not any(math.isnan(value) for value in metrics.values())
 
 
-def test_pictures_without_any_proposal_are_evaluated() -> None:
+def test_images_without_any_proposal_are_evaluated() -> None:
     found = evaluate([EMPTY])
 
     assert found.scores.tolist() == [[0, 0]]
@@ -327,7 +325,7 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
 
 
 def dataset_of(*objects: Sequence[tuple[int, list[float]]]) -> ImageSet:
-    return opened([Picture(list(of_image), [], [], []) for of_image in objects])[1]
+    return opened([Image(list(of_image), [], [], []) for of_image in objects])[1]
 
 
 def detect(boxes: list[list[float]], labels: list[int], scores: list[float]) -> Detections:
@@ -337,18 +335,18 @@ def detect(boxes: list[list[float]], labels: list[int], scores: list[float]) -> 
 
 
 def summary(
-    dataset: ImageSet, found: dict[str, Detections], surest: Any = None, **others: Any
+    dataset: ImageSet, found: dict[str, Detections], top_scoring: Any = None, **others: Any
 ) -> Evaluation:
     return summarize(
         dataset,
         np.full((len(dataset), 2), 0.5),
         found,
-        found if surest is None else surest,
+        found if top_scoring is None else top_scoring,
         **others,
     )
 
 
-def test_recall_of_boxes_is_the_share_of_objects_that_some_detection_hits() -> None:
+def test_recall_of_boxes_is_the_fraction_of_objects_that_some_detection_hits() -> None:
     dataset = dataset_of([(0, LEFT), (0, RIGHT), (1, LEFT)], [(0, LEFT)])
     found = {
         "000000": detect([RIGHT, LEFT], [0, 1], [0.9, 1e-3]),
@@ -368,7 +366,7 @@ def test_an_object_that_is_hit_twice_counts_once() -> None:
     result = summary(dataset, {"000000": detect([LEFT, LEFT], [0, 0], [0.9, 0.8])})
 
     assert result.metrics["box_recall"] == 1 / 2
-    assert result.metrics["errors_hit"] == result.metrics["errors_repeated"] == 1 / 2
+    assert result.metrics["errors_hit"] == result.metrics["errors_duplicate"] == 1 / 2
 
 
 def test_every_kind_of_error_is_a_number_of_each_class_and_a_mean() -> None:
@@ -377,17 +375,17 @@ def test_every_kind_of_error_is_a_number_of_each_class_and_a_mean() -> None:
 
     result = summary(dataset, {"000000": detect([LEFT, part], [0, 1], [0.9, 0.8])})
 
-    names = ("hit", "repeated", "part", "grouped", "localisation", "background")
+    names = ("hit", "duplicate", "part", "group", "localization", "background")
     assert [result.per_class["cat"][f"errors_{name}"] for name in names] == [1, 0, 0, 0, 0, 0]
     assert [result.per_class["dog"][f"errors_{name}"] for name in names] == [0, 0, 1, 0, 0, 0]
     assert [result.metrics[f"errors_{name}"] for name in names] == [1 / 2, 0, 1 / 2, 0, 0, 0]
 
 
-def test_corloc_is_that_of_the_surest_boxes_and_ap_that_of_the_detections() -> None:
+def test_corloc_is_that_of_the_top_scoring_boxes_and_ap_that_of_the_detections() -> None:
     dataset = dataset_of([(0, LEFT)])
-    surest = {"000000": detect([LEFT], [0], [1e-9])}
+    top_scoring = {"000000": detect([LEFT], [0], [1e-9])}
 
-    result = summary(dataset, {"000000": no_detections()}, surest)
+    result = summary(dataset, {"000000": no_detections()}, top_scoring)
 
     assert result.metrics["corloc"] == 1
     assert result.metrics["box_map_area"] == 0
@@ -405,16 +403,16 @@ def test_further_numbers_and_the_curve_go_into_the_evaluation() -> None:
     result = summary(
         dataset_of([(0, LEFT)]),
         {"000000": no_detections()},
-        further={"heat": np.array([0.25, math.nan])},
+        further={"heatmap": np.array([0.25, math.nan])},
         threshold_curve={0.5: 0.75},
     )
 
-    assert result.metrics["heat"] == 0.25
-    assert result.per_class["dog"]["heat"] is None
+    assert result.metrics["heatmap"] == 0.25
+    assert result.per_class["dog"]["heatmap"] is None
     assert result.threshold_curve == {0.5: 0.75}
 
 
-def test_detections_on_pictures_whose_boxes_are_unknown_have_no_numbers() -> None:
+def test_detections_on_images_whose_boxes_are_unknown_have_no_numbers() -> None:
     result = summary(dataset_of([]), {"000000": detect([LEFT], [0], [0.5])})
 
     assert math.isnan(result.metrics["box_map_area"])

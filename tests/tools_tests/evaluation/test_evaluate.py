@@ -25,7 +25,7 @@ from tools.runs.folder import locked
 
 NUMBERS = {
     *("image_map", "f2", "recall", "box_map_11point", "box_map_area", "corloc"),
-    *("point_accuracy", "heat_coverage"),
+    *("point_accuracy", "heatmap_coverage"),
 }
 
 
@@ -254,7 +254,7 @@ def test_a_split_that_is_not_there_is_refused_and_leaves_the_report_before(
     assert (copy / "report.json").read_text() == "the report before"
 
 
-def test_a_signal_stops_an_evaluation_between_two_pictures(
+def test_a_signal_stops_an_evaluation_between_two_images(
     copy: Path, tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []

@@ -28,8 +28,11 @@ NUMBERS = {
     *("image_map", "f2", "recall", "box_map_11point", "box_map_area", "corloc", "box_recall"),
     *(f"errors_{kind}" for kind in KINDS),
 }
-SHEETS = ("Detections: the surest one of a class hits", "Detections: none of the surest ones hits")
-HEAT = "Heat and best box of one present class"
+SHEETS = (
+    "Detections: the top-scoring one of a class hits",
+    "Detections: none of the top-scoring ones hits",
+)
+HEATMAP = "Heatmap and best box of one present class"
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
@@ -90,12 +93,12 @@ def test_the_report_holds_every_number_of_the_detector(report: dict[str, Any]) -
 
 def test_kinds_of_errors_sum_to_one(report: dict[str, Any]) -> None:
     for row in report["detector"]["per_class"].values():
-        shares = [row[f"errors_{kind}"] for kind in KINDS]
-        assert shares == [None] * 6 or sum(shares) == pytest.approx(1, abs=1e-12)
+        fractions = [row[f"errors_{kind}"] for kind in KINDS]
+        assert fractions == [None] * 6 or sum(fractions) == pytest.approx(1, abs=1e-12)
     assert sum(report["detector"][f"errors_{kind}"] for kind in KINDS) == pytest.approx(1)
 
 
-def test_a_detector_has_neither_heat_nor_box_settings(report: dict[str, Any]) -> None:
+def test_a_detector_has_neither_heatmap_nor_box_settings(report: dict[str, Any]) -> None:
     detector = report["detector"]
 
     assert "point_accuracy" not in detector
@@ -118,9 +121,9 @@ def test_the_page_holds_the_numbers_and_the_sheets(evaluated: Path, report: dict
     page = (evaluated / "report.html").read_text()
 
     assert "<td>detector</td>" in page
-    assert "What the surest boxes are" in page
+    assert "What the top-scoring boxes are" in page
     assert any(f"<h2>{heading}</h2>" in page for heading in SHEETS)
-    assert HEAT not in page
+    assert HEATMAP not in page
     assert "train/spatial" in page
     assert "http" not in page.replace("http-equiv", "")
 
@@ -164,7 +167,7 @@ def test_written_detections_have_the_same_map(
         assert 0 < ap.mean == pytest.approx(report["detector"][key], abs=1e-12)
 
 
-def test_detections_are_at_most_a_hundred_of_the_pictures_own_proposals(
+def test_detections_are_at_most_a_hundred_of_the_images_own_proposals(
     evaluated: Path, some_proposals: dict[str, Proposals]
 ) -> None:
     for image_id, found in read_detections(evaluated / "detections.json")[1].items():
@@ -196,7 +199,7 @@ def test_what_starts_from_imagenet_weights_enters_the_fourth_competition(
     assert names == {f"comp4_det_val_{name}.txt" for name in SYNTHETIC_CLASSES}
 
 
-def test_scores_are_of_every_picture_and_class(evaluated: Path, dataset: VOCDataset) -> None:
+def test_scores_are_of_every_image_and_class(evaluated: Path, dataset: VOCDataset) -> None:
     arrays = arrays_of(evaluated / "scores.npz")
 
     assert arrays["ids"] == dataset.ids
@@ -219,7 +222,7 @@ def test_an_evaluation_changes_nothing_that_the_training_wrote(
 
 
 def without_boxes(voc_root: Path, copy: Path) -> Path:
-    """Every picture as of a folder of one's own: no annotation, no label."""
+    """Every image as of a folder of one's own: no annotation, no label."""
     copy.mkdir()
     for image_id in image_ids(voc_root, "test"):
         shutil.copy(image_path(voc_root, image_id), copy)
@@ -241,14 +244,14 @@ def test_scores_and_detections_do_not_depend_on_the_annotated_boxes(
     assert changed["box_recall"] != before["box_recall"]
 
 
-def test_pictures_alone_have_the_same_scores_and_no_box_numbers(
+def test_images_alone_have_the_same_scores_and_no_box_numbers(
     evaluated: Path,
     copy: Path,
     tiny_voc: Path,
     some_proposals: dict[str, Proposals],
     tmp_path: Path,
 ) -> None:
-    folder = without_boxes(tiny_voc, tmp_path / "pictures")
+    folder = without_boxes(tiny_voc, tmp_path / "images")
     renamed = {f"{image_id}.jpg": some_proposals[image_id] for image_id in some_proposals}
     path = write_proposals(tmp_path / "p.npz", renamed)
     others = ("--images", str(folder), "--split", "all", "--proposals", str(path))
@@ -281,12 +284,12 @@ def test_an_overlap_of_support_outside_of_its_range_is_refused(
     assert "--support-iou is in [0, 1], got " in capsys.readouterr().err
 
 
-def test_a_localizers_heat_moves_scores_and_leaves_those_of_the_pictures(
+def test_a_localizers_heatmap_moves_scores_and_leaves_those_of_the_images(
     copy: Path, small_run: Path, tiny_voc: Path, report: dict[str, Any]
 ) -> None:
     before = files_of(small_run)
 
-    assert main(words(copy, tiny_voc, "--heat-from", str(small_run))) == 0
+    assert main(words(copy, tiny_voc, "--rescore-from", str(small_run))) == 0
 
     detector = json.loads((copy / "report.json").read_text())["detector"]
     assert detector["image_map"] == report["detector"]["image_map"]
@@ -303,7 +306,7 @@ def of_other_classes(small_run: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def test_heat_of_other_classes_or_of_a_detector_is_refused(
+def test_heatmap_of_other_classes_or_of_a_detector_is_refused(
     copy: Path,
     of_other_classes: Path,
     detector_run: Path,
@@ -314,15 +317,15 @@ def test_heat_of_other_classes_or_of_a_detector_is_refused(
         (of_other_classes, f"knows other classes than {copy}: bug, "),
         (detector_run, "holds a detector, which has no heatmaps"),
     ):
-        assert main(words(copy, tiny_voc, "--heat-from", str(run))) == 2
+        assert main(words(copy, tiny_voc, "--rescore-from", str(run))) == 2
         assert f"error: {run}: {refusal}" in capsys.readouterr().err
 
 
-def test_heat_for_a_localizer_is_refused(
+def test_heatmap_for_a_localizer_is_refused(
     small_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(small_run, tiny_voc, "--heat-from", str(small_run))) == 2
-    assert f"--heat-from {small_run}: none of the runs is" in capsys.readouterr().err
+    assert main(words(small_run, tiny_voc, "--rescore-from", str(small_run))) == 2
+    assert f"--rescore-from {small_run}: none of the runs is" in capsys.readouterr().err
 
 
 # Proposals
@@ -336,7 +339,7 @@ def test_without_a_file_the_runs_own_proposals_are_taken(
     assert (copy / "detections.json").read_bytes() == (evaluated / "detections.json").read_bytes()
 
 
-def test_proposals_of_other_pictures_are_refused_by_their_names(
+def test_proposals_of_other_images_are_refused_by_their_names(
     copy: Path,
     tiny_voc: Path,
     some_proposals: dict[str, Proposals],
@@ -391,7 +394,7 @@ def test_a_localizer_a_robust_one_and_a_detector_stand_in_one_report(all_three: 
     for name in ("localizer", "localizer_robust", "detector"):
         assert 0 <= report[name]["box_map_11point"] <= 1
         assert f"<td>{name}</td>" in page
-    assert f"<h2>{HEAT}</h2>" in page
+    assert f"<h2>{HEATMAP}</h2>" in page
     assert any(f"<h2>{heading}</h2>" in page for heading in SHEETS)
 
 

@@ -35,7 +35,7 @@ def random_boxes(count: int, rng: torch.Generator) -> Tensor:
 
 @pytest.fixture
 def truths(rng: torch.Generator) -> list[Annotation]:
-    """Four objects in each of six pictures, one of them difficult."""
+    """Four objects in each of six images, one of them difficult."""
     flags = torch.tensor([False, False, False, True])
     return [
         Annotation(
@@ -52,7 +52,7 @@ def truths(rng: torch.Generator) -> list[Annotation]:
 
 @pytest.fixture
 def found(truths: list[Annotation], rng: torch.Generator) -> dict[str, Detections]:
-    """Boxes near the objects with scores that differ in the seventh digit; in one picture none."""
+    """Boxes near the objects with scores that differ in the seventh digit; in one image none."""
     detections = {}
     for truth in truths:
         near = truth.boxes.repeat(5, 1) + torch.rand(20, 4, generator=rng) * 20 - 10
@@ -106,7 +106,7 @@ def test_detections_read_again_have_the_same_ap(
     assert 0 < before.mean < 1
 
 
-def test_the_file_says_how_large_each_picture_is(tmp_path: Path) -> None:
+def test_the_file_says_how_large_each_image_is(tmp_path: Path) -> None:
     write_detections(tmp_path / "d.json", CLASSES, {"a": no_detections()}, {"a": (3, 4)})
 
     content = json.loads((tmp_path / "d.json").read_text())
@@ -116,7 +116,7 @@ def test_the_file_says_how_large_each_picture_is(tmp_path: Path) -> None:
     }
 
 
-def test_no_pictures_are_read_as_none(tmp_path: Path) -> None:
+def test_no_images_are_read_as_none(tmp_path: Path) -> None:
     write_detections(tmp_path / "d.json", CLASSES, {}, {})
 
     assert read_detections(tmp_path / "d.json") == (CLASSES, {})
@@ -176,7 +176,7 @@ def test_bytes_that_are_no_text_are_refused_by_name(tmp_path: Path) -> None:
         ([0, 0, 1e99, 1], 0, 0.5, "a coordinate is not finite"),
     ],
 )
-def test_wrong_detections_are_refused_by_the_pictures_name(
+def test_wrong_detections_are_refused_by_the_images_name(
     box: list[float], label: int, score: float, refusal: str, tmp_path: Path
 ) -> None:
     rows = {"boxes": [box], "labels": [label], "scores": [score]}
@@ -279,7 +279,7 @@ def test_class_names_that_a_file_name_can_hold_stay_readable(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["my cat.jpg", "a\n000007 1 1 1 9 9", "50%20.jpg", "\udcff"])
-def test_a_picture_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> None:
+def test_an_image_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> None:
     write_devkit_files(tmp_path, "comp3", "test", CLASSES, {name: one([0, 0, 1, 1])})
 
     word, *numbers = (tmp_path / "comp3_det_test_cat.txt").read_text().split()
@@ -327,7 +327,7 @@ def test_coco_numbers_each_detection_once(found: dict[str, Detections], tmp_path
 
     content: dict[str, Any] = json.loads((tmp_path / "c.json").read_text())
     numbers = [annotation["id"] for annotation in content["annotations"]]
-    assert numbers == list(range(1, 101))  # five pictures of twenty
+    assert numbers == list(range(1, 101))  # five images of twenty
     assert {annotation["image_id"] for annotation in content["annotations"]} == {1, 2, 3, 5, 6}
 
 
@@ -365,7 +365,7 @@ def test_an_xml_of_nothing_has_no_objects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cats & dogs", "<cat>", '"cat\'s"', "</name>", "图"])
-def test_names_of_classes_and_pictures_are_escaped(name: str, tmp_path: Path) -> None:
+def test_names_of_classes_and_images_are_escaped(name: str, tmp_path: Path) -> None:
     write_voc_xml(tmp_path / "a.xml", f"{name}.jpg", SIZE, [name], one([0, 0, 9, 9]))
 
     annotation = read_annotation(tmp_path / "a.xml", [name])

@@ -15,13 +15,13 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tools.cli.signals import Interrupted
 from tools.inputs import datasets
 from tools.inputs.datasets import (
-    check_pictures_exist,
+    check_images_exist,
+    image_paths,
     open_dataset,
-    picture_paths,
     read_states,
     scan_with_progress,
 )
-from tools.inputs.settings import DataSettings, LabelSettings, PictureSettings
+from tools.inputs.settings import DataSettings, ImageSettings, LabelSettings
 
 NAMES = tuple(f"{number}.png" for number in range(10))
 
@@ -30,14 +30,14 @@ NAMES = tuple(f"{number}.png" for number in range(10))
 def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where skipping keeps what it knows; and no VOC unless a test names one."""
     monkeypatch.delenv("VOC_ROOT", raising=False)
-    path = tmp_path / "cache" / "pictures.json"
-    monkeypatch.setattr(datasets, "PICTURE_STATES", path)
+    path = tmp_path / "cache" / "images.json"
+    monkeypatch.setattr(datasets, "IMAGE_STATES", path)
     return path
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures, ``0.png`` to ``9.png``."""
+    """Ten images, ``0.png`` to ``9.png``."""
     path = tmp_path / "photographs"
     path.mkdir()
     for number, name in enumerate(NAMES):
@@ -70,7 +70,7 @@ def test_a_split_of_voc_is_opened_with_its_count(
     dataset = open_dataset(tiny(tiny_voc), "val")
 
     assert isinstance(dataset, VOCDataset)
-    assert capsys.readouterr().out == "val: 6 pictures\n"
+    assert capsys.readouterr().out == "val: 6 images\n"
 
 
 def test_a_part_of_an_official_split_says_so(
@@ -84,7 +84,7 @@ def test_a_part_of_an_official_split_says_so(
     (home / "Annotations" / "a.xml").write_text(f"<annotation>{size}</annotation>")
 
     assert open_dataset(DataSettings(voc_root=tmp_path), "test").classes == VOC_CLASSES
-    assert capsys.readouterr().out == "test: 1 pictures (partial: 1 of 4952)\n"
+    assert capsys.readouterr().out == "test: 1 images (partial: 1 of 4952)\n"
 
 
 def test_a_split_of_a_folder_is_opened_with_its_count(
@@ -94,7 +94,7 @@ def test_a_split_of_a_folder_is_opened_with_its_count(
 
     assert isinstance(dataset, FolderDataset)
     assert dataset.classes == ("cat", "dog")
-    assert capsys.readouterr().out == "trainval: 10 pictures\n"
+    assert capsys.readouterr().out == "trainval: 10 images\n"
 
 
 def test_a_folder_wins_over_the_voc_of_the_environment(
@@ -105,34 +105,34 @@ def test_a_folder_wins_over_the_voc_of_the_environment(
     assert open_dataset(DataSettings(images=folder, labels=labels), "train").ids == list(NAMES[:6])
 
 
-def test_share_and_seed_reach_the_split(folder: Path, tmp_path: Path) -> None:
+def test_fraction_and_seed_reach_the_split(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "plain.csv"
     path.write_text("\n".join(["image,labels", *(f"{name},cat" for name in NAMES)]))
 
     def opened(seed: int) -> list[str]:
-        settings = DataSettings(images=folder, labels=path, val_share=0.3, split_seed=seed)
+        settings = DataSettings(images=folder, labels=path, val_fraction=0.3, split_seed=seed)
         ids = open_dataset(settings, "val").ids
-        assert picture_paths(settings, "val") == [folder / name for name in ids]
+        assert image_paths(settings, "val") == [folder / name for name in ids]
         return ids
 
     assert len(opened(0)) == 3
     assert len({tuple(opened(seed)) for seed in range(5)}) > 1
 
 
-def test_pictures_of_a_split_that_is_not_there_are_none(folder: Path, labels: Path) -> None:
-    assert picture_paths(LabelSettings(images=folder, labels=labels), "test") == []
-    assert picture_paths(LabelSettings(images=folder), "train") == []
+def test_images_of_a_split_that_is_not_there_are_none(folder: Path, labels: Path) -> None:
+    assert image_paths(LabelSettings(images=folder, labels=labels), "test") == []
+    assert image_paths(LabelSettings(images=folder), "train") == []
 
 
-# Bad pictures
+# Bad images
 
 
-def test_a_bad_picture_is_refused_by_default_and_nothing_is_scanned(
+def test_a_bad_image_is_refused_by_default_and_nothing_is_scanned(
     folder: Path, labels: Path, states: Path
 ) -> None:
     (folder / "3.png").write_bytes(b"")
 
-    with pytest.raises(ValueError, match=r"/3\.png: the picture does not decode"):
+    with pytest.raises(ValueError, match=r"/3\.png: the image does not decode"):
         open_dataset(DataSettings(images=folder, labels=labels), "train")
     assert not states.exists()
 
@@ -145,7 +145,7 @@ def test_a_bad_picture_is_refused_by_default_and_nothing_is_scanned(
         lambda path: path.unlink(),
     ],
 )
-def test_skipping_leaves_bad_pictures_out_by_name_and_with_a_count(
+def test_skipping_leaves_bad_images_out_by_name_and_with_a_count(
     spoil: Callable[[Path], object],
     folder: Path,
     labels: Path,
@@ -153,11 +153,11 @@ def test_skipping_leaves_bad_pictures_out_by_name_and_with_a_count(
 ) -> None:
     for name in ("1.png", "4.png"):
         spoil(folder / name)
-    settings = DataSettings(images=folder, labels=labels, on_bad_image="skip")
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip")
 
     assert open_dataset(settings, "train").ids == ["0.png", "2.png", "3.png", "5.png"]
     captured = capsys.readouterr()
-    assert captured.out == "train: 4 pictures, 2 bad ones left out\n"
+    assert captured.out == "train: 4 images, 2 bad ones left out\n"
     first, second = captured.err.splitlines()
     assert first.startswith(f"warning: {folder / '1.png'}: left out: ")
     assert second.startswith(f"warning: {folder / '4.png'}: left out: ")
@@ -167,16 +167,16 @@ def test_the_count_is_of_the_split_alone(
     folder: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "1.png").write_bytes(b"")
-    settings = DataSettings(images=folder, labels=labels, on_bad_image="skip")
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip")
 
     open_dataset(settings, "val")
-    assert capsys.readouterr() == ("val: 4 pictures\n", "")
+    assert capsys.readouterr() == ("val: 4 images\n", "")
 
 
-def test_skipping_does_not_move_pictures_between_splits(folder: Path, tmp_path: Path) -> None:
+def test_skipping_does_not_move_images_between_splits(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "plain.csv"
     path.write_text("\n".join(["image,labels", *(f"{name},cat" for name in NAMES)]))
-    settings = DataSettings(images=folder, labels=path, on_bad_image="skip")
+    settings = DataSettings(images=folder, labels=path, on_bad="skip")
     before = {split: open_dataset(settings, split).ids for split in ("train", "val")}
     bad = before["train"][0]
     (folder / bad).write_bytes(b"")
@@ -190,47 +190,47 @@ def test_skipping_works_for_voc(
 ) -> None:
     root = Path(shutil.copytree(tiny_voc, tmp_path / "voc"))
     image_path(root, "000014").write_bytes(b"<html>")
-    settings = DataSettings(voc_root=root, classes=SYNTHETIC_CLASSES, on_bad_image="skip")
+    settings = DataSettings(voc_root=root, classes=SYNTHETIC_CLASSES, on_bad="skip")
 
     assert "000014" not in open_dataset(settings, "val").ids
-    assert capsys.readouterr().out == "val: 5 pictures, 1 bad ones left out\n"
+    assert capsys.readouterr().out == "val: 5 images, 1 bad ones left out\n"
 
 
-def test_at_most_twenty_bad_pictures_are_named_and_all_are_counted(
+def test_at_most_twenty_bad_images_are_named_and_all_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(25):
         (tmp_path / f"{number}.jpg").write_bytes(b"")
     Image.new("RGB", (8, 6)).save(tmp_path / "good.png")
-    settings = DataSettings(images=tmp_path, classes=("cat",), on_bad_image="skip")
+    settings = DataSettings(images=tmp_path, classes=("cat",), on_bad="skip")
 
     assert open_dataset(settings, "all").ids == ["good.png"]
     captured = capsys.readouterr()
-    assert captured.out == "all: 1 pictures, 25 bad ones left out\n"
+    assert captured.out == "all: 1 images, 25 bad ones left out\n"
     assert len(captured.err.splitlines()) == 20
 
 
-def test_nothing_but_bad_pictures_is_refused(folder: Path, labels: Path) -> None:
+def test_nothing_but_bad_images_is_refused(folder: Path, labels: Path) -> None:
     for name in NAMES[:6]:
         (folder / name).write_bytes(b"")
 
-    with pytest.raises(ValueError, match="train: no picture is left"):
-        open_dataset(DataSettings(images=folder, labels=labels, on_bad_image="skip"), "train")
+    with pytest.raises(ValueError, match="train: no image is left"):
+        open_dataset(DataSettings(images=folder, labels=labels, on_bad="skip"), "train")
 
 
 def test_skipping_a_split_that_is_not_there_names_those_that_are(
     folder: Path, labels: Path
 ) -> None:
-    settings = DataSettings(images=folder, labels=labels, on_bad_image="skip")
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip")
 
     with pytest.raises(ValueError, match=r"no split 'test'; there are all, train, val, trainval$"):
         open_dataset(settings, "test")
 
 
-def test_skipping_reads_every_picture_once(
+def test_skipping_reads_every_image_once(
     folder: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = DataSettings(images=folder, labels=labels, on_bad_image="skip")
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip")
     ids = open_dataset(settings, "trainval").ids
     monkeypatch.setattr(scan, "read_image", lambda path: pytest.fail(f"{path} is read"))
 
@@ -276,48 +276,48 @@ def test_what_is_written_can_be_read_by_anyone(folder: Path, tmp_path: Path) -> 
 # Refusals before any work
 
 
-def test_pictures_that_are_there_are_no_reason_to_stop(
+def test_images_that_are_there_are_no_reason_to_stop(
     folder: Path, labels: Path, tiny_voc: Path
 ) -> None:
     for settings in (
-        PictureSettings(images=folder),
-        PictureSettings(images=folder, labels=labels),
-        PictureSettings(voc_root=tiny_voc),
+        ImageSettings(images=folder),
+        ImageSettings(images=folder, labels=labels),
+        ImageSettings(voc_root=tiny_voc),
     ):
-        check_pictures_exist(settings)
+        check_images_exist(settings)
 
 
-def test_no_pictures_at_all_are_refused() -> None:
+def test_no_images_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match=r"--voc-root: no data \(name the folder"):
-        check_pictures_exist(PictureSettings())
+        check_images_exist(ImageSettings())
 
 
 def test_a_folder_without_voc_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r": no VOC2007 in it \(--voc-root is"):
-        check_pictures_exist(PictureSettings(voc_root=tmp_path))
+        check_images_exist(ImageSettings(voc_root=tmp_path))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "labels.csv"])
-def test_pictures_in_no_folder_are_refused(name: str, labels: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"/{name}: no such folder of pictures"):
-        check_pictures_exist(PictureSettings(images=labels.parent / name))
+def test_images_in_no_folder_are_refused(name: str, labels: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"/{name}: no such folder of images"):
+        check_images_exist(ImageSettings(images=labels.parent / name))
 
 
 @pytest.mark.parametrize("name", ["nowhere.csv", "photographs"])
 def test_labels_in_no_file_are_refused(name: str, folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"/{name}: no such file of labels"):
-        check_pictures_exist(PictureSettings(images=folder, labels=folder.parent / name))
+        check_images_exist(ImageSettings(images=folder, labels=folder.parent / name))
 
 
-def test_labels_of_no_pictures_are_refused(labels: Path) -> None:
-    with pytest.raises(ValueError, match=r"--labels: of which pictures\? \(--images names"):
-        PictureSettings(labels=labels)
+def test_labels_of_no_images_are_refused(labels: Path) -> None:
+    with pytest.raises(ValueError, match=r"--labels: of which images\? \(--images names"):
+        ImageSettings(labels=labels)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
-def test_a_share_that_leaves_a_split_empty_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=r"--val-share is in \(0, 1\), got"):
-        LabelSettings(val_share=share)
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_a_fraction_that_leaves_a_split_empty_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"--val-fraction is in \(0, 1\), got"):
+        LabelSettings(val_fraction=fraction)
 
 
 def test_a_class_named_twice_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What a model is fed: pictures in batches, and the cached features of a frozen trunk."""
+"""What a model is fed: images in batches, and the cached features of a frozen backbone."""
 
 import shutil
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from torch import Tensor
 from data.datasets.voc import VOCDataset, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
+from localizer.backbones import BACKBONES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
-from localizer.trunks import TRUNKS
 from tests.tools_tests.conftest import write_proposals
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.inputs.features import FeatureSamples
 from tools.inputs.rois import WithProposals, limit_proposals, read_proposals
-from tools.inputs.samples import PictureSamples, both_views, training_batches
+from tools.inputs.samples import PixelSamples, both_views, training_batches
 from tools.models.device import Device
 
 CPU = Device("cpu", "off")
@@ -30,8 +30,8 @@ def dataset(tiny_voc: Path) -> VOCDataset:
 
 
 @pytest.fixture
-def pictures(dataset: VOCDataset) -> PictureSamples:
-    return PictureSamples(dataset, TRUNKS["squeezenet1_1"], 64, "longest_side")
+def images(dataset: VOCDataset) -> PixelSamples:
+    return PixelSamples(dataset, BACKBONES["squeezenet1_1"], 64, "longest_side")
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def model(rng: torch.Generator) -> Localizer:
     return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES)).eval()
 
 
-def batches_of(samples: PictureSamples | FeatureSamples, workers: int = 0) -> list[ImageBatch]:
+def batches_of(samples: PixelSamples | FeatureSamples, workers: int = 0) -> list[ImageBatch]:
     return list(
         training_batches(
             [samples], seed=1, epoch=2, first=1, batch_size=2, flip=True, workers=workers
@@ -47,69 +47,67 @@ def batches_of(samples: PictureSamples | FeatureSamples, workers: int = 0) -> li
     )
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_batches(
-    workers: int, pictures: PictureSamples
-) -> None:
-    batches = batches_of(pictures, workers)
+def test_any_number_of_workers_gives_the_same_batches(workers: int, images: PixelSamples) -> None:
+    batches = batches_of(images, workers)
 
-    for one, other in zip(batches, batches_of(pictures), strict=True):
+    for one, other in zip(batches, batches_of(images), strict=True):
         assert one.image_ids == other.image_ids
         assert one.images.equal(other.images)
         assert one.sizes.equal(other.sizes)
         assert one.targets.equal(other.targets)
 
 
-def test_a_picture_keeps_its_proportions_or_becomes_square(
-    dataset: VOCDataset, pictures: PictureSamples
+def test_an_image_keeps_its_proportions_or_becomes_square(
+    dataset: VOCDataset, images: PixelSamples
 ) -> None:
     height, width = dataset.annotations[0].image_size
     longest = max(height, width)
-    square = PictureSamples(dataset, TRUNKS["alexnet"], 64, "square").sample(0, mirrored=False)
+    square = PixelSamples(dataset, BACKBONES["alexnet"], 64, "square").sample(0, flipped=False)
 
-    sample = pictures.sample(0, mirrored=False)
+    sample = images.sample(0, flipped=False)
 
     assert sample.network_size == (round(64 * height / longest), round(64 * width / longest))
     assert tuple(sample.image.shape[1:]) == sample.network_size
     assert square.network_size == tuple(square.image.shape[1:]) == (64, 64)
 
 
-def test_a_mirrored_sample_is_the_upright_one_from_right_to_left(
-    pictures: PictureSamples,
+def test_a_flipped_sample_is_the_upright_one_from_right_to_left(
+    images: PixelSamples,
 ) -> None:
-    upright, mirrored = (pictures.sample(0, mirrored=flag) for flag in (False, True))
+    upright, flipped = (images.sample(0, flipped=flag) for flag in (False, True))
 
-    assert mirrored.image.equal(upright.image.flip(-1))
-    assert mirrored.targets.equal(upright.targets)
+    assert flipped.image.equal(upright.image.flip(-1))
+    assert flipped.targets.equal(upright.targets)
 
 
-def test_padding_is_zero_after_normalising(pictures: PictureSamples) -> None:
-    batch = next(batch for batch in batches_of(pictures) if len(set(batch.sizes[:, 0])) > 1)
+def test_padding_is_zero_after_normalizing(images: PixelSamples) -> None:
+    batch = next(batch for batch in batches_of(images) if len(set(batch.sizes[:, 0])) > 1)
     lower = int(batch.sizes[:, 0].argmin())
     height = int(batch.sizes[lower, 0])
 
-    prepared = pictures.prepare(batch, CPU)
+    prepared = images.prepare(batch, CPU)
 
     assert prepared.images.dtype == torch.float32
     assert (prepared.images[lower, :, height:] == 0).all()
     assert (prepared.images[lower, :, :height] != 0).any()
 
 
-def test_both_views_are_one_batch_with_the_upright_one_first(pictures: PictureSamples) -> None:
-    pair = both_views(pictures, 1, CPU)
+def test_both_views_are_one_batch_with_the_upright_one_first(images: PixelSamples) -> None:
+    pair = both_views(images, 1, CPU)
 
-    assert pair.image_ids == (pictures.dataset.ids[1],) * 2
+    assert pair.image_ids == (images.dataset.ids[1],) * 2
     assert pair.images[1].equal(pair.images[0].flip(-1))
 
 
 # Cached features
 
 
-def cached(pictures: PictureSamples, model: Localizer, folder: Path) -> FeatureSamples:
-    return FeatureSamples(pictures, model.features, folder, CPU)
+def cached(images: PixelSamples, model: Localizer, folder: Path) -> FeatureSamples:
+    return FeatureSamples(images, model.features, folder, CPU)
 
 
 def files_of(folder: Path) -> dict[str, int]:
@@ -117,8 +115,8 @@ def files_of(folder: Path) -> dict[str, int]:
 
 
 @torch.no_grad()
-def image_logits(model: Localizer, samples: PictureSamples | FeatureSamples) -> Tensor:
-    fed = model if isinstance(samples, PictureSamples) else model.head().eval()
+def image_logits(model: Localizer, samples: PixelSamples | FeatureSamples) -> Tensor:
+    fed = model if isinstance(samples, PixelSamples) else model.head().eval()
     logits = []
     for batch in batches_of(samples):
         prepared = samples.prepare(batch, CPU)
@@ -126,61 +124,59 @@ def image_logits(model: Localizer, samples: PictureSamples | FeatureSamples) -> 
     return torch.cat(logits)
 
 
-def test_features_give_what_pictures_give_but_for_rounding(
+def test_features_give_what_images_give_but_for_rounding(
     dataset: VOCDataset, model: Localizer, tmp_path: Path
 ) -> None:
-    pictures = PictureSamples(dataset, model.trunk, 64, "square")
+    images = PixelSamples(dataset, model.backbone, 64, "square")
 
-    from_features = image_logits(model, cached(pictures, model, tmp_path))
+    from_features = image_logits(model, cached(images, model, tmp_path))
 
-    expected = image_logits(model, pictures)
+    expected = image_logits(model, images)
     # float16 keeps 11 bits
     torch.testing.assert_close(from_features, expected, rtol=2**-10, atol=2**-10)
     assert expected.std() > 0.01
 
 
-def test_a_sample_of_features_has_the_labels_and_size_of_its_picture(
-    pictures: PictureSamples, model: Localizer, tmp_path: Path
+def test_a_sample_of_features_has_the_labels_and_size_of_its_image(
+    images: PixelSamples, model: Localizer, tmp_path: Path
 ) -> None:
-    features = cached(pictures, model, tmp_path).sample(2, mirrored=False)
+    features = cached(images, model, tmp_path).sample(2, flipped=False)
 
-    picture = pictures.sample(2, mirrored=False)
+    image = images.sample(2, flipped=False)
     assert features.image.dtype == torch.float16
-    assert features.network_size == picture.network_size
+    assert features.network_size == image.network_size
     assert (features.image_id, features.targets.tolist(), features.weights.tolist()) == (
-        picture.image_id,
-        picture.targets.tolist(),
-        picture.weights.tolist(),
+        image.image_id,
+        image.targets.tolist(),
+        image.weights.tolist(),
     )
 
 
 def test_features_are_computed_once(
-    pictures: PictureSamples,
+    images: PixelSamples,
     model: Localizer,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cached(pictures, model, tmp_path)
+    cached(images, model, tmp_path)
     before = files_of(tmp_path)
-    again = cached(pictures, model, tmp_path)
+    again = cached(images, model, tmp_path)
 
-    assert len(before) == len(again) == len(pictures)
+    assert len(before) == len(again) == len(images)
     assert files_of(tmp_path) == before
-    assert capsys.readouterr().out.startswith(f"features of {len(again)} pictures found in ")
+    assert capsys.readouterr().out.startswith(f"features of {len(again)} images found in ")
 
 
-def test_a_changed_picture_is_computed_anew(
-    tiny_voc: Path, model: Localizer, tmp_path: Path
-) -> None:
+def test_a_changed_image_is_computed_anew(tiny_voc: Path, model: Localizer, tmp_path: Path) -> None:
     shutil.copytree(tiny_voc, tmp_path / "voc")
     dataset = VOCDataset(tmp_path / "voc", "val", classes=SYNTHETIC_CLASSES)
-    pictures = PictureSamples(dataset, model.trunk, 64, "square")
-    before = cached(pictures, model, tmp_path / "cache").sample(0, mirrored=False)
+    images = PixelSamples(dataset, model.backbone, 64, "square")
+    before = cached(images, model, tmp_path / "cache").sample(0, flipped=False)
     path = image_path(tmp_path / "voc", dataset.ids[0])
     path.write_bytes(path.read_bytes() + b"\x00")  # the pixels stay, the file is another
     files = files_of(tmp_path / "cache")
 
-    after = cached(pictures, model, tmp_path / "cache").sample(0, mirrored=False)
+    after = cached(images, model, tmp_path / "cache").sample(0, flipped=False)
 
     assert after.image.equal(before.image)
     assert len(files_of(tmp_path / "cache")) == len(files) + 1
@@ -190,9 +186,9 @@ def test_a_changed_picture_is_computed_anew(
 def test_other_weights_and_sizes_have_features_of_their_own(
     dataset: VOCDataset, model: Localizer, tmp_path: Path
 ) -> None:
-    square = PictureSamples(dataset, model.trunk, 64, "square")
-    other_size = PictureSamples(dataset, model.trunk, 48, "square")
-    longest = PictureSamples(dataset, model.trunk, 64, "longest_side")
+    square = PixelSamples(dataset, model.backbone, 64, "square")
+    other_size = PixelSamples(dataset, model.backbone, 48, "square")
+    longest = PixelSamples(dataset, model.backbone, 64, "longest_side")
     other = build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES))
 
     folders = [
@@ -206,18 +202,18 @@ def test_other_weights_and_sizes_have_features_of_their_own(
 
 
 def test_features_are_the_same_in_every_number_format(
-    pictures: PictureSamples, model: Localizer, tmp_path: Path
+    images: PixelSamples, model: Localizer, tmp_path: Path
 ) -> None:
     full, half = (
-        FeatureSamples(pictures, model.features, tmp_path / amp, Device("cpu", amp))
+        FeatureSamples(images, model.features, tmp_path / amp, Device("cpu", amp))
         for amp in ("off", "bf16")
     )
 
-    assert full.sample(0, mirrored=True).image.equal(half.sample(0, mirrored=True).image)
+    assert full.sample(0, flipped=True).image.equal(half.sample(0, flipped=True).image)
 
 
 def test_a_stopped_computation_keeps_what_it_has_and_goes_on(
-    pictures: PictureSamples,
+    images: PixelSamples,
     model: Localizer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -228,33 +224,33 @@ def test_a_stopped_computation_keeps_what_it_has_and_goes_on(
         if next(counts, None) is None:
             raise Interrupted(15)
 
-    monkeypatch.setattr("tools.inputs.samples.check_interrupted", stop_at_the_fourth)
+    monkeypatch.setattr("tools.inputs.features.check_interrupted", stop_at_the_fourth)
     with pytest.raises(Interrupted):
-        cached(pictures, model, tmp_path)
+        cached(images, model, tmp_path)
     before = files_of(tmp_path)
-    monkeypatch.setattr("tools.inputs.samples.check_interrupted", check_interrupted)
-    cached(pictures, model, tmp_path)
+    monkeypatch.setattr("tools.inputs.features.check_interrupted", check_interrupted)
+    cached(images, model, tmp_path)
 
     assert len(before) == 3
     assert before.items() <= files_of(tmp_path).items()
-    assert len(files_of(tmp_path)) == len(pictures)
+    assert len(files_of(tmp_path)) == len(images)
 
 
 def test_a_damaged_file_of_features_is_refused_by_name(
-    pictures: PictureSamples, model: Localizer, tmp_path: Path
+    images: PixelSamples, model: Localizer, tmp_path: Path
 ) -> None:
-    samples = cached(pictures, model, tmp_path)
+    samples = cached(images, model, tmp_path)
     samples.files[0].write_bytes(samples.files[0].read_bytes()[:-100])
 
     with pytest.raises(ValueError, match=rf"{samples.files[0]}: not readable features"):
-        samples.sample(0, mirrored=False)
+        samples.sample(0, flipped=False)
 
 
 # Several sizes
 
 
 def test_each_batch_has_one_size_and_training_sees_all(dataset: VOCDataset) -> None:
-    scales = [PictureSamples(dataset, TRUNKS["alexnet"], size, "square") for size in (48, 64)]
+    scales = [PixelSamples(dataset, BACKBONES["alexnet"], size, "square") for size in (48, 64)]
 
     def sizes(epoch: int, first: int = 0) -> list[int]:
         batches = training_batches(
@@ -273,14 +269,14 @@ def test_each_batch_has_one_size_and_training_sees_all(dataset: VOCDataset) -> N
 
 @dataclass(frozen=True)
 class Blank:
-    """Pictures a and b, of which a network sees 18 rows of 50 pixels."""
+    """Images a and b, of which a network sees 18 rows of 50 pixels."""
 
     multiple: int = 7
 
     def __len__(self) -> int:
         return 2
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
         image = torch.zeros(3, 18, 50, dtype=torch.uint8)
         return ImageSample("ab"[index], image, torch.zeros(1), torch.ones(1), (18, 50))
 
@@ -294,7 +290,7 @@ BOXES_OF_B = torch.tensor([[40.0, 10.0, 80.0, 36.0], [0.0, 0.0, 200.0, 36.0]])
 
 @pytest.fixture
 def proposed() -> WithProposals:
-    """Of a picture of 35 rows of 100 pixels, and of one of 36 rows of 200."""
+    """Of an image of 35 rows of 100 pixels, and of one of 36 rows of 200."""
     found = {"b": Proposals(BOXES_OF_B, None), "a": Proposals(BOX_OF_A, SCORES_OF_A)}
     return WithProposals(Blank(), found, [(35, 100), (36, 200)])
 
@@ -305,7 +301,7 @@ def rois_of(sample: ImageSample) -> Proposals:
 
 
 @pytest.mark.parametrize(
-    ("index", "mirrored", "rois"),
+    ("index", "flipped", "rois"),
     [
         (0, False, [[5.0, 0.0, 15.0, 18.0]]),  # 50 / 100 and 18 / 35
         (0, True, [[35.0, 0.0, 45.0, 18.0]]),
@@ -313,46 +309,46 @@ def rois_of(sample: ImageSample) -> Proposals:
         (1, True, [[30.0, 5.0, 40.0, 18.0], [0.0, 0.0, 50.0, 18.0]]),
     ],
 )
-def test_rois_are_the_pictures_own_proposals_scaled_on_each_axis_and_mirrored_with_it(
-    index: int, mirrored: bool, rois: list[list[float]], proposed: WithProposals
+def test_rois_are_the_images_own_proposals_scaled_on_each_axis_and_flipped_with_it(
+    index: int, flipped: bool, rois: list[list[float]], proposed: WithProposals
 ) -> None:
-    found = rois_of(proposed.sample(index, mirrored=mirrored))
+    found = rois_of(proposed.sample(index, flipped=flipped))
 
     torch.testing.assert_close(found.boxes, torch.tensor(rois))
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("flipped", [False, True])
 def test_scores_go_with_the_rois_and_unknown_ones_stay_unknown(
-    mirrored: bool, proposed: WithProposals
+    flipped: bool, proposed: WithProposals
 ) -> None:
-    known, unknown = (rois_of(proposed.sample(index, mirrored=mirrored)) for index in range(2))
+    known, unknown = (rois_of(proposed.sample(index, flipped=flipped)) for index in range(2))
 
     assert known.scores is not None
     assert known.scores.equal(SCORES_OF_A)
     assert unknown.scores is None
 
 
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_a_picture_of_no_proposals_has_no_rois(mirrored: bool) -> None:
+@pytest.mark.parametrize("flipped", [False, True])
+def test_an_image_of_no_proposals_has_no_rois(flipped: bool) -> None:
     nothing = {"a": Proposals(torch.zeros(0, 4), torch.zeros(0))}
 
-    found = rois_of(WithProposals(Blank(), nothing, [(35, 100)]).sample(0, mirrored=mirrored))
+    found = rois_of(WithProposals(Blank(), nothing, [(35, 100)]).sample(0, flipped=flipped))
 
     assert found.boxes.shape == (0, 4)
 
 
-def test_a_picture_whose_proposals_are_missing_is_named() -> None:
+def test_an_image_whose_proposals_are_missing_is_named() -> None:
     samples = WithProposals(Blank(), {"a": Proposals(BOX_OF_A, None)}, [(35, 100), (36, 200)])
 
     with pytest.raises(KeyError, match="'b'"):
-        samples.sample(1, mirrored=False)
+        samples.sample(1, flipped=False)
 
 
 def test_number_and_multiple_are_those_of_the_samples(proposed: WithProposals) -> None:
     assert (len(proposed), proposed.multiple) == (2, 7)
 
 
-def test_batches_hold_the_rois_of_their_pictures(proposed: WithProposals) -> None:
+def test_batches_hold_the_rois_of_their_images(proposed: WithProposals) -> None:
     (batch,) = training_batches(
         [proposed], seed=0, epoch=0, first=0, batch_size=2, flip=False, workers=0
     )
@@ -362,18 +358,18 @@ def test_batches_hold_the_rois_of_their_pictures(proposed: WithProposals) -> Non
     assert numbers == {"a": 1, "b": 2}
 
 
-def test_a_mirrored_roi_shows_what_the_upright_one_shows(
-    dataset: VOCDataset, pictures: PictureSamples
+def test_a_flipped_roi_shows_what_the_upright_one_shows(
+    dataset: VOCDataset, images: PixelSamples
 ) -> None:
     sizes = [annotation.image_size for annotation in dataset.annotations]
-    size = pictures.sample(0, mirrored=False).network_size
+    size = images.sample(0, flipped=False).network_size
     ratio = torch.tensor([size[1] / sizes[0][1], size[0] / sizes[0][0]]).repeat(2)
     boxes = torch.tensor([[8.0, 4.0, 24.0, 20.0]]) / ratio  # whole pixels of the network image
-    samples = WithProposals(pictures, {dataset.ids[0]: Proposals(boxes, None)}, sizes)
+    samples = WithProposals(images, {dataset.ids[0]: Proposals(boxes, None)}, sizes)
 
     seen = []
-    for mirrored in (False, True):
-        sample = samples.sample(0, mirrored=mirrored)
+    for flipped in (False, True):
+        sample = samples.sample(0, flipped=flipped)
         x1, y1, x2, y2 = rois_of(sample).boxes[0].round().int().tolist()
         seen.append(sample.image[:, y1:y2, x1:x2])
 
@@ -387,7 +383,7 @@ LARGE, SMALL, NARROW = [0.0, 0.0, 60.0, 60.0], [0.0, 0.0, 30.0, 30.0], [0.0, 0.0
 
 
 def some_of(dataset: VOCDataset) -> dict[str, Proposals]:
-    """The same three of every picture."""
+    """The same three of every image."""
     boxes, scores = torch.tensor([NARROW, LARGE, SMALL]), torch.tensor([0.75, 0.5, 0.25])
     return {image_id: Proposals(boxes, scores) for image_id in dataset.ids}
 
@@ -433,7 +429,7 @@ def test_boxes_of_unknown_scores_are_limited_alike() -> None:
     assert limited.scores is None
 
 
-def test_a_picture_of_small_boxes_only_keeps_none() -> None:
+def test_an_image_of_small_boxes_only_keeps_none() -> None:
     small = {
         "a": Proposals(torch.tensor([SMALL]), torch.ones(1)),
         "b": Proposals(torch.zeros(0, 4), None),
@@ -444,16 +440,14 @@ def test_a_picture_of_small_boxes_only_keeps_none() -> None:
     assert [found.boxes.shape for found in limited.values()] == [(0, 4), (0, 4)]
 
 
-def test_the_file_may_hold_more_pictures(dataset: VOCDataset, tmp_path: Path) -> None:
+def test_the_file_may_hold_more_images(dataset: VOCDataset, tmp_path: Path) -> None:
     others = {"other": Proposals(torch.tensor([[0.0, 0.0, 9999.0, 9999.0]]), None)}
     path = write_proposals(tmp_path / "p.npz", {**others, **some_of(dataset)})
 
     assert list(read_proposals(path, dataset, min_size=0, max_proposals=10)) == dataset.ids
 
 
-def test_pictures_without_an_entry_in_the_file_are_named(
-    dataset: VOCDataset, tmp_path: Path
-) -> None:
+def test_images_without_an_entry_in_the_file_are_named(dataset: VOCDataset, tmp_path: Path) -> None:
     found = some_of(dataset)
     missing = [dataset.ids[1], dataset.ids[4]]
     kept = {image_id: found[image_id] for image_id in dataset.ids if image_id not in missing}
@@ -463,7 +457,7 @@ def test_pictures_without_an_entry_in_the_file_are_named(
         read_proposals(path, dataset, min_size=0, max_proposals=10)
 
 
-def test_a_box_outside_of_its_picture_is_refused_by_the_pictures_name(
+def test_a_box_outside_of_its_image_is_refused_by_the_images_name(
     dataset: VOCDataset, tmp_path: Path
 ) -> None:
     height, width = dataset.annotations[2].image_size

@@ -31,7 +31,7 @@ from tools.loggers.settings import VisdomSettings
 from tools.loggers.tensorboard import TensorBoardEvents, sample_values
 from tools.loggers.visdom import VisdomWindows
 
-PICTURE = torch.arange(3 * 8 * 12, dtype=torch.uint8).reshape(3, 8, 12)
+IMAGE = torch.arange(3 * 8 * 12, dtype=torch.uint8).reshape(3, 8, 12)
 STEPS = range(1, 31)
 Answer = Callable[["Request", int], None]
 
@@ -147,7 +147,7 @@ BAD_ANSWERS = [
 def log_a_run(logger: Logger) -> None:
     for step in STEPS:
         logger.scalar("train/loss", 1 / step, step)
-        logger.image(image_tag(1, step, 0, 0, "cat"), PICTURE, step)
+        logger.image(image_tag(1, step, 0, 0, "cat"), IMAGE, step)
     logger.close()
 
 
@@ -260,7 +260,7 @@ def test_a_full_mailbox_leaves_events_out_and_says_how_many() -> None:
         for step in range(15):
             logger.scalar("loss", 0.0, step)
         for name in "abc":
-            logger.image(name, PICTURE, 0)
+            logger.image(name, IMAGE, 0)
         logger.close()
 
     assert len(warnings) == 1
@@ -347,16 +347,16 @@ def test_a_resumed_curve_is_drawn_whole_and_without_the_lost_steps(
     assert line["y"] == [1, 2, 30, 40]
 
 
-def test_a_picture_with_the_same_window_replaces_the_one_before(
+def test_an_image_with_the_same_window_replaces_the_one_before(
     real_visdom: VisdomSettings,
 ) -> None:
-    with open_real(real_visdom, "pictures") as logger:
+    with open_real(real_visdom, "images") as logger:
         for epoch in (1, 2, 3):
             window = None if epoch == 1 else "latest"
-            logger.image(image_tag(epoch, 9, 0, 2), PICTURE, epoch, window=window)
+            logger.image(image_tag(epoch, 9, 0, 2), IMAGE, epoch, window=window)
             time.sleep(0.1)
 
-    windows = shown(real_visdom, "pictures")
+    windows = shown(real_visdom, "images")
     assert list(windows) == ["ep1_iter9_batch0_image2", "latest"]
     assert windows["latest"]["title"] == "ep3_iter9_batch0_image2"
     assert windows["latest"]["content"]["src"].startswith("data:image/jpeg")
@@ -422,7 +422,7 @@ def test_what_was_logged_survives_a_kill(tmp_path: Path) -> None:
 import os, signal
 from pathlib import Path
 from tools.loggers.logger import open_logger
-from tools.cli.settings import VisdomSettings
+from tools.loggers.settings import VisdomSettings
 logger = open_logger(Path({str(tmp_path)!r}), VisdomSettings(), resume_step=None)
 for step in range(100):
     logger.scalar("loss", 1.0, step)
@@ -550,41 +550,41 @@ def test_a_sample_of_few_values_is_all_of_them(count: int) -> None:
     assert sample_values(values, limit=7).equal(values)
 
 
-def test_tensorboard_keeps_every_picture_as_jpeg_under_its_tag(tmp_path: Path) -> None:
+def test_tensorboard_keeps_every_image_as_jpeg_under_its_tag(tmp_path: Path) -> None:
     def log(logger: Logger) -> None:
         for epoch in (1, 2):
-            logger.image(image_tag(epoch, 5, 0, 3, "dog"), PICTURE, epoch, window="latest")
+            logger.image(image_tag(epoch, 5, 0, 3, "dog"), IMAGE, epoch, window="latest")
 
     events = tensorboard_of(tmp_path, log)
 
     tags = ["ep1_iter5_batch0_image3_dog", "ep2_iter5_batch0_image3_dog"]
     assert events.Tags()["images"] == tags
-    (picture,) = events.Images(tags[0])
-    assert (picture.height, picture.width) == (8, 12)
-    assert picture.encoded_image_string[:2] == b"\xff\xd8"  # how every JPEG begins
+    (image,) = events.Images(tags[0])
+    assert (image.height, image.width) == (8, 12)
+    assert image.encoded_image_string[:2] == b"\xff\xd8"  # how every JPEG begins
 
 
-def test_signs_that_tensorboard_cannot_serve_in_a_picture_s_tag_become_quotes(
+def test_signs_that_tensorboard_cannot_serve_in_an_image_s_tag_become_quotes(
     tmp_path: Path,
 ) -> None:
-    events = tensorboard_of(tmp_path, lambda logger: logger.image('a "b"\\c\nd <e>', PICTURE, 0))
+    events = tensorboard_of(tmp_path, lambda logger: logger.image('a "b"\\c\nd <e>', IMAGE, 0))
 
     assert events.Tags()["images"] == ["a 'b''c'd <e>"]
 
 
-def test_a_full_budget_leaves_out_pictures_and_never_points_of_curves(tmp_path: Path) -> None:
-    def log(logger: Logger, pictures: range) -> None:
-        for number in pictures:
-            logger.image(f"picture {number}", PICTURE, 0)
+def test_a_full_budget_leaves_out_images_and_never_points_of_curves(tmp_path: Path) -> None:
+    def log(logger: Logger, images: range) -> None:
+        for number in images:
+            logger.image(f"image {number}", IMAGE, 0)
             logger.scalar("train/loss", 1.0, number)
 
     warnings: list[str] = []
-    for pictures in (range(50), range(50, 60)):  # the second time as a resumed run does
+    for images in (range(50), range(50, 60)):  # the second time as a resumed run does
         events = TensorBoardEvents(
-            tmp_path, last_step=pictures.start - 1, max_bytes=20_000, warn=warnings.append
+            tmp_path, last_step=images.start - 1, max_bytes=20_000, warn=warnings.append
         )
         with Logger([events]) as logger:
-            log(logger, pictures)
+            log(logger, images)
 
     read = tensorboard_reads(tmp_path)
     assert 10 < len(read.Tags()["images"]) < 50

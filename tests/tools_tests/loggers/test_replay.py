@@ -1,4 +1,4 @@
-"""A finished run once more in visdom: its curves, its pictures, and nothing where nothing is."""
+"""A finished run once more in visdom: its curves, its images, and nothing where nothing is."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from tests.conftest import snapshot
 from tests.tools_tests.loggers.test_visdom import RecordingServer, recording_server
 from tools.loggers.logger import image_tag, open_logger
 from tools.loggers.metrics_file import read_metrics
-from tools.loggers.replay import first_and_last, read_pictures
+from tools.loggers.replay import first_and_last, read_images
 from tools.loggers.settings import VisdomSettings
 from tools.replay_visdom import main
 
@@ -29,18 +29,18 @@ def server() -> Iterator[RecordingServer]:
         yield running
 
 
-def picture(grey: int) -> Tensor:
-    return torch.full((3, 8, 12), grey, dtype=torch.uint8)
+def image(gray: int) -> Tensor:
+    return torch.full((3, 8, 12), gray, dtype=torch.uint8)
 
 
 def log(run_dir: Path, epochs: range, resume_step: int | None = None) -> None:
-    """Epochs of one step, with a loss, one class's AP, and two pictures each."""
+    """Epochs of one step, with a loss, one class's AP, and two images each."""
     with open_logger(run_dir, VisdomSettings(), resume_step=resume_step) as logger:
         for epoch in epochs:
             logger.scalar("train/loss", 1 / (epoch + 1), epoch)
             logger.scalar("validation/ap/cat", epoch / 8, epoch)
             for number in range(2):
-                logger.image(image_tag(epoch, epoch, 0, number, "cat"), picture(epoch), epoch)
+                logger.image(image_tag(epoch, epoch, 0, number, "cat"), image(epoch), epoch)
 
 
 def words(run_dir: Path, server: RecordingServer, *others: str) -> list[str]:
@@ -60,7 +60,7 @@ def test_the_curves_arrive_whole(
     assert server.lines("validation/ap") == {"cat": (steps, [0, 1 / 8, 2 / 8, 3 / 8])}
     assert {event["eid"] for event in server.events} == {"again"}
     assert capsys.readouterr().out == (
-        "2 curves and 4 pictures in 6 windows: "
+        "2 curves and 4 images in 6 windows: "
         f"127.0.0.1:{server.server_address[1]}, environment again\n"
     )
 
@@ -77,7 +77,7 @@ def test_a_curve_longer_than_the_mailbox_of_a_live_run_is_whole_too(
     assert steps == list(range(12_000))
 
 
-def test_of_the_pictures_the_first_and_the_last_epoch_are_shown(
+def test_of_the_images_the_first_and_the_last_epoch_are_shown(
     tmp_path: Path, server: RecordingServer
 ) -> None:
     log(tmp_path, range(12))
@@ -97,26 +97,26 @@ def test_of_the_pictures_the_first_and_the_last_epoch_are_shown(
     }
 
 
-def test_a_picture_of_no_epoch_has_a_window_of_its_name() -> None:
-    pictures = {"final_boxes": b"1", "ep3_iter5_batch0_image1": b"2"}
+def test_an_image_of_no_epoch_has_a_window_of_its_name() -> None:
+    images = {"final_boxes": b"1", "ep3_iter5_batch0_image1": b"2"}
 
-    assert first_and_last(pictures) == {
+    assert first_and_last(images) == {
         "final_boxes": ("final_boxes", b"1"),
         "first_batch0_image1": ("ep3_iter5_batch0_image1", b"2"),
     }
 
 
-def test_pictures_of_steps_that_a_resumed_run_took_back_are_not_shown(tmp_path: Path) -> None:
+def test_images_of_steps_that_a_resumed_run_took_back_are_not_shown(tmp_path: Path) -> None:
     log(tmp_path, range(4))
     time.sleep(0.001)  # the name of an event file is its time in microseconds
     log(tmp_path, range(2, 3), resume_step=1)
 
-    tags = list(read_pictures(tmp_path / "events"))
+    tags = list(read_images(tmp_path / "events"))
 
     assert tags == [image_tag(epoch, epoch, 0, i, "cat") for epoch in range(3) for i in range(2)]
 
 
-def test_colours_stay_what_they_are(tmp_path: Path, server: RecordingServer) -> None:
+def test_colors_stay_what_they_are(tmp_path: Path, server: RecordingServer) -> None:
     red = torch.zeros(3, 8, 12, dtype=torch.uint8)
     red[0] = 255
     with open_logger(tmp_path, VisdomSettings(), resume_step=None) as logger:
@@ -138,13 +138,13 @@ def test_at_most_60_windows_are_opened(
     with open_logger(tmp_path, VisdomSettings(), resume_step=None) as logger:
         for number in range(50):
             logger.scalar(f"train/{number}", 0.5, 0)
-            logger.image(f"picture{number}", picture(0), 0)
+            logger.image(f"image{number}", image(0), 0)
 
     assert main(words(tmp_path, server)) == 0
 
     assert len(server.windows) == 60
     assert {f"train/{number}" for number in range(50)} < server.windows
-    warning = "warning: 40 of 100 windows are left out, picture10 the first\n"
+    warning = "warning: 40 of 100 windows are left out, image10 the first\n"
     assert capsys.readouterr().err == warning
 
 
@@ -205,16 +205,16 @@ def test_a_run_that_logged_nothing_is_refused(
     assert capsys.readouterr().err == f"error: {tmp_path}: the run has logged nothing\n"
 
 
-def test_a_picture_that_does_not_decode_is_named(
+def test_an_image_that_does_not_decode_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "metrics.jsonl").touch()
     monkeypatch.setattr(
-        "tools.loggers.replay.read_pictures", lambda events: {"boxes": b"\xff\xd8 cut"}
+        "tools.loggers.replay.read_images", lambda events: {"boxes": b"\xff\xd8 cut"}
     )
 
     assert main(["--run-dir", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "error: picture boxes: does not decode\n"
+    assert capsys.readouterr().err == "error: image boxes: does not decode\n"
 
 
 def test_no_server_at_all_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import VisdomSettings
 from tools.loggers.visdom import VisdomWindows, window_and_line
 
-PICTURE = torch.zeros(3, 8, 12, dtype=torch.uint8)
+IMAGE = torch.zeros(3, 8, 12, dtype=torch.uint8)
 
 
 class Request(BaseHTTPRequestHandler):
@@ -156,16 +156,16 @@ def test_names_of_lines_arrive_escaped(server: RecordingServer) -> None:
     assert server.lines("validation/ap") == {"&lt;b&gt;cat's": ([1, 2], [0.5, 0.5])}
 
 
-def log_epochs(logger: Logger, picture: torch.Tensor, epochs: int) -> None:
+def log_epochs(logger: Logger, image: torch.Tensor, epochs: int) -> None:
     for epoch in range(epochs):
         for number in range(2):
             window = f"{'last' if epoch else 'first'}_batch0_image{number}"
-            logger.image(image_tag(epoch, 9, 0, number), picture, epoch, window=window)
+            logger.image(image_tag(epoch, 9, 0, number), image, epoch, window=window)
 
 
-def test_the_windows_of_a_picture_are_made_one_after_the_other(server: RecordingServer) -> None:
+def test_the_windows_of_an_image_are_made_one_after_the_other(server: RecordingServer) -> None:
     with open_logger(server) as logger:
-        log_epochs(logger, PICTURE, epochs=3)
+        log_epochs(logger, IMAGE, epochs=3)
 
     titles = {event["win"]: event["opts"]["title"] for event in server.events}
     assert list(titles.items()) == [
@@ -178,7 +178,7 @@ def test_the_windows_of_a_picture_are_made_one_after_the_other(server: Recording
 
 def test_a_run_of_one_epoch_shows_it_as_the_first_and_the_last(server: RecordingServer) -> None:
     with open_logger(server) as logger:
-        log_epochs(logger, PICTURE, epochs=1)
+        log_epochs(logger, IMAGE, epochs=1)
 
     titles = {event["win"]: event["opts"]["title"] for event in server.events}
     assert titles["last_batch0_image1"] == titles["first_batch0_image1"] == image_tag(0, 9, 0, 1)
@@ -187,7 +187,7 @@ def test_a_run_of_one_epoch_shows_it_as_the_first_and_the_last(server: Recording
 @pytest.mark.parametrize(
     ("size", "shown"), [((240, 1400), (120, 700)), ((240, 700), (240, 700)), ((8, 12), (8, 12))]
 )
-def test_a_wide_picture_is_shown_small_enough_for_two_in_a_row(
+def test_a_wide_image_is_shown_small_enough_for_two_in_a_row(
     size: tuple[int, int], shown: tuple[int, int], server: RecordingServer
 ) -> None:
     with open_logger(server) as logger:
@@ -218,8 +218,8 @@ def test_at_most_60_windows_are_open_however_long_the_run(
                 batch, image = divmod(number, 4)
                 side = "first" if epoch == 1 else "last"
                 window = f"{side}_batch{batch}_image{image}"
-                logger.image(image_tag(epoch, 9, batch, image), PICTURE, epoch, window=window)
-        logger.image("final_boxes", PICTURE, 5)
+                logger.image(image_tag(epoch, 9, batch, image), IMAGE, epoch, window=window)
+        logger.image("final_boxes", IMAGE, 5)
 
     assert len(server.windows) <= 60
     assert "last_batch3_image3" in server.windows

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torchvision import models
 
-from localizer.trunks import TRUNKS
+from localizer.backbones import BACKBONES
 from tools.models.pretrained import URLS, imagenet_weights, read_weights
 from tools.models.settings import ModelSettings
 
@@ -60,32 +60,32 @@ def test_reading_weights_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
-def test_every_trunk_can_be_chosen_and_has_weights() -> None:
-    assert set(get_args(get_type_hints(ModelSettings)["trunk"])) == set(TRUNKS)
-    assert set(URLS) | {"efficientnet_lite0"} == set(TRUNKS)
+def test_every_backbone_can_be_chosen_and_has_weights() -> None:
+    assert set(get_args(get_type_hints(ModelSettings)["backbone"])) == set(BACKBONES)
+    assert set(URLS) | {"efficientnet_lite0"} == set(BACKBONES)
 
 
-@pytest.mark.parametrize("trunk", list(URLS))
-def test_addresses_are_those_of_torchvision(trunk: str) -> None:
-    assert URLS[trunk] == models.get_model_weights(trunk)["IMAGENET1K_V1"].url
+@pytest.mark.parametrize("backbone", list(URLS))
+def test_addresses_are_those_of_torchvision(backbone: str) -> None:
+    assert URLS[backbone] == models.get_model_weights(backbone)["IMAGENET1K_V1"].url
 
 
-@pytest.mark.parametrize("trunk", list(URLS))
+@pytest.mark.parametrize("backbone", list(URLS))
 def test_a_failed_download_says_what_to_fetch_and_how_to_pass_it(
-    trunk: str, monkeypatch: pytest.MonkeyPatch
+    backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(url: str, **_: Any) -> None:
         raise URLError("no route")
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fail)
 
-    with pytest.raises(FileNotFoundError, match=rf"fetch {URLS[trunk]} .*--weights FILE"):
-        imagenet_weights(trunk)
+    with pytest.raises(FileNotFoundError, match=rf"fetch {URLS[backbone]} .*--weights FILE"):
+        imagenet_weights(backbone)
 
 
-@pytest.mark.parametrize("trunk", list(URLS))
+@pytest.mark.parametrize("backbone", list(URLS))
 def test_a_download_is_checked_and_loaded_without_code(
-    trunk: str, monkeypatch: pytest.MonkeyPatch
+    backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = {}
 
@@ -95,7 +95,7 @@ def test_a_download_is_checked_and_loaded_without_code(
 
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
 
-    assert imagenet_weights(trunk)["a"].equal(torch.ones(3))
+    assert imagenet_weights(backbone)["a"].equal(torch.ones(3))
     (options,) = asked.values()
     assert options["check_hash"]
     assert options["weights_only"]

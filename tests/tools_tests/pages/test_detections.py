@@ -1,4 +1,4 @@
-"""Pictures with a detector's boxes: which are drawn, and which pictures are good ones."""
+"""Images with a detector's boxes: which are drawn, and which images are good ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +16,21 @@ from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.pages.detections import (
     HEIGHT,
-    detection_picture,
     detection_sheets,
-    log_detection_pictures,
+    image_with_detections,
+    log_detections,
 )
 from tools.pages.draw import FOUND, TRUTH, caption, draw_boxes, fit_height, sheet
-from tools.pages.heatmaps import chosen_pictures
+from tools.pages.heatmaps import chosen_images
 
 GOOD, FAILED = (
-    "Detections: the surest one of a class hits",
-    "Detections: none of the surest ones hits",
+    "Detections: the top-scoring one of a class hits",
+    "Detections: none of the top-scoring ones hits",
 )
 
 
 class Windows(Backend):
-    """Remembers the pictures by tag and by window."""
+    """Remembers the images by tag and by window."""
 
     name = "windows"
 
@@ -44,7 +44,7 @@ class Windows(Backend):
 
 @pytest.fixture
 def dataset(tiny_voc: Path) -> VOCDataset:
-    """Six pictures; no object is difficult."""
+    """Six images; no object is difficult."""
     opened = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
     opened.annotations = [
         replace(annotation, difficult=torch.zeros_like(annotation.difficult))
@@ -75,25 +75,25 @@ def missed_but(dataset: ImageSet, *hit: int) -> dict[str, Detections]:
 
 
 def height_of(page: Tensor, count: int) -> bool:
-    """Whether a sheet of five columns has the lines that so many pictures need."""
+    """Whether a sheet of five columns has the lines that so many images need."""
     return page.shape[1] == -(-count // 5) * (HEIGHT + 22 + 8)  # caption of 22, gap of 8
 
 
-# One picture
+# One image
 
 
-def test_nothing_found_leaves_the_picture_with_its_true_boxes(dataset: VOCDataset) -> None:
+def test_nothing_found_leaves_the_image_with_its_true_boxes(dataset: VOCDataset) -> None:
     drawn = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
 
-    shown = detection_picture(dataset, 0, no_detections())
+    shown = image_with_detections(dataset, 0, no_detections())
 
     assert shown.equal(caption(fit_height(drawn, HEIGHT), dataset.ids[0]))
 
 
-def test_nothing_found_and_nothing_known_is_the_picture_alone(dataset: VOCDataset) -> None:
+def test_nothing_found_and_nothing_known_is_the_image_alone(dataset: VOCDataset) -> None:
     dataset.annotations[0] = replace(dataset.annotations[0], boxes=torch.zeros(0, 4))
 
-    shown = detection_picture(dataset, 0, no_detections())
+    shown = image_with_detections(dataset, 0, no_detections())
 
     assert shown.equal(caption(fit_height(dataset[0].image, HEIGHT), dataset.ids[0]))
 
@@ -103,7 +103,7 @@ def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) 
     true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
     drawn = draw_boxes(true, box, FOUND, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
 
-    shown = detection_picture(dataset, 0, detect(box, 2, [0.25]))
+    shown = image_with_detections(dataset, 0, detect(box, 2, [0.25]))
 
     assert shown.equal(caption(fit_height(drawn, HEIGHT), dataset.ids[0]))
 
@@ -116,64 +116,64 @@ def boxes_in_a_row(count: int) -> Tensor:
 def test_detections_below_half_of_the_best_score_are_not_drawn(dataset: VOCDataset) -> None:
     boxes = boxes_in_a_row(3)
 
-    shown = detection_picture(dataset, 0, detect(boxes, 1, [0.75, 1.0, 0.25]))
+    shown = image_with_detections(dataset, 0, detect(boxes, 1, [0.75, 1.0, 0.25]))
 
-    assert shown.equal(detection_picture(dataset, 0, detect(boxes[:2], 1, [0.75, 1.0])))
-    assert not shown.equal(detection_picture(dataset, 0, detect(boxes[1:2], 1, [1.0])))
+    assert shown.equal(image_with_detections(dataset, 0, detect(boxes[:2], 1, [0.75, 1.0])))
+    assert not shown.equal(image_with_detections(dataset, 0, detect(boxes[1:2], 1, [1.0])))
 
 
 def test_a_score_of_exactly_half_of_the_best_is_drawn(dataset: VOCDataset) -> None:
     boxes = boxes_in_a_row(2)
 
-    shown = detection_picture(dataset, 0, detect(boxes, 1, [1.0, 0.5]))
+    shown = image_with_detections(dataset, 0, detect(boxes, 1, [1.0, 0.5]))
 
-    assert not shown.equal(detection_picture(dataset, 0, detect(boxes[:1], 1, [1.0])))
+    assert not shown.equal(image_with_detections(dataset, 0, detect(boxes[:1], 1, [1.0])))
 
 
 def test_at_most_six_detections_are_drawn(dataset: VOCDataset) -> None:
     boxes, scores = boxes_in_a_row(8), [1.0, 0.9, 0.98, 0.97, 0.96, 0.95, 0.94, 0.93]
     best = [0, 2, 3, 4, 5, 6]
 
-    shown = detection_picture(dataset, 0, detect(boxes, 1, scores))
+    shown = image_with_detections(dataset, 0, detect(boxes, 1, scores))
 
-    surest = detect(boxes[best], 1, [scores[row] for row in best])
-    assert shown.equal(detection_picture(dataset, 0, surest))
+    top_scoring = detect(boxes[best], 1, [scores[row] for row in best])
+    assert shown.equal(image_with_detections(dataset, 0, top_scoring))
 
 
 # Sheets
 
 
-def test_good_and_failed_pictures_are_told_apart(dataset: VOCDataset) -> None:
+def test_good_and_failed_images_are_told_apart(dataset: VOCDataset) -> None:
     found = missed_but(dataset, 3)
 
     sheets = detection_sheets(dataset, found)
 
     assert list(sheets) == [GOOD, FAILED]
-    good = detection_picture(dataset, 3, found[dataset.ids[3]])
+    good = image_with_detections(dataset, 3, found[dataset.ids[3]])
     assert sheets[GOOD].equal(sheet([good], columns=5))
     assert height_of(sheets[FAILED], 5)
 
 
-def test_a_sheet_without_pictures_is_left_out(dataset: VOCDataset) -> None:
+def test_a_sheet_without_images_is_left_out(dataset: VOCDataset) -> None:
     assert list(detection_sheets(dataset, missed_but(dataset, *range(6)))) == [GOOD]
     assert list(detection_sheets(dataset, missed_but(dataset))) == [FAILED]
 
 
-def test_pictures_in_which_nothing_is_found_have_failed(dataset: VOCDataset) -> None:
+def test_images_in_which_nothing_is_found_have_failed(dataset: VOCDataset) -> None:
     nothing = {image_id: no_detections() for image_id in dataset.ids}
 
     assert list(detection_sheets(dataset, nothing)) == [FAILED]
 
 
-def surest_is_off(annotation: Annotation) -> Detections:
+def top_scoring_is_off(annotation: Annotation) -> Detections:
     """Right with the second-best detection of its class."""
     corner = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     boxes = torch.cat([annotation.boxes[:1], corner])
     return detect(boxes, int(annotation.labels[0]), [0.5, 0.75])
 
 
-def test_only_the_surest_detection_of_a_class_counts(dataset: VOCDataset) -> None:
-    found = {a.image_id: surest_is_off(a) for a in dataset.annotations}
+def test_only_the_top_scoring_detection_of_a_class_counts(dataset: VOCDataset) -> None:
+    found = {a.image_id: top_scoring_is_off(a) for a in dataset.annotations}
 
     assert list(detection_sheets(dataset, found)) == [FAILED]
 
@@ -193,11 +193,11 @@ def test_one_class_of_several_is_enough(dataset: VOCDataset) -> None:
     last = detect(annotation.boxes[-1:], int(annotation.labels[-1]), [0.125])
     found = missed_but(dataset) | {annotation.image_id: last}
 
-    good = detection_picture(dataset, several, last)
+    good = image_with_detections(dataset, several, last)
     assert detection_sheets(dataset, found)[GOOD].equal(sheet([good], columns=5))
 
 
-def test_pictures_without_objects_that_count_are_in_neither_sheet(dataset: VOCDataset) -> None:
+def test_images_without_objects_that_count_are_in_neither_sheet(dataset: VOCDataset) -> None:
     annotation = dataset.annotations[0]
     dataset.annotations[0] = replace(annotation, difficult=torch.ones_like(annotation.difficult))
 
@@ -219,7 +219,7 @@ def test_without_any_object_there_are_no_sheets(dataset: VOCDataset) -> None:
     assert detection_sheets(dataset, found) == {}
 
 
-def test_each_sheet_holds_half_of_the_pictures_asked_for(dataset: VOCDataset) -> None:
+def test_each_sheet_holds_half_of_the_images_asked_for(dataset: VOCDataset) -> None:
     found = missed_but(dataset, 0, 1, 2)
 
     one, two = (detection_sheets(dataset, found, count=count) for count in (2, 4))
@@ -231,7 +231,7 @@ def test_each_sheet_holds_half_of_the_pictures_asked_for(dataset: VOCDataset) ->
         assert not (wide[:, :, wide.shape[2] // 5 : 2 * wide.shape[2] // 5] == 255).all()
 
 
-def test_the_same_pictures_are_drawn_in_every_call(dataset: VOCDataset) -> None:
+def test_the_same_images_are_drawn_in_every_call(dataset: VOCDataset) -> None:
     found = missed_but(dataset, 0, 1, 2)
 
     np.random.seed(1)  # noqa: NPY002 - the choice does not follow the global generator
@@ -246,17 +246,15 @@ def test_the_same_pictures_are_drawn_in_every_call(dataset: VOCDataset) -> None:
 # While training
 
 
-def test_a_training_logs_the_same_pictures_at_every_evaluation(dataset: VOCDataset) -> None:
+def test_a_training_logs_the_same_images_at_every_evaluation(dataset: VOCDataset) -> None:
     windows = Windows()
     found = missed_but(dataset, 0)
     for epoch in range(3):
-        log_detection_pictures(
-            Logger([windows]), dataset, found, epoch=epoch, step=7, is_first=epoch == 0
-        )
+        log_detections(Logger([windows]), dataset, found, epoch=epoch, step=7, is_first=epoch == 0)
 
     tags = [f"_iter7_batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
     assert list(windows.tags) == [f"ep{epoch}{tag}" for epoch in range(3) for tag in tags]
     assert len(windows.windows) == 2 * 6  # the first evaluation keeps its own
-    for tag, index in zip(tags, chosen_pictures(dataset, 16), strict=True):
-        picture = detection_picture(dataset, index, found[dataset.ids[index]])
-        assert all(windows.tags[f"ep{epoch}{tag}"].equal(picture) for epoch in range(3))
+    for tag, index in zip(tags, chosen_images(dataset, 16), strict=True):
+        image = image_with_detections(dataset, index, found[dataset.ids[index]])
+        assert all(windows.tags[f"ep{epoch}{tag}"].equal(image) for epoch in range(3))

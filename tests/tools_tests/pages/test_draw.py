@@ -1,4 +1,4 @@
-"""Drawings: where the heat and the boxes of a picture end up."""
+"""Drawings: where the heatmap and the boxes of an image end up."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from data.images import read_image
+from localizer.backbones import Geometry
 from localizer.localize import ImageHeatmaps
-from localizer.trunks import Geometry
 from tools.pages.draw import (
     FOUND,
     TRUTH,
@@ -29,34 +29,34 @@ def black(height: int, width: int) -> Tensor:
     return torch.zeros(3, height, width, dtype=torch.uint8)
 
 
-def heat(logits: Tensor) -> ImageHeatmaps:
-    """3 x 3 cells of 4 pixels from 3.5 to 15.5 in a picture of 20 x 20; the original is 40 x 40."""
+def heatmap(logits: Tensor) -> ImageHeatmaps:
+    """3 x 3 cells of 4 pixels from 3.5 to 15.5 in an image of 20 x 20; the original is 40 x 40."""
     return ImageHeatmaps(logits[None], torch.zeros(1), Geometry(4, 5), (20, 20), (40, 40))
 
 
-# Heat
+# Heatmap
 
 
 def test_the_hottest_cell_is_red_and_the_coldest_blue() -> None:
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -5.0]])
-    drawn = overlay_heatmap(black(40, 40), heat(logits), 0).int()
+    drawn = overlay_heatmap(black(40, 40), heatmap(logits), 0).int()
 
-    hot, cold = drawn[:, 11, 11], drawn[:, 27, 27]  # the centres of the first and the last cell
+    hot, cold = drawn[:, 11, 11], drawn[:, 27, 27]  # the centers of the first and the last cell
     assert hot[0] > 10 * hot[2]
     assert cold[2] > cold[0]
 
 
 def test_the_frame_that_no_cell_sees_keeps_the_photograph() -> None:
-    photograph = torch.full((3, 40, 40), 77, dtype=torch.uint8)
-    drawn = overlay_heatmap(photograph, heat(torch.eye(3)), 0)
+    image = torch.full((3, 40, 40), 77, dtype=torch.uint8)
+    drawn = overlay_heatmap(image, heatmap(torch.eye(3)), 0)
 
-    changed = (drawn != photograph).any(dim=0)
+    changed = (drawn != image).any(dim=0)
     assert changed[7:31, 7:31].all()
     assert changed.sum() == 24 * 24
 
 
 def test_a_constant_map_is_all_blue() -> None:
-    drawn = overlay_heatmap(black(40, 40), heat(torch.full((3, 3), 7.0)), 0)
+    drawn = overlay_heatmap(black(40, 40), heatmap(torch.full((3, 3), 7.0)), 0)
 
     assert (drawn[:, 7:31, 7:31] == drawn[:, 20:21, 20:21]).all()
     assert drawn[2, 20, 20] > drawn[0, 20, 20]
@@ -75,7 +75,7 @@ def test_an_outline_covers_the_outermost_pixels_of_a_half_open_box() -> None:
     assert drawn[:, 15, 15].tolist() == [0, 0, 0]  # only the outline
 
 
-def test_a_box_may_fill_the_picture() -> None:
+def test_a_box_may_fill_the_image() -> None:
     drawn = draw_boxes(black(30, 40), torch.tensor([[0.0, 0.0, 40.0, 30.0]]), FOUND)
 
     assert drawn[:, 29, 39].tolist() == drawn[:, 0, 0].tolist() == [255, 0, 255]
@@ -87,15 +87,15 @@ def test_a_box_thinner_than_a_pixel_is_still_drawn() -> None:
     assert drawn.any()
 
 
-def test_no_boxes_leave_the_picture_as_it_is() -> None:
-    picture = black(30, 40)
+def test_no_boxes_leave_the_image_as_it_is() -> None:
+    image = black(30, 40)
 
-    assert draw_boxes(picture, torch.zeros(0, 4), TRUTH).equal(picture)
+    assert draw_boxes(image, torch.zeros(0, 4), TRUTH).equal(image)
 
 
 def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
-    picture = torch.full((3, 100, 200), 128, dtype=torch.uint8)
-    drawn = draw_boxes(picture, torch.tensor([[50.0, 30.0, 150.0, 90.0]]), TRUTH, ["cat"])
+    image = torch.full((3, 100, 200), 128, dtype=torch.uint8)
+    drawn = draw_boxes(image, torch.tensor([[50.0, 30.0, 150.0, 90.0]]), TRUTH, ["cat"])
 
     ground = (drawn == 32).all(dim=0)
     rows, columns = ground.nonzero().unbind(1)
@@ -103,13 +103,13 @@ def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
     assert rows.max() < 50
     assert columns.max() < 100
     assert (drawn[:, 30:50, 50:100].amin(dim=0) > 200).any()  # white letters
-    assert picture.eq(128).all()
+    assert image.eq(128).all()
 
 
 @pytest.mark.parametrize(
     "box", [(0, 0, 20, 20), (80, 0, 100, 20), (0, 55, 20, 60), (95, 55, 100, 60), (99, 59, 100, 60)]
 )
-def test_a_text_stays_inside_of_the_picture(box: tuple[int, int, int, int]) -> None:
+def test_a_text_stays_inside_of_the_image(box: tuple[int, int, int, int]) -> None:
     boxes = torch.tensor([box, (30, 20, 40, 30)]).float()
     at_border, inside = (
         draw_boxes(black(60, 100), boxes[row : row + 1], TRUTH, ["cat"]) for row in range(2)
@@ -137,10 +137,10 @@ def test_a_text_of_any_script_is_written_with_question_marks() -> None:
     assert drawn.equal(draw_boxes(black(60, 100), box, TRUTH, ["? ?"]))
 
 
-def test_texts_of_no_boxes_leave_the_picture_as_it_is() -> None:
-    picture = black(30, 40)
+def test_texts_of_no_boxes_leave_the_image_as_it_is() -> None:
+    image = black(30, 40)
 
-    assert draw_boxes(picture, torch.zeros(0, 4), TRUTH, []).equal(picture)
+    assert draw_boxes(image, torch.zeros(0, 4), TRUTH, []).equal(image)
 
 
 @pytest.mark.parametrize("texts", [["cat"], ["cat", "dog", "cow"]])
@@ -154,11 +154,11 @@ def test_a_text_too_few_or_too_many_is_refused(texts: list[str]) -> None:
 # Words and sheets
 
 
-def test_a_caption_stands_above_the_picture() -> None:
-    picture = torch.full((3, 30, 200), 77, dtype=torch.uint8)
-    drawn = caption(picture, "cat 0.97")
+def test_a_caption_stands_above_the_image() -> None:
+    image = torch.full((3, 30, 200), 77, dtype=torch.uint8)
+    drawn = caption(image, "cat 0.97")
 
-    assert drawn[:, 22:].equal(picture)
+    assert drawn[:, 22:].equal(image)
     assert (drawn[:, :22] > 200).any()
 
 
@@ -167,11 +167,11 @@ def test_signs_outside_of_ascii_become_question_marks() -> None:
 
 
 @pytest.mark.parametrize(("size", "width"), [((50, 100), 40), ((100, 50), 10), ((400, 1), 1)])
-def test_a_fitted_picture_keeps_its_proportions(size: tuple[int, int], width: int) -> None:
+def test_a_fitted_image_keeps_its_proportions(size: tuple[int, int], width: int) -> None:
     assert fit_height(black(*size), 20).shape == (3, 20, width)
 
 
-def test_pictures_in_a_row_have_a_white_gap() -> None:
+def test_images_in_a_row_have_a_white_gap() -> None:
     row = in_a_row([black(10, 20), black(10, 30)])
 
     assert row.shape == (3, 10, 20 + 4 + 30)
@@ -193,18 +193,18 @@ def test_a_sheet_shows_every_cell_in_reading_order() -> None:
 # Files
 
 
-def test_a_written_picture_is_read_with_its_colours_in_order(tmp_path: Path) -> None:
-    picture = torch.zeros(3, 16, 24, dtype=torch.uint8)
-    picture[0] = 200
-    picture[1] = 50
-    write_jpeg(tmp_path / "picture.jpg", picture)
+def test_a_written_image_is_read_with_its_colors_in_order(tmp_path: Path) -> None:
+    image = torch.zeros(3, 16, 24, dtype=torch.uint8)
+    image[0] = 200
+    image[1] = 50
+    write_jpeg(tmp_path / "image.jpg", image)
 
-    read = read_image(tmp_path / "picture.jpg").int()
+    read = read_image(tmp_path / "image.jpg").int()
 
-    assert (read - picture.int()).abs().max() <= 3  # JPEG rounds
-    assert (tmp_path / "picture.jpg").read_bytes() == encode_jpeg(picture)
+    assert (read - image.int()).abs().max() <= 3  # JPEG rounds
+    assert (tmp_path / "image.jpg").read_bytes() == encode_jpeg(image)
 
 
-def test_a_picture_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        write_jpeg(tmp_path / "absent" / "picture.jpg", black(4, 4))
+        write_jpeg(tmp_path / "absent" / "image.jpg", black(4, 4))

@@ -35,7 +35,7 @@ TENSORBOARD = Path(sys.executable).with_name("tensorboard")
 WAIT_MS = 15_000  # for a page on a busy machine
 CLASSES = ("cat", "<img src=x onerror=document.title='hacked'>")
 HOSTILE_CLASSES = ("<script>alert(1)</script>\"'", "<img src=x onerror=alert(2)>\x1b[31m")
-HOSTILE_PICTURES = (
+HOSTILE_IMAGES = (
     "<img src=x onerror=alert(3)>.jpg",
     "<script>alert(4)<%2fscript>.jpg",
     "..%2f..%2f\"quotes' & ..jpg",
@@ -86,7 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisdomSettings]
         client = visdom.Visdom(
             port=port, env=settings.env, use_incoming_socket=False, raise_exceptions=True
         )
-        client.heatmap(np.eye(3), win="heat", opts={"title": "heat of cat"})
+        client.heatmap(np.eye(3), win="heatmap", opts={"title": "heatmap of cat"})
         yield settings
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 143
@@ -113,7 +113,7 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
-    """Three epochs, with two pictures that go to the windows that a training names."""
+    """Three epochs, with two images that go to the windows that a training names."""
 
     def fail(message: str) -> None:
         raise AssertionError(message)
@@ -183,7 +183,7 @@ def titles(page: Page) -> list[str]:
     return sorted(text for text in texts if len(text) > 1)  # beside them stand icons
 
 
-def test_visdom_shows_pictures_curves_and_heatmaps_and_filters_them(
+def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
     server: VisdomSettings, open_page: Callable[[str], Page]
 ) -> None:
     page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
@@ -198,14 +198,14 @@ def test_visdom_shows_pictures_curves_and_heatmaps_and_filters_them(
         [f"ep{epoch}_iter5_batch0_image{image}_{name}" for epoch in (0, 2)]
         for image, name in enumerate(CLASSES)
     )
-    others = ["final_boxes", "heat of cat", "train/loss", "validation/ap"]
+    others = ["final_boxes", "heatmap of cat", "train/loss", "validation/ap"]
     assert titles(page) == sorted([*cat, *other, *others])
     assert page.title() == "visdom"
 
     field = page.get_by_placeholder("Filter text")
     for text, left in (
         ("ep2_", [cat[1], other[1]]),
-        ("cat", [*cat, "heat of cat"]),
+        ("cat", [*cat, "heatmap of cat"]),
         ("<img src=x", other),
         ("train/", ["train/loss"]),
     ):
@@ -214,7 +214,7 @@ def test_visdom_shows_pictures_curves_and_heatmaps_and_filters_them(
         assert titles(page) == left
 
 
-def test_visdom_has_a_picture_s_first_and_last_epoch_side_by_side(
+def test_visdom_has_an_image_s_first_and_last_epoch_side_by_side(
     server: VisdomSettings, open_page: Callable[[str], Page]
 ) -> None:
     page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
@@ -232,18 +232,18 @@ def test_visdom_has_a_picture_s_first_and_last_epoch_side_by_side(
         assert last["x"] - (first["x"] + first["width"]) == pytest.approx(10, abs=2)  # the gap
 
 
-def test_tensorboard_shows_curves_pictures_histograms_and_precision_against_recall(
+def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall(
     tensorboard: str, open_page: Callable[[str], Page]
 ) -> None:
-    first_pictures = [image_tag(0, 5, 0, image, name) for image, name in enumerate(CLASSES)]
+    first_images = [image_tag(0, 5, 0, image, name) for image, name in enumerate(CLASSES)]
     lines = "vz-line-chart2 .line-plot path"  # of a curve itself, and of the smoothed one
     for tab, texts, marks, count in (
         ("scalars", ["train/loss", *(f"validation/ap/{name}" for name in CLASSES)], lines, 6),
-        ("images", first_pictures, "tf-image-loader img", 2),
+        ("images", first_images, "tf-image-loader img", 2),
         ("histograms", ["weights/conv1"], "vz-histogram-timeseries .histogram path", 3),
         ("pr_curves", [f"validation/{name}" for name in CLASSES], lines, 2),
         ("custom_scalars", ["losses", "AP of image labels by class"], lines, 6),
-        ("timeseries", first_pictures, "image-card img", 2),
+        ("timeseries", first_images, "image-card img", 2),
     ):
         page = open_page(f"{tensorboard}#{tab}")
         drawn = page.locator(marks).locator("visible=true")  # the tabs before are there still
@@ -258,18 +258,18 @@ def test_tensorboard_shows_curves_pictures_histograms_and_precision_against_reca
 
 @pytest.fixture(scope="module")
 def hostile_run(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained on pictures with such names and classes, as is its folder; with all its pages."""
+    """Trained on images with such names and classes, as is its folder; with all its pages."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [("image", "labels", "split")]
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     paths = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES).paths
-    for number, (name, path) in enumerate(zip(HOSTILE_PICTURES, paths, strict=False)):
-        shutil.copyfile(path, folder / "pictures" / name)
+    for number, (name, path) in enumerate(zip(HOSTILE_IMAGES, paths, strict=False)):
+        shutil.copyfile(path, folder / "images" / name)
         rows.append((name, HOSTILE_CLASSES[number % 2], "val" if number > 3 else "train"))
     with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    data = ["--images", str(folder / "pictures"), "--labels", str(folder / "labels.csv")]
-    small = "--split train --val-split val --model.trunk squeezenet1_1 --image-sizes [64]"
+    data = ["--images", str(folder / "images"), "--labels", str(folder / "labels.csv")]
+    small = "--split train --val-split val --model.backbone squeezenet1_1 --image-sizes [64]"
     small += " --loop.epochs 2 --loop.batch-size 4 --amp off --device cpu"
     run_dir = folder / "<img src=x onerror=alert(5)>"
     run = ["--run-dir", str(run_dir), "--split", "all"]
@@ -290,7 +290,7 @@ def test_hostile_names_are_text_on_every_page(
     for file, title, texts in (
         ("report.html", of_run, HOSTILE_CLASSES),
         ("compared/compare.html", "1 models", (hostile_run.name, *HOSTILE_CLASSES)),
-        ("gallery/index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_PICTURES)),
+        ("gallery/index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_IMAGES)),
     ):
         page = open_page((hostile_run / file).as_uri())
         shown = page.inner_text("body")

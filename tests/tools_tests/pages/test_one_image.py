@@ -1,4 +1,4 @@
-"""A look at one picture: the words, the drawing, the window; with and without pictures."""
+"""A look at one image: the words, the drawing, the window; with and without images."""
 
 import os
 import re
@@ -39,7 +39,7 @@ CAR = """<annotation>
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A VOC of two annotations without pictures."""
+    """A VOC of two annotations without images."""
     home = tmp_path / "voc" / "VOC2007"
     (home / "Annotations").mkdir(parents=True)
     (home / "ImageSets" / "Main").mkdir(parents=True)
@@ -52,20 +52,20 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    return tmp_path / "drawn" / "picture.jpg"
+    return tmp_path / "drawn" / "image.jpg"
 
 
 def words(root: Path, out: Path, *others: str) -> list[str]:
     return [f"--voc-root={root}", f"--out={out}", *others]
 
 
-def grey(path: Path, height: int, width: int) -> None:
+def gray(path: Path, height: int, width: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height), (128, 128, 128)).save(path)
 
 
 def is_lime(pixels: Tensor) -> Tensor:
-    """Where a drawing has the colour of true boxes; JPEG blurs it a little."""
+    """Where a drawing has the color of true boxes; JPEG blurs it a little."""
     red, green, blue = pixels.int()
     lime: Tensor = (green - torch.maximum(red, blue)) > 80
     return lime
@@ -88,13 +88,13 @@ def test_lists_and_annotations_are_enough_for_the_words(
         "  car: 100 200 300 360, truncated",
         "  person: 400 0 600 99.5, difficult",
         "  car: 4 4 60 60",
-        "the picture is not there, so nothing is drawn",
+        "the image is not there, so nothing is drawn",
     ]
     assert captured.err == ""
     assert not out.parent.exists()
 
 
-def test_the_first_picture_of_trainval_is_the_default(
+def test_the_first_image_of_trainval_is_the_default(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(root, out)) == 0
@@ -145,7 +145,7 @@ def test_number_2018_of_the_official_list_is_a_car(
 
 
 @pytest.mark.voc
-def test_every_box_of_a_real_picture_is_drawn(
+def test_every_box_of_a_real_image_is_drawn(
     voc_root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(voc_root, out, "--split", "test", "--index", "7")) == 0
@@ -164,7 +164,7 @@ def test_every_box_of_a_real_picture_is_drawn(
 def test_boxes_are_drawn_where_they_belong(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
 
     assert main(words(root, out, "--index", "1")) == 0
     assert capsys.readouterr().out.endswith(f"  car: 4 4 60 60\ndrawn: {out}\n")
@@ -174,14 +174,14 @@ def test_boxes_are_drawn_where_they_belong(
     assert lime[230:350, 299].all()
     assert lime[230:350, 100].all()
     assert lime[200, 160:290].all()  # right of the text
-    assert lime[20:90, 599].all()  # a box that ends with the picture
+    assert lime[20:90, 599].all()  # a box that ends with the image
     assert not lime[205:355, 160:290].any()  # the inside
     assert not lime[362:].any()
     assert not lime[100:, 305:].any()
 
 
 def test_each_box_has_its_class_beside_it(root: Path, out: Path) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
 
     assert main(words(root, out, "--index", "1")) == 0
     drawn = read_image(out).int()
@@ -191,27 +191,27 @@ def test_each_box_has_its_class_beside_it(root: Path, out: Path) -> None:
         assert (corner.amin(dim=0) > 160).any()  # the white letters
 
 
-def test_a_picture_without_objects_is_drawn_as_it_is(root: Path, out: Path) -> None:
-    grey(image_path(root, "empty"), 6, 8)
+def test_an_image_without_objects_is_drawn_as_it_is(root: Path, out: Path) -> None:
+    gray(image_path(root, "empty"), 6, 8)
 
     assert main(words(root, out)) == 0
     assert (read_image(out).int() - 128).abs().max() <= 2  # JPEG rounds
 
 
-def test_a_picture_of_another_size_than_its_annotation_is_refused_after_the_words(
+def test_an_image_of_another_size_than_its_annotation_is_refused_after_the_words(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = image_path(root, "car")
-    grey(path, 600, 400)
+    gray(path, 600, 400)
 
     assert main(words(root, out, "--index", "1")) == 2
     captured = capsys.readouterr()
     assert "car: 4 4 60 60" in captured.out
-    assert captured.err == (f"error: {path}: the picture is 400x600, its annotation says 600x400\n")
+    assert captured.err == (f"error: {path}: the image is 400x600, its annotation says 600x400\n")
     assert not out.exists()
 
 
-def test_a_damaged_picture_is_refused_by_name(
+def test_a_damaged_image_is_refused_by_name(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = image_path(root, "car")
@@ -219,7 +219,7 @@ def test_a_damaged_picture_is_refused_by_name(
     path.write_bytes(b"<html>")
 
     assert main(words(root, out, "--index", "1")) == 2
-    assert capsys.readouterr().err.startswith(f"error: {path}: the picture does not decode")
+    assert capsys.readouterr().err.startswith(f"error: {path}: the image does not decode")
     assert not out.exists()
 
 
@@ -244,19 +244,19 @@ def is_magenta(pixels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("with_scores", "drawn"), [(True, range(2, 12)), (False, range(10))])
-def test_the_ten_best_proposals_are_drawn_in_another_picture(
+def test_the_ten_best_proposals_are_drawn_in_another_image(
     with_scores: bool,
     drawn: range,
     root: Path,
     out: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     found = {"car": steps(12, with_scores=with_scores), "another": steps(1, with_scores=True)}
     path = write_proposals(root / "p.npz", found)
 
     assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
-    best = out.with_name("picture_proposals.jpg")
+    best = out.with_name("image_proposals.jpg")
     says = "12, best scores 0.110, 0.100, 0.090, " if with_scores else "12 without scores\n"
     text = capsys.readouterr().out
     assert f"\nproposals: {says}" in text
@@ -268,24 +268,24 @@ def test_the_ten_best_proposals_are_drawn_in_another_picture(
 
 
 def test_each_proposal_has_its_score_beside_it(root: Path, out: Path) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     path = write_proposals(root / "p.npz", {"car": steps(1, with_scores=True)})
 
     assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
-    near = read_image(out.with_name("picture_proposals.jpg"))[:, 100:116, :36].int()
+    near = read_image(out.with_name("image_proposals.jpg"))[:, 100:116, :36].int()
     assert (near < 64).all(dim=0).any()
     assert (near > 192).all(dim=0).any()
 
 
-def test_a_picture_with_no_proposals_is_drawn_as_it_is(
+def test_an_image_with_no_proposals_is_drawn_as_it_is(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     path = write_proposals(root / "p.npz", {"car": steps(0, with_scores=True)})
 
     assert main(words(root, out, "--index=1", f"--proposals={path}")) == 0
     assert "\nproposals: none\n" in capsys.readouterr().out
-    drawn = read_image(out.with_name("picture_proposals.jpg"))
+    drawn = read_image(out.with_name("image_proposals.jpg"))
     assert (drawn.int() - 128).abs().max() < 3
 
 
@@ -297,7 +297,7 @@ def test_a_picture_with_no_proposals_is_drawn_as_it_is(
         (None, "no such file of proposals"),
     ],
 )
-def test_proposals_of_other_pictures_are_refused_before_the_words(
+def test_proposals_of_other_images_are_refused_before_the_words(
     found: Mapping[str, Proposals] | None,
     what: str,
     root: Path,
@@ -315,7 +315,7 @@ def test_proposals_of_other_pictures_are_refused_before_the_words(
 
 
 def test_visdom_gets_both_drawings(root: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     monkeypatch.setattr(visdom_windows, "VisdomWindows", Windows)
     monkeypatch.setattr(Windows, "shown", {})
     path = write_proposals(root / "p.npz", {"car": steps(3, with_scores=True)})
@@ -327,13 +327,13 @@ def test_visdom_gets_both_drawings(root: Path, out: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.voc
-def test_the_best_proposals_of_a_real_picture_are_drawn(voc_root: Path, out: Path) -> None:
+def test_the_best_proposals_of_a_real_image_are_drawn(voc_root: Path, out: Path) -> None:
     name = image_ids(voc_root, "test")[7]
     proposals = propose(read_image(image_path(voc_root, name)), ProposeSettings())
     path = write_proposals(out.parent.parent / "p.npz", {name: proposals})
 
     assert main(words(voc_root, out, "--split=test", "--index=7", f"--proposals={path}")) == 0
-    assert is_magenta(read_image(out.with_name("picture_proposals.jpg"))).float().mean() > 0.01
+    assert is_magenta(read_image(out.with_name("image_proposals.jpg"))).float().mean() > 0.01
 
 
 # Any folder
@@ -341,14 +341,14 @@ def test_the_best_proposals_of_a_real_picture_are_drawn(voc_root: Path, out: Pat
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures and labels beside them."""
-    grey(tmp_path / "photographs" / "a b.png", 6, 8)
-    grey(tmp_path / "photographs" / "图" / "c.png", 12, 10)
+    """Two images and labels beside them."""
+    gray(tmp_path / "photographs" / "a b.png", 6, 8)
+    gray(tmp_path / "photographs" / "图" / "c.png", 12, 10)
     (tmp_path / "labels.csv").write_text("image,labels\na b.png,\n图/c.png,dog|cat\n")
     return tmp_path / "photographs"
 
 
-def test_a_picture_of_a_folder_has_labels_and_no_boxes(
+def test_an_image_of_a_folder_has_labels_and_no_boxes(
     folder: Path,
     out: Path,
     capsys: pytest.CaptureFixture[str],
@@ -368,7 +368,7 @@ def test_a_picture_of_a_folder_has_labels_and_no_boxes(
     assert read_image(out).shape == (3, 12, 10)
 
 
-def test_a_picture_without_labels_has_no_classes(
+def test_an_image_without_labels_has_no_classes(
     folder: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = [f"--images={folder}", f"--out={out}", "--split=all", "--classes=[cat]"]
@@ -383,8 +383,8 @@ def test_a_picture_without_labels_has_no_classes(
 @pytest.mark.parametrize(
     ("others", "what"),
     [
-        (("--index=2",), "--index 2: trainval has 2 pictures, from 0"),
-        (("--index=99999",), "--index 99999: trainval has 2 pictures, from 0"),
+        (("--index=2",), "--index 2: trainval has 2 images, from 0"),
+        (("--index=99999",), "--index 99999: trainval has 2 images, from 0"),
         (("--index=-1",), "--index is 0 or more, got -1"),
         (("--index", "-1"), "--index is 0 or more, got -1"),
         (("--classes=[cat]", "--index=1"), "class 'car' is not one of cat"),
@@ -427,7 +427,7 @@ def test_a_number_beyond_a_folder_is_refused(
     argv = [f"--images={folder}", f"--out={out}", "--split=all", "--classes=[cat]", "--index=2"]
 
     assert main(argv) == 2
-    assert capsys.readouterr().err == "error: --index 2: all has 2 pictures, from 0\n"
+    assert capsys.readouterr().err == "error: --index 2: all has 2 images, from 0\n"
 
 
 def test_nothing_to_look_at_is_refused(
@@ -458,7 +458,7 @@ class Windows(Backend):
 def test_visdom_gets_the_drawing_in_a_window_of_its_name(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     monkeypatch.setattr(visdom_windows, "VisdomWindows", Windows)
     visdom = ("--visdom.server", "localhost", "--visdom.port", "1234", "--visdom.env", "look")
 
@@ -475,7 +475,7 @@ def test_visdom_gets_the_drawing_in_a_window_of_its_name(
 def test_a_visdom_that_is_down_is_a_failure_and_the_file_is_there(
     root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    grey(image_path(root, "car"), 400, 600)
+    gray(image_path(root, "car"), 400, 600)
     down = ("--visdom.server", "127.0.0.1", "--visdom.port", "1")
 
     assert main(words(root, out, "--index", "1", *down)) == 1

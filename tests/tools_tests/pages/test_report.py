@@ -31,7 +31,7 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
         "settings": {"optim.lr": 0.1},
         "curves": {"loss": {"localizer": [(1, 2.0), (3, 0.5)]}},
         "box_curves": {},
-        "pictures": {"Heat": torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        "images": {"Heatmap": torch.zeros(3, 8, 8, dtype=torch.uint8)},
         "repeat": "python -m tools.evaluate",
     }
     write_report(folder, "A run", **(arguments | changes))
@@ -58,7 +58,7 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
         models={HOSTILE: model()},
         settings={HOSTILE: HOSTILE},
         curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
-        pictures={HOSTILE: torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        images={HOSTILE: torch.zeros(3, 8, 8, dtype=torch.uint8)},
         repeat=HOSTILE,
     )
 

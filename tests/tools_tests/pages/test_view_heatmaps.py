@@ -28,7 +28,7 @@ def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
     return [*small.split(), *others]
 
 
-def test_files_are_pictures_named_by_split_and_image(copy: Path, tiny_voc: Path) -> None:
+def test_files_are_images_named_by_split_and_image(copy: Path, tiny_voc: Path) -> None:
     assert main(words(copy, tiny_voc)) == 0
 
     paths = sorted((copy / "heatmaps").iterdir())
@@ -38,16 +38,16 @@ def test_files_are_pictures_named_by_split_and_image(copy: Path, tiny_voc: Path)
     assert all(read_image(path).shape[0] == 3 for path in paths)
 
 
-def test_no_more_pictures_are_shown_than_there_are(
+def test_no_more_images_are_shown_than_there_are(
     copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(copy, tiny_voc, "--count", "100", "--checkpoint", "best")) == 0
 
     assert len(list((copy / "heatmaps").iterdir())) == 6
-    assert capsys.readouterr().out.endswith(f"6 pictures in {copy / 'heatmaps'}\n")
+    assert capsys.readouterr().out.endswith(f"6 images in {copy / 'heatmaps'}\n")
 
 
-def test_tensorboard_gets_one_picture_each(copy: Path, tiny_voc: Path) -> None:
+def test_tensorboard_gets_one_image_each(copy: Path, tiny_voc: Path) -> None:
     assert main(words(copy, tiny_voc, "--to", "tensorboard", "--split", "train")) == 0
 
     events = EventAccumulator(str(copy / "heatmaps"))
@@ -136,7 +136,7 @@ def test_visdom_without_a_server_is_refused(
 
 
 @pytest.mark.parametrize("count", ["0", "-3"])
-def test_no_pictures_at_all_are_refused(
+def test_no_images_at_all_are_refused(
     count: str, small_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(small_run, tiny_voc, "--count", count)) == 2

@@ -30,22 +30,22 @@ def test_the_report_holds_both_localizers_and_the_detector(demo: Path) -> None:
         assert report[name]["split"] == report[name]["corloc_split"] == "test"
 
 
-def test_the_page_shows_heat_and_detections(demo: Path) -> None:
+def test_the_page_shows_heatmap_and_detections(demo: Path) -> None:
     page = (demo / "report.html").read_text()
     assert "localizer_robust" in page
-    assert "Heat and best box" in page
+    assert "Heatmap and best box" in page
     assert "Detections: " in page
     assert "data:image/jpeg;base64," in page
 
 
-def test_the_detector_stands_on_the_localizers_trunk(demo: Path) -> None:
-    trunks = []
+def test_the_detector_stands_on_the_localizers_backbone(demo: Path) -> None:
+    backbones = []
     for name in ("localizer", "detector"):
         content = load_checkpoint(demo / name / "checkpoints")
         assert content is not None
         weights = {k: v for k, v in content["model"].items() if k.startswith("features.")}
-        trunks.append(weights_sha256(weights))
-    assert trunks[0] == trunks[1]
+        backbones.append(weights_sha256(weights))
+    assert backbones[0] == backbones[1]
 
 
 def test_a_demo_that_is_repeated_trains_nothing_again(

@@ -131,7 +131,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     monkeypatch.setattr(make_results, "README", readme)
     words = (
         *("--image_sizes", "[96]", "--loop.epochs", "1", "--from-localizer", "null"),
-        *("--frozen-trunk", "false", "--model.width", "8", "--max-proposals", "20"),
+        *("--frozen-backbone", "false", "--model.width", "8", "--max-proposals", "20"),
     )
     toy = Row("toy", "A toy", "demo_wsddn.yaml", words, (0,), kind="ablation", split="val")
     monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
@@ -148,7 +148,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     assert min(len(found.boxes) for found in load_proposals(made).values()) > 3
 
 
-def test_a_row_may_look_at_the_training_of_another_with_the_heat_of_a_third(
+def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
     results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme, runs = tmp_path / "README.md", tmp_path / "runs"
@@ -173,16 +173,16 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heat_of_a_third(
         monkeypatch.setattr(make_results, name, lambda settings: trained.append(settings.run_dir))
     monkeypatch.setattr(make_results, "evaluate", evaluate)
     monkeypatch.setattr(make_results, "README", readme)
-    warm = Row("warm", "Heat", "demo.yaml", (), (1,), split="val")
+    warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
     plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
-    both = replace(plain, name="both", title="Both", training="plain", heat="warm")
+    both = replace(plain, name="both", title="Both", training="plain", rescore_from="warm")
     monkeypatch.setattr(make_results, "read_rows", lambda: [warm, plain, both])
 
     argv = ["--voc-root", str(tiny_voc), "--runs", str(runs), "--only", "both"]
     assert main(argv) == 0
 
     assert trained == [runs / "plain-seed1", runs / "warm-seed1"]
-    assert [(s.run_dir, s.heat_from) for s in evaluated] == [tuple(trained)]
+    assert [(s.run_dir, s.rescore_from) for s in evaluated] == [tuple(trained)]
     content = json.loads((results / "both-seed1.json").read_text())
     assert "train_wsddn" in content["command"]
-    assert content["heat"] == "warm"
+    assert content["rescore_from"] == "warm"

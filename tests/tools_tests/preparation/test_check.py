@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.datasets import scan
-from data.datasets.scan import scan_pictures
+from data.datasets.scan import scan_images
 from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path
 from data.proposals.files import pack_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES
@@ -32,7 +32,7 @@ CLASSES = f"--classes=[{','.join(SYNTHETIC_CLASSES)}]"
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "pictures.json"
+    return tmp_path / "cache" / "images.json"
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def zipped(path: Path) -> None:
 
 def turned(path: Path) -> None:
     """Saved again after its EXIF rotation was applied: whole, and no longer as annotated."""
-    with Image.open(path) as picture:
-        upright = picture.transpose(Image.Transpose.ROTATE_90)
+    with Image.open(path) as image:
+        upright = image.transpose(Image.Transpose.ROTATE_90)
     path.unlink()
     upright.save(path)
 
@@ -101,7 +101,7 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-PICTURES: tuple[Callable[[Path], object], ...] = (
+IMAGES: tuple[Callable[[Path], object], ...] = (
     Path.unlink,
     folder,
     pipe,
@@ -124,11 +124,11 @@ ANNOTATIONS: tuple[Callable[[str], str], ...] = (
 
 
 def damage(root: Path) -> set[Path]:
-    """Damage twenty files of pictures, annotations and lists, each in its own way."""
+    """Damage twenty files of images, annotations and lists, each in its own way."""
     learned, tested = image_ids(root, "trainval"), image_ids(root, "test")
     bad = set()
     names = iter(learned)
-    for spoil in PICTURES:
+    for spoil in IMAGES:
         path = image_path(root, next(names))
         spoil(path)
         bad.add(path)
@@ -136,7 +136,7 @@ def damage(root: Path) -> set[Path]:
         path = annotation_path(root, next(names))
         put(path, rewrite(path.read_text()))
         bad.add(path)
-    for place in (image_path, annotation_path):  # a learned picture under a tested name
+    for place in (image_path, annotation_path):  # a learned image under a tested name
         put(place(root, tested[0]), place(root, learned[-1]).read_bytes())
     bad.add(image_path(root, tested[0]))
     lists = root / "VOC2007" / "ImageSets" / "Main"
@@ -147,7 +147,7 @@ def damage(root: Path) -> set[Path]:
 
 
 def copy_of_links(root: Path, into: Path, counts: dict[str, int]) -> Path:
-    """A part of a VOC whose pictures and annotations are links to the whole."""
+    """A part of a VOC whose images and annotations are links to the whole."""
     home = into / "VOC2007"
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (home / name).mkdir(parents=True)
@@ -166,7 +166,7 @@ def assert_exactly(bad: set[Path], root: Path, count: int, captured: tuple[str, 
     out, err = captured
     assert set(listed(out, root)) == bad
     assert len(listed(out, root)) == len(bad) == 20
-    assert err == f"error: {root}: 20 problems in {count} pictures (listed above)\n"
+    assert err == f"error: {root}: 20 problems in {count} images (listed above)\n"
 
 
 # Everything at once
@@ -183,12 +183,12 @@ def test_a_copy_with_twenty_damaged_files_lists_exactly_those_twenty(
     assert snapshot(world) == before
 
 
-def test_bad_pictures_of_the_copy_are_those_that_a_scan_finds(world: Path) -> None:
+def test_bad_images_of_the_copy_are_those_that_a_scan_finds(world: Path) -> None:
     bad = damage(world)
     paths = [image_path(world, f"{number:06d}") for number in range(1, 25)]
 
-    found = {path for path, state in scan_pictures(paths, {}, processes=0) if state.problem}
-    decoding = len(PICTURES) - 1  # the turned one decodes
+    found = {path for path, state in scan_images(paths, {}, processes=0) if state.problem}
+    decoding = len(IMAGES) - 1  # the turned one decodes
     assert found == {path for path in bad if path in paths[:decoding]}
     assert len(found) == decoding
 
@@ -209,7 +209,7 @@ def test_a_second_check_lists_the_same_without_reading(
 
 
 @pytest.mark.voc
-def test_a_part_of_the_real_pictures_with_twenty_damaged_files_lists_exactly_those_twenty(
+def test_a_part_of_the_real_images_with_twenty_damaged_files_lists_exactly_those_twenty(
     voc_root: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     counts = {"train": 40, "val": 30, "test": 30}
@@ -224,14 +224,14 @@ def test_a_part_of_the_real_pictures_with_twenty_damaged_files_lists_exactly_tho
 
 
 @pytest.mark.voc
-def test_the_real_pictures_are_clean(
+def test_the_real_images_are_clean(
     voc_root: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = len(image_ids(voc_root, "trainval")) + len(image_ids(voc_root, "test"))
 
     assert main(words(voc_root, cache)) == 0
     captured = capsys.readouterr()
-    assert captured.out.endswith(f"\n{voc_root}: {count} pictures, no problems\n")
+    assert captured.out.endswith(f"\n{voc_root}: {count} images, no problems\n")
     assert captured.err == ""
     (line,) = re.findall(r"^car .*$", captured.out, re.MULTILINE)
     if count == 1312:  # the part that travels beside the project
@@ -248,12 +248,12 @@ def test_a_clean_data_set_ends_with_its_count(
 
     assert main(words(tiny_voc, cache, CLASSES)) == 0
     captured = capsys.readouterr()
-    assert captured.out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
+    assert captured.out.endswith(f"{tiny_voc}: 24 images, no problems\n")
     assert captured.err == ""
     assert snapshot(tiny_voc) == before
 
 
-def test_the_table_counts_pictures_objects_and_difficult_ones(
+def test_the_table_counts_images_objects_and_difficult_ones(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objects = {"a": ["cat 0", "cat 0", "dog 1"], "b": ["cat 0", "cat 1"], "c": ["dog 1"]}
@@ -305,7 +305,7 @@ def test_the_classes_of_voc_are_the_default(
     assert f"class '{SYNTHETIC_CLASSES[0]}' is not one of {', '.join(VOC_CLASSES)}" in out
 
 
-def test_a_tested_picture_of_the_same_content_as_a_learned_one_is_named_with_it(
+def test_a_tested_image_of_the_same_content_as_a_learned_one_is_named_with_it(
     world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for place in (image_path, annotation_path):
@@ -326,10 +326,10 @@ def test_a_folder_through_a_link_with_blanks_and_signs_is_checked(
     assert main(words(link, cache, CLASSES)) == 0
 
 
-# What is known of pictures
+# What is known of images
 
 
-def test_the_cache_is_made_and_names_pictures_by_absolute_path(tiny_voc: Path, cache: Path) -> None:
+def test_the_cache_is_made_and_names_images_by_absolute_path(tiny_voc: Path, cache: Path) -> None:
     assert main(words(tiny_voc, cache, CLASSES)) == 0
 
     paths = sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir())
@@ -337,7 +337,7 @@ def test_the_cache_is_made_and_names_pictures_by_absolute_path(tiny_voc: Path, c
     assert [path.name for path in cache.parent.iterdir()] == [cache.name]
 
 
-def test_a_changed_picture_is_read_again_and_the_others_are_not(
+def test_a_changed_image_is_read_again_and_the_others_are_not(
     world: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(words(world, cache, CLASSES)) == 0
@@ -370,7 +370,7 @@ def test_a_damaged_cache_is_ignored_and_written_anew(
     assert len(json.loads(cache.read_text())) == 24
 
 
-def test_a_signal_stops_a_check_between_two_pictures(
+def test_a_signal_stops_a_check_between_two_images(
     tiny_voc: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = []
@@ -388,11 +388,11 @@ def test_a_signal_stops_a_check_between_two_pictures(
     assert "problems" not in capsys.readouterr().out
 
 
-# Any folder of pictures
+# Any folder of images
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "photographs"
     for number, name in enumerate(("a.png", "b b.png", "图/c.png", "d.png")):
         white(folder / name, 6 + number, 8)
@@ -406,67 +406,67 @@ def check_folder(folder: Path, cache: Path, *lines: str) -> int:
 
 
 def test_a_clean_folder_shows_its_classes_by_split(
-    photographs: Path,
+    images: Path,
     cache: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("VOC_ROOT", raising=False)
-    before = snapshot(photographs)
+    before = snapshot(images)
     lines = ("a.png,cat|dog,train", "b b.png,dog,val", "图/c.png,cat,test", "d.png,,train")
 
-    assert check_folder(photographs, cache, "image,labels,split", *lines) == 0
+    assert check_folder(images, cache, "image,labels,split", *lines) == 0
     out = capsys.readouterr().out
     assert [re.split(r"\s{2,}", line) for line in out.splitlines()[1:4]] == [
         ["class", "all (4)", "train (2)", "val (1)", "test (1)", "trainval (3)"],
         ["cat", "2 / 2", "1 / 1", "0 / 0", "1 / 1", "1 / 1"],
         ["dog", "2 / 2", "1 / 1", "1 / 1", "0 / 0", "2 / 2"],
     ]
-    assert out.endswith(f"{photographs}: 4 pictures, no problems\n")
-    assert snapshot(photographs) == before
+    assert out.endswith(f"{images}: 4 images, no problems\n")
+    assert snapshot(images) == before
 
 
-def test_every_bad_picture_of_a_folder_is_listed_at_once(
-    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+def test_every_bad_image_of_a_folder_is_listed_at_once(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (photographs / "a.png").write_bytes(b"<html>")
-    (photographs / "图" / "c.png").unlink()
-    shutil.copyfile(photographs / "b b.png", photographs / "d.png")
+    (images / "a.png").write_bytes(b"<html>")
+    (images / "图" / "c.png").unlink()
+    shutil.copyfile(images / "b b.png", images / "d.png")
     lines = ("d.png,dog,test", "a.png,cat,train", "b b.png,dog,train", "图/c.png,cat,train")
 
-    assert check_folder(photographs, cache, "image,labels,split", *lines) == 2
+    assert check_folder(images, cache, "image,labels,split", *lines) == 2
     captured = capsys.readouterr()
     names = ("a.png", "d.png", "图/c.png")
-    assert listed(captured.out, photographs) == [photographs / name for name in names]
-    assert captured.err == f"error: {photographs}: 3 problems in 4 pictures (listed above)\n"
+    assert listed(captured.out, images) == [images / name for name in names]
+    assert captured.err == f"error: {images}: 3 problems in 4 images (listed above)\n"
 
 
-def test_a_class_that_is_not_named_is_a_problem_of_each_of_its_pictures(
-    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+def test_a_class_that_is_not_named_is_a_problem_of_each_of_its_images(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labels = photographs.parent / "labels.csv"
+    labels = images.parent / "labels.csv"
     labels.write_text("image,labels\na.png,cat|yeti\nb b.png,yeti\nd.png,cat")
-    argv = [f"--images={photographs}", f"--labels={labels}", f"--cache={cache}"]
+    argv = [f"--images={images}", f"--labels={labels}", f"--cache={cache}"]
 
     assert main([*argv, "--classes", "[cat,dog]"]) == 2
     out = capsys.readouterr().out
-    assert listed(out, photographs) == [photographs / "a.png", photographs / "b b.png"]
+    assert listed(out, images) == [images / "a.png", images / "b b.png"]
     assert "class 'yeti' is not one of cat, dog (correct the labels file, or name the" in out
 
 
-def test_a_folder_without_labels_is_checked_picture_by_picture(
-    photographs: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_without_labels_is_checked_image_by_image(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [f"--images={photographs}", f"--cache={cache}"]
+    argv = [f"--images={images}", f"--cache={cache}"]
     assert main(argv) == 0
-    assert capsys.readouterr().out.endswith(f"{photographs}: 4 pictures, no problems\n")
+    assert capsys.readouterr().out.endswith(f"{images}: 4 images, no problems\n")
 
-    (photographs / "e.jpg").symlink_to("gone.jpg")
-    os.mkfifo(photographs / "f.jpg")
-    (photographs / "g.jpg").write_bytes(b"")
+    (images / "e.jpg").symlink_to("gone.jpg")
+    os.mkfifo(images / "f.jpg")
+    (images / "g.jpg").write_bytes(b"")
     assert main(argv) == 2
-    assert listed(capsys.readouterr().out, photographs) == [
-        photographs / name for name in ("e.jpg", "f.jpg", "g.jpg")
+    assert listed(capsys.readouterr().out, images) == [
+        images / name for name in ("e.jpg", "f.jpg", "g.jpg")
     ]
 
 
@@ -482,7 +482,7 @@ def write_proposals(path: Path, found: dict[str, Tensor]) -> Path:
 ONE_BOX = torch.tensor([[0.0, 0.0, 5.0, 4.0]])
 
 
-def test_proposals_inside_of_their_pictures_are_no_problem(
+def test_proposals_inside_of_their_images_are_no_problem(
     tiny_voc: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = image_ids(tiny_voc, "val")
@@ -490,8 +490,8 @@ def test_proposals_inside_of_their_pictures_are_no_problem(
 
     assert main(words(tiny_voc, cache, CLASSES, f"--proposals={path}")) == 0
     out = capsys.readouterr().out
-    assert "\nproposals of all pictures of: val\n" in out
-    assert out.endswith(f"{tiny_voc}: 24 pictures, no problems\n")
+    assert "\nproposals of all images of: val\n" in out
+    assert out.endswith(f"{tiny_voc}: 24 images, no problems\n")
 
 
 def test_problems_of_proposals_are_listed_with_the_others(
@@ -505,24 +505,24 @@ def test_problems_of_proposals_are_listed_with_the_others(
 
     assert main(words(world, cache, CLASSES, f"--proposals={path}")) == 2
     captured = capsys.readouterr()
-    assert "\nproposals of all pictures of: no split\n" in captured.out
+    assert "\nproposals of all images of: no split\n" in captured.out
     says = [line.removeprefix(f"{path}: ") for line in captured.out.splitlines()[-5:]]
-    assert says[0].startswith(f"1 pictures have no proposals in it, such as {ids[0]} (make")
-    assert says[1].startswith("1 pictures in it are not in the data set, such as stranger (make")
-    assert says[2].startswith(f"1 pictures have zero proposals in it, such as {ids[1]} (make")
+    assert says[0].startswith(f"1 images have no proposals in it, such as {ids[0]} (make")
+    assert says[1].startswith("1 images in it are not in the data set, such as stranger (make")
+    assert says[2].startswith(f"1 images have zero proposals in it, such as {ids[1]} (make")
     assert says[3].startswith(f"image {ids[2]}: 100% of the boxes leave ")
-    assert says[4].startswith(f"{image_path(world, ids[5])}: the picture does not decode")
-    assert captured.err == f"error: {world}: 5 problems in 24 pictures (listed above)\n"
+    assert says[4].startswith(f"{image_path(world, ids[5])}: the image does not decode")
+    assert captured.err == f"error: {world}: 5 problems in 24 images (listed above)\n"
 
 
 def test_proposals_of_a_folder_go_by_the_paths_below_it(
-    photographs: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_proposals(tmp_path / "p.npz", dict.fromkeys(["a.png", "图/c.png"], ONE_BOX))
 
-    assert main([f"--images={photographs}", f"--cache={cache}", f"--proposals={path}"]) == 2
+    assert main([f"--images={images}", f"--cache={cache}", f"--proposals={path}"]) == 2
     out = capsys.readouterr().out
-    assert f"\n{path}: 2 pictures have no proposals in it, such as b b.png (make" in out
+    assert f"\n{path}: 2 images have no proposals in it, such as b b.png (make" in out
 
 
 def test_proposals_that_cannot_be_read_are_one_problem(
@@ -533,7 +533,7 @@ def test_proposals_that_cannot_be_read_are_one_problem(
     assert main(words(tiny_voc, cache, CLASSES, f"--proposals={tmp_path}/p.npz")) == 2
     captured = capsys.readouterr()
     assert f"\n{tmp_path}/p.npz: not a file of proposals (" in captured.out
-    assert captured.err == f"error: {tiny_voc}: 1 problems in 24 pictures (listed above)\n"
+    assert captured.err == f"error: {tiny_voc}: 1 problems in 24 images (listed above)\n"
 
 
 # Refusals
@@ -544,14 +544,14 @@ def refusals(tmp_path: Path) -> dict[str, tuple[Sequence[str], str]]:
     there.mkdir()
     (there / "VOC2007").mkdir()
     labels = tmp_path / "bad.csv"
-    labels.write_text("picture;class\n")
+    labels.write_text("image;class\n")
     return {
         "nothing named": ((), "--voc-root: no data (name the folder that holds VOC2007, or set"),
         "no such root": ((f"--voc-root={tmp_path}/no",), f"{tmp_path}/no: no VOC2007 in it"),
         "no lists": ((f"--voc-root={there}",), f"{there}/VOC2007/ImageSets/Main: none of the"),
-        "no folder": ((f"--images={tmp_path}/no",), f"{tmp_path}/no: no such folder of pictures"),
-        "no pictures": ((f"--images={there}",), f"{there}: no pictures in it (.jpg,"),
-        "labels of nothing": ((f"--labels={labels}",), "--labels: of which pictures? (--images"),
+        "no folder": ((f"--images={tmp_path}/no",), f"{tmp_path}/no: no such folder of images"),
+        "no images": ((f"--images={there}",), f"{there}: no images in it (.jpg,"),
+        "labels of nothing": ((f"--labels={labels}",), "--labels: of which images? (--images"),
         "no labels": (
             (f"--images={there}", f"--labels={tmp_path}/no.csv"),
             f"{tmp_path}/no.csv: no such file of labels",
@@ -560,7 +560,10 @@ def refusals(tmp_path: Path) -> dict[str, tuple[Sequence[str], str]]:
             (f"--images={there}", f"--labels={labels}"),
             f"{labels}: the first line is image,labels or image,labels,split",
         ),
-        "a share": ((f"--images={there}", "--val-share=1"), "--val-share is in (0, 1), got 1.0"),
+        "a fraction": (
+            (f"--images={there}", "--val-fraction=1"),
+            "--val-fraction is in (0, 1), got 1.0",
+        ),
         "a class twice": (("--classes=[a,b,a]",), "--classes: one is named twice in a, b, a"),
     }
 
@@ -568,8 +571,8 @@ def refusals(tmp_path: Path) -> dict[str, tuple[Sequence[str], str]]:
 @pytest.mark.parametrize(
     "case",
     [
-        *("nothing named", "no such root", "no lists", "no folder", "no pictures"),
-        *("labels of nothing", "no labels", "other labels", "a share", "a class twice"),
+        *("nothing named", "no such root", "no lists", "no folder", "no images"),
+        *("labels of nothing", "no labels", "other labels", "a fraction", "a class twice"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_in_one_line(

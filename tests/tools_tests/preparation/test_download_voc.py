@@ -150,8 +150,8 @@ def test_both_splits_come_into_one_tree(
     kept = {path.name for path in (root / "archives").glob("VOC*")}
     assert kept == {path.name for path in archives.iterdir()}
     *_, trainval, test, last = capsys.readouterr().out.splitlines()
-    assert trainval == f"3 pictures of trainval are in {root / 'VOC2007'}"
-    assert test == f"2 pictures of test are in {root / 'VOC2007'}"
+    assert trainval == f"3 images of trainval are in {root / 'VOC2007'}"
+    assert test == f"2 images of test are in {root / 'VOC2007'}"
     assert last == f"export VOC_ROOT='{root}'"
 
 
@@ -177,11 +177,11 @@ def test_what_is_in_place_is_not_touched_and_no_mirror_asked(
     assert main(words(root, tmp_path / "none", "--splits", "[test]")) == 0
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
     first, last = capsys.readouterr().out.splitlines()
-    assert first == f"2 pictures of test are in {root / 'VOC2007'}"
+    assert first == f"2 images of test are in {root / 'VOC2007'}"
     assert last.startswith("export VOC_ROOT=")
 
 
-def test_a_picture_that_was_lost_is_brought_back(root: Path, archives: Path) -> None:
+def test_an_image_that_was_lost_is_brought_back(root: Path, archives: Path) -> None:
     main(words(root, archives))
     (root / "VOC2007" / "JPEGImages" / "000005.jpg").unlink()
 
@@ -361,7 +361,7 @@ def test_another_data_set_is_refused_before_any_download(
     before = sorted(tiny_voc.rglob("*"))
 
     assert refused(tiny_voc, archives, capsys) == (
-        f"error: {tiny_voc / 'VOC2007'}: other pictures are here, 18 of trainval instead of 3 "
+        f"error: {tiny_voc / 'VOC2007'}: other images are here, 18 of trainval instead of 3 "
         "(name another --voc-root)"
     )
     assert sorted(tiny_voc.rglob("*")) == before

@@ -1,4 +1,4 @@
-"""Proposals of many pictures: the same file however it came about, and nothing made twice."""
+"""Proposals of many images: the same file however it came about, and nothing made twice."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def made(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_picture_of_the_list_has_proposals_inside_of_it(made: Path, tiny_voc: Path) -> None:
+def test_every_image_of_the_list_has_proposals_inside_of_it(made: Path, tiny_voc: Path) -> None:
     found = load_proposals(made)
 
     assert list(found) == image_ids(tiny_voc, "val")
@@ -70,7 +70,7 @@ def test_no_annotation_is_read(made: Path, tiny_voc: Path, tmp_path: Path) -> No
 
 
 def test_a_folder_without_labels_is_enough(tiny_voc: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "my pictures"
+    folder = tmp_path / "my images"
     folder.mkdir()
     for image_id in image_ids(tiny_voc, "val")[:2]:
         shutil.copy(image_path(tiny_voc, image_id), folder)
@@ -80,7 +80,7 @@ def test_a_folder_without_labels_is_enough(tiny_voc: Path, tmp_path: Path) -> No
     assert list(load_proposals(out)) == sorted(path.name for path in folder.iterdir())
 
 
-def test_only_changed_pictures_are_made_anew(
+def test_only_changed_images_are_made_anew(
     made: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(tiny_voc, tmp_path / "voc")
@@ -123,7 +123,7 @@ def test_a_foreign_file_is_refused_and_stays(
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on a single core
-def test_a_damaged_picture_ends_two_processes_in_one_line(
+def test_a_damaged_image_ends_two_processes_in_one_line(
     tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(tiny_voc, tmp_path / "voc")
@@ -132,7 +132,7 @@ def test_a_damaged_picture_ends_two_processes_in_one_line(
 
     assert main(words(tmp_path / "voc", tmp_path / "val.npz", "--processes", "2")) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"error: {damaged}: the picture does not decode (")
+    assert last.startswith(f"error: {damaged}: the image does not decode (")
     assert "Traceback" not in last
     assert not (tmp_path / "val.npz").exists()
 
@@ -171,15 +171,15 @@ def test_a_published_file_becomes_one_of_ours_and_says_where_it_is_from(
 
 
 def test_a_published_file_is_converted_for_a_folder_too(tiny_voc: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "my pictures"
+    folder = tmp_path / "my images"
     folder.mkdir()
-    picture = image_path(tiny_voc, image_ids(tiny_voc, "val")[0])
-    shutil.copy(picture, folder)
-    mat = published(tmp_path / "m.mat", {picture.stem: ONE_BOX})
+    image = image_path(tiny_voc, image_ids(tiny_voc, "val")[0])
+    shutil.copy(image, folder)
+    mat = published(tmp_path / "m.mat", {image.stem: ONE_BOX})
     out = tmp_path / "p.npz"
 
     assert main(["--images", str(folder), "--out", str(out), "--from-mat", str(mat)]) == 0
-    assert list(load_proposals(out)) == [picture.name]
+    assert list(load_proposals(out)) == [image.name]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_published_file_is_converted_for_a_folder_too(tiny_voc: Path, tmp_path
         (ONE_BOX - np.uint16(1), "image 000013: 100% of the boxes leave"),
         (
             None,
-            "no proposals of 6 of 6 pictures: 000013, 000014, 000015, 000016, 000017 and 1 more",
+            "no proposals of 6 of 6 images: 000013, 000014, 000015, 000016, 000017 and 1 more",
         ),
     ],
 )
@@ -275,16 +275,17 @@ def test_the_report_says_what_the_file_finds(
     assert main(words(tiny_voc, Path(out), *options)) == 0
 
     content = json.loads((report / "recall.json").read_text())
-    shares = content["sizes"]["all"]
+    fractions = content["sizes"]["all"]
     assert content["images"] == 6
     assert list(content["per_class"]) == list(SYNTHETIC_CLASSES)
-    assert shares["0.5"] == sorted(shares["0.5"])
-    assert 0.5 < shares["0.5"][-1] <= 1
-    assert f"recall {shares['0.5'][-1]:.3f} at IoU .5" in capsys.readouterr().out
+    assert fractions["0.5"] == sorted(fractions["0.5"])
+    assert 0.5 < fractions["0.5"][-1] <= 1
+    assert f"recall {fractions['0.5'][-1]:.3f} at IoU .5" in capsys.readouterr().out
     page = (report / "recall.html").read_text()
     assert page.startswith("<!doctype html>")
     assert page.count("<polyline") == 3 * sum(
-        any(share is not None for share in lines["0.5"]) for lines in content["sizes"].values()
+        any(fraction is not None for fraction in lines["0.5"])
+        for lines in content["sizes"].values()
     )
     assert digest(Path(out)) == digest(made)
 
@@ -302,14 +303,14 @@ def test_working_sizes_are_above_zero(
     assert "above 0" in capsys.readouterr().err
 
 
-def test_a_picture_without_proposals_is_named(
+def test_an_image_without_proposals_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "pictures").mkdir()
-    write_jpeg(tmp_path / "pictures" / "flat.jpg", torch.full((3, 9, 60), 128).byte())
+    (tmp_path / "images").mkdir()
+    write_jpeg(tmp_path / "images" / "flat.jpg", torch.full((3, 9, 60), 128).byte())
 
     out = tmp_path / "flat.npz"
-    assert main(["--images", str(tmp_path / "pictures"), "--out", str(out)]) == 0
+    assert main(["--images", str(tmp_path / "images"), "--out", str(out)]) == 0
 
     assert "without any proposal, 1: flat.jpg" in capsys.readouterr().err
     assert load_proposals(out)["flat.jpg"].boxes.shape == (0, 4)
@@ -357,7 +358,7 @@ def test_a_process_that_waited_for_another_takes_what_that_one_made(
         command = [sys.executable, "-m", "tools.make_proposals", *words(tiny_voc, out)]
         second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert second.stdout is not None
-        assert "pictures" in second.stdout.readline()  # it waits from here on
+        assert "images" in second.stdout.readline()  # it waits from here on
         shutil.copy(made, out)
         shutil.rmtree(parts, ignore_errors=True)  # as the first does when it is done
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from data.types import Detections, no_detections
-from tools.cli.console import say, warn
-from tools.cli.settings import flat, plain
+from tools.cli.console import echo, warn
+from tools.cli.settings import flatten, to_dict
 from tools.files.atomic import write_json, write_scores
 from tools.files.detections import write_detections
 from tools.runs.environment import environment, write_environment
@@ -58,9 +58,9 @@ def test_what_is_said_while_the_folder_is_held_is_in_its_log(
 ) -> None:
     for number in (1, 2):
         with locked(tmp_path):
-            say(f"run {number}: ä")
+            echo(f"run {number}: ä")
             warn("careful")
-    say("not logged")
+    echo("not logged")
 
     assert (tmp_path / "log.txt").read_text().splitlines() == [
         "run 1: ä",
@@ -74,16 +74,16 @@ def test_what_is_said_while_the_folder_is_held_is_in_its_log(
 
 
 def test_settings_become_plain_and_flat() -> None:
-    settings = plain(TrainLocalizerSettings(run_dir=Path("runs/a b"), voc_root=None))
+    settings = to_dict(TrainLocalizerSettings(run_dir=Path("runs/a b"), voc_root=None))
 
     assert settings["run_dir"] == "runs/a b"
     assert settings["boxes"]["thresholds"] == [0.5]
-    assert flat(settings)["optim.lr"] == 0.01
-    assert flat({}) == {}
+    assert flatten(settings)["optim.lr"] == 0.01
+    assert flatten({}) == {}
 
 
 def test_written_settings_are_read_again(tmp_path: Path) -> None:
-    settings = plain(TrainLocalizerSettings(run_dir=tmp_path, voc_root=None))
+    settings = to_dict(TrainLocalizerSettings(run_dir=tmp_path, voc_root=None))
     write_settings(tmp_path, settings)
 
     assert read_settings(tmp_path) == settings

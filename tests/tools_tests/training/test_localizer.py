@@ -93,7 +93,7 @@ def test_a_run_leaves_every_file_of_its_folder(small_run: Path) -> None:
 def test_the_log_holds_what_was_printed(small_run: Path) -> None:
     text = (small_run / "log.txt").read_text()
 
-    assert text.startswith("train: 12 pictures\nval: 6 pictures\nepoch 1: ")
+    assert text.startswith("train: 12 images\nval: 6 images\nepoch 1: ")
     assert text.endswith(f"weights_sha256 {digest(small_run)}\n")
 
 
@@ -101,7 +101,7 @@ def test_settings_and_environment_are_written(small_run: Path) -> None:
     settings = yaml.safe_load((small_run / "settings.yaml").read_text())
     environment = json.loads((small_run / "environment.json").read_text())
 
-    assert settings["model"]["trunk"] == "squeezenet1_1"
+    assert settings["model"]["backbone"] == "squeezenet1_1"
     assert settings["loop"]["batch_size"] == 4
     assert environment["torch"]
 
@@ -124,7 +124,7 @@ def test_the_baseline_is_a_coin_for_every_class(small_run: Path) -> None:
     assert loss == pytest.approx(0.6931, abs=1e-4)  # ln 2
 
 
-def test_the_heat_of_every_picture_is_kept_for_every_epoch(small_run: Path) -> None:
+def test_the_heatmap_of_every_image_is_kept_for_every_epoch(small_run: Path) -> None:
     events = EventAccumulator(str(small_run / "events"))
     events.Reload()
 
@@ -164,7 +164,7 @@ def test_another_seed_gives_other_weights(small_run: Path, words: Words, tmp_pat
 
 
 def test_workers_do_not_change_the_weights(words: Words, tmp_path: Path) -> None:
-    alexnet = ("--model.trunk", "alexnet", "--val-split", "", "--loop.epochs", "1")
+    alexnet = ("--model.backbone", "alexnet", "--val-split", "", "--loop.epochs", "1")
     for workers in ("0", "2"):
         assert main(words(tmp_path / workers, *alexnet, "--loop.workers", workers)) == 0
 
@@ -432,16 +432,16 @@ def test_a_signal_saves_the_step_leaves_no_process_and_the_run_goes_on_bit_by_bi
     assert_same_run(run_dir, robust_run)
 
 
-# A frozen trunk
+# A frozen backbone
 
 
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options for a frozen trunk with weights from a file in torchvision's layout."""
+    """Options for a frozen backbone with weights from a file in torchvision's layout."""
     folder = tmp_path_factory.mktemp("frozen")
     torch.manual_seed(0)
     torch.save(models.squeezenet1_1(weights=None).state_dict(), folder / "squeezenet.pth")
-    words = f"--frozen-trunk true --weights {folder}/squeezenet.pth --val-split="
+    words = f"--frozen-backbone true --weights {folder}/squeezenet.pth --val-split="
     return [*words.split(), "--feature-cache", str(folder / "features")]
 
 
@@ -451,14 +451,14 @@ def test_features_are_computed_once_and_give_the_same_weights_again(
     found = []
     for name in ("first", "second"):
         assert main(words(tmp_path / name, *frozen)) == 0
-        found.append(capsys.readouterr().out.count("features of 12 pictures found in"))
+        found.append(capsys.readouterr().out.count("features of 12 images found in"))
 
-    assert found == [1, 2]  # the first run finds them for the pictures it shows after each epoch
+    assert found == [1, 2]  # the first run finds them for the images it shows after each epoch
     assert digest(tmp_path / "first") == digest(tmp_path / "second")
     assert lines(tmp_path / "first") == lines(tmp_path / "second")
 
 
-def test_a_frozen_trunk_keeps_the_weights_of_the_file(
+def test_a_frozen_backbone_keeps_the_weights_of_the_file(
     words: Words, frozen: list[str], tmp_path: Path
 ) -> None:
     assert main(words(tmp_path / "run", *frozen, "--loop.epochs", "1")) == 0
@@ -466,14 +466,14 @@ def test_a_frozen_trunk_keeps_the_weights_of_the_file(
     given = torch.load(frozen[frozen.index("--weights") + 1], weights_only=True)
     loaded = load_checkpoint(tmp_path / "run" / "checkpoints")
     assert loaded is not None
-    trunk = {key: t for key, t in loaded["model"].items() if key.startswith("features.")}
-    assert all(tensor.equal(given[key]) for key, tensor in trunk.items())
+    backbone = {key: t for key, t in loaded["model"].items() if key.startswith("features.")}
+    assert all(tensor.equal(given[key]) for key, tensor in backbone.items())
     assert (
         not loaded["model"]["classifier.0.bias"].eq(loaded["model"]["classifier.0.bias"][0]).all()
     )
 
 
-def test_training_on_features_is_nearly_training_on_pictures(
+def test_training_on_features_is_nearly_training_on_images(
     words: Words, frozen: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(words(tmp_path / "features", *frozen)) == 0
@@ -482,9 +482,9 @@ def test_training_on_features_is_nearly_training_on_pictures(
         return open_samples(*args, **(kwargs | {"feature_cache": None}))
 
     monkeypatch.setattr(job, "open_samples", without_cache)
-    assert main(words(tmp_path / "pictures", *frozen)) == 0
+    assert main(words(tmp_path / "images", *frozen)) == 0
 
-    curves = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("features", "pictures")]
+    curves = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("features", "images")]
     losses = [[value for _, value in curve["train/loss"]] for curve in curves]
     assert losses[0] == pytest.approx(losses[1], rel=2e-3)  # features are kept as float16
     assert losses[0] != losses[1]
@@ -502,7 +502,7 @@ def test_a_run_on_features_is_evaluated_on_features(
     argv = f"--run-dir {tmp_path / 'run'} --voc-root {tiny_voc} --split train --corloc-split="
 
     assert evaluate.main([*argv.split(), "--amp", "off", "--device", "cpu"]) == 0
-    assert "features of 12 pictures found in" in capsys.readouterr().out
+    assert "features of 12 images found in" in capsys.readouterr().out
 
 
 def test_weights_of_another_network_are_refused_by_the_file_and_their_names(

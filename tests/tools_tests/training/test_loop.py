@@ -19,13 +19,13 @@ from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
-from tools.training.loop import Step, log_histograms, train
+from tools.training.loop import Criterion, log_histograms, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.settings import LoopSettings, OptimSettings
 from tools.training.state import TrainingState
 
 CPU = Device("cpu", "off")
-COUNT = 10  # pictures
+COUNT = 10  # images
 
 
 class Recorder(Backend):
@@ -46,7 +46,7 @@ class Recorder(Backend):
 
 @dataclass(frozen=True)
 class Numbers:
-    """Pictures of one pixel that hold their own number, negative when mirrored."""
+    """Images of one pixel that hold their own number, negative when flipped."""
 
     count: int = COUNT
     multiple: int = 1
@@ -54,8 +54,8 @@ class Numbers:
     def __len__(self) -> int:
         return self.count
 
-    def sample(self, index: int, *, mirrored: bool) -> ImageSample:
-        pixel = torch.full((1, 1, 1), float(-index if mirrored else index))
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        pixel = torch.full((1, 1, 1), float(-index if flipped else index))
         target = torch.tensor([float(index % 2)])
         return ImageSample(f"{index:06d}", pixel, target, torch.ones(1), (1, 1))
 
@@ -79,7 +79,7 @@ def pixels_of(batches: list[ImageBatch]) -> list[float]:
 # Batches
 
 
-def test_an_epoch_shows_every_picture_once() -> None:
+def test_an_epoch_shows_every_image_once() -> None:
     assert sorted(ids_of(batches_of())) == [f"{index:06d}" for index in range(COUNT)]
 
 
@@ -101,19 +101,19 @@ def test_an_epoch_entered_in_the_middle_goes_on_as_the_whole_one(first: int) -> 
     assert pixels_of(batches_of(first=first)) == pixels_of(batches_of()[first:])
 
 
-def test_the_batch_size_does_not_change_order_or_mirroring() -> None:
+def test_the_batch_size_does_not_change_order_or_flipping() -> None:
     assert pixels_of(batches_of(batch_size=3)) == pixels_of(batches_of(batch_size=10))
 
 
-def test_without_flip_nothing_is_mirrored() -> None:
+def test_without_flip_nothing_is_flipped() -> None:
     assert all(pixel >= 0 for pixel in pixels_of(batches_of(flip=False)))
 
 
-def test_with_flip_a_picture_is_mirrored_in_about_half_of_the_epochs() -> None:
+def test_with_flip_an_image_is_flipped_in_about_half_of_the_epochs() -> None:
     pixels = [pixel for epoch in range(100) for pixel in pixels_of(batches_of(epoch=epoch))]
 
-    mirrored = sum(pixel < 0 for pixel in pixels)
-    assert mirrored == pytest.approx(450, abs=60)  # of 900 that are not 0: four deviations
+    flipped = sum(pixel < 0 for pixel in pixels)
+    assert flipped == pytest.approx(450, abs=60)  # of 900 that are not 0: four deviations
 
 
 def test_batches_draw_nothing_from_the_models_generator(rng: torch.Generator) -> None:
@@ -153,11 +153,11 @@ def make_state(
     optimizer = build_optimizer([p for p in model.parameters() if p.requires_grad], settings)
     scheduler = build_scheduler(optimizer, settings, epochs=2, steps_per_epoch=3)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    plain: tuple[dict[str, Any], dict[str, Any]] = ({"seed": 0}, {"trunk": "pair"})
+    plain: tuple[dict[str, Any], dict[str, Any]] = ({"seed": 0}, {"backbone": "pair"})
     return TrainingState(model, optimizer, scheduler, scaler, *plain, averaging=averaging)
 
 
-def learn(state: TrainingState) -> Step:
+def learn(state: TrainingState) -> Criterion:
     """A step with two losses: the mean square error and a pull of the last weight."""
 
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -177,9 +177,9 @@ class Run:
     state: TrainingState
     log: Recorder
     quality: Callable[[TrainingState], float] = lambda state: float(state.epoch)
-    pictures: int = COUNT
+    images: int = COUNT
 
-    def go(self, step: Step | None = None, **settings: Any) -> None:
+    def go(self, step: Criterion | None = None, **settings: Any) -> None:
         defaults = {"epochs": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 1}
         loop = LoopSettings(**(defaults | settings))
         size = loop.batch_size
@@ -187,9 +187,9 @@ class Run:
             self.state,
             step or learn(self.state),
             lambda epoch, first: iter(
-                batches_of(self.pictures, epoch=epoch, first=first, batch_size=size)
+                batches_of(self.images, epoch=epoch, first=first, batch_size=size)
             ),
-            steps_per_epoch=math.ceil(math.ceil(self.pictures / size) / loop.accumulate),
+            steps_per_epoch=math.ceil(math.ceil(self.images / size) / loop.accumulate),
             settings=loop,
             device=CPU,
             logger=Logger([self.log]),
@@ -278,7 +278,7 @@ def test_without_a_mean_the_last_weights_are_saved(run: Run) -> None:
     assert weights_sha256(saved["model"]) == weights_sha256(run.state.model.state_dict())
 
 
-def test_metrics_are_over_all_pictures_since_the_last_log_line(run: Run) -> None:
+def test_metrics_are_over_all_images_since_the_last_log_line(run: Run) -> None:
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         losses, _ = learn(run.state)(batch)
         scores = torch.tensor([[1.0 if name == "000001" else 0.0] for name in batch.image_ids])
@@ -293,7 +293,7 @@ def test_metrics_are_over_all_pictures_since_the_last_log_line(run: Run) -> None
     assert run.state.window == []
 
 
-def rising(state: TrainingState, numbers: Iterator[int]) -> Step:
+def rising(state: TrainingState, numbers: Iterator[int]) -> Criterion:
     """A step whose loss is the next number and moves nothing."""
 
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -355,7 +355,7 @@ def test_a_finished_training_goes_on_to_nothing(run: Run) -> None:
 def test_two_batches_accumulate_to_the_step_of_one_twice_as_large(tmp_path: Path) -> None:
     weights = []
     for batch_size, accumulate in ((4, 2), (8, 1)):
-        run = Run(tmp_path / f"{batch_size}", make_state(), Recorder(), pictures=16)
+        run = Run(tmp_path / f"{batch_size}", make_state(), Recorder(), images=16)
         run.state.model.eval()  # dropout draws for each batch anew
         run.go(epochs=1, batch_size=batch_size, accumulate=accumulate)
         assert run.state.step == 2
@@ -399,7 +399,7 @@ def test_every_step_counts_the_same_in_a_log_line(run: Run) -> None:
     assert run.log.scalars["train/number"] == [(2, (1.5 + 3) / 2)]
 
 
-def test_metrics_are_over_the_pictures_of_all_batches(run: Run) -> None:
+def test_metrics_are_over_the_images_of_all_batches(run: Run) -> None:
     seen = []
 
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -411,7 +411,7 @@ def test_metrics_are_over_the_pictures_of_all_batches(run: Run) -> None:
     assert seen == [0, 4, 8]
 
 
-def test_a_loss_that_is_not_finite_names_the_pictures_of_its_batch_alone(run: Run) -> None:
+def test_a_loss_that_is_not_finite_names_the_images_of_its_batch_alone(run: Run) -> None:
     bad = batches_of()[1].image_ids
 
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -464,7 +464,7 @@ def test_losses_that_cancel_to_no_number_stop_too(run: Run) -> None:
 
 
 class Spoiled(torch.autograd.Function):
-    """Nothing forwards, an infinite gradient backwards."""
+    """Nothing forwards, an infinite gradient backward."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -490,7 +490,7 @@ def test_weights_that_are_not_finite_are_never_saved(run: Run) -> None:
 # Stopping and going on
 
 
-def interrupt_at(state: TrainingState, number: int, during: Step | None = None) -> Step:
+def interrupt_at(state: TrainingState, number: int, during: Criterion | None = None) -> Criterion:
     inner = during or learn(state)
 
     def step(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -659,7 +659,7 @@ def test_steps_multiply_the_rate_at_the_start_of_an_epoch() -> None:
     assert rates(settings, epochs=5, steps_per_epoch=2) == [8, 8, 8, 8, 4, 4, 4, 4, 2, 2]
 
 
-def test_a_cosine_falls_from_the_full_rate_towards_zero() -> None:
+def test_a_cosine_falls_from_the_full_rate_toward_zero() -> None:
     settings = OptimSettings(lr=1.0, schedule="cosine")
 
     half = math.sqrt(1 / 2)
@@ -704,11 +704,11 @@ def test_a_fall_of_the_rate_keeps_the_momentum(run: Run) -> None:
     assert weight.item() == -(1 + (1 + 0.5) / 2)  # the second speed is 1 + .5, at half the rate
 
 
-def test_a_trunk_learns_at_its_share_of_the_rate() -> None:
-    head, trunk = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    settings = OptimSettings(lr=0.5, trunk_factor=0.25, momentum=0.0, weight_decay=0.0)
-    optimizer = build_optimizer([head], settings, trunk=[trunk])
-    head.grad, trunk.grad = torch.ones(1), torch.ones(1)
+def test_a_backbone_learns_at_its_fraction_of_the_rate() -> None:
+    head, backbone = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    settings = OptimSettings(lr=0.5, backbone_factor=0.25, momentum=0.0, weight_decay=0.0)
+    optimizer = build_optimizer([head], settings, backbone=[backbone])
+    head.grad, backbone.grad = torch.ones(1), torch.ones(1)
     optimizer.step()
     assert head.item() == -0.5
-    assert trunk.item() == -0.125
+    assert backbone.item() == -0.125

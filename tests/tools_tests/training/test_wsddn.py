@@ -34,7 +34,7 @@ from tools.runs.saved import load_run
 from tools.train_wsddn import main
 from tools.training import wsddn as job
 from tools.training.settings import TrainWsddnSettings
-from wsddn.step import wsddn_step
+from wsddn.step import wsddn_losses
 
 ONE_EPOCH = ("--loop.epochs", "1", "--val-split", "")
 
@@ -153,14 +153,14 @@ def test_histograms_are_of_the_first_two_convolutions_and_of_fc7(
     }
 
 
-def test_boxes_on_every_picture_of_the_validation_are_kept_for_every_epoch(
+def test_boxes_on_every_image_of_the_validation_are_kept_for_every_epoch(
     tags: dict[str, list[str]],
 ) -> None:
-    pictures = [f"batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
+    images = [f"batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
 
     for epoch, step in ((0, 12), (1, 24)):
         shown = [tag for tag in tags["images"] if tag.startswith(f"ep{epoch}_")]
-        assert shown == [f"ep{epoch}_iter{step}_{picture}" for picture in pictures]
+        assert shown == [f"ep{epoch}_iter{step}_{image}" for image in images]
 
 
 # Resuming
@@ -173,9 +173,9 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def with_signal(*args: Any, **kwargs: Any) -> Any:
         if next(steps, None) is None:
             signal.raise_signal(signal.SIGTERM)
-        return wsddn_step(*args, **kwargs)
+        return wsddn_losses(*args, **kwargs)
 
-    monkeypatch.setattr(job, "wsddn_step", with_signal)
+    monkeypatch.setattr(job, "wsddn_losses", with_signal)
 
 
 def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_by_bit(
@@ -323,13 +323,13 @@ def test_other_labels_give_other_weights(
     for path in (tmp_path / "voc" / "VOC2007" / "Annotations").iterdir():
         path.write_text(path.read_text().replace("<name>rocket<", "<name>snail<"))
 
-    val = ("--split", "val", *ONE_EPOCH)  # six pictures are enough
+    val = ("--split", "val", *ONE_EPOCH)  # six images are enough
     assert main(detector_words(tmp_path / "one", *val)) == 0
     assert main(detector_words(tmp_path / "two", *val, "--voc-root", str(tmp_path / "voc"))) == 0
     assert digest(tmp_path / "one") != digest(tmp_path / "two")
 
 
-def test_pictures_without_proposals_are_left_out_with_their_number(
+def test_images_without_proposals_are_left_out_with_their_number(
     detector_words: Words,
     some_proposals: dict[str, Proposals],
     tiny_voc: Path,
@@ -344,7 +344,7 @@ def test_pictures_without_proposals_are_left_out_with_their_number(
 
     words = ("--split", "val", *ONE_EPOCH, "--proposals", str(path))
     assert main(detector_words(tmp_path / "run", *words)) == 0
-    warning = f"pictures without proposals are left out, 2: {ids[1]}, {ids[4]}\n"
+    warning = f"images without proposals are left out, 2: {ids[1]}, {ids[4]}\n"
     assert f"warning: {warning}" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "training.json").read_text())["step"] == 4
 
@@ -354,11 +354,11 @@ def test_a_run_without_any_proposal_is_refused(
 ) -> None:
     assert main(detector_words(tmp_path / "run", "--min-size", "1000")) == 2
 
-    assert capsys.readouterr().err.endswith("error: train: no picture is left\n")
+    assert capsys.readouterr().err.endswith("error: train: no image is left\n")
     assert not (tmp_path / "run" / "settings.yaml").exists()
 
 
-def test_a_validation_picture_without_proposals_is_evaluated_too(
+def test_a_validation_image_without_proposals_is_evaluated_too(
     detector_words: Words,
     some_proposals: dict[str, Proposals],
     tiny_voc: Path,
@@ -400,7 +400,7 @@ def test_one_proposal_and_thousands_of_them_have_finite_losses(
         assert all(math.isfinite(value) for _, value in curves[f"train/{name}"])
 
 
-def test_a_regulariser_of_weight_zero_is_no_loss(detector_words: Words, tmp_path: Path) -> None:
+def test_a_regularizer_of_weight_zero_is_no_loss(detector_words: Words, tmp_path: Path) -> None:
     words = ("--split", "val", *ONE_EPOCH, "--spatial-weight", "0")
 
     assert main(detector_words(tmp_path / "run", *words)) == 0
@@ -409,24 +409,24 @@ def test_a_regulariser_of_weight_zero_is_no_loss(detector_words: Words, tmp_path
     assert curves["train/loss"] == curves["train/image_label"]
 
 
-# The trunk
+# The backbone
 
 
-def test_a_trunk_starts_from_that_of_a_localizer(
+def test_a_backbone_starts_from_that_of_a_localizer(
     small_run: Path, detector_words: Words, tmp_path: Path
 ) -> None:
-    words = ("--model.trunk", "squeezenet1_1", "--from-localizer", str(small_run), *ONE_EPOCH)
+    words = ("--model.backbone", "squeezenet1_1", "--from-localizer", str(small_run), *ONE_EPOCH)
     slow = ("--split", "val", "--optim.lr", "1e-12")  # nothing moves by a digit
 
     assert main(detector_words(tmp_path / "run", *words, *slow)) == 0
-    trunk = load_run(tmp_path / "run").detector().features.state_dict()
+    backbone = load_run(tmp_path / "run").detector().features.state_dict()
     given = load_run(small_run).localizer().features.state_dict()
-    for name, tensor in trunk.items():
+    for name, tensor in backbone.items():
         torch.testing.assert_close(tensor, given[name], rtol=0, atol=1e-6)
-    assert trunk.keys() == given.keys()
+    assert backbone.keys() == given.keys()
 
 
-def test_a_localizer_on_another_trunk_is_refused(
+def test_a_localizer_on_another_backbone_is_refused(
     small_run: Path,
     detector_words: Words,
     tmp_path: Path,
@@ -434,7 +434,7 @@ def test_a_localizer_on_another_trunk_is_refused(
 ) -> None:
     assert main(detector_words(tmp_path / "run", "--from-localizer", str(small_run))) == 2
 
-    refusal = f"error: {small_run}: the localizer stands on another trunk\n"
+    refusal = f"error: {small_run}: the localizer stands on another backbone\n"
     assert capsys.readouterr().err == refusal
     assert not (tmp_path / "run" / "settings.yaml").exists()
 
@@ -446,11 +446,11 @@ def test_a_detector_is_no_localizer_to_start_from(
     assert "holds a detector, which has no heatmaps" in capsys.readouterr().err
 
 
-def test_a_frozen_trunk_of_a_localizer_keeps_its_weights(
+def test_a_frozen_backbone_of_a_localizer_keeps_its_weights(
     small_run: Path, detector_words: Words, tmp_path: Path
 ) -> None:
-    words = ("--model.trunk", "squeezenet1_1", "--from-localizer", str(small_run))
-    frozen = ("--frozen-trunk", "true", "--feature-cache", str(tmp_path / "features"))
+    words = ("--model.backbone", "squeezenet1_1", "--from-localizer", str(small_run))
+    frozen = ("--frozen-backbone", "true", "--feature-cache", str(tmp_path / "features"))
     short = ("--split", "val", *ONE_EPOCH, "--optim.lr", "1e-4")
 
     assert main(detector_words(tmp_path / "run", *words, *frozen, *short)) == 0
@@ -474,7 +474,7 @@ def test_a_missing_file_of_proposals_is_refused(
     assert not left & {"settings.yaml", "training.json", "checkpoints", "metrics.jsonl"}
 
 
-def test_proposals_of_other_pictures_are_refused_by_their_names(
+def test_proposals_of_other_images_are_refused_by_their_names(
     detector_words: Words,
     some_proposals: dict[str, Proposals],
     tiny_voc: Path,
@@ -517,9 +517,15 @@ def test_proposals_of_the_validation_are_asked_for_before_the_first_step(
         ("--drop-proposals 1", r"--drop-proposals is in \[0, 1\), got 1\.0"),
         ("--support-iou -0.1", r"--support-iou is in \[0, 1\], got -0\.1"),
         ("--support-iou 1.1", r"--support-iou is in \[0, 1\], got 1\.1"),
-        ("--frozen-trunk true", "--frozen-trunk needs ImageNet weights"),
-        ("--pretrained true --from-localizer runs/a", "--from-localizer: the trunk starts from it"),
-        ("--weights a.pth --from-localizer runs/a", "--from-localizer: the trunk starts from it"),
+        ("--frozen-backbone true", "--frozen-backbone needs ImageNet weights"),
+        (
+            "--pretrained true --from-localizer runs/a",
+            "--from-localizer: the backbone starts from it",
+        ),
+        (
+            "--weights a.pth --from-localizer runs/a",
+            "--from-localizer: the backbone starts from it",
+        ),
     ],
 )
 def test_settings_without_sense_are_refused(words: str, refusal: str) -> None:

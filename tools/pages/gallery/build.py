@@ -1,4 +1,4 @@
-"""A run's gallery: what was saved, checked against its pictures; thumbnails, the page, a server."""
+"""A run's gallery: what was saved, checked against its images; thumbnails, the page, a server."""
 
 import contextlib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import Detections
-from tools.cli.console import say, warn
+from tools.cli.console import echo, warn
 from tools.files.detections import read_detections
 from tools.files.scores import SavedScores, read_scores
 from tools.inputs.datasets import open_dataset
@@ -18,9 +18,9 @@ from tools.inputs.settings import DataSettings
 from tools.pages.gallery.content import by_name, gallery_content
 from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
 from tools.pages.gallery.server import PageServer
-from tools.pages.gallery.strips import HeatPanel, heat_panels, strip_path
+from tools.pages.gallery.strips import HeatmapPanel, heatmap_panels, strip_path
 from tools.pages.gallery.thumbnails import (
-    Photograph,
+    OriginalImage,
     make_thumbnails,
     remove_thumbnails,
     thumbnail_path,
@@ -30,8 +30,8 @@ from tools.prediction.opening import data_settings
 from tools.runs.folder import locked, read_settings
 
 THUMBS = "thumbs"
-PROPOSALS = 10  # of a picture; more hide it
-Heat = dict[str, dict[int, HeatPanel]]
+PROPOSALS = 10  # of an image; more hide it
+Heatmap = dict[str, dict[int, HeatmapPanel]]
 
 
 def run(settings: GallerySettings) -> None:
@@ -43,7 +43,7 @@ def run(settings: GallerySettings) -> None:
         page, numbers = _write(settings)
         if server is not None:
             server.table = _table(page.parent, numbers)
-            say(f"shown on {server.address} until it is stopped (Ctrl+C)")
+            echo(f"shown on {server.address} until it is stopped (Ctrl+C)")
             server.serve_until_stopped()
 
 
@@ -61,36 +61,36 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
-    heat = _heat(settings, dataset, scores)
-    pictures = [
-        Photograph(path.absolute(), annotation.image_size)
+    heatmap = _heatmap(settings, dataset, scores)
+    images = [
+        OriginalImage(path.absolute(), annotation.image_size)
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
     ]
-    panels = [panel for of_picture in heat.values() for panel in of_picture.values()]
+    panels = [panel for of_image in heatmap.values() for panel in of_image.values()]
     with locked(out):
         numbers = make_thumbnails(
             out / THUMBS,
-            [*pictures, *panels],
+            [*images, *panels],
             longest_side=settings.longest_side,
             processes=settings.processes,
         )
-        number_of = dict(zip(panels, numbers[len(pictures) :], strict=True))
+        number_of = dict(zip(panels, numbers[len(images) :], strict=True))
         content = gallery_content(
             f"{settings.run_dir.resolve().name} on {settings.split}",
             dataset,
             scores,
-            numbers[: len(pictures)],
+            numbers[: len(images)],
             count=settings.count,
             detections=detections,
             proposals=proposals,
-            heat={
-                image_id: {label: number_of[panel] for label, panel in of_picture.items()}
-                for image_id, of_picture in heat.items()
+            heatmap={
+                image_id: {label: number_of[panel] for label, panel in of_image.items()}
+                for image_id, of_image in heatmap.items()
             },
         )
         page = write_gallery_page(out, content)
         remove_thumbnails(out / THUMBS, keep=numbers)
-        say(f"gallery: {page}")
+        echo(f"gallery: {page}")
     return page, numbers
 
 
@@ -110,32 +110,32 @@ def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | N
     unknown = sorted(found.keys() - set(scores.ids))
     if unknown:
         raise ValueError(
-            f"{path}: pictures that scores.npz does not have: {name_first(unknown)} (evaluate "
+            f"{path}: images that scores.npz does not have: {name_first(unknown)} (evaluate "
             "writes both)"
         )
     return found
 
 
-def _heat(settings: GallerySettings, dataset: ImageSet, scores: SavedScores) -> Heat:
-    """Panels of heat by image id and label, of pictures that have a strip."""
+def _heatmap(settings: GallerySettings, dataset: ImageSet, scores: SavedScores) -> Heatmap:
+    """Panels of heatmap by image id and label, of images that have a strip."""
     folder = settings.heatmaps or settings.run_dir / "heatmaps"
     if settings.heatmaps is not None and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder (view_heatmaps --to files writes one)")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    heat: Heat = {}
+    heatmap: Heatmap = {}
     unfit = []
     for row, annotation in enumerate(dataset.annotations):
         path = strip_path(folder, settings.split, annotation.image_id)
         if path.name in there:
             labels = np.flatnonzero(scores.targets[row]).tolist()
-            panels = heat_panels(path.absolute(), annotation.image_size, labels)
+            panels = heatmap_panels(path.absolute(), annotation.image_size, labels)
             if panels:
-                heat[annotation.image_id] = panels
+                heatmap[annotation.image_id] = panels
             else:
                 unfit.append(path.name)
     if unfit:
         warn(f"{folder}: not one panel for each class, left out: {name_first(unfit)}")
-    return heat
+    return heatmap
 
 
 def _table(folder: Path, numbers: list[int]) -> dict[str, Path]:

@@ -19,34 +19,34 @@ from data.types import Annotation, Detections, Proposals, no_detections
 from tools.files.scores import SavedScores
 
 PRESENT, ABSENT, IGNORED = "1", "0", "-"
-MOST_OF_A_CLASS = 10  # detections of one class in one picture; further ones hide it
-KEPT = 0.75  # share of a class's pictures that show a box to begin with
+MOST_OF_A_CLASS = 10  # detections of one class in one image; further ones hide it
+KEPT = 0.75  # fraction of a class's images that show a box to begin with
 
 
-def by_name(dataset: ImageSet, scores: SavedScores, whose: str) -> tuple[ImageSet, SavedScores]:
-    """Pictures and their scores in the order of the pictures' names.
+def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[ImageSet, SavedScores]:
+    """Images and their scores in the order of the images' names.
 
     Args:
         dataset: the split that was scored.
-        scores: of the same pictures, in any order.
-        whose: words for the message.
+        scores: of the same images, in any order.
+        context: words for the message.
 
     Raises:
-        ValueError: pictures without scores, or scores without a picture; names them.
+        ValueError: images without scores, or scores without an image; names them.
     """
     unknown = sorted(set(scores.ids) - set(dataset.ids))
     unscored = sorted(set(dataset.ids) - set(scores.ids))
     parts = [
         f"{what}: {name_first(names)}"
         for what, names in (
-            ("scores of pictures that are not there", unknown),
-            ("pictures without scores", unscored),
+            ("scores of images that are not there", unknown),
+            ("images without scores", unscored),
         )
         if names
     ]
     if parts:
         raise ValueError(
-            f"{whose}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
+            f"{context}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
             f"writes them); {'; '.join(parts)}"
         )
     places = {image_id: row for row, image_id in enumerate(dataset.ids)}
@@ -68,19 +68,19 @@ def gallery_content(
     count: int,
     detections: Mapping[str, Detections] | None,
     proposals: Mapping[str, Proposals] | None,
-    heat: Mapping[str, Mapping[int, int]],
+    heatmap: Mapping[str, Mapping[int, int]],
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
     Args:
         title: of the page.
-        dataset: the pictures.
-        scores: of the same pictures in the same order.
-        thumbnails: number of each picture's.
-        count: pictures at each end to begin with.
+        dataset: the images.
+        scores: of the same images in the same order.
+        thumbnails: number of each image's.
+        count: images at each end to begin with.
         detections: by image id, None where there are none.
         proposals: by image id, those to be shown.
-        heat: numbers of thumbnails by image id and label.
+        heatmap: numbers of thumbnails by image id and label.
     """
     annotations = dataset.annotations
     judged = detections is not None and any(len(a.boxes) for a in annotations)
@@ -94,7 +94,7 @@ def gallery_content(
         "thumbs": list(thumbnails),
         "scores": scores.scores.T.tolist(),
         "truth": _truth(scores),
-        "labelled": bool(scores.weights.any()),
+        "labeled": bool(scores.weights.any()),
         "objects": [_objects(annotation) for annotation in annotations],
         "found": None
         if detections is None
@@ -106,10 +106,10 @@ def gallery_content(
         "proposals": None
         if proposals is None
         else [_tenths(proposals[image_id].boxes) for image_id in scores.ids],
-        "heat": {
-            str(row): {str(label): number for label, number in heat[image_id].items()}
+        "heatmap": {
+            str(row): {str(label): number for label, number in heatmap[image_id].items()}
             for row, image_id in enumerate(scores.ids)
-            if heat.get(image_id)
+            if heatmap.get(image_id)
         },
     }
 
@@ -134,7 +134,7 @@ def _objects(annotation: Annotation) -> list[list[int]]:
 
 
 def _found(detections: Detections | None) -> list[list[float]]:
-    """Label, score and box of each detection, surest first, the first few of each class."""
+    """Label, score and box of each detection, highest score first, the first few of each class."""
     if detections is None:
         return []
     order = torch.argsort(detections.scores, descending=True, stable=True)
@@ -150,7 +150,7 @@ def _found(detections: Detections | None) -> list[list[float]]:
 
 
 def _telling_score(detections: Mapping[str, Detections], scores: SavedScores) -> float:
-    """The score above which most classes that pictures hold keep a box; 0 without any box."""
+    """The score above which most classes that images hold keep a box; 0 without any box."""
     best = []
     for image_id, targets in zip(scores.ids, scores.targets, strict=True):
         found = detections.get(image_id, no_detections())

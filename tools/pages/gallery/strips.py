@@ -1,4 +1,4 @@
-"""Heat of single classes, cut out of the strips that ``view_heatmaps --to files`` writes."""
+"""Heatmap of single classes, cut out of the strips that ``view_heatmaps --to files`` writes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,13 @@ CAPTION = caption(DOT, "").shape[1] - 1  # pixels above a panel
 GAP = in_a_row([DOT, DOT]).shape[2] - 2  # pixels between two
 
 
-class HeatPanel(NamedTuple):
-    """One panel of a strip: a photograph under the heat of one class.
+class HeatmapPanel(NamedTuple):
+    """One panel of a strip: an image under the heatmap of one class.
 
     Attributes:
         path: of the strip.
-        image_size: (height, width) of the photograph.
-        position: of the panel; the photograph itself is 0.
+        image_size: (height, width) of the image.
+        position: of the panel; the image itself is 0.
     """
 
     path: Path
@@ -31,7 +31,7 @@ class HeatPanel(NamedTuple):
     position: int
 
     def read(self) -> Tensor:
-        """``[3, h, w]`` uint8 in the photograph's proportions, without the words above it.
+        """``[3, h, w]`` uint8 in the image's proportions, without the words above it.
 
         Raises:
             ValueError: the strip does not decode.
@@ -42,31 +42,31 @@ class HeatPanel(NamedTuple):
 
 
 def strip_path(folder: Path, split: str, image_id: str) -> Path:
-    """Where ``view_heatmaps`` writes the strip of a picture."""
+    """Where ``view_heatmaps`` writes the strip of an image."""
     return folder / f"{split}_{quote(image_id, safe='', errors='surrogateescape')}.jpg"
 
 
-def heat_panels(
+def heatmap_panels(
     path: Path, image_size: tuple[int, int], labels: Sequence[int]
-) -> dict[int, HeatPanel]:
+) -> dict[int, HeatmapPanel]:
     """The panel of each class that a strip shows.
 
     Args:
         path: of the strip.
-        image_size: (height, width) of the photograph.
-        labels: classes that the picture holds, ascending; the strip shows these.
+        image_size: (height, width) of the image.
+        labels: classes that the image holds, ascending; the strip shows these.
 
     Returns:
         By label; nothing if the strip has not one panel for each of them.
 
     Raises:
-        ValueError: not a picture.
+        ValueError: not an image.
     """
     width = _panel_width(image_size)
     expected = (CAPTION + HEIGHT, width + len(labels) * (GAP + width))
     if not labels or read_image_size(path) != expected:
         return {}
-    panels = (HeatPanel(path, image_size, position) for position in range(1, len(labels) + 1))
+    panels = (HeatmapPanel(path, image_size, position) for position in range(1, len(labels) + 1))
     return dict(zip(labels, panels, strict=True))
 
 

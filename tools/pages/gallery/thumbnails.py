@@ -1,7 +1,7 @@
 """Numbered thumbnails that know what they were made from, so that those of the same are kept.
 
 A thumbnail holds a mark in its JPEG comment: a digest of what it shows and of the source's path,
-size and time. Numbers of thumbnails that a page shows are never given to other pictures, so an
+size and time. Numbers of thumbnails that a page shows are never given to other images, so an
 older page stays right until a new one has taken its place.
 """
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.images import describe_other_size, read_image
 from data.parallel import map_parallel, usable_cores
-from tools.cli.console import say, track
+from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_atomically
 
@@ -41,8 +41,8 @@ class Source(Protocol):
         ...
 
 
-class Photograph(NamedTuple):
-    """A picture of a data set.
+class OriginalImage(NamedTuple):
+    """An image of a data set.
 
     Attributes:
         path: of the file, absolute.
@@ -53,7 +53,7 @@ class Photograph(NamedTuple):
     image_size: tuple[int, int]
 
     def read(self) -> Tensor:
-        """The picture.
+        """The image.
 
         Raises:
             ValueError: it does not decode, or has another size.
@@ -78,7 +78,7 @@ def make_thumbnails(
     Args:
         folder: gets the JPEG files; is made if need be. Files of others in it stay.
         sources: each different from all others.
-        longest_side: of a thumbnail in pixels; smaller pictures are not enlarged.
+        longest_side: of a thumbnail in pixels; smaller images are not enlarged.
         processes: that work side by side, 0 for one a core.
 
     Returns:
@@ -104,7 +104,7 @@ def make_thumbnails(
     )
     done = len(sources) - len(missing)
     if done:
-        say(f"{done} of {len(sources)} thumbnails are there already")
+        echo(f"{done} of {len(sources)} thumbnails are there already")
     for _ in track(made, "thumbnails", total=len(sources), done=done):
         check_interrupted()
     return numbers
@@ -140,15 +140,15 @@ def _mark_of(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is large, for example
-            with Image.open(path, formats=("JPEG",)) as picture:
-                return bytes(picture.info.get("comment", b"")).decode("ascii", "replace")
+            with Image.open(path, formats=("JPEG",)) as image:
+                return bytes(image.info.get("comment", b"")).decode("ascii", "replace")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return ""  # whatever it is, it is none of ours
 
 
 def _mark(source: Source, longest_side: int) -> str:
     if not source.path.is_file():
-        raise FileNotFoundError(f"{source.path}: no such picture")
+        raise FileNotFoundError(f"{source.path}: no such image")
     status = source.path.stat()
     what = (REVISION, longest_side, repr(source), status.st_size, status.st_mtime_ns)
     return MARK + sha256(repr(what).encode()).hexdigest()
@@ -157,12 +157,12 @@ def _mark(source: Source, longest_side: int) -> str:
 def _make(longest_side: int, job: tuple[Source, Path, str]) -> int:
     """Write one thumbnail, complete or not at all; returns its bytes."""
     source, path, mark = job
-    picture = Image.fromarray(source.read().permute(1, 2, 0).contiguous().numpy())
-    if max(picture.size) > longest_side:
-        share = longest_side / max(picture.size)
-        width, height = (max(1, round(side * share)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    image = Image.fromarray(source.read().permute(1, 2, 0).contiguous().numpy())
+    if max(image.size) > longest_side:
+        fraction = longest_side / max(image.size)
+        width, height = (max(1, round(side * fraction)) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=QUALITY, optimize=True, comment=mark.encode())
+    image.save(file, "JPEG", quality=QUALITY, optimize=True, comment=mark.encode())
     write_atomically(path, file.getvalue())
     return file.tell()

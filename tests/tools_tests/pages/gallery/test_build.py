@@ -39,7 +39,7 @@ NUM_CLASSES = len(SYNTHETIC_CLASSES)
 
 @pytest.fixture(scope="module")
 def dataset(tiny_voc: Path) -> VOCDataset:
-    """Six real pictures with boxes."""
+    """Six real images with boxes."""
     return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES)
 
 
@@ -99,7 +99,7 @@ def thumbs_of(folder: Path) -> list[Path]:
     return sorted((folder / "thumbs").iterdir())
 
 
-def test_pictures_stand_in_the_order_of_their_names(
+def test_images_stand_in_the_order_of_their_names(
     words: Callable[..., list[str]], run_dir: Path, dataset: VOCDataset
 ) -> None:
     order = [3, 0, 5, 1, 4, 2]
@@ -132,12 +132,12 @@ def test_thumbnails_are_numbered_and_of_the_size_that_is_asked(
     paths = thumbs_of(run_dir / "gallery")
     assert [path.name for path in paths] == [f"{number:06d}.jpg" for number in range(6)]
     for path, whole in zip(paths, dataset.annotations, strict=True):
-        share = 50 / max(whole.image_size)
-        height, width = (round(side * share) for side in whole.image_size)
+        fraction = 50 / max(whole.image_size)
+        height, width = (round(side * fraction) for side in whole.image_size)
         assert read_image(path).shape == (3, height, width)
 
 
-def test_a_small_picture_is_not_enlarged(
+def test_a_small_image_is_not_enlarged(
     words: Callable[..., list[str]], run_dir: Path, dataset: VOCDataset
 ) -> None:
     assert main(words("--longest-side", "4000")) == 0
@@ -171,8 +171,8 @@ def test_the_run_and_the_data_set_are_only_read(
 
 
 @pytest.fixture
-def photographs(dataset: VOCDataset, tmp_path: Path) -> Path:
-    """Three pictures of one's own with names of all kinds."""
+def images(dataset: VOCDataset, tmp_path: Path) -> Path:
+    """Three images of one's own with names of all kinds."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     names = ("<script>alert(1).jpg", "a 'b' \"c\"\n&amp;.jpg", "图\u2028\udcff.jpg")
@@ -182,19 +182,19 @@ def photographs(dataset: VOCDataset, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(photographs: Path, tmp_path: Path) -> list[str]:
+def own(images: Path, tmp_path: Path) -> list[str]:
     """Words for a gallery of them, from scores alone."""
     run_dir = tmp_path / "own"
     run_dir.mkdir()
-    ids = sorted(path.name for path in photographs.iterdir())
+    ids = sorted(path.name for path in images.iterdir())
     zeros = np.zeros((3, 1))
     arrays = {"scores": zeros + 0.5, "targets": zeros, "weights": zeros}
     names = {"ids": np.array(ids), "classes": np.array(["<b>cat"])}
     write_scores(run_dir / "scores.npz", **names, **arrays)
-    return f"--run-dir={run_dir} --images={photographs} --split=all --processes=1".split()
+    return f"--run-dir={run_dir} --images={images} --split=all --processes=1".split()
 
 
-def test_pictures_of_one_s_own_need_no_boxes_and_no_plain_names(
+def test_images_of_one_s_own_need_no_boxes_and_no_plain_names(
     own: list[str], tmp_path: Path
 ) -> None:
     assert main(own) == 0
@@ -202,14 +202,14 @@ def test_pictures_of_one_s_own_need_no_boxes_and_no_plain_names(
     folder = tmp_path / "own" / "gallery"
     shown = content_of(folder / "index.html")
     assert len(shown["names"]) == 3
-    assert (shown["found"], shown["verdicts"], shown["labelled"]) == (None, None, False)
+    assert (shown["found"], shown["verdicts"], shown["labeled"]) == (None, None, False)
     assert [path.name for path in thumbs_of(folder)] == ["000000.jpg", "000001.jpg", "000002.jpg"]
 
 
-def test_a_run_that_learned_from_a_folder_finds_its_pictures_again(
-    own: list[str], photographs: Path, tmp_path: Path
+def test_a_run_that_learned_from_a_folder_finds_its_images_again(
+    own: list[str], images: Path, tmp_path: Path
 ) -> None:
-    settings = {"images": str(photographs), "labels": None, "classes": ["another"], "seed": 0}
+    settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
     (tmp_path / "own" / "settings.yaml").write_text(yaml.safe_dump(settings))
 
     assert main([word for word in own if not word.startswith("--images")]) == 0
@@ -219,13 +219,13 @@ def test_a_run_that_learned_from_a_folder_finds_its_pictures_again(
     assert shown["classes"] == ["<b>cat"]
 
 
-def test_a_changed_picture_gets_another_thumbnail_and_the_others_stay(
-    own: list[str], photographs: Path, tmp_path: Path
+def test_a_changed_image_gets_another_thumbnail_and_the_others_stay(
+    own: list[str], images: Path, tmp_path: Path
 ) -> None:
     assert main(own) == 0
     folder = tmp_path / "own" / "gallery"
     before = snapshot(folder / "thumbs")
-    first = sorted(photographs.iterdir())[0]
+    first = sorted(images.iterdir())[0]
     Image.new("RGB", (30, 20), "red").save(first, "JPEG")
 
     assert main(own) == 0
@@ -239,19 +239,19 @@ def test_a_changed_picture_gets_another_thumbnail_and_the_others_stay(
     assert all(before[path] == after[path] for path in kept)
 
 
-def test_a_refused_picture_leaves_the_earlier_gallery_whole(
-    own: list[str], photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_refused_image_leaves_the_earlier_gallery_whole(
+    own: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(own) == 0
     folder = tmp_path / "own" / "gallery"
     before = snapshot(folder)
-    first, second, _ = sorted(photographs.iterdir())
+    first, second, _ = sorted(images.iterdir())
     Image.new("RGB", (30, 20), "red").save(first, "JPEG")
     second.write_bytes(second.read_bytes()[:-2000])
 
     assert main(own) == 2
 
-    assert "the picture does not decode" in capsys.readouterr().err
+    assert "the image does not decode" in capsys.readouterr().err
     after = snapshot(folder)
     assert all(
         after[path] == before[path] for path in before if path.name not in ("thumbs", "log.txt")
@@ -283,13 +283,13 @@ def test_a_stopped_command_leaves_no_page_and_goes_on_where_it_was(
     assert len(thumbs_of(gallery)) == 6
 
 
-def test_pictures_of_others_in_the_folder_stay(
+def test_images_of_others_in_the_folder_stay(
     words: Callable[..., list[str]], run_dir: Path
 ) -> None:
     thumbs = run_dir / "gallery" / "thumbs"
     thumbs.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(thumbs / "000001.jpg")
-    (thumbs / "000002.jpg").write_bytes(b"not a picture")
+    (thumbs / "000002.jpg").write_bytes(b"not an image")
     (thumbs / "notes.jpg").write_bytes(b"a note")
     (thumbs / "000004.jpg").mkdir()
     before = snapshot(thumbs)
@@ -300,12 +300,12 @@ def test_pictures_of_others_in_the_folder_stay(
     assert before.items() <= snapshot(thumbs).items()
 
 
-# Heat
+# Heatmap
 
 
 @pytest.fixture
 def strip(dataset: VOCDataset) -> Callable[..., Path]:
-    """Writes a strip as ``view_heatmaps`` does: a grey picture, then red, green, blue panels."""
+    """Writes a strip as ``view_heatmaps`` does: a gray image, then red, green, blue panels."""
 
     def write(folder: Path, row: int, panels: int) -> Path:
         folder.mkdir(exist_ok=True)
@@ -321,7 +321,7 @@ def strip(dataset: VOCDataset) -> Callable[..., Path]:
     return write
 
 
-def test_heat_is_cut_out_class_by_class(
+def test_heatmap_is_cut_out_class_by_class(
     words: Callable[..., list[str]],
     run_dir: Path,
     dataset: VOCDataset,
@@ -334,16 +334,16 @@ def test_heat_is_cut_out_class_by_class(
 
     assert main(words()) == 0
 
-    heat = content_of(run_dir / "gallery" / "index.html")["heat"]
-    assert list(heat) == [str(row)]
-    assert list(heat[str(row)]) == [str(label) for label in labels]
+    heatmap = content_of(run_dir / "gallery" / "index.html")["heatmap"]
+    assert list(heatmap) == [str(row)]
+    assert list(heatmap[str(row)]) == [str(label) for label in labels]
     height, width = dataset.annotations[row].image_size
-    for channel, number in enumerate(heat[str(row)].values()):
+    for channel, number in enumerate(heatmap[str(row)].values()):
         panel = read_image(run_dir / "gallery" / "thumbs" / f"{number:06d}.jpg").double()
         assert panel.shape[2] / panel.shape[1] == pytest.approx(width / height, rel=0.02)
         means = panel.mean(dim=(1, 2))
         assert int(means.argmax()) == channel % 3
-        assert means.sum() < 270  # one pure colour: no words and no neighbour
+        assert means.sum() < 270  # one pure color: no words and no neighbor
 
 
 def test_a_strip_of_other_classes_is_left_out_with_a_warning(
@@ -353,11 +353,11 @@ def test_a_strip_of_other_classes_is_left_out_with_a_warning(
     strip: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = strip(tmp_path / "heat", 0, NUM_CLASSES)
+    path = strip(tmp_path / "heatmap", 0, NUM_CLASSES)
 
     assert main(words("--heatmaps", str(path.parent))) == 0
 
-    assert content_of(run_dir / "gallery" / "index.html")["heat"] == {}
+    assert content_of(run_dir / "gallery" / "index.html")["heatmap"] == {}
     assert capsys.readouterr().err.startswith(f"warning: {path.parent}: not one panel")
 
 
@@ -411,9 +411,9 @@ WRONG: dict[str, tuple[Callable[[ImageSet], dict[str, Any]], str]] = {
         "a score that is not finite",
     ),
     "target": (lambda given: {"targets": given.targets.numpy() + 2}, "a target that is not 0 or 1"),
-    "other pictures": (
+    "other images": (
         lambda given: {"ids": np.array([*given.ids[:5], "999999"])},
-        "scores of pictures that are not there: 999999; pictures without scores: ",
+        "scores of images that are not there: 999999; images without scores: ",
     ),
 }
 
@@ -435,7 +435,7 @@ def test_scores_that_fit_nothing_are_refused(
     assert message in line
 
 
-def test_a_part_of_the_pictures_is_named_as_missing(
+def test_a_part_of_the_images_is_named_as_missing(
     words: Callable[..., list[str]],
     run_dir: Path,
     dataset: VOCDataset,
@@ -445,11 +445,11 @@ def test_a_part_of_the_pictures_is_named_as_missing(
 
     line = refuse(words(), capsys)
 
-    assert f"pictures without scores: {dataset.ids[4]}, {dataset.ids[5]}" in line
+    assert f"images without scores: {dataset.ids[4]}, {dataset.ids[5]}" in line
     assert "evaluate --split test" in line
 
 
-def test_detections_of_other_classes_or_pictures_are_refused(
+def test_detections_of_other_classes_or_images_are_refused(
     words: Callable[..., list[str]],
     run_dir: Path,
     tiny_voc: Path,
@@ -461,7 +461,7 @@ def test_detections_of_other_classes_or_pictures_are_refused(
     assert "are not those of scores.npz" in refuse(words(), capsys)
 
     save_detections(path, VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES))
-    assert "pictures that scores.npz does not have: " in refuse(words(), capsys)
+    assert "images that scores.npz does not have: " in refuse(words(), capsys)
 
     path.write_text("[]")
     assert "not a file of detections" in refuse(words(), capsys)
@@ -487,7 +487,7 @@ def test_the_page_of_another_is_not_overwritten(
         ("--heatmaps={voc}/none", "no such folder (view_heatmaps --to files writes one)"),
         ("--proposals={voc}/none.npz", "no such file of proposals"),
         ("--split=none", "no list of split 'none'"),
-        ("--labels=labels.csv", "--labels: of which pictures?"),
+        ("--labels=labels.csv", "--labels: of which images?"),
         ("--count=0", "--count is above 0, got 0"),
         ("--longest-side=0", "--longest-side is 1 to 4096 pixels, got 0"),
         ("--longest-side=5000", "--longest-side is 1 to 4096 pixels, got 5000"),
@@ -509,7 +509,7 @@ def test_a_setting_that_makes_no_sense_is_refused(
     assert not (run_dir / "gallery").exists()
 
 
-def test_proposals_of_other_pictures_are_refused_and_ten_are_shown(
+def test_proposals_of_other_images_are_refused_and_ten_are_shown(
     words: Callable[..., list[str]],
     run_dir: Path,
     dataset: VOCDataset,

@@ -1,4 +1,4 @@
-"""The gallery's page: what it knows of every picture, and that a name is nothing but a name."""
+"""The gallery's page: what it knows of every image, and that a name is nothing but a name."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def scored(count: int, classes: tuple[str, ...] = ("cat", "dog"), **changes: Any
 
 
 def annotation(image_id: str, *boxes: list[float], difficult: bool = False) -> Annotation:
-    """Cats in a picture of 100 x 200."""
+    """Cats in an image of 100 x 200."""
     count = len(boxes)
     flags = torch.full((count,), difficult)
     labels = torch.zeros(count, dtype=torch.int64)
@@ -50,14 +50,14 @@ def annotation(image_id: str, *boxes: list[float], difficult: bool = False) -> A
 
 
 def imagined(scores: SavedScores, *annotations: Annotation) -> ImageSet:
-    """A data set whose pictures nobody reads."""
+    """A data set whose images nobody reads."""
     given = list(annotations) or [annotation(image_id) for image_id in scores.ids]
     labels = [(torch.zeros(len(scores.classes)),) * 2 for _ in given]
     return ImageSet("test", scores.classes, [Path("x.jpg")] * len(given), given, labels)
 
 
 def content(scores: SavedScores, *annotations: Annotation, **changes: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"count": 3, "detections": None, "proposals": None, "heat": {}}
+    options: dict[str, Any] = {"count": 3, "detections": None, "proposals": None, "heatmap": {}}
     dataset = imagined(scores, *annotations)
     numbers = list(range(len(scores.ids)))
     return gallery_content("title", dataset, scores, numbers, **options | changes)
@@ -73,14 +73,14 @@ def test_a_class_that_is_ignored_is_neither_present_nor_absent() -> None:
     )
 
     assert shown["truth"] == ["10-", "00-"]
-    assert shown["labelled"]
+    assert shown["labeled"]
 
 
 def test_without_any_weight_there_are_no_labels() -> None:
-    assert not content(scored(2, weights=np.zeros((2, 2))))["labelled"]
+    assert not content(scored(2, weights=np.zeros((2, 2))))["labeled"]
 
 
-def test_boxes_are_whole_tenths_of_a_pixel_with_the_surest_detection_first() -> None:
+def test_boxes_are_whole_tenths_of_a_pixel_with_the_top_scoring_detection_first() -> None:
     found = Detections(
         torch.tensor([[0.0, 0, 10, 10], [1.26, 2, 3, 4]]),
         torch.tensor([1, 0]),
@@ -99,7 +99,7 @@ def test_boxes_are_whole_tenths_of_a_pixel_with_the_surest_detection_first() -> 
     assert shown["proposals"] == [[[10, 20, 30, 40]]]
 
 
-def test_a_picture_without_boxes_has_empty_lists() -> None:
+def test_an_image_without_boxes_has_empty_lists() -> None:
     nothing = {"000000": Proposals(torch.zeros(0, 4), None)}
     shown = content(scored(1), detections={}, proposals=nothing)
 
@@ -108,7 +108,7 @@ def test_a_picture_without_boxes_has_empty_lists() -> None:
     assert shown["box_score"] == 0
 
 
-def test_of_one_class_a_picture_keeps_the_ten_surest() -> None:
+def test_of_one_class_an_image_keeps_the_ten_top_scoring() -> None:
     scores = torch.arange(1, 13) / 100
     boxes = torch.tensor([[0.0, 0, 9, 9]]).expand(12, 4)
     found = Detections(boxes, torch.tensor([0] * 11 + [1]), scores)
@@ -184,7 +184,7 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert ".innerHTML" not in text
 
 
-def test_a_page_of_five_thousand_pictures_is_written_within_seconds(tmp_path: Path) -> None:
+def test_a_page_of_five_thousand_images_is_written_within_seconds(tmp_path: Path) -> None:
     classes = tuple(f"class {number}" for number in range(20))
     rng = np.random.default_rng(0)
     scores = scored(5000, classes, scores=rng.random((5000, 20)))

@@ -32,13 +32,13 @@ Open = Callable[..., "Page"]
 
 
 def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
-    """A page of pictures of 80 x 60, all with the same small thumbnail's content.
+    """A page of images of 80 x 60, all with the same small thumbnail's content.
 
     Scores of cats rise in pairs, 0, 0, .05, .05, ...; cats are present from .25 on, and the last
-    but one is ignored. Every third picture has a cat, found exactly, and a difficult cow, found
+    but one is ignored. Every third image has a cat, found exactly, and a difficult cow, found
     somewhere else.
     """
-    names = [f"picture {number:04d}" for number in range(count - 1)] + [f"z {HOSTILE}"]
+    names = [f"image {number:04d}" for number in range(count - 1)] + [f"z {HOSTILE}"]
     cats = np.arange(count) // 2 * 2 / count
     weights = np.ones((count, 3))
     weights[count - 2] = 0
@@ -59,14 +59,14 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
         places = torch.stack([boxes[0], torch.tensor([0.0, 0, 9, 9])])[:kept]
         found[name] = Detections(places, labels, torch.tensor([0.8, 0.05])[:kept])
     zeros = torch.zeros(3)
-    pictures = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
+    images = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
     options: dict[str, Any] = {
         "count": 5,
         "detections": found,
         "proposals": {name: Proposals(boxes[:1].expand(10, 4), None) for name in names},
-        "heat": {names[-1]: {0: count}},
+        "heatmap": {names[-1]: {0: count}},
     }
-    content = gallery_content(HOSTILE, pictures, scores, list(range(count)), **options | changes)
+    content = gallery_content(HOSTILE, images, scores, list(range(count)), **options | changes)
     thumbs = folder / "thumbs"
     thumbs.mkdir()
     Image.new("RGB", (80, 60), "teal").save(thumbs / "000000.jpg")
@@ -95,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_page(browser: "Browser") -> Iterator[Open]:
-    """Opens pages; afterwards none of them has complained or asked for anything else."""
+    """Opens pages; afterward none of them has complained or asked for anything else."""
     complaints: list[str] = []
     asked: list[str] = []
     opened = []
@@ -143,9 +143,9 @@ def words_of(page: "Page", end: str) -> list[list[str]]:
     return words
 
 
-def pictures_in(page: "Page", end: str) -> list[int]:
+def images_in(page: "Page", end: str) -> list[int]:
     cells = page.locator(f"#{end} .cell").all()
-    return [int(str(cell.get_attribute("data-picture"))) for cell in cells]
+    return [int(str(cell.get_attribute("data-image"))) for cell in cells]
 
 
 def count_in(page: "Page", kind: str, where: str = "main") -> int:
@@ -170,8 +170,8 @@ def wait_for(page: "Page", condition: str) -> None:
 
 
 def focused(page: "Page") -> str | None:
-    """Number of the picture that the keyboard is on."""
-    number: str | None = page.evaluate("document.activeElement.dataset.picture")
+    """Number of the image that the keyboard is on."""
+    number: str | None = page.evaluate("document.activeElement.dataset.image")
     return number
 
 
@@ -179,19 +179,19 @@ def focused(page: "Page") -> str | None:
 
 
 def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: "Page") -> None:
-    assert pictures_in(page, "highest") == [38, 39, 36, 37, 34]
-    assert pictures_in(page, "lowest") == [0, 1, 2, 3, 4]
-    assert names_in(page, "lowest") == [f"picture {number:04d}" for number in range(5)]
+    assert images_in(page, "highest") == [38, 39, 36, 37, 34]
+    assert images_in(page, "lowest") == [0, 1, 2, 3, 4]
+    assert names_in(page, "lowest") == [f"image {number:04d}" for number in range(5)]
 
 
 def test_a_cell_tells_score_truth_and_whether_it_is_right(page: "Page") -> None:
     ignored, present = words_of(page, "highest")[:2]
-    assert ignored == ["0.950", "neither right nor wrong", "ignored", "picture 0038"]
+    assert ignored == ["0.950", "neither right nor wrong", "ignored", "image 0038"]
     assert present == ["0.950", "right", "present", f"z {HOSTILE}", "box right"]
 
     page.select_option("#class", "1")
     absent = words_of(page, "lowest")[2]
-    assert absent == ["0.100", "right", "absent", "picture 0036"]
+    assert absent == ["0.100", "right", "absent", "image 0036"]
 
 
 @pytest.mark.parametrize(("typed", "shown"), [("2", 2), ("40", 40), ("9999", 40), ("0", 5)])
@@ -200,7 +200,7 @@ def test_how_many_can_be_chosen(typed: str, shown: int, page: "Page") -> None:
     page.fill("#count", typed)
     page.keyboard.press("Enter")
 
-    assert len(pictures_in(page, "highest")) == len(pictures_in(page, "lowest")) == shown
+    assert len(images_in(page, "highest")) == len(images_in(page, "lowest")) == shown
     assert page.input_value("#count") == str(shown)
 
 
@@ -218,23 +218,23 @@ def test_only_what_is_right_or_wrong_can_be_shown(
 ) -> None:
     page.select_option("#filter", choice)
 
-    assert pictures_in(page, "highest") == highest
+    assert images_in(page, "highest") == highest
 
 
 def test_a_box_is_judged_by_overlap_and_not_below_the_chosen_score(page: "Page") -> None:
     page.select_option("#class", "2")
     page.select_option("#filter", "box-wrong")
-    assert pictures_in(page, "highest") == []  # the cows' boxes have .05
+    assert images_in(page, "highest") == []  # the cows' boxes have .05
 
     page.locator("#box-score").fill("-2")
-    assert pictures_in(page, "highest") == [0, 3, 6, 9, 12]
+    assert images_in(page, "highest") == [0, 3, 6, 9, 12]
     assert "box ✗" in page.locator("#highest .cell").first.inner_text()
 
 
 def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
     page.select_option("#class", label="<b>cow</b>")
-    assert pictures_in(page, "highest") == [0, 1, 2, 3, 4]
-    assert "<b>cow</b>: present in 0 of 39 pictures, 1 ignored" in page.inner_text("#status")
+    assert images_in(page, "highest") == [0, 1, 2, 3, 4]
+    assert "<b>cow</b>: present in 0 of 39 images, 1 ignored" in page.inner_text("#status")
 
     page.click("#previous")
     assert page.input_value("#class") == "1"
@@ -242,7 +242,7 @@ def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
     page.keyboard.press("p")  # there is none before the first
     assert page.input_value("#class") == "0"
     page.keyboard.press("n")
-    assert pictures_in(page, "highest") == [0, 1, 2, 3, 4]
+    assert images_in(page, "highest") == [0, 1, 2, 3, 4]
     assert page.locator("#next").is_enabled()
 
 
@@ -250,14 +250,14 @@ def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
 
 
 def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> None:
-    with_cat = page.locator('#highest [data-picture="39"]')
+    with_cat = page.locator('#highest [data-image="39"]')
     assert with_cat.locator("svg").get_attribute("viewBox") == "0 0 80 60"
     for kind in ("truth", "found"):
         box = with_cat.locator(f"rect.{kind}")
         sides = [box.get_attribute(side) for side in ("x", "y", "width", "height")]
         assert sides == ["10", "10", "30", "40"]
     assert with_cat.locator("text").all_text_contents() == ["0.800"]
-    assert page.locator('#highest [data-picture="37"] rect').count() == 0
+    assert page.locator('#highest [data-image="37"] rect').count() == 0
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_boxes_of_other_classes_come_with_their_names(page: "Page") -> None:
     page.locator("#box-score").fill("-4")
     page.keyboard.press("5")
 
-    texts = page.locator('#highest [data-picture="39"] text').all_text_contents()
+    texts = page.locator('#highest [data-image="39"] text').all_text_contents()
     assert texts == ["cat", "<b>cow</b>", "<b>cow</b> 0.050", "cat 0.800"]
     assert count_in(page, "difficult") == 4
 
@@ -295,7 +295,7 @@ def test_boxes_below_the_chosen_score_are_hidden(page: "Page") -> None:
     assert count_in(page, "found") == 0
 
 
-def test_heat_takes_the_place_of_the_picture_where_there_is_some(page: "Page") -> None:
+def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: "Page") -> None:
     def sources() -> list[str | None]:
         cells = page.locator("#highest .cell img").all()
         return [image.get_attribute("src") for image in cells[:2]]
@@ -305,11 +305,11 @@ def test_heat_takes_the_place_of_the_picture_where_there_is_some(page: "Page") -
     assert sources() == ["thumbs/000038.jpg", "thumbs/000040.jpg"]
     page.keyboard.press("n")
     page.keyboard.press("End")
-    assert page.locator('[data-picture="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
+    assert page.locator('[data-image="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
 
 
 def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> None:
-    path = gallery(tmp_path, detections=None, proposals=None, heat={})
+    path = gallery(tmp_path, detections=None, proposals=None, heatmap={})
 
     page = open_page(path.as_uri())
 
@@ -317,7 +317,7 @@ def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> N
     assert shown == ["2", "5"]
     assert page.locator("#box-score").is_hidden()
     filters = page.locator("#filter option").all_text_contents()
-    assert filters == ["all pictures", "score right", "score wrong"]
+    assert filters == ["all images", "score right", "score wrong"]
     page.keyboard.press("1")
     page.keyboard.press("4")
     assert count_in(page, "proposal") == 0
@@ -326,7 +326,7 @@ def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> N
 # Keys
 
 
-def test_keys_move_from_picture_to_picture_and_from_end_to_end(page: "Page") -> None:
+def test_keys_move_from_image_to_image_and_from_end_to_end(page: "Page") -> None:
     page.keyboard.press("j")
     assert focused(page) == "39"
     page.keyboard.press("ArrowRight")
@@ -353,7 +353,7 @@ def test_rows_are_those_of_the_window(page: "Page") -> None:
     page.keyboard.press("ArrowDown")
 
     columns = (800 - 2 * 16 + 8) // (190 + 8)  # margins, gaps, the slider's width to begin with
-    assert focused(page) == str(pictures_in(page, "highest")[columns])
+    assert focused(page) == str(images_in(page, "highest")[columns])
 
 
 def test_a_slash_goes_to_the_classes_and_escape_back(page: "Page") -> None:
@@ -371,7 +371,7 @@ def test_enter_opens_the_large_view_and_escape_closes_it(page: "Page") -> None:
     assert large.is_hidden()
     page.keyboard.press("Enter")
     assert large.is_visible()
-    assert page.inner_text("#large-name") == "picture 0038"
+    assert page.inner_text("#large-name") == "image 0038"
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#large-name") == f"z {HOSTILE}"
     assert count_in(page, "truth", "#stage") == 1
@@ -383,12 +383,12 @@ def test_enter_opens_the_large_view_and_escape_closes_it(page: "Page") -> None:
     assert rows == ["cat0.950✓present", "<b>cow</b>0.500✓absent", f"{HOSTILE}0.050✓absent"]
     page.keyboard.press("Escape")
     assert large.is_hidden()
-    sync_api.expect(page.locator('#highest [data-picture="39"]')).to_be_focused()
+    sync_api.expect(page.locator('#highest [data-image="39"]')).to_be_focused()
 
 
 def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: "Page") -> None:
-    page.click('#lowest [data-picture="3"]')
-    assert page.inner_text("#large-name") == "picture 0003"
+    page.click('#lowest [data-image="3"]')
+    assert page.inner_text("#large-name") == "image 0003"
     page.click("#after")
     assert page.inner_text("#large-place") == "5. lowest of cat"
     page.keyboard.press("n")
@@ -409,10 +409,10 @@ def test_keys_are_explained_in_the_page(page: "Page") -> None:
     assert count_in(page, "truth") == 4
 
 
-# Many pictures, small windows, everybody's eyes
+# Many images, small windows, everybody's eyes
 
 
-def test_of_five_thousand_pictures_only_those_in_sight_are_in_the_page(
+def test_of_five_thousand_images_only_those_in_sight_are_in_the_page(
     open_page: Open, tmp_path: Path
 ) -> None:
     path = gallery(tmp_path, count=5000, proposals=None)
@@ -424,7 +424,7 @@ def test_of_five_thousand_pictures_only_those_in_sight_are_in_the_page(
     page.keyboard.press("End")
     assert focused(page) == "4999"
     wait_for(page, "document.querySelectorAll('.cell').length < 100")
-    assert page.locator('#lowest [data-picture="4999"]').is_visible()
+    assert page.locator('#lowest [data-image="4999"]').is_visible()
     milliseconds = page.evaluate(
         "const start = performance.now(); chooseClass(1); performance.now() - start"
     )
@@ -448,10 +448,10 @@ def test_nothing_reaches_over_the_edge(width: int, page: "Page") -> None:
     assert stage["width"] / stage["height"] == pytest.approx(80 / 60, rel=0.01)
 
 
-def test_pictures_have_words_and_buttons_are_buttons(page: "Page") -> None:
+def test_images_have_words_and_buttons_are_buttons(page: "Page") -> None:
     page.keyboard.press("1")
     texts = [image.get_attribute("alt") for image in page.locator("#highest img").all()]
-    assert texts[:2] == ["picture 0038", f"heat of cat in z {HOSTILE}"]
+    assert texts[:2] == ["image 0038", f"heatmap of cat in z {HOSTILE}"]
     for button in page.locator("button").all():
         label = button.get_attribute("aria-label") or button.text_content()
         assert label
@@ -491,7 +491,7 @@ def test_a_script_of_another_does_not_run(browser: "Browser", folder: Path, tmp_
     page.close()
 
 
-def test_pictures_are_seen_from_disk_and_from_the_server(open_page: Open, folder: Path) -> None:
+def test_images_are_seen_from_disk_and_from_the_server(open_page: Open, folder: Path) -> None:
     seen = "[...document.images].filter((image) => image.naturalWidth === 80).length === 10"
     wait_for(open_page((folder / "index.html").as_uri()), seen)
 

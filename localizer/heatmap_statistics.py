@@ -1,8 +1,9 @@
-"""Where the heat of present classes lies: on the object or beside it, on all of it or on a part.
+"""Where the heatmap of present classes lies: on the object or beside it, on all of it or on a part.
 
-Point accuracy: the share of pictures in which the highest cell is in a box of the class, grown by
-``POINT_TOLERANCE``. Heat coverage: the share of an object's cells that are above the threshold.
-Peak over mean: how sharp a map is, 1 for heat that is the same everywhere.
+Point accuracy: the fraction of images in which the highest cell is in a box of the class, grown by
+``POINT_TOLERANCE``. Heatmap coverage: the fraction of an object's cells that are above the
+threshold.
+Peak over mean: how sharp a map is, 1 for heatmap that is the same everywhere.
 """
 
 import numpy as np
@@ -22,13 +23,13 @@ def present_labels(annotation: Annotation) -> list[int]:
     return sorted(set(annotation.labels[~annotation.difficult].tolist()))
 
 
-class HeatShapes:
-    """Sums over images of where the heat of present classes lies."""
+class HeatmapStatistics:
+    """Sums over images of where the heatmap of present classes lies."""
 
     def __init__(self, num_classes: int) -> None:
         self.sums = {
             name: np.zeros(num_classes)
-            for name in ("point_accuracy", "heat_coverage", "peak_mean_ratio")
+            for name in ("point_accuracy", "heatmap_coverage", "peak_mean_ratio")
         }
         self.counts = {name: np.zeros(num_classes) for name in self.sums}
 
@@ -41,18 +42,18 @@ class HeatShapes:
         return means
 
     def add(self, heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> None:
-        """Count one picture; classes with objects that are not difficult take part."""
+        """Count one image; classes with objects that are not difficult take part."""
         certain = ~annotation.difficult
         for label in present_labels(annotation):
             boxes = annotation.boxes[certain & (annotation.labels == label)]
             network_boxes = boxes / heatmaps.to_original
-            share = normalize_range(heatmaps.logits[label])
+            fraction = normalize_range(heatmaps.logits[label])
             self._count("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes))
-            mean = float(share.mean())
+            mean = float(fraction.mean())
             if mean > 0:
                 self._count("peak_mean_ratio", label, 1 / mean)
-            for inside in _cells_inside(heatmaps, share, network_boxes):
-                self._count("heat_coverage", label, float((inside >= threshold).float().mean()))
+            for inside in _cells_inside(heatmaps, fraction, network_boxes):
+                self._count("heatmap_coverage", label, float((inside >= threshold).float().mean()))
 
     def _count(self, name: str, label: int, value: float) -> None:
         self.sums[name][label] += value
@@ -60,7 +61,7 @@ class HeatShapes:
 
 
 def _peak_is_inside(heatmaps: ImageHeatmaps, label: int, boxes: Tensor) -> bool:
-    """Whether the peak lies in a box grown by the tolerance; boxes in the original picture."""
+    """Whether the peak lies in a box grown by the tolerance; boxes in the original image."""
     point = torch.tensor(peak_point(heatmaps.logits[label], heatmaps.geometry))
     x, y = point * heatmaps.to_original[:2]
     grown = boxes + torch.tensor([-1.0, -1.0, 1.0, 1.0]) * POINT_TOLERANCE
@@ -68,13 +69,13 @@ def _peak_is_inside(heatmaps: ImageHeatmaps, label: int, boxes: Tensor) -> bool:
     return bool(inside.any())
 
 
-def _cells_inside(heatmaps: ImageHeatmaps, share: Tensor, boxes: Tensor) -> list[Tensor]:
-    """For each box the values of the cells centred in it; a box without any is left out."""
+def _cells_inside(heatmaps: ImageHeatmaps, fraction: Tensor, boxes: Tensor) -> list[Tensor]:
+    """For each box the values of the cells centered in it; a box without any is left out."""
     half = heatmaps.geometry.stride / 2
-    ys, xs = (heatmaps.geometry.edges(count)[:-1] + half for count in share.shape)
+    ys, xs = (heatmaps.geometry.edges(count)[:-1] + half for count in fraction.shape)
     values = []
     for x1, y1, x2, y2 in boxes.tolist():
-        inside = share[(ys >= y1) & (ys < y2)][:, (xs >= x1) & (xs < x2)]
+        inside = fraction[(ys >= y1) & (ys < y2)][:, (xs >= x1) & (xs < x2)]
         if inside.numel():
             values.append(inside)
     return values

@@ -1,4 +1,4 @@
-"""Own pictures from end to end: a folder and a CSV to a trained run, a report, heatmaps."""
+"""Own images from end to end: a folder and a CSV to a trained run, a report, heatmaps."""
 
 import json
 import re
@@ -18,11 +18,11 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.conftest import snapshot
 from tests.tools_tests.conftest import process_as_before
 from tools import evaluate, train_localizer, view_heatmaps
-from tools.inputs.settings import PICTURE_STATES
+from tools.inputs.settings import IMAGE_STATES
 
-SMALL = "--model.trunk squeezenet1_1 --image-sizes [64] --amp off --device cpu --split train"
+SMALL = "--model.backbone squeezenet1_1 --image-sizes [64] --amp off --device cpu --split train"
 SMALL += " --loop.epochs 1 --loop.batch-size 4 --loop.log-every 1"
-NEED_BOXES = ("box_map_11point", "box_map_area", "corloc", "point_accuracy", "heat_coverage")
+NEED_BOXES = ("box_map_11point", "box_map_area", "corloc", "point_accuracy", "heatmap_coverage")
 
 
 def digest(run_dir: Path) -> str:
@@ -46,8 +46,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def photographs(elsewhere: Path, tiny_voc: Path) -> Path:
-    """Twelve pictures to learn from, six to validate on, with labels and nothing else of VOC."""
+def images(elsewhere: Path, tiny_voc: Path) -> Path:
+    """Twelve images to learn from, six to validate on, with labels and nothing else of VOC."""
     dataset = VOCDataset(tiny_voc, "trainval", classes=SYNTHETIC_CLASSES)
     lines = ["image,labels,split"]
     for number, path in enumerate(dataset.paths):
@@ -64,7 +64,7 @@ def photographs(elsewhere: Path, tiny_voc: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def new_photographs(elsewhere: Path, tiny_voc: Path) -> Path:
-    """Three pictures that nobody has labelled, with names that are not all text."""
+    """Three images that nobody has labeled, with names that are not all text."""
     folder = elsewhere / "new"
     folder.mkdir()
     for path in sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir())[-3:]:
@@ -73,7 +73,7 @@ def new_photographs(elsewhere: Path, tiny_voc: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def own_run(elsewhere: Path, photographs: Path) -> Path:
+def own_run(elsewhere: Path, images: Path) -> Path:
     """Trained with paths as a person types them; not to be written to."""
     own = "--run-dir own --images photographs --labels labels.csv --val-split val"
     with process_as_before():
@@ -108,23 +108,23 @@ def copy(own_run: Path, tmp_path: Path) -> Path:
 # Training
 
 
-def test_a_run_keeps_its_classes_and_the_absolute_paths(own_run: Path, photographs: Path) -> None:
+def test_a_run_keeps_its_classes_and_the_absolute_paths(own_run: Path, images: Path) -> None:
     settings = yaml.safe_load((own_run / "settings.yaml").read_text())
 
     assert settings["classes"] == sorted(SYNTHETIC_CLASSES)
-    assert settings["images"] == str(photographs)
-    assert settings["labels"] == str(photographs.parent / "labels.csv")
+    assert settings["images"] == str(images)
+    assert settings["labels"] == str(images.parent / "labels.csv")
     assert settings["voc_root"] is None
 
 
 def test_a_run_says_what_it_learns_from_and_validates_on(own_run: Path) -> None:
     text = (own_run / "log.txt").read_text()
 
-    assert text.startswith("train: 12 pictures\nval: 6 pictures\nepoch 1: image mAP ")
+    assert text.startswith("train: 12 images\nval: 6 images\nepoch 1: image mAP ")
 
 
 def test_given_classes_are_the_order_of_the_labels(
-    photographs: Path, tmp_path: Path, own_run: Path
+    images: Path, tmp_path: Path, own_run: Path
 ) -> None:
     classes = f"--classes=[{','.join(reversed(SYNTHETIC_CLASSES))}]"
     own = f"--run-dir {tmp_path}/run --images photographs --labels labels.csv {classes}"
@@ -135,10 +135,10 @@ def test_given_classes_are_the_order_of_the_labels(
     assert digest(tmp_path / "run") != digest(own_run)
 
 
-def test_pictures_are_never_written_to(
-    evaluated: Path, photographs: Path, new_photographs: Path, tiny_voc: Path
+def test_images_are_never_written_to(
+    evaluated: Path, images: Path, new_photographs: Path, tiny_voc: Path
 ) -> None:
-    names = {path.relative_to(photographs).as_posix() for path in photographs.rglob("*.*")}
+    names = {path.relative_to(images).as_posix() for path in images.rglob("*.*")}
     originals = sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir())
 
     assert evaluated.exists()
@@ -146,7 +146,7 @@ def test_pictures_are_never_written_to(
     assert all(name.endswith(".jpg") for name in names)
     for number, path in enumerate(originals[:18]):
         name = f"für später/图 {number}.jpg" if number % 2 else f"{number}.jpg"
-        assert (photographs / name).read_bytes() == path.read_bytes()
+        assert (images / name).read_bytes() == path.read_bytes()
     assert [path.read_bytes() for path in sorted(new_photographs.iterdir())] == [
         path.read_bytes() for path in originals[-3:]
     ]
@@ -165,23 +165,21 @@ def test_numbers_of_labels_are_there_and_those_of_boxes_are_null(evaluated: Path
     assert set(report["threshold_curve"].values()) == {None}
 
 
-def test_boxes_are_found_in_every_picture_under_its_path(
-    evaluated: Path, photographs: Path
-) -> None:
+def test_boxes_are_found_in_every_image_under_its_path(evaluated: Path, images: Path) -> None:
     content = json.loads((evaluated / "val.json").read_text())
 
     names = [f"für später/图 {k}.jpg" if k % 2 else f"{k}.jpg" for k in range(12, 18)]
     assert list(content["images"]) == names
     for name, found in content["images"].items():
         height, width = found["size"]
-        assert (height, width) == tuple(read_image(photographs / name).shape[1:])
+        assert (height, width) == tuple(read_image(images / name).shape[1:])
         boxes = np.array(found["boxes"])
         assert len(boxes) > 0
         assert (boxes >= 0).all()
         assert (boxes <= [width, height, width, height]).all()
 
 
-def test_pictures_without_labels_get_detections_and_scores(
+def test_images_without_labels_get_detections_and_scores(
     evaluated: Path, new_photographs: Path
 ) -> None:
     content = json.loads((evaluated / "detections.json").read_text())
@@ -197,7 +195,7 @@ def test_pictures_without_labels_get_detections_and_scores(
     assert (weights == 0).all()
 
 
-def test_pictures_without_labels_have_no_numbers(evaluated: Path) -> None:
+def test_images_without_labels_have_no_numbers(evaluated: Path) -> None:
     report = report_of(evaluated / "new")
     names = ("image_map", "f2", "recall", *NEED_BOXES)
     page = (evaluated / "new" / "report.html").read_text()
@@ -217,7 +215,7 @@ def test_an_evaluation_prints_what_is_not_known_as_such(
 
     assert evaluate.main([*argv.split(), "--report-dir", str(tmp_path / "report")]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("all: 3 pictures\n")
+    assert captured.out.startswith("all: 3 images\n")
     assert "n/a" in captured.out
     assert "nan" not in captured.out
     assert captured.err == ""
@@ -226,7 +224,7 @@ def test_an_evaluation_prints_what_is_not_known_as_such(
 # Heatmaps
 
 
-def test_heatmaps_of_the_run_s_own_pictures_are_files_named_by_their_paths(copy: Path) -> None:
+def test_heatmaps_of_the_run_s_own_images_are_files_named_by_their_paths(copy: Path) -> None:
     argv = f"--run-dir {copy} --split val --amp off --device cpu --count 100"
 
     assert view_heatmaps.main(argv.split()) == 0
@@ -236,7 +234,7 @@ def test_heatmaps_of_the_run_s_own_pictures_are_files_named_by_their_paths(copy:
     }
 
 
-def test_heatmaps_of_pictures_without_labels_show_what_the_model_sees(
+def test_heatmaps_of_images_without_labels_show_what_the_model_sees(
     copy: Path, new_photographs: Path
 ) -> None:
     argv = f"--run-dir {copy} --images {new_photographs} --split all --amp off --device cpu"
@@ -245,19 +243,19 @@ def test_heatmaps_of_pictures_without_labels_show_what_the_model_sees(
     shown = sorted((copy / "heatmaps").iterdir())
     assert len(shown) == 3
     for path, original in zip(shown, sorted(new_photographs.iterdir()), strict=True):
-        row, picture = read_image(path), read_image(original)
-        width = picture.shape[2] * 240 / picture.shape[1]  # pictures in a row are 240 high
-        assert row.shape[2] > 2 * width  # at least one heat beside the photograph
+        row, image = read_image(path), read_image(original)
+        width = image.shape[2] * 240 / image.shape[1]  # images in a row are 240 high
+        assert row.shape[2] > 2 * width  # at least one heatmap beside the image
 
 
-# Bad pictures
+# Bad images
 
 
 @pytest.fixture(scope="module")
-def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures once more: one breaks off, one is a page of HTML, one is gone."""
+def damaged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images once more: one breaks off, one is a page of HTML, one is gone."""
     folder = tmp_path_factory.mktemp("damaged") / "photographs"
-    shutil.copytree(photographs, folder)
+    shutil.copytree(images, folder)
     broken = folder / "2.jpg"
     broken.write_bytes(broken.read_bytes()[:-2000])
     (folder / "für später" / "图 5.jpg").write_text("<html>404</html>")
@@ -266,7 +264,7 @@ def damaged(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def repaired(damaged: Path, folder: Path, *names: str) -> Path:
-    """A copy in which these pictures are whole."""
+    """A copy in which these images are whole."""
     shutil.copytree(damaged, folder)
     for name in names:
         shutil.copyfile(Path("photographs") / name, folder / name)
@@ -283,22 +281,22 @@ def skipped_run(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Trained on what is left; not to be written to."""
     run_dir = tmp_path_factory.mktemp("skipped") / "run"
     with process_as_before():
-        assert train_damaged(damaged, run_dir, "--on-bad-image", "skip") == 0
+        assert train_damaged(damaged, run_dir, "--on-bad", "skip") == 0
     return run_dir
 
 
-def test_bad_pictures_are_left_out_by_name_and_counted(skipped_run: Path, damaged: Path) -> None:
+def test_bad_images_are_left_out_by_name_and_counted(skipped_run: Path, damaged: Path) -> None:
     *warnings, count, _ = (skipped_run / "log.txt").read_text().splitlines()
 
-    assert count == "train: 9 pictures, 3 bad ones left out"
+    assert count == "train: 9 images, 3 bad ones left out"
     assert [line.split(": left out: ")[0] for line in warnings] == [
         f"warning: {damaged / name}" for name in ("2.jpg", "für später/图 5.jpg", "8.jpg")
     ]
     assert not (damaged.parent / "runs").exists()
-    assert PICTURE_STATES.is_file()  # in the working folder
+    assert IMAGE_STATES.is_file()  # in the working folder
 
 
-def test_skipping_leaves_the_bad_pictures_as_they_are(skipped_run: Path, damaged: Path) -> None:
+def test_skipping_leaves_the_bad_images_as_they_are(skipped_run: Path, damaged: Path) -> None:
     assert skipped_run.exists()
     assert (damaged / "für später" / "图 5.jpg").read_text() == "<html>404</html>"
     assert not (damaged / "8.jpg").exists()
@@ -310,39 +308,39 @@ def test_a_resumed_run_that_skips_is_the_same_run(
 ) -> None:
     checkpoint = skipped_run / "checkpoints" / "step-00000002.pt"  # of 3
     if not is_known:
-        PICTURE_STATES.unlink()
-    others = ("--on-bad-image", "skip", "--resume", str(checkpoint))
+        IMAGE_STATES.unlink()
+    others = ("--on-bad", "skip", "--resume", str(checkpoint))
 
     assert train_damaged(damaged, tmp_path / "run", *others) == 0
     assert digest(tmp_path / "run") == digest(skipped_run)
 
 
-def test_other_care_of_bad_pictures_is_another_run(
+def test_other_care_of_bad_images_is_another_run(
     skipped_run: Path, damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = Path(shutil.copytree(skipped_run, tmp_path / "run"))
-    folder = repaired(damaged, tmp_path / "pictures", "2.jpg", "8.jpg", "für später/图 5.jpg")
+    folder = repaired(damaged, tmp_path / "images", "2.jpg", "8.jpg", "für später/图 5.jpg")
 
     assert train_damaged(folder, run_dir, "--resume", "auto") == 2
-    assert "--on-bad-image: the run was started with skip" in capsys.readouterr().err
+    assert "--on-bad: the run was started with skip" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("names", "what"),
     [
-        ((), "no such picture: 8.jpg"),
-        (("8.jpg",), "图 5.jpg: the picture does not decode"),
-        (("8.jpg", "für später/图 5.jpg"), "2.jpg: the picture does not decode"),
+        ((), "no such image: 8.jpg"),
+        (("8.jpg",), "图 5.jpg: the image does not decode"),
+        (("8.jpg", "für später/图 5.jpg"), "2.jpg: the image does not decode"),
     ],
 )
-def test_by_default_a_bad_picture_ends_the_run_by_its_name(
+def test_by_default_a_bad_image_ends_the_run_by_its_name(
     names: tuple[str, ...],
     what: str,
     damaged: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = repaired(damaged, tmp_path / "pictures", *names)
+    folder = repaired(damaged, tmp_path / "images", *names)
 
     assert train_damaged(folder, tmp_path / "run") == 2
     last = capsys.readouterr().err.splitlines()[-1]
@@ -359,7 +357,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
 
     assert evaluate.main(argv.split()) == 0
     captured = capsys.readouterr()
-    assert "train: 9 pictures, 3 bad ones left out\n" in captured.out
+    assert "train: 9 images, 3 bad ones left out\n" in captured.out
     assert f"warning: {damaged / '2.jpg'}: left out: " in captured.err
     assert len(json.loads((run_dir / "detections.json").read_text())["images"]) == 9
 
@@ -380,37 +378,37 @@ def refused(main: Main, argv: str, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("main", [train_localizer.main, evaluate.main, view_heatmaps.main])
-def test_labels_of_no_pictures_are_refused(
+def test_labels_of_no_images_are_refused(
     main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = refused(main, f"--run-dir {tmp_path}/run --labels labels.csv", capsys)
 
-    assert line == "error: --labels: of which pictures? (--images names their folder)"
+    assert line == "error: --labels: of which images? (--images names their folder)"
     assert not (tmp_path / "run").exists()
 
 
 def test_learning_without_labels_is_refused(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = f"--run-dir {tmp_path}/run --images {photographs} --classes [cat] --split all"
+    argv = f"--run-dir {tmp_path}/run --images {images} --classes [cat] --split all"
     line = refused(train_localizer.main, argv, capsys)
 
-    assert line == "error: --images: nothing to learn from pictures alone (--labels names a CSV)"
+    assert line == "error: --images: nothing to learn from images alone (--labels names a CSV)"
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ("--images nowhere --labels labels.csv", "nowhere: no such folder of pictures"),
+        ("--images nowhere --labels labels.csv", "nowhere: no such folder of images"),
         ("--images photographs --labels no.csv", "no.csv: no such file of labels"),
         ("", "--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)"),
     ],
 )
 def test_what_is_not_there_is_refused_before_a_run_folder_is_made(
-    words: str, what: str, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: str, what: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert photographs.exists()
+    assert images.exists()
 
     assert refused(train_localizer.main, f"--run-dir {tmp_path}/run {words}", capsys) == (
         f"error: {what}"
@@ -419,20 +417,20 @@ def test_what_is_not_there_is_refused_before_a_run_folder_is_made(
 
 
 def test_an_unknown_split_is_refused_with_those_that_exist(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = f"--run-dir {tmp_path}/run --images {photographs} --labels labels.csv --split test"
+    argv = f"--run-dir {tmp_path}/run --images {images} --labels labels.csv --split test"
     line = refused(train_localizer.main, argv, capsys)
 
     assert line == "error: labels.csv: no split 'test'; there are all, train, val, trainval"
 
 
 def test_other_classes_than_those_of_the_run_are_refused_in_evaluation(
-    copy: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    copy: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = tmp_path / "dragons.csv"
     labels.write_text("image,labels\n0.jpg,dragon\n")
-    argv = f"--run-dir {copy} --images {photographs} --labels {labels} --split all"
+    argv = f"--run-dir {copy} --images {images} --labels {labels} --split all"
     line = refused(evaluate.main, f"{argv} --amp off --device cpu", capsys)
 
     names = ", ".join(sorted(SYNTHETIC_CLASSES))
@@ -442,11 +440,11 @@ def test_other_classes_than_those_of_the_run_are_refused_in_evaluation(
 
 @pytest.mark.parametrize("extra", ["dragon", ""])
 def test_other_classes_than_those_of_the_run_are_refused_when_it_is_resumed(
-    extra: str, copy: Path, photographs: Path, capsys: pytest.CaptureFixture[str]
+    extra: str, copy: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [*sorted(SYNTHETIC_CLASSES), extra] if extra else list(reversed(SYNTHETIC_CLASSES))
     before = snapshot(copy / "checkpoints")
-    argv = f"--run-dir {copy} --images {photographs} --labels labels.csv --val-split val"
+    argv = f"--run-dir {copy} --images {images} --labels labels.csv --val-split val"
     argv += f" --resume auto --classes [{','.join(names)}] {SMALL}"
 
     assert "error: --classes: the run was started with [" in refused(
@@ -455,7 +453,7 @@ def test_other_classes_than_those_of_the_run_are_refused_when_it_is_resumed(
     assert snapshot(copy / "checkpoints") == before
 
 
-def test_a_picture_in_another_folder_that_is_damaged_ends_an_evaluation_by_name(
+def test_an_image_in_another_folder_that_is_damaged_ends_an_evaluation_by_name(
     copy: Path, new_photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(new_photographs, tmp_path / "new"))
@@ -463,5 +461,5 @@ def test_a_picture_in_another_folder_that_is_damaged_ends_an_evaluation_by_name(
     argv = f"--run-dir {copy} --images {folder} --split all --amp off --device cpu"
     line = refused(evaluate.main, argv, capsys)
 
-    assert line.startswith(f"error: {folder}/z.jpg: the picture does not decode")
+    assert line.startswith(f"error: {folder}/z.jpg: the image does not decode")
     assert not (copy / "report.json").exists()

@@ -1,4 +1,4 @@
-"""Where the cells of every map lie, and which weights a trunk takes."""
+"""Where the cells of every map lie, and which weights a backbone takes."""
 
 import pickle
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torchvision import models
 
 from data.collate import pad_stack
 from localizer.alexnet import LocalizerAlexNet
-from localizer.trunks import TRUNKS, Geometry, load_trunk_weights
+from localizer.backbones import BACKBONES, Geometry, load_backbone_weights
 
 Weights = dict[str, Tensor]
 
@@ -38,7 +38,7 @@ class Mapped:
     reach: int = 8
 
 
-MAPPED = {name: Mapped(trunk.build, trunk.geometry) for name, trunk in TRUNKS.items()}
+MAPPED = {name: Mapped(backbone.build, backbone.geometry) for name, backbone in BACKBONES.items()}
 MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
 MAPPED["resnet18"] = replace(MAPPED["resnet18"], length=768, breadth=1)
@@ -85,7 +85,7 @@ def without_maxima(network: nn.Module) -> nn.Module:
 
 @each_axis
 @each_map
-def test_a_cell_is_centred_on_what_it_sees(name: str, axis: str) -> None:
+def test_a_cell_is_centered_on_what_it_sees(name: str, axis: str) -> None:
     mapped = MAPPED[name]
     network = without_maxima(averaging(mapped.build()))
     strip = torch.full((1, 3, mapped.breadth, mapped.length), 1e-3, dtype=torch.float64)
@@ -95,8 +95,8 @@ def test_a_cell_is_centred_on_what_it_sees(name: str, axis: str) -> None:
         (gradient,) = torch.autograd.grad(cells[index], strip, retain_graph=True)
         seen = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten().tolist()
         assert 0 < seen[0] < seen[-1] < mapped.length - 1  # no border cuts it off
-        centre = (seen[0] + seen[-1] + 1) / 2  # half-open
-        assert centre == mapped.geometry.offset + 0.5 + mapped.geometry.stride * index
+        center = (seen[0] + seen[-1] + 1) / 2  # half-open
+        assert center == mapped.geometry.offset + 0.5 + mapped.geometry.stride * index
 
 
 @each_axis
@@ -109,9 +109,11 @@ def test_the_answer_to_a_bright_square_lies_around_it(name: str, axis: str) -> N
     for strip, left in zip(strips, lefts, strict=True):
         strip[:, :, left : left + side] = 1e-3
     with torch.inference_mode():
-        heat = run_along(axis, averaging(mapped.build()).float(), strips).sum(dim=1)  # [stride, n]
-    cells = geometry.edges(heat.shape[1])[:-1] + geometry.stride / 2
-    centroids = (heat * cells).sum(dim=1) / heat.sum(dim=1)
+        heatmap = run_along(axis, averaging(mapped.build()).float(), strips).sum(
+            dim=1
+        )  # [stride, n]
+    cells = geometry.edges(heatmap.shape[1])[:-1] + geometry.stride / 2
+    centroids = (heatmap * cells).sum(dim=1) / heatmap.sum(dim=1)
     squares = torch.tensor(lefts) + side / 2
     # a single square may fall between cells, a whole stride of them does not; float32 rounds
     assert abs(float((centroids - squares).mean())) < 1e-3
@@ -119,7 +121,7 @@ def test_the_answer_to_a_bright_square_lies_around_it(name: str, axis: str) -> N
 
 @each_axis
 @each_map
-def test_a_picture_moved_by_a_stride_moves_its_map_by_a_cell(
+def test_an_image_moved_by_a_stride_moves_its_map_by_a_cell(
     name: str, axis: str, rng: torch.Generator
 ) -> None:
     mapped = MAPPED[name]
@@ -137,12 +139,12 @@ def test_a_picture_moved_by_a_stride_moves_its_map_by_a_cell(
     torch.testing.assert_close(moved[..., :-1][..., inside], still[..., 1:][..., inside])
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_a_trunk_gives_as_many_channels_as_its_row_says(name: str) -> None:
-    trunk = TRUNKS[name]
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_gives_as_many_channels_as_its_row_says(name: str) -> None:
+    backbone = BACKBONES[name]
     with torch.inference_mode():
-        features = trunk.build().eval()(torch.zeros(1, 3, 64, 64))
-    assert features.shape[:2] == (1, trunk.channels)
+        features = backbone.build().eval()(torch.zeros(1, 3, 64, 64))
+    assert features.shape[:2] == (1, backbone.channels)
 
 
 @pytest.mark.parametrize(
@@ -156,34 +158,34 @@ def test_a_trunk_gives_as_many_channels_as_its_row_says(name: str) -> None:
         ("efficientnet_lite0", 7),
     ],
 )
-def test_a_picture_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
+def test_an_image_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
     with torch.inference_mode():
-        features = TRUNKS[name].build().eval()(torch.zeros(1, 3, 224, 224))
+        features = BACKBONES[name].build().eval()(torch.zeros(1, 3, 224, 224))
     assert features.shape[2:] == (cells, cells)
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_the_smallest_allowed_pictures_have_cells(name: str) -> None:
-    trunk = TRUNKS[name]
-    side = trunk.multiple if trunk.multiple > 1 else int(2 * trunk.geometry.offset) + 1
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_smallest_allowed_images_have_cells(name: str) -> None:
+    backbone = BACKBONES[name]
+    side = backbone.multiple if backbone.multiple > 1 else int(2 * backbone.geometry.offset) + 1
     with torch.inference_mode():
-        features = trunk.build().eval()(torch.zeros(1, 3, side, side))
+        features = backbone.build().eval()(torch.zeros(1, 3, side, side))
     assert 0 not in features.shape
 
 
 # --- edges and valid cells ------------------------------------------------------------------------
 
 
-def test_the_squares_of_neighbouring_cells_touch() -> None:
+def test_the_squares_of_neighboring_cells_touch() -> None:
     assert Geometry(16, 31).edges(3).tolist() == [23.5, 39.5, 55.5, 71.5]
 
 
-def test_cells_centred_between_pixels_cover_the_whole_picture() -> None:
-    trunk = TRUNKS["vgg16"]
+def test_cells_centered_between_pixels_cover_the_whole_image() -> None:
+    backbone = BACKBONES["vgg16"]
     with torch.inference_mode():
-        features = trunk.build()(pad_stack([torch.zeros(3, 45, 48)], multiple=trunk.multiple))
+        features = backbone.build()(pad_stack([torch.zeros(3, 45, 48)], multiple=backbone.multiple))
     assert features.shape[2:] == (3, 3)
-    assert trunk.geometry.edges(3).tolist() == [0, 16, 32, 48]
+    assert backbone.geometry.edges(3).tolist() == [0, 16, 32, 48]
 
 
 def test_no_cells_have_one_edge() -> None:
@@ -204,22 +206,22 @@ def test_a_cell_that_begins_exactly_at_the_border_does_not_count() -> None:
     assert valid.tolist() == [[[True, False]]]
 
 
-def test_a_picture_smaller_than_a_cell_keeps_one() -> None:
+def test_an_image_smaller_than_a_cell_keeps_one() -> None:
     valid = Geometry(32, 31).valid_cells(torch.tensor([[5, 100]]), (1, 2))
     assert valid.tolist() == [[[True, False]]]
 
 
 @pytest.mark.parametrize(("size", "cells"), [((100, 70), (3, 2)), ((128, 96), (4, 3))])
-def test_a_picture_padded_to_multiples_keeps_the_cells_that_begin_in_it(
+def test_an_image_padded_to_multiples_keeps_the_cells_that_begin_in_it(
     size: tuple[int, int], cells: tuple[int, int]
 ) -> None:
-    trunk = TRUNKS["efficientnet_lite0"]
-    image = pad_stack([torch.zeros(3, *size)], multiple=trunk.multiple)
+    backbone = BACKBONES["efficientnet_lite0"]
+    image = pad_stack([torch.zeros(3, *size)], multiple=backbone.multiple)
     with torch.inference_mode():
-        features = trunk.build().eval()(image)
+        features = backbone.build().eval()(image)
     assert features.shape[2:] == (4, 3)
     # cells begin at 15.5, 47.5, 79.5 and 111.5
-    valid = trunk.geometry.valid_cells(torch.tensor([size]), (4, 3))[0]
+    valid = backbone.geometry.valid_cells(torch.tensor([size]), (4, 3))[0]
     assert (int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())) == cells
     assert int(valid.sum()) == cells[0] * cells[1]
 
@@ -244,24 +246,24 @@ def alexnet_weights() -> Weights:
 
 
 def load_alexnet(state_dict: Weights) -> nn.Module:
-    features = TRUNKS["alexnet"].build()
-    load_trunk_weights(features, TRUNKS["alexnet"], state_dict)
+    features = BACKBONES["alexnet"].build()
+    load_backbone_weights(features, BACKBONES["alexnet"], state_dict)
     return features
 
 
-@pytest.mark.parametrize("name", TRUNKS)
-def test_every_trunk_takes_the_layout_of_its_library(name: str) -> None:
-    trunk, published = TRUNKS[name], PUBLISHED[name]()
-    features = trunk.build()
-    load_trunk_weights(features, trunk, published)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_takes_the_layout_of_its_library(name: str) -> None:
+    backbone, published = BACKBONES[name], PUBLISHED[name]()
+    features = backbone.build()
+    load_backbone_weights(features, backbone, published)
     for key, tensor in features.state_dict().items():
-        assert torch.equal(tensor, published[trunk.prefix + key])
+        assert torch.equal(tensor, published[backbone.prefix + key])
 
 
-def test_weights_of_the_trunk_alone_are_enough(alexnet_weights: Weights) -> None:
-    trunk_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
-    loaded = load_alexnet(trunk_only).state_dict()
-    assert torch.equal(loaded["10.bias"], trunk_only["features.10.bias"])
+def test_weights_of_the_backbone_alone_are_enough(alexnet_weights: Weights) -> None:
+    backbone_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
+    loaded = load_alexnet(backbone_only).state_dict()
+    assert torch.equal(loaded["10.bias"], backbone_only["features.10.bias"])
 
 
 def test_a_missing_key_is_named(alexnet_weights: Weights) -> None:
@@ -288,14 +290,14 @@ def test_of_many_wrong_keys_four_are_named_and_the_rest_counted() -> None:
         load_alexnet({})
 
 
-def test_weights_of_another_trunk_are_refused() -> None:
+def test_weights_of_another_backbone_are_refused() -> None:
     with pytest.raises(ValueError, match="the weights lack"):
         load_alexnet(PUBLISHED["squeezenet1_1"]())
 
 
 def load_resnet18(state_dict: Weights) -> nn.Module:
-    features = TRUNKS["resnet18"].build()
-    load_trunk_weights(features, TRUNKS["resnet18"], state_dict)
+    features = BACKBONES["resnet18"].build()
+    load_backbone_weights(features, BACKBONES["resnet18"], state_dict)
     return features
 
 
@@ -317,16 +319,16 @@ def test_older_weights_have_no_counters_of_batches() -> None:
     assert all(torch.equal(tensor, published[key]) for key, tensor in loaded.items())
 
 
-def test_refused_weights_leave_the_trunk_as_it_was() -> None:
-    features = TRUNKS["squeezenet1_1"].build()
+def test_refused_weights_leave_the_backbone_as_it_was() -> None:
+    features = BACKBONES["squeezenet1_1"].build()
     before = {key: tensor.clone() for key, tensor in features.state_dict().items()}
     with pytest.raises(ValueError, match="the weights"):
-        load_trunk_weights(
-            features, TRUNKS["squeezenet1_1"], {"features.0.weight": torch.zeros(64, 3, 3, 3)}
+        load_backbone_weights(
+            features, BACKBONES["squeezenet1_1"], {"features.0.weight": torch.zeros(64, 3, 3, 3)}
         )
     assert all(torch.equal(tensor, before[key]) for key, tensor in features.state_dict().items())
 
 
-@pytest.mark.parametrize("name", TRUNKS)
+@pytest.mark.parametrize("name", BACKBONES)
 def test_a_row_can_travel_to_another_process(name: str) -> None:
-    assert pickle.loads(pickle.dumps(TRUNKS[name])) == TRUNKS[name]
+    assert pickle.loads(pickle.dumps(BACKBONES[name])) == BACKBONES[name]

@@ -1,8 +1,8 @@
-"""Every trunk in one dictionary: how to build it, where its cells lie, what its input looks like.
+"""Every backbone in one dictionary: how to build it, where its cells lie, which input it takes.
 
-A trunk is the convolutional part of a classifier. Cell (i, j) of its map is centred at pixel index
-``offset + stride * i`` (row) and ``offset + stride * j`` (column) of the network image, so in
-half-open coordinates its centre is at ``offset + .5 + stride * i``, and its square reaches half a
+A backbone is the convolutional part of a classifier. Cell (i, j) of its map is centered at pixel
+index ``offset + stride * i`` (row) and ``offset + stride * j`` (column) of the network image, so in
+half-open coordinates its center is at ``offset + .5 + stride * i``, and its square reaches half a
 stride to each side.
 """
 
@@ -22,8 +22,8 @@ class Geometry:
     """Where the cells of a map lie in the network image, in pixels.
 
     Attributes:
-        stride: distance of neighbouring cells.
-        offset: index of the pixel on which cell 0 is centred; ends in .5 between two pixels.
+        stride: distance of neighboring cells.
+        offset: index of the pixel on which cell 0 is centered; ends in .5 between two pixels.
     """
 
     stride: int
@@ -39,15 +39,15 @@ class Geometry:
         return self.start + self.stride * torch.arange(count + 1, dtype=torch.float32)
 
     def valid_cells(self, sizes: Tensor, map_size: tuple[int, int]) -> Tensor:
-        """Cells that see the picture and not only its padding.
+        """Cells that see the image and not only its padding.
 
         Args:
-            sizes: ``[B, 2]`` (height, width) of the pictures in the padded batch, in pixels.
+            sizes: ``[B, 2]`` (height, width) of the images in the padded batch, in pixels.
             map_size: (h, w) of the map.
 
         Returns:
-            ``[B, h, w]`` bool, true where the cell's square begins inside of the picture. Cell
-            (0, 0) is always true, so that a picture smaller than a cell keeps one.
+            ``[B, h, w]`` bool, true where the cell's square begins inside of the image. Cell
+            (0, 0) is always true, so that an image smaller than a cell keeps one.
         """
         inside = [
             self.edges(count)[:-1].to(sizes.device) < sizes[:, axis, None]
@@ -59,8 +59,8 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
-class Trunk:
-    """One row of ``TRUNKS``.
+class Backbone:
+    """One row of ``BACKBONES``.
 
     Attributes:
         build: makes the module, with random weights; images in, feature map out.
@@ -69,7 +69,7 @@ class Trunk:
         multiple: height and width of the input must be multiples of it.
         mean: of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
-        prefix: of the trunk's keys in a published state dictionary.
+        prefix: of the backbone's keys in a published state dictionary.
         unused: prefixes of keys in such a file that belong to the classifier.
     """
 
@@ -83,8 +83,10 @@ class Trunk:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-def load_trunk_weights(features: nn.Module, trunk: Trunk, state_dict: Mapping[str, Tensor]) -> None:
-    """Fill a trunk from a published state dictionary (the layout of its library).
+def load_backbone_weights(
+    features: nn.Module, backbone: Backbone, state_dict: Mapping[str, Tensor]
+) -> None:
+    """Fill a backbone from a published state dictionary (the layout of its library).
 
     Batch norms' counters of batches may be absent: older files have none, and nothing reads them.
 
@@ -93,15 +95,15 @@ def load_trunk_weights(features: nn.Module, trunk: Trunk, state_dict: Mapping[st
     """
     own = features.state_dict()
     given = {key: own[key] for key in own if key.endswith("num_batches_tracked")} | {
-        key.removeprefix(trunk.prefix): tensor
+        key.removeprefix(backbone.prefix): tensor
         for key, tensor in state_dict.items()
-        if key.startswith(trunk.prefix) and not key.startswith(trunk.unused)
+        if key.startswith(backbone.prefix) and not key.startswith(backbone.unused)
     }
-    foreign = [key for key in state_dict if not key.startswith((trunk.prefix, *trunk.unused))]
-    missing = [trunk.prefix + key for key in own if key not in given]
-    extra = foreign + [trunk.prefix + key for key in given if key not in own]
+    foreign = [key for key in state_dict if not key.startswith((backbone.prefix, *backbone.unused))]
+    missing = [backbone.prefix + key for key in own if key not in given]
+    extra = foreign + [backbone.prefix + key for key in given if key not in own]
     other = [
-        f"{trunk.prefix}{key} {list(given[key].shape)} instead of {list(own[key].shape)}"
+        f"{backbone.prefix}{key} {list(given[key].shape)} instead of {list(own[key].shape)}"
         for key in own
         if key in given and given[key].shape != own[key].shape
     ]
@@ -169,21 +171,21 @@ class EfficientNetLite(nn.Module):
         return head
 
 
-TRUNKS: dict[str, Trunk] = {
-    # conv1 k11 s4 p2 centres cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
-    "alexnet": Trunk(_alexnet, 256, Geometry(16, 15), multiple=1),
-    # conv1 k3 s2 without padding centres cell 0 at pixel 1; three poolings k3 add 2, 4 and 8
-    "squeezenet1_1": Trunk(_squeezenet, 512, Geometry(16, 15), multiple=1),
-    # four poolings k2 centre cell 0 between pixels, at .5 + 1 + 2 + 4; they drop lines that fill
+BACKBONES: dict[str, Backbone] = {
+    # conv1 k11 s4 p2 centers cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
+    "alexnet": Backbone(_alexnet, 256, Geometry(16, 15), multiple=1),
+    # conv1 k3 s2 without padding centers cell 0 at pixel 1; three poolings k3 add 2, 4 and 8
+    "squeezenet1_1": Backbone(_squeezenet, 512, Geometry(16, 15), multiple=1),
+    # four poolings k2 center cell 0 between pixels, at .5 + 1 + 2 + 4; they drop lines that fill
     # none, so the input is padded to whole cells
-    "vgg16": Trunk(_vgg16, 512, Geometry(16, 7.5), multiple=16),
+    "vgg16": Backbone(_vgg16, 512, Geometry(16, 7.5), multiple=16),
     # odd windows padded by half of their width leave cell 0 on pixel 0; up to 15.5 pixels at the
     # end lie in no cell's square, none where a side is 32 k + 1
-    "resnet18": Trunk(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
-    "resnet50": Trunk(_resnet50, 2048, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
+    "resnet18": Backbone(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
+    "resnet50": Backbone(_resnet50, 2048, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
     # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
     # 1 + 2 + 4 + 8 + 16 pixels over the five strides
-    "efficientnet_lite0": Trunk(
+    "efficientnet_lite0": Backbone(
         EfficientNetLite,
         1280,
         Geometry(32, 31),

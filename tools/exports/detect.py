@@ -21,7 +21,7 @@ from tools.inputs.datasets import open_dataset
 from tools.inputs.rois import limit_proposals, read_proposals
 from tools.inputs.settings import DataSettings
 from tools.models.device import Device, choose_device
-from tools.pages.draw import FOUND, draw_boxes, write_jpeg
+from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
 from tools.prediction.detector import detections_of, scores_of
 from tools.prediction.localizer import heatmaps_of
 from tools.prediction.opening import feed_detector, feed_localizer
@@ -136,7 +136,7 @@ def _draw(folder: Path, dataset: ImageSet, index: int, found: Detections) -> Non
     ]
     path = folder / f"{dataset.ids[index]}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jpeg(path, draw_boxes(dataset[index].image, found.boxes, FOUND, texts))
+    write_jpeg(path, draw_boxes(dataset[index].image, found.boxes, DETECTION, texts))
 
 
 def _write(out: Path, dataset: ImageSet, found: Mapping[str, Detections]) -> None:

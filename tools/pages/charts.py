@@ -14,16 +14,16 @@ COLORS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
 
 
 def write_page(path: Path, **content: Any) -> None:
-    """A page from the template of its name; every text in it is escaped."""
+    """Write a page from the template of the same file name; every text in it is escaped."""
     templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
     page = templates.get_template(path.name).render(**content)
     write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, Any]]:
-    """What can be drawn: points that are finite, lines and headings that have any.
+    """Drawings by heading: finite points only, without lines and headings that have none.
 
-    Axes end at the smallest and the largest value, or at 0 and 1 where both are ``fractions``.
+    Axes end at the smallest and the largest value, or at 0 and 1 if both are ``fractions``.
     """
     result = {}
     for heading, lines in curves.items():
@@ -37,7 +37,7 @@ def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, An
 def _chart(
     lines: Mapping[str, Sequence[tuple[float, float]]], ends: Sequence[tuple[float, float]]
 ) -> dict[str, Any]:
-    """Lines in a 560x220 drawing, with axes that hold the ends as well."""
+    """Lines in a 560x220 drawing, with axes that cover the points ``ends`` too."""
     points = [*ends, *(point for line in lines.values() for point in line)]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     left, low = min(xs), min(0.0, *ys)

@@ -1,4 +1,4 @@
-"""Images for a person: heatmaps over an image, boxes, sheets. All are ``[3, H, W]`` uint8."""
+"""Drawn images: heatmaps, boxes, captions, sheets. All are ``[3, H, W]`` uint8 RGB."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,15 +12,15 @@ from torchvision.utils import draw_bounding_boxes
 from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
 
-TRUTH, FOUND = "lime", "magenta"
+TRUTH, DETECTION = "lime", "magenta"
 FONT, TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-HEATMAP = 0.5  # how much of a covered pixel is heatmap instead of image
+HEATMAP_WEIGHT = 0.5  # of the heatmap in a covered pixel; the rest is the image
 
 
 def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
-    """An image under the heatmap of one class, from its lowest (blue) to its highest cell (red).
+    """The heatmap of one class over an image, from its lowest (blue) to its highest cell (red).
 
-    The frame that no cell sees keeps the image's own colors.
+    The frame that no cell covers keeps the image's colors.
     """
     rendered = render_heatmap(
         normalize_range(heatmaps.logits[label]),
@@ -32,18 +32,25 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
     bytes_ = (rendered.nan_to_num() * 255).round().to(torch.uint8).numpy()
     colored = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
     heatmap = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1)
-    mixed = (image.float() * (1 - HEATMAP) + heatmap.float() * HEATMAP).round().to(torch.uint8)
+    mixed = (
+        (image.float() * (1 - HEATMAP_WEIGHT) + heatmap.float() * HEATMAP_WEIGHT)
+        .round()
+        .to(torch.uint8)
+    )
     return torch.where(covered, mixed, image)
 
 
 def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = ()) -> Tensor:
-    """Outlines of ``[R, 4]`` half-open boxes, each with its text if there are any.
+    """The image with outlines of ``[R, 4]`` half-open boxes, each with its text if given.
 
-    No boxes leave the image as it is.
+    Without boxes it is the same image.
+
+    Raises:
+        ValueError: another number of texts than of boxes.
     """
     if not len(boxes):
         return image
-    closed = boxes.round() - torch.tensor([0.0, 0.0, 1.0, 1.0])  # drawing takes the last pixel
+    closed = boxes.round() - torch.tensor([0.0, 0.0, 1.0, 1.0])  # drawing includes the last pixel
     drawn: Tensor = draw_bounding_boxes(
         image,
         torch.maximum(closed, closed[:, [0, 1, 0, 1]]),
@@ -56,22 +63,22 @@ def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = 
 
 
 def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
-    """White words on a dark ground from a corner on, kept inside of the image."""
+    """White text on a dark ground from its top left corner on, moved to lie inside the image."""
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     plain = text.encode("ascii", "replace").decode()
     (width, height), below = cv2.getTextSize(plain, FONT, TEXT_SCALE, 1)
     left = max(0, min(left, pixels.shape[1] - width - 4))
     top = max(0, min(top, pixels.shape[0] - height - below - 2))
     bottom = top + height + below + 2
-    last = (left + width + 3, bottom - 1)  # drawing takes the last pixel
+    last = (left + width + 3, bottom - 1)  # drawing includes the last pixel
     cv2.rectangle(pixels, (left, top), last, (32,) * 3, cv2.FILLED)
-    place = (left + 2, bottom - below)
-    cv2.putText(pixels, plain, place, FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
+    origin = (left + 2, bottom - below)
+    cv2.putText(pixels, plain, origin, FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def caption(image: Tensor, text: str) -> Tensor:
-    """The image under a bar with a line of text; signs outside of ASCII become ``?``."""
+    """The image under a bar with a line of text; characters outside of ASCII become ``?``."""
     bar = np.full((22, image.shape[2], 3), 32, dtype=np.uint8)
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(bar, plain, (4, 16), FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
@@ -79,7 +86,7 @@ def caption(image: Tensor, text: str) -> Tensor:
 
 
 def fit_height(image: Tensor, height: int) -> Tensor:
-    """The image scaled to that height, proportions kept."""
+    """The image scaled to a height in pixels, with its proportions kept."""
     width = max(1, round(image.shape[2] * height / image.shape[1]))
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
@@ -87,34 +94,31 @@ def fit_height(image: Tensor, height: int) -> Tensor:
 
 
 def in_a_row(images: Sequence[Tensor]) -> Tensor:
-    """Images of one height, at least one, side by side with a white gap between them."""
+    """Images of the same height, at least one, side by side with a white gap between them."""
     gap = torch.full((3, images[0].shape[1], 4), 255, dtype=torch.uint8)
     parts = [part for image in images for part in (image, gap)]
     return torch.cat(parts[:-1], dim=2)
 
 
-def sheet(rows: Sequence[Tensor], columns: int) -> Tensor:
-    """Cells of one height in a grid of so many columns, white where there is none.
-
-    Without cells it is one white pixel.
-    """
-    if not rows:
+def sheet(cells: Sequence[Tensor], columns: int) -> Tensor:
+    """Images of the same height in a grid, row by row, on white; without images one white pixel."""
+    if not cells:
         return torch.full((3, 1, 1), 255, dtype=torch.uint8)
-    width = max(row.shape[2] for row in rows) + 12
-    height = max(row.shape[1] for row in rows) + 8
-    lines = -(-len(rows) // columns)
+    width = max(cell.shape[2] for cell in cells) + 12
+    height = max(cell.shape[1] for cell in cells) + 8
+    lines = -(-len(cells) // columns)
     page = torch.full((3, lines * height, columns * width), 255, dtype=torch.uint8)
-    for number, row in enumerate(rows):
+    for number, cell in enumerate(cells):
         top, left = number // columns * height, number % columns * width
-        page[:, top : top + row.shape[1], left : left + row.shape[2]] = row
+        page[:, top : top + cell.shape[1], left : left + cell.shape[2]] = cell
     return page
 
 
 def write_jpeg(path: Path, image: Tensor, quality: int = 85) -> None:
-    """Write an image.
+    """Write a JPEG file.
 
     Raises:
-        OSError: the file could not be written.
+        OSError: it could not be written.
     """
     path.write_bytes(encode_jpeg(image, quality))
 

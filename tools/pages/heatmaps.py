@@ -1,4 +1,4 @@
-"""The same images again and again: heatmap of present classes while training, boxes at the end."""
+"""Heatmaps of the same images at every logged epoch, and their boxes at the end."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from tools.loggers.logger import Logger, image_tag, image_window
 from tools.models.device import Device, evaluation_mode
 from tools.models.settings import BoxSettings
 from tools.pages.draw import (
-    FOUND,
+    DETECTION,
     TRUTH,
     caption,
     draw_boxes,
@@ -30,9 +30,9 @@ HEIGHT = 240
 
 
 def chosen_images(dataset: ImageSet, count: int) -> list[int]:
-    """Numbers of ``count`` images with a sure class, the same for every run on this split.
+    """Numbers of ``count`` images with a class that is known to be present, at most all.
 
-    Without any labels every image may be chosen.
+    They are the same for every run on this split. Without any labels every image may be chosen.
     """
     has_class = (dataset.targets * dataset.weights).sum(dim=1) > 0
     if not dataset.weights.any():
@@ -52,10 +52,10 @@ def log_heatmaps(
     step: int,
     is_first: bool,
 ) -> None:
-    """Four batches of four images, each with the heatmap of all its present classes.
+    """Log four batches of four images, each with the heatmaps of its classes.
 
-    The first logged epoch keeps its windows; every later one takes the windows of the one before,
-    so first and last stay side by side.
+    The first logged epoch keeps its windows and the later ones share theirs, so the first and the
+    last are side by side.
     """
     with evaluation_mode(model):
         for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
@@ -72,9 +72,9 @@ def log_heatmaps(
 def heatmap_row(
     model: LocalizerHead, scales: Sequence[Samples], dataset: ImageSet, index: int, device: Device
 ) -> Tensor:
-    """An image, and beside it the heatmap of each class that it holds: ``[3, H, W]`` uint8.
+    """An image, and beside it the heatmap of each of its classes: ``[3, H, W]`` uint8.
 
-    Of an image without labels, the heatmap of the classes that the model sees in it.
+    An image without labels gets the heatmaps of the classes that the model predicts.
     """
     image = dataset[index].image
     heatmaps = heatmaps_of(model, scales, dataset, index, device)
@@ -97,17 +97,17 @@ def box_sheet(
     *,
     count: int = 20,
 ) -> Tensor:
-    """Images with the heatmap of one present class, its best box, and the true ones.
+    """Images with the heatmap of one of their classes, its top-scoring box, and the true ones.
 
     Args:
-        models: to stand side by side, for example plain and robust; each with its name, what it
-            takes, and how its heatmap becomes boxes.
+        models: shown side by side, for example plain and robust; each with its name, its input
+            scales, and the settings of its boxes.
         dataset: the split.
         device: for the models.
-        count: images.
+        count: images, as ``chosen_images`` chooses them.
 
     Returns:
-        ``[3, H, W]`` uint8; without an image that holds a sure class a blank one.
+        ``[3, H, W]`` uint8; one white pixel if no image can be chosen.
     """
     cells = []
     for index in chosen_images(dataset, count):
@@ -126,7 +126,7 @@ def _present(dataset: ImageSet, index: int) -> list[int]:
 
 
 def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[int]:
-    """The image's classes; without labels those above .5, or at least the likeliest one."""
+    """The image's classes; without labels those above .5, or at least the most probable one."""
     known = _present(dataset, index)
     if known or dataset.weights[index].any():
         return known
@@ -147,7 +147,7 @@ def _boxed(
     probabilities = heatmaps.image_logits.sigmoid()
     label = _shown_labels(dataset, index, probabilities)[0]
     annotation = dataset.annotations[index]
-    best = localize(
+    detections = localize(
         heatmaps,
         thresholds=boxes.thresholds,
         mode=boxes.mode,
@@ -157,6 +157,6 @@ def _boxed(
     )
     image = overlay_heatmap(dataset[index].image, heatmaps, label)
     image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
-    image = draw_boxes(image, best.boxes[:1], FOUND)
+    image = draw_boxes(image, detections.boxes[:1], DETECTION)
     name = f"{name}: {dataset.classes[label]} {probabilities[label]:.2f}"
     return caption(fit_height(image, HEIGHT), name)

@@ -15,10 +15,10 @@ from tools.cli.console import echo
 from tools.inputs.datasets import check_images_exist
 from tools.inputs.settings import require_voc_root
 from tools.loggers.settings import VisdomSettings
-from tools.pages.draw import FOUND, TRUTH, draw_boxes, write_jpeg
+from tools.pages.draw import DETECTION, TRUTH, draw_boxes, write_jpeg
 from tools.pages.settings import InspectImageSettings
 
-BEST = 10  # more boxes than these hide the image
+BEST = 10  # more boxes would hide the image
 
 
 def run(settings: InspectImageSettings) -> None:
@@ -66,11 +66,11 @@ def _proposals(settings: InspectImageSettings, annotation: Annotation) -> Propos
     """Those of the image, None if none are asked for."""
     if settings.proposals is None:
         return None
-    found = load_proposals(settings.proposals)
+    by_image = load_proposals(settings.proposals)
     context = f"image {annotation.image_id}"
-    if annotation.image_id not in found:
+    if annotation.image_id not in by_image:
         raise ValueError(f"{settings.proposals}: no proposals of {context}")
-    proposals = found[annotation.image_id]
+    proposals = by_image[annotation.image_id]
     check_proposals(proposals, annotation.image_size, context=f"{settings.proposals}: {context}")
     return proposals
 
@@ -82,11 +82,11 @@ def _draw_best(image: Tensor, proposals: Proposals) -> Tensor:
         return image
     if proposals.scores is None:
         echo(f"proposals: {len(proposals.boxes)} without scores")
-        return draw_boxes(image, proposals.boxes[:BEST], FOUND)
+        return draw_boxes(image, proposals.boxes[:BEST], DETECTION)
     best = proposals.scores.argsort(descending=True, stable=True)[:BEST].flip(0)
     texts = [f"{score:.3f}" for score in proposals.scores[best].tolist()]
     echo(f"proposals: {len(proposals.boxes)}, best scores {', '.join(texts[::-1])}")
-    return draw_boxes(image, proposals.boxes[best], FOUND, texts)
+    return draw_boxes(image, proposals.boxes[best], DETECTION, texts)
 
 
 def _from_voc(settings: InspectImageSettings, root: Path) -> tuple[Path, Annotation, list[str]]:

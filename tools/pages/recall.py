@@ -1,4 +1,4 @@
-"""``recall.json`` for programs and ``recall.html`` for a person: what a set of proposals finds."""
+"""``recall.json`` for programs and ``recall.html`` for a person: how proposals cover objects."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,25 +30,25 @@ def write_recall_report(
     """Write both files.
 
     Returns:
-        One line that says the most important of it.
+        A summary in one line.
 
     Raises:
-        KeyError: an image that the proposals do not know.
+        KeyError: an image that is not among the proposals.
     """
-    found = find_objects(proposals, annotations)
+    objects = find_objects(proposals, annotations)
     by_size = {
-        name: (found.sides >= low) & (found.sides < high) for name, (low, high) in SIZES.items()
+        name: (objects.sides >= low) & (objects.sides < high) for name, (low, high) in SIZES.items()
     }
-    by_class = {name: found.labels == label for label, name in enumerate(classes)}
+    by_class = {name: objects.labels == label for label, name in enumerate(classes)}
     numbers = {
-        "sizes": {name: found.recall(chosen=chosen) for name, chosen in by_size.items()},
-        "per_class": {name: found.recall(chosen=chosen) for name, chosen in by_class.items()},
+        "sizes": {name: objects.recall(chosen=chosen) for name, chosen in by_size.items()},
+        "per_class": {name: objects.recall(chosen=chosen) for name, chosen in by_class.items()},
     }
     facts = {
         "images": len(annotations),
-        "objects": len(found.labels),
-        "boxes": found.boxes,
-        "empty": found.empty,
+        "objects": len(objects.labels),
+        "boxes": objects.boxes,
+        "empty": objects.empty,
         "counts": COUNTS,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,14 +61,16 @@ def write_recall_report(
         for key, heading in OVERLAPS.items()
     }
     tables = {
-        f"{heading}, {what}": {name: fractions[key] for name, fractions in numbers[kind].items()}
-        for kind, what in (("sizes", "by size"), ("per_class", "by class"))
+        f"{heading}, {grouping}": {
+            name: fractions[key] for name, fractions in numbers[kind].items()
+        }
+        for kind, grouping in (("sizes", "by size"), ("per_class", "by class"))
         for key, heading in OVERLAPS.items()
     }
     write_page(folder / "recall.html", title=title, charts=charts(curves), tables=tables, **facts)
-    whole = found.recall((INFINITE,))
+    whole = objects.recall((INFINITE,))
     return (
         f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "
-        f"of {len(found.labels)} objects with {found.boxes:.0f} boxes an image; "
-        f"{len(found.empty)} images have none"
+        f"of {len(objects.labels)} objects with {objects.boxes:.0f} boxes an image; "
+        f"{len(objects.empty)} images have none"
     )

@@ -24,21 +24,21 @@ COLUMNS = {
     "heatmap_coverage": "heatmap coverage",
 }
 ERRORS = {
-    "box_recall": "objects found at all",
+    "box_recall": "box recall",
     "errors_hit": "hit",
-    "errors_duplicate": "again on the same",
-    "errors_part": "part of one",
-    "errors_group": "several in one box",
-    "errors_localization": "badly placed",
-    "errors_background": "nothing there",
+    "errors_duplicate": "duplicate",
+    "errors_part": "part",
+    "errors_group": "group",
+    "errors_localization": "localization",
+    "errors_background": "background",
 }
 DETECTOR_COLUMNS = {
     "box_map_11point": "box mAP 11-point",
     "box_map_area": "box mAP area",
     "corloc": "CorLoc",
     "image_map": "image mAP",
-    "box_recall": "objects found at all",
-    "errors_part": "part of one",
+    "box_recall": "box recall",
+    "errors_part": "part",
 }
 
 
@@ -56,7 +56,7 @@ def write_report(
     """Write both files.
 
     Args:
-        folder: gets ``report.json`` and ``report.html``; is made if need be.
+        folder: gets ``report.json`` and ``report.html``; is made if it is missing.
         title: of the page.
         models: by name (``localizer``, ``localizer_robust``, ``detector``): the numbers of
             ``COLUMNS`` and ``ERRORS``, ``per_class``, ``threshold_curve``, ``weights_sha256``,
@@ -65,7 +65,7 @@ def write_report(
         curves: by heading, then by name of the line: points (x, y).
         box_curves: by class, then by name of the model: points (recall, precision).
         images: by heading.
-        repeat: the command that gives the same again.
+        repeat: the command that gives the same report again.
     """
     content = {**models, "settings": settings, "environment": environment(), "command": repeat}
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def write_report(
 
 
 def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """The means of all models, one a line."""
+    """The means over classes, one model a line."""
     lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, numbers in models.items():
         lines.append(_line(name, [numbers.get(key) for key in COLUMNS]))
@@ -95,7 +95,7 @@ def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def markdown_classes(numbers: Mapping[str, Any]) -> str:
-    """What one model reaches on each class, one a line."""
+    """The numbers of one model on each class, one class a line."""
     keys = {key: COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc", "image_map")}
     lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
     for name, row in numbers["per_class"].items():

@@ -22,7 +22,7 @@ from tools.cli.command import parse_settings
 from tools.detect import main
 from tools.exports.settings import DetectSettings
 from tools.files.detections import read_detections
-from tools.pages.draw import FOUND, draw_boxes, encode_jpeg, write_jpeg
+from tools.pages.draw import DETECTION, draw_boxes, encode_jpeg, write_jpeg
 
 NAMES = ("beach/cat.jpg", "cat.jpg", "cat.png")
 
@@ -140,7 +140,7 @@ def test_a_drawn_image_shows_its_detections(detected: Path, images: Path) -> Non
         for label, score in zip(of_image.labels.tolist(), of_image.scores.tolist(), strict=True)
     ]
 
-    drawn = draw_boxes(read_image(images / "cat.jpg"), of_image.boxes, FOUND, texts)
+    drawn = draw_boxes(read_image(images / "cat.jpg"), of_image.boxes, DETECTION, texts)
     assert (detected / "images" / "cat.jpg.jpg").read_bytes() == encode_jpeg(drawn)
 
 

@@ -20,7 +20,7 @@ from tools.pages.detections import (
     image_with_detections,
     log_detections,
 )
-from tools.pages.draw import FOUND, TRUTH, caption, draw_boxes, fit_height, sheet
+from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.pages.heatmaps import chosen_images
 
 GOOD, FAILED = (
@@ -101,7 +101,7 @@ def test_nothing_found_and_nothing_known_is_the_image_alone(dataset: VOCDataset)
 def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) -> None:
     box = torch.tensor([[20.0, 30.0, 90.0, 120.0]])
     true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
-    drawn = draw_boxes(true, box, FOUND, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
+    drawn = draw_boxes(true, box, DETECTION, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
 
     shown = image_with_detections(dataset, 0, detect(box, 2, [0.25]))
 

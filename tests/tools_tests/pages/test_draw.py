@@ -10,7 +10,7 @@ from data.images import read_image
 from localizer.backbones import Geometry
 from localizer.localize import ImageHeatmaps
 from tools.pages.draw import (
-    FOUND,
+    DETECTION,
     TRUTH,
     caption,
     draw_boxes,
@@ -76,7 +76,7 @@ def test_an_outline_covers_the_outermost_pixels_of_a_half_open_box() -> None:
 
 
 def test_a_box_may_fill_the_image() -> None:
-    drawn = draw_boxes(black(30, 40), torch.tensor([[0.0, 0.0, 40.0, 30.0]]), FOUND)
+    drawn = draw_boxes(black(30, 40), torch.tensor([[0.0, 0.0, 40.0, 30.0]]), DETECTION)
 
     assert drawn[:, 29, 39].tolist() == drawn[:, 0, 0].tolist() == [255, 0, 255]
 

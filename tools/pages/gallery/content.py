@@ -1,7 +1,6 @@
-"""What a gallery's page knows: names, scores, truth and boxes, as plain values for its JSON.
+"""The data of a gallery's page: names, scores, truth and boxes, as plain values for its JSON.
 
-Boxes travel as tenths of a pixel, in whole numbers: an original of any size is drawn exactly enough
-and the page stays small.
+Boxes are stored as whole tenths of a pixel: exact enough for originals of any size, and short.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,8 @@ from data.types import Annotation, Detections, Proposals, no_detections
 from tools.files.scores import SavedScores
 
 PRESENT, ABSENT, IGNORED = "1", "0", "-"
-MOST_OF_A_CLASS = 10  # detections of one class in one image; further ones hide it
-KEPT = 0.75  # fraction of a class's images that show a box to begin with
+MAX_PER_CLASS = 10  # detections of one class in one image; more would hide it
+SHOWN_AT_FIRST = 0.75  # fraction of the present classes whose best box is shown at first
 
 
 def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[ImageSet, SavedScores]:
@@ -29,7 +28,7 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
     Args:
         dataset: the split that was scored.
         scores: of the same images, in any order.
-        context: words for the message.
+        context: prefix of the message.
 
     Raises:
         ValueError: images without scores, or scores without an image; names them.
@@ -37,8 +36,8 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
     unknown = sorted(set(scores.ids) - set(dataset.ids))
     unscored = sorted(set(dataset.ids) - set(scores.ids))
     parts = [
-        f"{what}: {name_first(names)}"
-        for what, names in (
+        f"{problem}: {name_first(names)}"
+        for problem, names in (
             ("scores of images that are not there", unknown),
             ("images without scores", unscored),
         )
@@ -49,14 +48,14 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
             f"{context}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
             f"writes them); {'; '.join(parts)}"
         )
-    places = {image_id: row for row, image_id in enumerate(dataset.ids)}
+    row_of = {image_id: row for row, image_id in enumerate(dataset.ids)}
     rows = sorted(range(len(scores.ids)), key=lambda row: scores.ids[row])
     ordered = SavedScores(
         tuple(scores.ids[row] for row in rows),
         scores.classes,
         *(array[rows] for array in (scores.scores, scores.targets, scores.weights)),
     )
-    return dataset.subset([places[image_id] for image_id in ordered.ids]), ordered
+    return dataset.subset([row_of[image_id] for image_id in ordered.ids]), ordered
 
 
 def gallery_content(
@@ -70,17 +69,17 @@ def gallery_content(
     proposals: Mapping[str, Proposals] | None,
     heatmap: Mapping[str, Mapping[int, int]],
 ) -> dict[str, Any]:
-    """Everything that the page shows.
+    """All data of the page, by key.
 
     Args:
         title: of the page.
         dataset: the images.
         scores: of the same images in the same order.
-        thumbnails: number of each image's.
-        count: images at each end to begin with.
+        thumbnails: number of each image's thumbnail.
+        count: images at each end at first.
         detections: by image id, None where there are none.
-        proposals: by image id, those to be shown.
-        heatmap: numbers of thumbnails by image id and label.
+        proposals: those to show, by image id.
+        heatmap: numbers of the heatmaps' thumbnails by image id and label.
     """
     annotations = dataset.annotations
     judged = detections is not None and any(len(a.boxes) for a in annotations)
@@ -96,13 +95,13 @@ def gallery_content(
         "truth": _truth(scores),
         "labeled": bool(scores.weights.any()),
         "objects": [_objects(annotation) for annotation in annotations],
-        "found": None
+        "detections": None
         if detections is None
-        else [_found(detections.get(image_id)) for image_id in scores.ids],
+        else [_shown_detections(detections.get(image_id)) for image_id in scores.ids],
         "verdicts": verdicts(detections or {}, annotations, len(scores.classes))
         if judged
         else None,
-        "box_score": _telling_score(detections or {}, scores),
+        "box_score": _first_box_score(detections or {}, scores),
         "proposals": None
         if proposals is None
         else [_tenths(proposals[image_id].boxes) for image_id in scores.ids],
@@ -121,7 +120,7 @@ def _truth(scores: SavedScores) -> list[str]:
 
 
 def _objects(annotation: Annotation) -> list[list[int]]:
-    """Label, 1 for a difficult one, and box of each object."""
+    """Label, 1 if difficult or 0, and box of each object."""
     return [
         [label, int(difficult), *box]
         for label, difficult, box in zip(
@@ -133,7 +132,7 @@ def _objects(annotation: Annotation) -> list[list[int]]:
     ]
 
 
-def _found(detections: Detections | None) -> list[list[float]]:
+def _shown_detections(detections: Detections | None) -> list[list[float]]:
     """Label, score and box of each detection, highest score first, the first few of each class."""
     if detections is None:
         return []
@@ -144,20 +143,20 @@ def _found(detections: Detections | None) -> list[list[float]]:
     of_class: dict[int, int] = {}
     for label, score, box in zip(labels.tolist(), scores.tolist(), boxes, strict=True):
         of_class[label] = of_class.get(label, 0) + 1
-        if of_class[label] <= MOST_OF_A_CLASS:
+        if of_class[label] <= MAX_PER_CLASS:
             rows.append([label, float(f"{score:.4g}"), *box])
     return rows
 
 
-def _telling_score(detections: Mapping[str, Detections], scores: SavedScores) -> float:
-    """The score above which most classes that images hold keep a box; 0 without any box."""
+def _first_box_score(detections: Mapping[str, Detections], scores: SavedScores) -> float:
+    """The score at which most classes in images still show a box; 0 without any box."""
     best = []
     for image_id, targets in zip(scores.ids, scores.targets, strict=True):
-        found = detections.get(image_id, no_detections())
+        of_image = detections.get(image_id, no_detections())
         for label in np.flatnonzero(targets).tolist():
-            of_class = found.scores[found.labels == label]
+            of_class = of_image.scores[of_image.labels == label]
             best += [float(of_class.max())] if len(of_class) else []
-    return float(np.quantile(best, 1 - KEPT)) if best else 0.0
+    return float(np.quantile(best, 1 - SHOWN_AT_FIRST)) if best else 0.0
 
 
 def _tenths(boxes: Tensor) -> list[list[int]]:

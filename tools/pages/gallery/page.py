@@ -1,8 +1,8 @@
-"""The gallery's page: one file with its script, its style and its data, and nothing else may run.
+"""The gallery's page: one file with script, style and data.
 
-The policy in the page names the digests of its script and of its style, so no other script runs,
-whatever a name holds; names reach the page as JSON that cannot end its element, and the script
-shows them as text.
+Its content-security policy allows only the script and the style with the digests that it lists, so
+no text in a name can run. Names are JSON that cannot end its element; the script shows them as
+text.
 """
 
 import json
@@ -21,11 +21,11 @@ OURS = b'<meta name="generator" content="tools.gallery">'
 
 
 def write_gallery_page(folder: Path, content: Mapping[str, Any]) -> Path:
-    """Write ``index.html`` beside its place, then rename.
+    """Write ``index.html``, complete or not at all.
 
     Args:
-        folder: that holds ``thumbs``.
-        content: of ``gallery_content``.
+        folder: the one with ``thumbs``.
+        content: from ``gallery_content``.
 
     Returns:
         The path of the page.
@@ -39,10 +39,10 @@ def write_gallery_page(folder: Path, content: Mapping[str, Any]) -> Path:
 
 
 def check_ours(folder: Path) -> None:
-    """Refuse a folder whose page is another's.
+    """Refuse a folder with another ``index.html``.
 
     Raises:
-        FileExistsError: its ``index.html`` is no gallery.
+        FileExistsError: its ``index.html`` is not a gallery's.
     """
     path = folder / PAGE
     if path.exists() and not (path.is_file() and OURS in path.read_bytes()[:4096]):
@@ -50,13 +50,13 @@ def check_ours(folder: Path) -> None:
 
 
 def script_json(content: Any) -> str:
-    """JSON for a script element: ASCII without a sign that could end the element or a line."""
+    """JSON for a script element: one line of ASCII without ``<``, ``>`` and ``&``."""
     text = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def _digest(text: str) -> str:
-    """A source expression of a content-security policy for an inline script or style."""
+    """Source expression of the content-security policy for an inline script or style."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

@@ -1,4 +1,4 @@
-"""A server on this machine for a fixed table of files: read only, nothing but the table."""
+"""A local read-only server for the files of a table, and no others."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -9,22 +9,22 @@ from typing import Any, NoReturn
 from tools.cli.signals import check_interrupted
 
 ADDRESS = "127.0.0.1"
-NAMES = (ADDRESS, "localhost")  # another name in a request is a page elsewhere that points here
-KINDS = {".html": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
-LISTEN_S = 0.2  # between two looks for a signal
+HOSTS = (ADDRESS, "localhost")  # a request for another host comes from a foreign page
+CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
+LISTEN_S = 0.2  # between two checks for a signal
 
 
 class PageServer(ThreadingHTTPServer):
-    """Answers GET and HEAD for the names of its table, with 404 for all others.
+    """Answers GET and HEAD for the paths of its table, and 404 for all others.
 
     Attributes:
-        table: files by the path of their address, such as ``/index.html``; empty at first.
+        table: files by URL path, such as ``/index.html``; empty at first.
 
     Args:
-        port: is taken at once; 0 for any free one.
+        port: bound at once; 0 for any free one.
 
     Raises:
-        OSError: the port is taken; names it.
+        OSError: the port is in use; the message names it.
     """
 
     daemon_threads = True
@@ -41,21 +41,21 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Of the first page."""
+        """URL of the first page."""
         return f"http://{ADDRESS}:{self.server_address[1]}/"
 
     def serve_until_stopped(self) -> NoReturn:
         """Answer requests until a signal comes.
 
         Raises:
-            Interrupted: always, by that signal.
+            Interrupted: when the signal comes.
         """
         while True:
             check_interrupted()
             self.handle_request()
 
     def handle_error(self, *_: object) -> None:
-        """Take no notice of a browser that goes away in the middle of an answer."""
+        """Ignore a browser that closes the connection during an answer."""
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -71,11 +71,11 @@ class _Request(BaseHTTPRequestHandler):
         self._begin()
 
     def _begin(self) -> bytes | None:
-        """Send status and headers; returns what follows, None if nothing does."""
+        """Send status and headers; returns the body, None after an error."""
         server: Any = self.server
         path = server.table.get(self.path.partition("?")[0])
         host = self.headers.get("Host", ADDRESS).partition(":")[0]
-        if path is None or host not in NAMES:
+        if path is None or host not in HOSTS:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         try:
@@ -84,7 +84,7 @@ class _Request(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", KINDS[path.suffix])
+        self.send_header("Content-Type", CONTENT_TYPES[path.suffix])
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")
@@ -95,4 +95,4 @@ class _Request(BaseHTTPRequestHandler):
         return content
 
     def log_message(self, *_: object) -> None:
-        """Requests are not news."""
+        """Print nothing for a request."""

@@ -1,8 +1,8 @@
-"""Numbered thumbnails that know what they were made from, so that those of the same are kept.
+"""Numbered thumbnails that are kept while their source is unchanged.
 
-A thumbnail holds a mark in its JPEG comment: a digest of what it shows and of the source's path,
-size and time. Numbers of thumbnails that a page shows are never given to other images, so an
-older page stays right until a new one has taken its place.
+The JPEG comment of a thumbnail is its mark: a digest of its source's path, region, size and time.
+The number of a thumbnail that a page shows is never given to another image, so an older page is
+right until a new one replaces it.
 """
 
 import io
@@ -23,17 +23,17 @@ from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_atomically
 
-REVISION = 1  # of how thumbnails are made; another one makes them all anew
+REVISION = 1  # of how thumbnails are made; a new one makes all of them again
 MARK = "thumbnail "
 QUALITY = 85
 
 
 class Source(Protocol):
-    """What a thumbnail is made from; its ``repr`` says all that the thumbnail depends on."""
+    """The source of a thumbnail; its ``repr`` tells all that the thumbnail shows."""
 
     @property
     def path(self) -> Path:
-        """The file that it is read from."""
+        """The file to read."""
         ...
 
     def read(self) -> Tensor:
@@ -46,7 +46,7 @@ class OriginalImage(NamedTuple):
 
     Attributes:
         path: of the file, absolute.
-        image_size: (height, width) that its annotation says.
+        image_size: (height, width) in its annotation.
     """
 
     path: Path
@@ -60,34 +60,34 @@ class OriginalImage(NamedTuple):
         """
         image = read_image(self.path)
         if tuple(image.shape[1:]) != self.image_size:
-            words = describe_other_size(image.shape[1:], self.image_size)
-            raise ValueError(f"{self.path}: {words}")
+            difference = describe_other_size(image.shape[1:], self.image_size)
+            raise ValueError(f"{self.path}: {difference}")
         return image
 
 
 def thumbnail_path(folder: Path, number: int) -> Path:
-    """Where a thumbnail lies; names hold nothing but the number."""
+    """Path of a thumbnail; its name is the number alone."""
     return folder / f"{number:06d}.jpg"
 
 
 def make_thumbnails(
     folder: Path, sources: Sequence[Source], *, longest_side: int, processes: int
 ) -> list[int]:
-    """Write the thumbnails that are not there yet.
+    """Write the thumbnails that do not exist yet.
 
     Args:
-        folder: gets the JPEG files; is made if need be. Files of others in it stay.
+        folder: gets the JPEG files; is made if it is missing. Other files in it are kept.
         sources: each different from all others.
         longest_side: of a thumbnail in pixels; smaller images are not enlarged.
-        processes: that work side by side, 0 for one a core.
+        processes: working in parallel, 0 for one a core.
 
     Returns:
         The number of each source's thumbnail.
 
     Raises:
         FileNotFoundError: a source is missing.
-        ValueError: a source is not what it should be; names it.
-        Interrupted: by a signal; what was made is kept.
+        ValueError: a source does not decode or has another size; the message names it.
+        Interrupted: by a signal; finished thumbnails are kept.
     """
     marks = [_mark(source, longest_side) for source in sources]
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def make_thumbnails(
 
 
 def remove_thumbnails(folder: Path, *, keep: Collection[int]) -> None:
-    """Remove thumbnails of other numbers and halves of a killed process; files of others stay."""
+    """Remove our thumbnails of other numbers and partial files; other files are kept."""
     known, _ = _known(folder)
     for number in set(known.values()) - set(keep):
         thumbnail_path(folder, number).unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def remove_thumbnails(folder: Path, *, keep: Collection[int]) -> None:
 
 
 def _known(folder: Path) -> tuple[dict[str, int], set[int]]:
-    """Numbers by mark, and all numbers that are taken, by files of others too."""
+    """Numbers by mark, and all numbers in use, also those of other files."""
     known, taken = {}, set()
     for path in folder.iterdir():
         if re.fullmatch(r"\d{6,}\.jpg", path.name):
@@ -143,19 +143,19 @@ def _mark_of(path: Path) -> str:
             with Image.open(path, formats=("JPEG",)) as image:
                 return bytes(image.info.get("comment", b"")).decode("ascii", "replace")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return ""  # whatever it is, it is none of ours
+        return ""  # not one of our thumbnails
 
 
 def _mark(source: Source, longest_side: int) -> str:
     if not source.path.is_file():
         raise FileNotFoundError(f"{source.path}: no such image")
     status = source.path.stat()
-    what = (REVISION, longest_side, repr(source), status.st_size, status.st_mtime_ns)
-    return MARK + sha256(repr(what).encode()).hexdigest()
+    identity = (REVISION, longest_side, repr(source), status.st_size, status.st_mtime_ns)
+    return MARK + sha256(repr(identity).encode()).hexdigest()
 
 
 def _make(longest_side: int, job: tuple[Source, Path, str]) -> int:
-    """Write one thumbnail, complete or not at all; returns its bytes."""
+    """Write one thumbnail, complete or not at all; returns its size in bytes."""
     source, path, mark = job
     image = Image.fromarray(source.read().permute(1, 2, 0).contiguous().numpy())
     if max(image.size) > longest_side:

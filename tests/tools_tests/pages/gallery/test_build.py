@@ -202,7 +202,7 @@ def test_images_of_one_s_own_need_no_boxes_and_no_plain_names(
     folder = tmp_path / "own" / "gallery"
     shown = content_of(folder / "index.html")
     assert len(shown["names"]) == 3
-    assert (shown["found"], shown["verdicts"], shown["labeled"]) == (None, None, False)
+    assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
     assert [path.name for path in thumbs_of(folder)] == ["000000.jpg", "000001.jpg", "000002.jpg"]
 
 

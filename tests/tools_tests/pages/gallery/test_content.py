@@ -95,7 +95,7 @@ def test_boxes_are_whole_tenths_of_a_pixel_with_the_top_scoring_detection_first(
 
     assert shown["sizes"] == [[200, 100]]
     assert shown["objects"] == [[[0, 1, 50, 60, 70, 85]]]
-    assert shown["found"] == [[[1, 0.25, 0, 0, 100, 100], [0, 0.1235, 13, 20, 30, 40]]]
+    assert shown["detections"] == [[[1, 0.25, 0, 0, 100, 100], [0, 0.1235, 13, 20, 30, 40]]]
     assert shown["proposals"] == [[[10, 20, 30, 40]]]
 
 
@@ -103,7 +103,7 @@ def test_an_image_without_boxes_has_empty_lists() -> None:
     nothing = {"000000": Proposals(torch.zeros(0, 4), None)}
     shown = content(scored(1), detections={}, proposals=nothing)
 
-    assert (shown["objects"], shown["found"], shown["proposals"]) == ([[]], [[]], [[]])
+    assert (shown["objects"], shown["detections"], shown["proposals"]) == ([[]], [[]], [[]])
     assert shown["verdicts"] is None  # where objects are is not known
     assert shown["box_score"] == 0
 
@@ -114,7 +114,7 @@ def test_of_one_class_an_image_keeps_the_ten_top_scoring() -> None:
     found = Detections(boxes, torch.tensor([0] * 11 + [1]), scores)
     shown = content(scored(1), detections={"000000": found})
 
-    kept = [(label, score) for label, score, *_ in shown["found"][0]]
+    kept = [(label, score) for label, score, *_ in shown["detections"][0]]
     assert kept == [(1, 0.12), *[(0, score / 100) for score in range(11, 1, -1)]]
 
 

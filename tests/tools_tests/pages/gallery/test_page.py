@@ -252,7 +252,7 @@ def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
 def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> None:
     with_cat = page.locator('#highest [data-image="39"]')
     assert with_cat.locator("svg").get_attribute("viewBox") == "0 0 80 60"
-    for kind in ("truth", "found"):
+    for kind in ("truth", "detection"):
         box = with_cat.locator(f"rect.{kind}")
         sides = [box.get_attribute(side) for side in ("x", "y", "width", "height")]
         assert sides == ["10", "10", "30", "40"]
@@ -261,7 +261,7 @@ def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> Non
 
 
 @pytest.mark.parametrize(
-    ("key", "kind", "drawn"), [("2", "truth", 4), ("3", "found", 4), ("4", "proposal", 100)]
+    ("key", "kind", "drawn"), [("2", "truth", 4), ("3", "detection", 4), ("4", "proposal", 100)]
 )
 def test_a_layer_is_switched_by_key_and_by_button(
     key: str, kind: str, drawn: int, page: "Page"
@@ -286,13 +286,13 @@ def test_boxes_of_other_classes_come_with_their_names(page: "Page") -> None:
 
 
 def test_boxes_below_the_chosen_score_are_hidden(page: "Page") -> None:
-    assert count_in(page, "found") == 4
+    assert count_in(page, "detection") == 4
     assert page.inner_text("#box-score-value") == "0.794"  # of the slider's steps the one below .8
 
     page.locator("#box-score").fill("0")
 
     assert page.inner_text("#box-score-value") == "1.000"
-    assert count_in(page, "found") == 0
+    assert count_in(page, "detection") == 0
 
 
 def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: "Page") -> None:

@@ -1,11 +1,11 @@
-"""From labels to boxes on a small synthetic world, both ways, with a report.
+"""From labels to boxes on a small synthetic data set, both ways, with a report.
 
 python -m tools.demo --run-dir runs/demo
 
-Draws the world, trains the plain and the robust localizer from scratch, makes proposals, trains a
-detector on the plain one's backbone, evaluates all three on test images, and writes report.html and
-report.json into the run's folder. Under ten minutes on two cores. A demo that was stopped goes on
-where it was.
+Draws the images, trains the plain and the robust localizer from scratch, makes proposals, trains a
+detector on the plain one's backbone, and evaluates all three on test images; the report is
+RUN/localizer/evaluations/test/report.html. Under ten minutes on two cores. A demo that was stopped
+continues where it was.
 """
 
 import sys

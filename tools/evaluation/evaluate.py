@@ -1,4 +1,4 @@
-"""Evaluation of trained localizers: numbers, files and the report."""
+"""Evaluation of trained runs: numbers, files and the report."""
 
 import contextlib
 import json
@@ -21,6 +21,7 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_scores
 from tools.files.detections import write_detections, write_devkit_files
+from tools.files.scores import read_scores
 from tools.inputs.rois import WithProposals
 from tools.inputs.samples import Samples
 from tools.loggers.metrics_file import read_metrics
@@ -33,19 +34,19 @@ from tools.prediction.detector import Rescoring
 from tools.prediction.opening import open_detector_on, open_run_on
 from tools.prediction.rescoring import open_rescoring
 from tools.runs.checkpoint import weights_sha256
-from tools.runs.folder import locked, read_settings
-from tools.runs.saved import SavedRun, load_run
+from tools.runs.folder import evaluation_folder, locked_run, read_settings
+from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
 from wsddn.model import WSDDN, WSDDNHead
 
 
 def run(settings: EvaluateSettings) -> None:
-    """Evaluate one run, or two side by side."""
+    """Evaluate one run, or several side by side."""
     device = choose_device(settings.device, settings.amp)
     for folder in _folders(settings):
         read_settings(folder)  # a folder without a run is refused, not made
     with contextlib.ExitStack() as locks:
         for folder in _folders(settings):
-            locks.enter_context(locked(folder))
+            locks.enter_context(locked_run(folder))
         evaluate_runs(settings, device)
 
 
@@ -63,8 +64,11 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     models: dict[str, dict[str, Any]] = {}
     localizers, sheets = [], dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for saved in runs:
-        opened = _open(saved, settings, settings.split, device)
+    every = [_open(saved, settings, settings.split, device) for saved in runs]
+    for opened in every:
+        _check_same_images(_folder(settings, opened.saved.run_dir), opened.dataset)
+    for opened in every:
+        saved = opened.saved
         models[saved.name], found = _evaluate(opened, settings, device)
         for class_name, curve in found.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.name] = curve
@@ -74,12 +78,12 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
             localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
             dataset = opened.dataset
     if localizers:
-        rescoring = box_sheet(localizers, dataset, device)
-        sheets = {"Heatmap and best box of one present class": rescoring, **sheets}
-    folder = settings.report_dir or settings.run_dir
+        overlays = box_sheet(localizers, dataset, device)
+        sheets = {"Heatmap and best box of one present class": overlays, **sheets}
+    folder = _folder(settings, settings.run_dir)
     write_report(
         folder,
-        f"{folder.name} on {settings.split}",
+        f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
         models,
         settings=flatten(runs[0].settings),
         curves=_curves(runs, models),
@@ -165,7 +169,7 @@ def _evaluate(
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
     found = opened.evaluate(device)
-    _write_files(opened, found)
+    _write_files(_folder(settings, opened.saved.run_dir), opened, found)
     metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
@@ -188,12 +192,29 @@ def _evaluate(
     return numbers, found
 
 
-def _write_files(opened: _Localizer | _Detector, found: Evaluation) -> None:
-    dataset, folder = opened.dataset, opened.saved.run_dir
+def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:
+    return evaluation_folder(run_dir, settings.name or settings.split)
+
+
+def _check_same_images(folder: Path, dataset: ImageSet) -> None:
+    """Refuse to replace the evaluation of other images.
+
+    Raises:
+        FileExistsError: the folder holds one.
+    """
+    path = folder / "scores.npz"
+    if path.exists() and set(read_scores(path).ids) != set(dataset.ids):
+        raise FileExistsError(f"{folder}: holds the evaluation of other images (--name)")
+
+
+def _write_files(folder: Path, opened: _Localizer | _Detector, found: Evaluation) -> None:
+    dataset = opened.dataset
+    folder.mkdir(parents=True, exist_ok=True)
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
     write_detections(folder / "detections.json", dataset.classes, found.detections, sizes)
-    trained = opened.saved.settings
-    competition = "comp4" if trained["pretrained"] or trained["weights"] else "comp3"
+    competition = "comp3" if learned_from_voc_alone(opened.saved.settings) else "comp4"
+    for earlier in (folder / "devkit").glob("comp[34]_det_*.txt"):
+        earlier.unlink()
     write_devkit_files(
         folder / "devkit", competition, dataset.split, dataset.classes, found.detections
     )

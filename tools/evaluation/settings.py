@@ -13,7 +13,7 @@ class EvaluateSettings(ImageSettings):
     """Settings of one evaluation."""
 
     run_dir: Path
-    """Folder of the trained run; receives the report."""
+    """Folder of the trained run; the evaluation is written into evaluations/ in it."""
 
     beside: Path | tuple[Path, ...] = ()
     """Further runs, [a,b] if several, to stand beside the first in the report: the robust one, the
@@ -23,11 +23,12 @@ class EvaluateSettings(ImageSettings):
     """Proposals of the images of --split, for a detector; those of --corloc-split are in the file
     that it learned from."""
 
-    report_dir: Path | None = None
-    """Folder for the report; the run's own when not given."""
-
     split: str = "test"
     """Images to evaluate on."""
+
+    name: str = ""
+    """Name of the evaluation, when a split is evaluated more than once; that of --split when
+    empty."""
 
     corloc_split: str = "trainval"
     """Images for CorLoc, by convention those that the labels came from; empty for --split."""
@@ -43,7 +44,7 @@ class EvaluateSettings(ImageSettings):
     to the proposals that agree with its heatmap; see the README for what that is worth."""
 
     boxes: BoxSettings | None = None
-    """How heatmap becomes boxes; a localizer's own settings when none of these is given."""
+    """How heatmaps become boxes; a localizer's own settings when none of these is given."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
@@ -52,7 +53,7 @@ class EvaluateSettings(ImageSettings):
     """Number format of convolutions and matrix products."""
 
     def __post_init__(self) -> None:
-        """Refuse an overlap that is none."""
+        """Refuse an invalid overlap."""
         super().__post_init__()
         if self.support_iou is not None and not 0 <= self.support_iou <= 1:
             raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")

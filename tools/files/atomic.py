@@ -12,13 +12,19 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, shared: bool = False) -> None:
     """Write beside the place, flush to disk, rename; on failure nothing is left.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        shared: whether another process may be writing the same file.
 
     Raises:
         OSError: names the path and the bytes.
     """
-    temporary = path.with_name(f"{path.name}.tmp")
+    own = f".{os.getpid()}" if shared else ""
+    temporary = path.with_name(f"{path.name}{own}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -31,10 +37,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def alone(path: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Hold a path against other processes; the kernel lets go of it when this one ends.
+def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Keep other processes from writing a path; the kernel releases the lock with the process.
 
-    A hidden file beside it stays behind: a lock that is deleted is none for those who wait.
+    The lock is a hidden file beside the path and is not removed: others may be waiting for it.
 
     Args:
         path: what is to be written.

@@ -1,10 +1,15 @@
 """Features of a frozen backbone, computed once and kept on disk."""
 
+import errno
 import hashlib
-import os
+import io
+import json
+import shutil
 import zipfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,30 +19,99 @@ from data.collate import collate_images
 from data.types import ImageBatch, ImageSample
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
+from tools.files.atomic import write_atomically
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from tools.runs.checkpoint import weights_sha256
+
+KEY = "key.json"  # in each folder of features: what its name stands for
+REVISION = 1  # of the code between file and features; another one gives other values
+LIBRARIES = ("torch", "torchvision", "numpy", "pillow")
+GB = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCache:
+    """A folder of features that several runs share.
+
+    Attributes:
+        folder: holds one folder for each way of computing them.
+        limit: most GB that all of them may take; None for as much as the disk has.
+    """
+
+    folder: Path
+    limit: float | None = None
+
+    def size(self) -> int:
+        """Bytes in the folder; 0 when it does not exist."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def check_room(self, needed: float) -> None:
+        """Refuse to fill what does not fit.
+
+        Args:
+            needed: bytes to be written.
+
+        Raises:
+            ValueError: more than the limit.
+            OSError: more than the disk has left.
+        """
+        hint = "python -m tools.feature_cache lists and clears it"
+        size, free = self.size(), shutil.disk_usage(self.folder).free
+        if self.limit is not None and size + needed > self.limit * GB:
+            raise ValueError(
+                f"{self.folder}: {needed / GB:.3g} GB of features beside {size / GB:.3g} GB are "
+                f"more than --feature-cache-limit {self.limit:g} ({hint})"
+            )
+        if needed > free:
+            raise OSError(
+                errno.ENOSPC,
+                f"no space left: {needed / GB:.3g} GB of features are needed, {free / GB:.3g} GB "
+                f"are free ({hint})",
+                str(self.folder),
+            )
+
+
+def cache_key(images: PixelSamples, features: nn.Module, device: Device) -> dict[str, Any]:
+    """Everything beside an image's bytes that its features depend on, as plain values."""
+    backbone = images.backbone
+    return {
+        "weights_sha256": weights_sha256(features.state_dict()),
+        "layers": hashlib.sha256(repr(features).encode()).hexdigest(),
+        "image_size": images.image_size,
+        "resize": images.resize,
+        "multiple": backbone.multiple,
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "orientation": "as stored",
+        "computed": "float32",
+        "kept": "float16",
+        "device": device.kind,
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+        "revision": REVISION,
+    }
 
 
 class FeatureSamples:
     """Features of a frozen backbone, computed once and kept on disk as float16.
 
-    One file an image, named by the image's content, in a folder named by everything else that
-    the features depend on: weights and size. A changed image or setting finds no file and is
-    computed anew; a killed run keeps what it has written. They are computed in float32: it is
-    paid once, and bfloat16 loses some of EfficientNet-Lite0's features (correlation .996).
+    One file an image, named by the image's content, in a folder named by ``cache_key``. A changed
+    image or setting finds no file and is computed anew; a killed run keeps what it has written.
+    They are computed in float32: it is paid once, and bfloat16 loses some of EfficientNet-Lite0's
+    features (correlation .996).
     """
 
     multiple = 1
 
     def __init__(
-        self, images: PixelSamples, features: nn.Module, cache: Path, device: Device
+        self, images: PixelSamples, features: nn.Module, cache: FeatureCache, device: Device
     ) -> None:
         self.images = images
-        key = f"{weights_sha256(features.state_dict())} {images.image_size} {images.resize}"
-        self.folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.key = cache_key(images, features, device)
+        name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
+        self.folder = cache.folder / name
         self.files = [self._file(path) for path in images.dataset.paths]
-        self._fill(features, device)
+        self._fill(features, cache, device)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -70,16 +144,22 @@ class FeatureSamples:
     def _file(self, image: Path) -> Path:
         return self.folder / f"{hashlib.sha256(image.read_bytes()).hexdigest()[:24]}.npz"
 
-    def _fill(self, features: nn.Module, device: Device) -> None:
+    def _fill(self, features: nn.Module, cache: FeatureCache, device: Device) -> None:
+        """Compute what is missing, after the first image has told how much that is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        key = json.dumps(self.key, indent=1).encode()
+        write_atomically(self.folder / KEY, key, shared=True)  # its time: when they were last used
         missing = [index for index, file in enumerate(self.files) if not file.is_file()]
         if not missing:
             echo(f"features of {len(self.files)} images found in {self.folder}")
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        done = len(self.files) - len(missing)
-        progress = track(missing, "features", total=len(self.files), done=done)
         features = device.place(features).eval()
-        for index in progress:
+        self._compute(missing[0], features, device)
+        needed = self.files[missing[0]].stat().st_size * (len(missing) - 1)
+        echo(f"features of {len(missing)} images: {needed / GB:.2g} GB in {self.folder}")
+        cache.check_room(needed)
+        done = len(self.files) - len(missing) + 1
+        for index in track(missing[1:], "features", total=len(self.files), done=done):
             check_interrupted()
             self._compute(index, features, device)
 
@@ -91,7 +171,7 @@ class FeatureSamples:
             batch = collate_images([sample], multiple=self.images.multiple)
             computed = features(self.images.prepare(batch, device).images)[0]
             arrays[name] = computed.to(torch.float16).contiguous().cpu().numpy()
-        temporary = self.files[index].with_suffix(f".{os.getpid()}.tmp")  # runs share the folder
-        with temporary.open("wb") as file:
-            np.savez(file, network_size=np.array(sample.network_size), **arrays)
-        temporary.replace(self.files[index])
+        arrays["network_size"] = np.array(sample.network_size)
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, **arrays)
+        write_atomically(self.files[index], file.getvalue(), shared=True)

@@ -1,7 +1,6 @@
 """What a model is fed, at each size, and what takes it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -10,7 +9,7 @@ from data.datasets.image_set import ImageSet
 from data.types import Proposals
 from localizer.backbones import Backbone
 from localizer.model import Localizer, LocalizerHead
-from tools.inputs.features import FeatureSamples
+from tools.inputs.features import FeatureCache, FeatureSamples
 from tools.inputs.rois import WithProposals
 from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device
@@ -23,7 +22,7 @@ def open_samples(
     *,
     image_sizes: Sequence[int],
     resize: Any,
-    feature_cache: Path | None,
+    feature_cache: FeatureCache | None,
     device: Device,
 ) -> tuple[list[Samples], LocalizerHead]:
     """What is fed at each size, and what takes it: images the model, or features its head.
@@ -55,7 +54,7 @@ def open_proposal_samples(
     *,
     image_sizes: Sequence[int],
     resize: Any,
-    feature_cache: Path | None,
+    feature_cache: FeatureCache | None,
     device: Device,
 ) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
     """The same for a detector; every sample comes with its rois."""
@@ -80,7 +79,7 @@ def _scales(
     *,
     image_sizes: Sequence[int],
     resize: Any,
-    feature_cache: Path | None,
+    feature_cache: FeatureCache | None,
     device: Device,
 ) -> list[Samples]:
     images = [PixelSamples(dataset, backbone, size, resize) for size in image_sizes]

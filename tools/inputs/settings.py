@@ -82,3 +82,14 @@ class DataSettings(LabelSettings):
 
     on_bad: Literal["refuse", "skip"] = "refuse"
     """Whether an image that does not decode ends the run or is left out, with a count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureCacheSettings:
+    """Settings of one look at the cached features."""
+
+    feature_cache: Path = Path("runs/features")
+    """Folder of the features."""
+
+    clear: str = ""
+    """Name of a folder, as listed, to be removed; all for every one."""

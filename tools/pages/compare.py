@@ -10,6 +10,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts, write_page
 from tools.pages.report import COLUMNS, ERRORS, markdown_table
 from tools.pages.settings import CompareRunsSettings
+from tools.runs.folder import evaluation_folder
 
 MODELS = ("localizer", "localizer_robust", "detector")
 
@@ -19,7 +20,7 @@ def run(settings: CompareRunsSettings) -> None:
     models: dict[str, dict[str, Any]] = {}
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for name, folder in _named(settings.runs).items():
-        report = _read_report(folder)
+        report = _read_report(evaluation_folder(folder, settings.name or settings.split))
         for model in MODELS:
             if model in report:
                 models[f"{name} {model}"] = report[model]
@@ -56,7 +57,7 @@ def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
 def _read_report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no report of a run (evaluate writes one)")
+        raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
     try:
         content = json.loads(path.read_text())
     except ValueError as error:

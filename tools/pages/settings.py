@@ -14,7 +14,13 @@ class CompareRunsSettings:
     """Settings of one comparison."""
 
     runs: tuple[Path, ...]
-    """Run folders, or folders of reports, each with a report.json."""
+    """Folders of evaluated runs."""
+
+    split: str = "test"
+    """Images that they were evaluated on."""
+
+    name: str = ""
+    """Name of the evaluations; that of --split when empty."""
 
     out: Path
     """Folder for the files."""
@@ -23,7 +29,7 @@ class CompareRunsSettings:
     """Only curves whose name holds this, such as train/ or corloc; all when empty."""
 
     def __post_init__(self) -> None:
-        """Refuse a comparison of nothing."""
+        """Refuse no runs and a run that is named twice."""
         if not self.runs:
             raise ValueError("--runs: name one run or more")
         if len(set(self.runs)) < len(self.runs):
@@ -43,14 +49,18 @@ class GallerySettings(ImageSettings):
     split: str = "test"
     """Images that it was evaluated on."""
 
+    name: str = ""
+    """Name of the evaluation; that of --split when empty."""
+
     out: Path | None = None
-    """Folder for the gallery; RUN/gallery when not given."""
+    """Folder for the gallery; gallery/ in that of the evaluation when not given."""
 
     proposals: Path | None = None
     """Proposals of these images; the ten best of each are shown."""
 
     heatmaps: Path | None = None
-    """Folder of heatmaps as view_heatmaps writes them; RUN/heatmaps when not given."""
+    """Folder of heatmaps as view_heatmaps writes them; heatmaps/ in that of the evaluation when not
+    given."""
 
     count: int = 24
     """Images at each end of a class to begin with; the page can change it."""
@@ -65,7 +75,7 @@ class GallerySettings(ImageSettings):
     """Port of this machine to show the gallery on; 8000 without a number, 0 for any free one."""
 
     def __post_init__(self) -> None:
-        """Refuse what shows nothing."""
+        """Refuse counts, sizes and ports out of range."""
         super().__post_init__()
         check_positive(count=self.count)
         if not 1 <= self.longest_side <= LARGEST:
@@ -95,7 +105,7 @@ class InspectImageSettings(LabelSettings):
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no list has."""
+        """Refuse a negative index."""
         super().__post_init__()
         if self.index < 0:
             raise ValueError(f"--index is 0 or more, got {self.index}")
@@ -110,6 +120,9 @@ class ViewHeatmapsSettings(ImageSettings):
 
     split: str = "val"
     """Images to choose from."""
+
+    name: str = ""
+    """Name of the evaluation that the files belong to; that of --split when empty."""
 
     count: int = 20
     """How many images; the same ones for every run."""
@@ -129,7 +142,7 @@ class ViewHeatmapsSettings(ImageSettings):
     """Number format of convolutions."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be shown."""
+        """Refuse a count of none and a visdom without its address."""
         super().__post_init__()
         check_positive(count=self.count)
         if self.to == "visdom" and not self.visdom.server:

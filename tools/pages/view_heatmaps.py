@@ -11,6 +11,7 @@ from tools.pages.gallery.strips import strip_path
 from tools.pages.heatmaps import chosen_images, heatmap_row
 from tools.pages.settings import ViewHeatmapsSettings
 from tools.prediction.opening import open_run_on
+from tools.runs.folder import evaluation_folder
 from tools.runs.saved import load_run
 
 
@@ -20,7 +21,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     # A few images are quicker computed than a cache filled.
     dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
-    folder = settings.run_dir / "heatmaps"
+    folder = evaluation_folder(settings.run_dir, settings.name or settings.split) / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):

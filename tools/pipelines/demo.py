@@ -1,4 +1,4 @@
-"""The demo: a synthetic world, two localizers, proposals, a detector, one report."""
+"""The demo: a synthetic data set, two localizers, proposals, a detector, one report."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ from tools.models.device import choose_device
 from tools.pipelines.settings import DemoSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
-from tools.runs.folder import locked
+from tools.runs.folder import locked_run
 from tools.training.localizer import run as train_localizer
 from tools.training.settings import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.wsddn import run as train_wsddn
@@ -24,38 +24,37 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def run(settings: DemoSettings) -> None:
     """Draw, train three models, evaluate them on test."""
     start = time.monotonic()
-    world = settings.run_dir / "world"
-    with locked(settings.run_dir):
-        if not (world / "VOC2007").is_dir():
-            echo(f"drawing {settings.num_train + settings.num_test} images into {world}")
+    voc_root = settings.run_dir / "data"
+    with locked_run(settings.run_dir):
+        if not (voc_root / "VOC2007").is_dir():
+            echo(f"drawing {settings.num_train + settings.num_test} images into {voc_root}")
             write_synthetic_voc(
-                world,
+                voc_root,
                 num_train=settings.num_train,
                 num_val=0,
                 num_test=settings.num_test,
                 seed=settings.seed,
             )
         for split, wanted in (("train", settings.num_train), ("test", settings.num_test)):
-            there = len(image_ids(world, split))
-            if there != wanted:
+            drawn = len(image_ids(voc_root, split))
+            if drawn != wanted:
                 raise ValueError(
-                    f"{world}: {there} {split} images, {wanted} are asked for (name another "
-                    "--run-dir)"
+                    f"{voc_root}: {drawn} {split} images, {wanted} are asked for (another "
+                    "--run-dir draws them)"
                 )
-        plain, robust = (_localizer(settings, world, robust=robust) for robust in (False, True))
+        plain, robust = (_localizer(settings, voc_root, robust=robust) for robust in (False, True))
         for split in ("train", "test"):
             echo(f"proposals of {split}")
             out = settings.run_dir / "proposals" / f"{split}.npz"
             # drawn figures are found at one size of edge boxes, in three fifths of the time
             make_proposals(
-                MakeProposalsSettings(voc_root=world, split=split, out=out, edge_sizes=(350,))
+                MakeProposalsSettings(voc_root=voc_root, split=split, out=out, edge_sizes=(350,))
             )
         evaluation = EvaluateSettings(
             run_dir=plain,
-            voc_root=world,
-            beside=(robust, _detector(settings, world, plain)),
+            voc_root=voc_root,
+            beside=(robust, _detector(settings, voc_root, plain)),
             proposals=settings.run_dir / "proposals" / "test.npz",
-            report_dir=settings.run_dir,
             split="test",
             corloc_split="",
         )
@@ -63,19 +62,19 @@ def run(settings: DemoSettings) -> None:
         echo(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 
-def _localizer(settings: DemoSettings, world: Path, *, robust: bool) -> Path:
+def _localizer(settings: DemoSettings, voc_root: Path, *, robust: bool) -> Path:
     """One training, or what is left of it; gives its folder."""
     folder = settings.run_dir / ("localizer_robust" if robust else "localizer")
-    words = _words(settings, world, "demo.yaml", folder)
+    words = _words(settings, voc_root, "demo.yaml", folder)
     words += ["--model.robust", str(robust).lower()]
     train_localizer(parse_settings(TrainLocalizerSettings, "train_localizer", words))
     return folder
 
 
-def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
+def _detector(settings: DemoSettings, voc_root: Path, localizer: Path) -> Path:
     """The detector on a localizer's backbone, or what is left of its training; gives its folder."""
     folder = settings.run_dir / "detector"
-    words = _words(settings, world, "demo_wsddn.yaml", folder)
+    words = _words(settings, voc_root, "demo_wsddn.yaml", folder)
     words += ["--from-localizer", str(localizer)]
     words += ["--proposals", str(settings.run_dir / "proposals" / "train.npz")]
     words += ["--feature-cache", str(settings.run_dir / "features")]
@@ -83,9 +82,9 @@ def _detector(settings: DemoSettings, world: Path, localizer: Path) -> Path:
     return folder
 
 
-def _words(settings: DemoSettings, world: Path, config: str, folder: Path) -> list[str]:
+def _words(settings: DemoSettings, voc_root: Path, config: str, folder: Path) -> list[str]:
     words = [
         *("--config", str(CONFIGS / config), "--run-dir", str(folder)),
-        *("--voc-root", str(world), "--seed", str(settings.seed), "--resume", "auto"),
+        *("--voc-root", str(voc_root), "--seed", str(settings.seed), "--resume", "auto"),
     ]
     return words + (["--loop.epochs", str(settings.epochs)] if settings.epochs else [])

@@ -21,6 +21,7 @@ from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
 from tools.runs.environment import PROJECT, environment
+from tools.runs.folder import evaluation_folder
 from tools.training.localizer import run as train_localizer
 from tools.training.settings import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.wsddn import run as train_wsddn
@@ -171,12 +172,13 @@ def _make(
             run_dir=folder,
             voc_root=root,
             split=row.split,
+            name=row.name,
             corloc_split="trainval" if row.split == "test" else row.split,
             proposals=None if row.kind == "localizer" else _proposals(file, settings, root),
             rescore_from=rescore_from,
         )
     )
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((evaluation_folder(folder, row.name) / "report.json").read_text())
     numbers: Mapping[str, Any] = next(
         report[name] for name in ("localizer", "localizer_robust", "detector") if name in report
     )

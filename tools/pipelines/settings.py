@@ -12,7 +12,7 @@ class DemoSettings:
     """Settings of the demo."""
 
     run_dir: Path = Path("runs/demo")
-    """Folder for the world, the trainings and the report."""
+    """Folder for the images, the trainings and the report."""
 
     num_train: int = 600
     """Images to learn from."""
@@ -24,10 +24,10 @@ class DemoSettings:
     """Length of each training; 0 for that of tools/configs/demo.yaml."""
 
     seed: int = 0
-    """Of the world and of all trainings."""
+    """Of the images and of all trainings."""
 
     def __post_init__(self) -> None:
-        """Refuse an empty world."""
+        """Refuse counts of none."""
         check_positive(num_train=self.num_train, num_test=self.num_test)
         if self.epochs < 0 or self.seed < 0:
             raise ValueError(f"--epochs and --seed are 0 or more, got {self.epochs}, {self.seed}")

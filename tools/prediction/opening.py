@@ -9,6 +9,7 @@ from data.datasets.image_set import ImageSet
 from data.types import Proposals
 from localizer.model import LocalizerHead
 from tools.inputs.datasets import open_dataset
+from tools.inputs.features import FeatureCache
 from tools.inputs.feeding import open_proposal_samples, open_samples
 from tools.inputs.rois import WithProposals, read_proposals
 from tools.inputs.samples import Samples
@@ -88,10 +89,11 @@ def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, A
     """How a run's images are fed in evaluation."""
     trained = saved.settings
     is_cached = cached and trained["frozen_backbone"]
+    cache = FeatureCache(Path(trained["feature_cache"]), trained["feature_cache_limit"])
     return {
         "image_sizes": trained["eval_image_sizes"] or trained["image_sizes"],
         "resize": trained["resize"],
-        "feature_cache": Path(trained["feature_cache"]) if is_cached else None,
+        "feature_cache": cache if is_cached else None,
         "device": device,
     }
 

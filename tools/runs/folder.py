@@ -1,35 +1,43 @@
-"""A run's folder: who may write in it, its settings and environment, and its words."""
+"""A run's folder: who may write in it, its settings, where its evaluations lie."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
-from filelock import FileLock, Timeout
 
-from tools.cli import console as progress
-from tools.files.atomic import write_atomically
+from tools.cli import console
+from tools.files.atomic import locked, write_atomically
 
 
 @contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the folder alone; the kernel lets go of it when the process ends, however it ends.
+def locked_run(run_dir: Path) -> Iterator[None]:
+    """Be the only process that writes in a folder; what is printed goes to its ``log.txt`` too.
 
     Raises:
-        FileExistsError: another run holds it.
+        FileExistsError: another process writes there.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_dir / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise FileExistsError(f"{run_dir}: another run is writing in this folder") from error
-    try:
-        with progress.also_to(run_dir / "log.txt"):
-            yield
-    finally:
-        lock.release()
+    log = run_dir / "log.txt"
+    with locked(log), console.also_to(log):
+        yield
+
+
+def evaluation_folder(run_dir: Path, name: str) -> Path:
+    """Where an evaluation keeps its files.
+
+    Args:
+        run_dir: of the evaluated run.
+        name: the split, or what ``--name`` says; characters that a file name cannot hold are
+            written as %XX.
+
+    Raises:
+        ValueError: a name that no folder can have.
+    """
+    if name in ("", ".", ".."):
+        raise ValueError(f"--name {name!r}: not a name of an evaluation")
+    return run_dir / "evaluations" / quote(name, safe=" ", errors="surrogateescape")
 
 
 def write_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:

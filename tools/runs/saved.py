@@ -1,10 +1,12 @@
 """A trained run, opened from its folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from localizer.model import Localizer
+from tools.cli.console import warn
 from tools.models.build import build_detector, build_model
 from tools.runs.checkpoint import check_state_dict, load_checkpoint
 from tools.runs.folder import read_settings
@@ -62,6 +64,24 @@ class SavedRun:
     def proposal_limits(self) -> dict[str, Any]:
         """Which proposals of a file a detector sees: ``min_size`` and ``max_proposals``."""
         return {name: self.settings[name] for name in ("min_size", "max_proposals")}
+
+
+def learned_from_voc_alone(settings: Mapping[str, Any]) -> bool:
+    """Whether no other images have taught the model, not even its backbone: the devkit's comp3.
+
+    Args:
+        settings: of the run. A detector may have started from the backbone of a localizer's run;
+            when that run is gone, it counts as pretrained.
+    """
+    if settings["pretrained"] or settings["weights"]:
+        return False
+    localizer = settings.get("from_localizer")
+    if localizer is None:
+        return True
+    if not (Path(localizer) / "settings.yaml").is_file():
+        warn(f"{localizer}: no run in this folder; its backbone is taken for a pretrained one")
+        return False
+    return learned_from_voc_alone(read_settings(Path(localizer)))
 
 
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:

@@ -18,9 +18,10 @@ from tools.models.build import build_model
 from tools.models.device import Device, choose_device, evaluation_mode
 from tools.pages.heatmaps import box_sheet, log_heatmaps
 from tools.runs.environment import write_environment
-from tools.runs.folder import locked, write_settings
+from tools.runs.folder import locked_run, write_settings
 from tools.training.run import (
     backbone_weights,
+    feature_cache,
     finish,
     fit,
     log_evaluation,
@@ -40,7 +41,7 @@ def run(settings: TrainLocalizerSettings) -> None:
     """Train to the last epoch, or go on until there."""
     check_images_exist(settings)
     refuse_existing(settings)
-    with locked(settings.run_dir):
+    with locked_run(settings.run_dir):
         _train(settings)
 
 
@@ -69,7 +70,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
         return
     write_environment(settings.run_dir)
 
-    cache = settings.feature_cache if settings.frozen_backbone else None
+    cache = feature_cache(settings)
     scales, fed = open_samples(
         model,
         dataset,

@@ -14,6 +14,7 @@ from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.files.atomic import write_json
+from tools.inputs.features import FeatureCache
 from tools.inputs.samples import Samples, training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import Device
@@ -28,7 +29,7 @@ from tools.training.state import TrainingState
 FREE_TO_CHANGE = frozenset(
     (
         *("run_dir", "voc_root", "images", "labels", "proposals"),
-        *("resume", "feature_cache", "weights", "device"),
+        *("resume", "feature_cache", "feature_cache_limit", "weights", "device"),
         *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
     )
 )
@@ -57,6 +58,13 @@ def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
         images=settings.images and settings.images.absolute(),
         labels=settings.labels and settings.labels.absolute(),
     )
+
+
+def feature_cache(settings: TrainSettings) -> FeatureCache | None:
+    """Where the features of a frozen backbone are kept; None when the backbone learns."""
+    if not settings.frozen_backbone:
+        return None
+    return FeatureCache(settings.feature_cache, settings.feature_cache_limit)
 
 
 def backbone_weights(settings: TrainSettings, backbone: str) -> Mapping[str, Tensor] | None:

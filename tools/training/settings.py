@@ -141,6 +141,9 @@ class TrainSettings(DataSettings):
     feature_cache: Path = Path("runs/features")
     """Where features of frozen backbones are kept; several runs share them."""
 
+    feature_cache_limit: float | None = None
+    """Most GB that this folder may take; a run that needs more ends before it fills it."""
+
     optim: OptimSettings = field(default_factory=OptimSettings)
 
     loop: LoopSettings = field(default_factory=LoopSettings)
@@ -174,6 +177,8 @@ class TrainSettings(DataSettings):
             )
         if self.seed < 0:
             raise ValueError(f"--seed is 0 or more, got {self.seed}")
+        if self.feature_cache_limit is not None:
+            check_positive(feature_cache_limit=self.feature_cache_limit)
         if self.frozen_backbone and not self.has_trained_backbone:
             raise ValueError(
                 "--frozen-backbone needs ImageNet weights (--pretrained or --weights FILE)"

@@ -24,10 +24,11 @@ from tools.models.build import build_detector
 from tools.models.device import choose_device
 from tools.pages.detections import log_detections
 from tools.runs.environment import write_environment
-from tools.runs.folder import locked, write_settings
+from tools.runs.folder import locked_run, write_settings
 from tools.runs.saved import load_run
 from tools.training.run import (
     backbone_weights,
+    feature_cache,
     finish,
     fit,
     log_evaluation,
@@ -41,15 +42,15 @@ from tools.training.run import (
 from tools.training.seeds import seed_everything
 from tools.training.settings import TrainWsddnSettings
 from tools.training.state import TrainingState
+from wsddn.criterion import wsddn_losses
 from wsddn.model import WSDDN
-from wsddn.step import wsddn_losses
 
 
 def run(settings: TrainWsddnSettings) -> None:
     """Train to the last epoch, or go on until there."""
     check_images_exist(settings)
     refuse_existing(settings)
-    with locked(settings.run_dir):
+    with locked_run(settings.run_dir):
         _train(settings)
 
 
@@ -59,7 +60,11 @@ def _train(settings: TrainWsddnSettings) -> None:
     seed_everything(settings.seed, deterministic=settings.deterministic)
     dataset = open_dataset(settings, settings.split)
     settings = resolved(settings, dataset.classes)
-    settings = dataclasses.replace(settings, proposals=settings.proposals.absolute())
+    settings = dataclasses.replace(
+        settings,
+        proposals=settings.proposals.absolute(),
+        from_localizer=settings.from_localizer and settings.from_localizer.absolute(),
+    )
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     with settings.proposals.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
@@ -92,7 +97,7 @@ def _train(settings: TrainWsddnSettings) -> None:
         return
     write_environment(settings.run_dir)
 
-    cache = settings.feature_cache if settings.frozen_backbone else None
+    cache = feature_cache(settings)
     feed = partial(
         open_proposal_samples, model, resize=settings.resize, feature_cache=cache, device=device
     )
@@ -124,7 +129,7 @@ def _train(settings: TrainWsddnSettings) -> None:
                 fed,
                 scales[0].prepare(batch, device),
                 spatial_weight=settings.spatial_weight,
-                dropped=settings.drop_proposals,
+                drop_fraction=settings.drop_proposals,
             ),
             scales,
             settings,

@@ -1,21 +1,18 @@
 """What a model is fed: images in batches, and the cached features of a frozen backbone."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from data.datasets.voc import VOCDataset, image_path
+from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
 from tests.tools_tests.conftest import write_proposals
-from tools.cli.signals import Interrupted, check_interrupted
 from tools.inputs.features import FeatureSamples
 from tools.inputs.rois import WithProposals, limit_proposals, read_proposals
 from tools.inputs.samples import PixelSamples, both_views, training_batches
@@ -101,149 +98,6 @@ def test_both_views_are_one_batch_with_the_upright_one_first(images: PixelSample
 
     assert pair.image_ids == (images.dataset.ids[1],) * 2
     assert pair.images[1].equal(pair.images[0].flip(-1))
-
-
-# Cached features
-
-
-def cached(images: PixelSamples, model: Localizer, folder: Path) -> FeatureSamples:
-    return FeatureSamples(images, model.features, folder, CPU)
-
-
-def files_of(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.npz")}
-
-
-@torch.no_grad()
-def image_logits(model: Localizer, samples: PixelSamples | FeatureSamples) -> Tensor:
-    fed = model if isinstance(samples, PixelSamples) else model.head().eval()
-    logits = []
-    for batch in batches_of(samples):
-        prepared = samples.prepare(batch, CPU)
-        logits.append(fed.pool(fed(prepared.images), prepared.sizes))
-    return torch.cat(logits)
-
-
-def test_features_give_what_images_give_but_for_rounding(
-    dataset: VOCDataset, model: Localizer, tmp_path: Path
-) -> None:
-    images = PixelSamples(dataset, model.backbone, 64, "square")
-
-    from_features = image_logits(model, cached(images, model, tmp_path))
-
-    expected = image_logits(model, images)
-    # float16 keeps 11 bits
-    torch.testing.assert_close(from_features, expected, rtol=2**-10, atol=2**-10)
-    assert expected.std() > 0.01
-
-
-def test_a_sample_of_features_has_the_labels_and_size_of_its_image(
-    images: PixelSamples, model: Localizer, tmp_path: Path
-) -> None:
-    features = cached(images, model, tmp_path).sample(2, flipped=False)
-
-    image = images.sample(2, flipped=False)
-    assert features.image.dtype == torch.float16
-    assert features.network_size == image.network_size
-    assert (features.image_id, features.targets.tolist(), features.weights.tolist()) == (
-        image.image_id,
-        image.targets.tolist(),
-        image.weights.tolist(),
-    )
-
-
-def test_features_are_computed_once(
-    images: PixelSamples,
-    model: Localizer,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    cached(images, model, tmp_path)
-    before = files_of(tmp_path)
-    again = cached(images, model, tmp_path)
-
-    assert len(before) == len(again) == len(images)
-    assert files_of(tmp_path) == before
-    assert capsys.readouterr().out.startswith(f"features of {len(again)} images found in ")
-
-
-def test_a_changed_image_is_computed_anew(tiny_voc: Path, model: Localizer, tmp_path: Path) -> None:
-    shutil.copytree(tiny_voc, tmp_path / "voc")
-    dataset = VOCDataset(tmp_path / "voc", "val", classes=SYNTHETIC_CLASSES)
-    images = PixelSamples(dataset, model.backbone, 64, "square")
-    before = cached(images, model, tmp_path / "cache").sample(0, flipped=False)
-    path = image_path(tmp_path / "voc", dataset.ids[0])
-    path.write_bytes(path.read_bytes() + b"\x00")  # the pixels stay, the file is another
-    files = files_of(tmp_path / "cache")
-
-    after = cached(images, model, tmp_path / "cache").sample(0, flipped=False)
-
-    assert after.image.equal(before.image)
-    assert len(files_of(tmp_path / "cache")) == len(files) + 1
-    assert files.items() <= files_of(tmp_path / "cache").items()
-
-
-def test_other_weights_and_sizes_have_features_of_their_own(
-    dataset: VOCDataset, model: Localizer, tmp_path: Path
-) -> None:
-    square = PixelSamples(dataset, model.backbone, 64, "square")
-    other_size = PixelSamples(dataset, model.backbone, 48, "square")
-    longest = PixelSamples(dataset, model.backbone, 64, "longest_side")
-    other = build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES))
-
-    folders = [
-        cached(square, model, tmp_path).folder,
-        cached(other_size, model, tmp_path).folder,
-        cached(longest, model, tmp_path).folder,
-        cached(square, other, tmp_path).folder,
-    ]
-
-    assert len(set(folders)) == len(folders)
-
-
-def test_features_are_the_same_in_every_number_format(
-    images: PixelSamples, model: Localizer, tmp_path: Path
-) -> None:
-    full, half = (
-        FeatureSamples(images, model.features, tmp_path / amp, Device("cpu", amp))
-        for amp in ("off", "bf16")
-    )
-
-    assert full.sample(0, flipped=True).image.equal(half.sample(0, flipped=True).image)
-
-
-def test_a_stopped_computation_keeps_what_it_has_and_goes_on(
-    images: PixelSamples,
-    model: Localizer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    counts = iter(range(3))
-
-    def stop_at_the_fourth() -> None:
-        if next(counts, None) is None:
-            raise Interrupted(15)
-
-    monkeypatch.setattr("tools.inputs.features.check_interrupted", stop_at_the_fourth)
-    with pytest.raises(Interrupted):
-        cached(images, model, tmp_path)
-    before = files_of(tmp_path)
-    monkeypatch.setattr("tools.inputs.features.check_interrupted", check_interrupted)
-    cached(images, model, tmp_path)
-
-    assert len(before) == 3
-    assert before.items() <= files_of(tmp_path).items()
-    assert len(files_of(tmp_path)) == len(images)
-
-
-def test_a_damaged_file_of_features_is_refused_by_name(
-    images: PixelSamples, model: Localizer, tmp_path: Path
-) -> None:
-    samples = cached(images, model, tmp_path)
-    samples.files[0].write_bytes(samples.files[0].read_bytes()[:-100])
-
-    with pytest.raises(ValueError, match=rf"{samples.files[0]}: not readable features"):
-        samples.sample(0, flipped=False)
 
 
 # Several sizes

@@ -27,11 +27,11 @@ from tools.pages.gallery.thumbnails import (
 )
 from tools.pages.settings import GallerySettings
 from tools.prediction.opening import data_settings
-from tools.runs.folder import locked, read_settings
+from tools.runs.folder import evaluation_folder, locked_run, read_settings
 
 THUMBS = "thumbs"
 PROPOSALS = 10  # of an image; more hide it
-Heatmap = dict[str, dict[int, HeatmapPanel]]
+Heatmaps = dict[str, dict[int, HeatmapPanel]]
 
 
 def run(settings: GallerySettings) -> None:
@@ -49,25 +49,31 @@ def run(settings: GallerySettings) -> None:
 
 def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     """Make thumbnails and page; returns its path and the numbers of its thumbnails."""
-    source = settings.run_dir / "scores.npz"
+    evaluation = evaluation_folder(settings.run_dir, settings.name or settings.split)
+    source = evaluation / "scores.npz"
     saved = read_scores(source)
     settings_file = settings.run_dir / "settings.yaml"
     trained = read_settings(settings.run_dir) if settings_file.is_file() else {}
     data = data_settings(trained, settings, saved.classes)
-    out = settings.out or settings.run_dir / "gallery"
+    out = settings.out or evaluation / "gallery"
     _check_place(out, data)
     dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
-    detections = _detections(settings.run_dir / "detections.json", scores)
+    detections = _detections(evaluation / "detections.json", scores)
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
-    heatmap = _heatmap(settings, dataset, scores)
+    if settings.heatmaps is not None and not settings.heatmaps.is_dir():
+        raise FileNotFoundError(
+            f"{settings.heatmaps}: no such folder (view_heatmaps --to files writes one)"
+        )
+    strips = settings.heatmaps or evaluation / "heatmaps"
+    heatmaps = _heatmaps(strips, dataset, scores)
     images = [
         OriginalImage(path.absolute(), annotation.image_size)
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
     ]
-    panels = [panel for of_image in heatmap.values() for panel in of_image.values()]
-    with locked(out):
+    panels = [panel for of_image in heatmaps.values() for panel in of_image.values()]
+    with locked_run(out):
         numbers = make_thumbnails(
             out / THUMBS,
             [*images, *panels],
@@ -85,7 +91,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
             proposals=proposals,
             heatmap={
                 image_id: {label: number_of[panel] for label, panel in of_image.items()}
-                for image_id, of_image in heatmap.items()
+                for image_id, of_image in heatmaps.items()
             },
         )
         page = write_gallery_page(out, content)
@@ -116,26 +122,23 @@ def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | N
     return found
 
 
-def _heatmap(settings: GallerySettings, dataset: ImageSet, scores: SavedScores) -> Heatmap:
+def _heatmaps(folder: Path, dataset: ImageSet, scores: SavedScores) -> Heatmaps:
     """Panels of heatmap by image id and label, of images that have a strip."""
-    folder = settings.heatmaps or settings.run_dir / "heatmaps"
-    if settings.heatmaps is not None and not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder (view_heatmaps --to files writes one)")
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    heatmap: Heatmap = {}
+    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    heatmaps: Heatmaps = {}
     unfit = []
     for row, annotation in enumerate(dataset.annotations):
-        path = strip_path(folder, settings.split, annotation.image_id)
-        if path.name in there:
+        path = strip_path(folder, dataset.split, annotation.image_id)
+        if path.name in existing:
             labels = np.flatnonzero(scores.targets[row]).tolist()
             panels = heatmap_panels(path.absolute(), annotation.image_size, labels)
             if panels:
-                heatmap[annotation.image_id] = panels
+                heatmaps[annotation.image_id] = panels
             else:
                 unfit.append(path.name)
     if unfit:
         warn(f"{folder}: not one panel for each class, left out: {name_first(unfit)}")
-    return heatmap
+    return heatmaps
 
 
 def _table(folder: Path, numbers: list[int]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Drawings: where the heatmap and the boxes of an image end up."""
+"""Where heatmaps, boxes and words are drawn in an image."""
 
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from tools.pages.draw import (
     write_jpeg,
 )
 
-WHITE = torch.full((3,), 255, dtype=torch.uint8)
-
 
 def black(height: int, width: int) -> Tensor:
     return torch.zeros(3, height, width, dtype=torch.uint8)
@@ -37,16 +35,19 @@ def heatmap(logits: Tensor) -> ImageHeatmaps:
 # Heatmap
 
 
-def test_the_hottest_cell_is_red_and_the_coldest_blue() -> None:
+def test_the_highest_cell_is_red_and_the_lowest_blue() -> None:
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -5.0]])
     drawn = overlay_heatmap(black(40, 40), heatmap(logits), 0).int()
 
-    hot, cold = drawn[:, 11, 11], drawn[:, 27, 27]  # the centers of the first and the last cell
-    assert hot[0] > 10 * hot[2]
-    assert cold[2] > cold[0]
+    highest, lowest = (
+        drawn[:, 11, 11],
+        drawn[:, 27, 27],
+    )  # the centers of the first and the last cell
+    assert highest[0] > 10 * highest[2]
+    assert lowest[2] > lowest[0]
 
 
-def test_the_frame_that_no_cell_sees_keeps_the_photograph() -> None:
+def test_the_frame_that_no_cell_covers_keeps_the_image() -> None:
     image = torch.full((3, 40, 40), 77, dtype=torch.uint8)
     drawn = overlay_heatmap(image, heatmap(torch.eye(3)), 0)
 
@@ -75,22 +76,15 @@ def test_an_outline_covers_the_outermost_pixels_of_a_half_open_box() -> None:
     assert drawn[:, 15, 15].tolist() == [0, 0, 0]  # only the outline
 
 
-def test_a_box_may_fill_the_image() -> None:
+def test_a_box_may_fill_the_image_or_be_thinner_than_a_pixel() -> None:
     drawn = draw_boxes(black(30, 40), torch.tensor([[0.0, 0.0, 40.0, 30.0]]), DETECTION)
 
     assert drawn[:, 29, 39].tolist() == drawn[:, 0, 0].tolist() == [255, 0, 255]
-
-
-def test_a_box_thinner_than_a_pixel_is_still_drawn() -> None:
-    drawn = draw_boxes(black(30, 40), torch.tensor([[10.1, 5.0, 10.3, 25.0]]), TRUTH)
-
-    assert drawn.any()
+    assert draw_boxes(black(30, 40), torch.tensor([[10.1, 5.0, 10.3, 25.0]]), TRUTH).any()
 
 
 def test_no_boxes_leave_the_image_as_it_is() -> None:
-    image = black(30, 40)
-
-    assert draw_boxes(image, torch.zeros(0, 4), TRUTH).equal(image)
+    assert draw_boxes(black(30, 40), torch.zeros(0, 4), TRUTH, []).equal(black(30, 40))
 
 
 def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
@@ -106,9 +100,7 @@ def test_a_text_stands_on_dark_ground_from_the_corner_of_its_box() -> None:
     assert image.eq(128).all()
 
 
-@pytest.mark.parametrize(
-    "box", [(0, 0, 20, 20), (80, 0, 100, 20), (0, 55, 20, 60), (95, 55, 100, 60), (99, 59, 100, 60)]
-)
+@pytest.mark.parametrize("box", [(0, 0, 20, 20), (80, 0, 100, 20), (99, 59, 100, 60)])
 def test_a_text_stays_inside_of_the_image(box: tuple[int, int, int, int]) -> None:
     boxes = torch.tensor([box, (30, 20, 40, 30)]).float()
     at_border, inside = (
@@ -130,17 +122,12 @@ def test_each_box_has_its_own_text() -> None:
         assert not drawn[place].equal(swapped[place])
 
 
-def test_a_text_of_any_script_is_written_with_question_marks() -> None:
+def test_characters_outside_of_ascii_become_question_marks() -> None:
     box = torch.tensor([[10.0, 5.0, 60.0, 45.0]])
 
     drawn = draw_boxes(black(60, 100), box, TRUTH, ["图 é"])
     assert drawn.equal(draw_boxes(black(60, 100), box, TRUTH, ["? ?"]))
-
-
-def test_texts_of_no_boxes_leave_the_image_as_it_is() -> None:
-    image = black(30, 40)
-
-    assert draw_boxes(image, torch.zeros(0, 4), TRUTH, []).equal(image)
+    assert caption(black(30, 200), "naïve 猫").equal(caption(black(30, 200), "na?ve ?"))
 
 
 @pytest.mark.parametrize("texts", [["cat"], ["cat", "dog", "cow"]])
@@ -160,10 +147,6 @@ def test_a_caption_stands_above_the_image() -> None:
 
     assert drawn[:, 22:].equal(image)
     assert (drawn[:, :22] > 200).any()
-
-
-def test_signs_outside_of_ascii_become_question_marks() -> None:
-    assert caption(black(30, 200), "naïve 猫").equal(caption(black(30, 200), "na?ve ?"))
 
 
 @pytest.mark.parametrize(("size", "width"), [((50, 100), 40), ((100, 50), 10), ((400, 1), 1)])
@@ -187,16 +170,12 @@ def test_a_sheet_shows_every_cell_in_reading_order() -> None:
     assert page[0, 0, 0] == 30
     assert page[0, 0, 17] == 50
     assert page[0, 18, 0] == 40
-    assert page[:, 18, 17].equal(WHITE)
-
-
-# Files
+    assert page[:, 18, 17].eq(255).all()
+    assert sheet([], columns=2).eq(255).all()
 
 
 def test_a_written_image_is_read_with_its_colors_in_order(tmp_path: Path) -> None:
-    image = torch.zeros(3, 16, 24, dtype=torch.uint8)
-    image[0] = 200
-    image[1] = 50
+    image = torch.tensor([200, 50, 0], dtype=torch.uint8).reshape(3, 1, 1).expand(3, 16, 24)
     write_jpeg(tmp_path / "image.jpg", image)
 
     read = read_image(tmp_path / "image.jpg").int()

@@ -1,6 +1,5 @@
-"""The images that a training and a report show: which ones, with what, without side effects."""
+"""The images that a training and a report show: which ones, with which heatmaps."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,32 +11,14 @@ from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
+from tests.tools_tests.pages.conftest import Windows
 from tools.inputs.samples import PixelSamples
-from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.models.settings import BoxSettings
 from tools.pages.heatmaps import HEIGHT, box_sheet, chosen_images, heatmap_row, log_heatmaps
 
 CPU = Device("cpu", "off")
-
-
-class Windows(Backend):
-    """Remembers the images by tag and by window."""
-
-    name = "windows"
-
-    def __init__(self) -> None:
-        self.tags: dict[str, Tensor] = {}
-        self.windows: dict[str, Tensor] = {}
-
-    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        self.tags[tag] = self.windows[window] = image
-
-    def tagged(self, start: str) -> Tensor:
-        """The image whose tag begins so."""
-        (found,) = [image for tag, image in self.tags.items() if tag.startswith(f"{start}_")]
-        return found
 
 
 @pytest.fixture
@@ -68,53 +49,33 @@ def test_the_chosen_images_are_the_same_each_time_and_each_once(dataset: VOCData
     assert len(set(chosen_images(dataset, 100))) == len(dataset)
 
 
-def test_images_without_a_sure_class_are_not_chosen(dataset: VOCDataset) -> None:
+def test_images_without_a_class_that_is_known_to_be_present_are_not_chosen(
+    dataset: VOCDataset,
+) -> None:
     dataset.targets[3] = 0
     dataset.weights[4] = 0
-
     assert set(chosen_images(dataset, 100)) == set(range(len(dataset))) - {3, 4}
 
-
-def test_without_any_labels_every_image_may_be_chosen(dataset: VOCDataset) -> None:
     dataset.targets[:] = dataset.weights[:] = 0
-
     assert sorted(chosen_images(dataset, 100)) == list(range(len(dataset)))
 
 
-def test_images_are_logged_by_epoch_step_batch_and_place(
-    dataset: VOCDataset, model: Localizer
-) -> None:
-    windows = Windows()
-    log(windows, dataset, model, epoch=0)
-
-    places = [f"ep0_iter7_batch{batch}_image{image}" for batch in range(3) for image in range(4)]
-    assert [tag.rsplit("_", tag.count("_") - 3)[0] for tag in windows.tags] == places
-
-
-def test_a_logged_image_is_found_by_each_of_its_classes(
-    dataset: VOCDataset, model: Localizer
-) -> None:
-    windows = Windows()
-    log(windows, dataset, model, epoch=0)
-
-    for tag, index in zip(windows.tags, chosen_images(dataset, 16), strict=True):
-        labels = dataset.targets[index].nonzero()[:, 0].tolist()
-        names = [dataset.classes[label] for label in labels]
-        assert tag.endswith("_".join(["", *names]))
-
-
-def test_the_first_epoch_keeps_its_windows_and_later_ones_share_theirs(
+def test_images_are_logged_by_epoch_step_place_and_classes(
     dataset: VOCDataset, model: Localizer
 ) -> None:
     windows = Windows()
     for epoch in range(3):
         log(windows, dataset, model, epoch)
 
-    assert len(windows.tags) == 3 * 12
-    assert len(windows.windows) == 2 * 12
-    first, last = windows.windows["first_batch0_image0"], windows.windows["last_batch0_image0"]
-    assert first is windows.tagged("ep0_iter7_batch0_image0")
-    assert last is windows.tagged("ep2_iter7_batch0_image0")
+    names = []
+    for number, index in enumerate(chosen_images(dataset, 16)):
+        labels = dataset.targets[index].nonzero().flatten().tolist()
+        classes = "_".join(dataset.classes[label] for label in labels)
+        names.append(f"iter7_batch{number // 4}_image{number % 4}_{classes}")
+    assert list(windows.tags) == [f"ep{epoch}_{name}" for epoch in range(3) for name in names]
+    assert len(windows.windows) == 2 * 12  # the first epoch keeps its own, later ones share theirs
+    assert windows.windows["first_batch0_image0"] is windows.tags[f"ep0_{names[0]}"]
+    assert windows.windows["last_batch0_image0"] is windows.tags[f"ep2_{names[0]}"]
 
 
 def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing(
@@ -127,7 +88,7 @@ def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing
 
     index = chosen_images(dataset, 1)[0]
     evaluated = heatmap_row(model.eval(), samples_of(dataset, model), dataset, index, CPU)
-    assert windows.tagged("ep0_iter7_batch0_image0").equal(evaluated)
+    assert windows.windows["first_batch0_image0"].equal(evaluated)
     assert torch.get_rng_state().equal(before)
 
 
@@ -163,35 +124,21 @@ def let_see(model: Localizer, logits: dict[int, float]) -> None:
             convolution.bias[label] = logit
 
 
-def test_without_labels_the_classes_above_a_half_are_shown_the_likeliest_first(
+def test_without_labels_the_classes_above_a_half_are_shown_the_most_probable_first(
     dataset: VOCDataset, model: Localizer
 ) -> None:
     let_see(model, {1: 1.0, 2: -0.1, 4: 2.0})
-
     third, first = row_of(dataset, model, [4], 1), row_of(dataset, model, [1], 1)
     width = (first.shape[2] - 4) // 2  # an image, a gap of 4, a heatmap
     row = row_of(dataset, model, [], 0)
     assert row.equal(torch.cat([third, first[:, :, width:]], dim=2))
+    assert row_of(dataset, model, [], 1).shape[2] == width  # labeled, and without any class
 
-
-def test_without_labels_and_anything_above_a_half_the_likeliest_class_is_shown(
-    dataset: VOCDataset, model: Localizer
-) -> None:
     let_see(model, {2: -0.1, 3: -0.2})
-
     assert row_of(dataset, model, [], 0).equal(row_of(dataset, model, [2], 1))
 
 
-def test_a_labeled_image_of_no_class_is_shown_without_heatmap(
-    dataset: VOCDataset, model: Localizer
-) -> None:
-    let_see(model, {1: 3.0})
-
-    with_one, alone = row_of(dataset, model, [1], 1), row_of(dataset, model, [], 1)
-    assert alone.shape[2] == (with_one.shape[2] - 4) // 2
-
-
-def test_images_without_labels_stand_on_a_sheet_with_what_is_seen(
+def test_a_sheet_shows_images_without_labels_with_what_the_model_predicts(
     dataset: VOCDataset, model: Localizer
 ) -> None:
     let_see(model, {1: 3.0})
@@ -218,17 +165,3 @@ def test_a_sheet_stands_models_side_by_side(
     assert page.shape[0] == 3
     assert 2 * HEIGHT <= page.shape[1] < 2 * (HEIGHT + 50)
     assert page[:, HEIGHT + 60 :, page.shape[2] // columns + 12 :].eq(255).all()  # one in line 2
-
-
-def test_an_image_of_difficult_objects_only_can_be_shown(
-    tiny_voc: Path, tmp_path: Path, model: Localizer
-) -> None:
-    root = Path(shutil.copytree(tiny_voc, tmp_path / "voc"))
-    for path in (root / "VOC2007" / "Annotations").iterdir():
-        text = path.read_text()
-        path.write_text(text.replace("<difficult>0<", "<difficult>1<"))
-    dataset = VOCDataset(root, "val", classes=SYNTHETIC_CLASSES, difficult="positive")
-    samples = samples_of(dataset, model)
-
-    page = box_sheet([("m", model.eval(), samples, BoxSettings())], dataset, CPU, count=2)
-    assert page.shape[1] >= HEIGHT

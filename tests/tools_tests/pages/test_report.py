@@ -39,6 +39,10 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
     return (folder / "report.html").read_text(), content
 
 
+def lines_of(page: str) -> list[str]:
+    return re.findall(r'<polyline points="([^"]*)"', page)
+
+
 def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
     page, _ = write(tmp_path)
 
@@ -93,11 +97,7 @@ def test_the_json_says_how_the_numbers_came_about(tmp_path: Path) -> None:
 
     assert content["settings"] == {"optim.lr": 0.1}
     assert content["command"] == "python -m tools.evaluate"
-    assert {"commit", "torch", "processor", "threads"} <= content["environment"].keys()
-
-
-def lines_of(page: str) -> list[str]:
-    return re.findall(r'<polyline points="([^"]*)"', page)
+    assert "commit" in content["environment"]
 
 
 def test_a_curve_fills_its_chart_from_zero_to_its_highest_value(tmp_path: Path) -> None:
@@ -115,11 +115,9 @@ def test_points_that_are_not_finite_leave_the_curve(tmp_path: Path) -> None:
     assert lines_of(page) == ["50.0,110.0 550.0,20.0"]
 
 
-@pytest.mark.parametrize("points", [[], [(0, math.nan)]])
-def test_a_curve_without_points_has_no_chart(
-    points: list[tuple[int, float]], tmp_path: Path
-) -> None:
-    page, _ = write(tmp_path, curves={"empty heading": {"localizer": points}})
+def test_a_curve_without_points_has_no_chart(tmp_path: Path) -> None:
+    curves = {"empty heading": {"localizer": [], "localizer_robust": [(0, math.nan)]}}
+    page, _ = write(tmp_path, curves=curves)
 
     assert lines_of(page) == []
     assert "empty heading" not in page
@@ -132,13 +130,12 @@ def test_a_constant_curve_and_a_single_point_are_drawn(tmp_path: Path) -> None:
 
 
 def test_the_table_for_a_terminal_has_a_line_for_each_model() -> None:
-    heading, rule, first, second = markdown_table(
-        {"localizer": numbers(0.25), "localizer_robust": numbers(math.nan) | {"f2": 1.0}}
-    ).splitlines()
+    models = {"localizer": numbers(0.25), "a\n|b\x1b[31m": numbers(math.nan) | {"f2": 1.0}}
+    heading, rule, first, second = markdown_table(models).splitlines()
 
     assert heading.count("|") == rule.count("|") == len(COLUMNS) + 2
     assert first == "| localizer |" + " 0.250 |" * len(COLUMNS)
-    assert second == "| localizer_robust | n/a | 1.000 |" + " n/a |" * (len(COLUMNS) - 2)
+    assert second == r"| a\n\|b\x1b[31m | n/a | 1.000 |" + " n/a |" * (len(COLUMNS) - 2)
 
 
 def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
@@ -149,22 +146,11 @@ def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
     assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]
 
 
-def test_a_line_end_or_a_bar_in_a_name_does_not_break_the_table() -> None:
-    assert markdown_table({"a\n|b\x1b[31m": {}}).splitlines()[2:] == [
-        r"| a\n\|b\x1b[31m |" + " n/a |" * len(COLUMNS)
-    ]
-
-
-def test_precision_and_recall_share_axes_from_0_to_1(tmp_path: Path) -> None:
+def test_box_curves_share_axes_from_0_to_1_and_a_bar_is_as_long_as_its_ap(tmp_path: Path) -> None:
     page, _ = write(
         tmp_path, curves={}, box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}}
     )
 
     # the drawing is 500 wide from 50 on and 180 high above 200
-    assert 'points="175.0,20.0 300.0,110.0"' in page
-
-
-def test_a_bar_is_as_long_as_its_ap(tmp_path: Path) -> None:
-    page, _ = write(tmp_path)
-
+    assert lines_of(page) == ["175.0,20.0 300.0,110.0"]
     assert 'style="width: 38px"></span>0.250' in page  # a quarter of 150 pixels

@@ -1,42 +1,36 @@
 """The gallery's page in a browser, opened from disk: choices, layers, keys, and no network."""
 
-import shutil
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser, Page, expect
 
 from data.datasets.image_set import ImageSet
 from data.types import Annotation, Detections, Proposals
+from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import write_gallery_page
 from tools.pages.gallery.server import PageServer
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page
-
-CHROMIUM = shutil.which("chromium")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+pytestmark = needs_chromium
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"></script><script>document.title='hacked'"
 CLASSES = ("cat", HOSTILE, "<b>cow</b>")
 COUNT = 40
-Open = Callable[..., "Page"]
 
 
 def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
     """A page of images of 80 x 60, all with the same small thumbnail's content.
 
     Scores of cats rise in pairs, 0, 0, .05, .05, ...; cats are present from .25 on, and the last
-    but one is ignored. Every third image has a cat, found exactly, and a difficult cow, found
-    somewhere else.
+    but one is ignored. Every third image has a cat, detected exactly, and a difficult cow, detected
+    at another place.
     """
     names = [f"image {number:04d}" for number in range(count - 1)] + [f"z {HOSTILE}"]
     cats = np.arange(count) // 2 * 2 / count
@@ -50,19 +44,19 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
         weights,
     )
     boxes = torch.tensor([[10.0, 10, 40, 50], [50, 20, 70, 40]])
-    annotations, found = [], {}
+    annotations, detections = [], {}
     for number, name in enumerate(names):
         kept = 2 if number % 3 == 0 else 0
         flags = torch.tensor([False, True])[:kept]
         labels = torch.tensor([0, 2])[:kept]
         annotations.append(Annotation(name, (60, 80), boxes[:kept], labels, flags, flags))
         places = torch.stack([boxes[0], torch.tensor([0.0, 0, 9, 9])])[:kept]
-        found[name] = Detections(places, labels, torch.tensor([0.8, 0.05])[:kept])
+        detections[name] = Detections(places, labels, torch.tensor([0.8, 0.05])[:kept])
     zeros = torch.zeros(3)
     images = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
     options: dict[str, Any] = {
         "count": 5,
-        "detections": found,
+        "detections": detections,
         "proposals": {name: Proposals(boxes[:1].expand(10, 4), None) for name in names},
         "heatmap": {names[-1]: {0: count}},
     }
@@ -76,16 +70,6 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A gallery with everything; tests only read it."""
     made = tmp_path_factory.mktemp("gallery")
@@ -94,65 +78,37 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_page(browser: "Browser") -> Iterator[Open]:
-    """Opens pages; afterward none of them has complained or asked for anything else."""
-    complaints: list[str] = []
-    asked: list[str] = []
-    opened = []
-
-    def listen(message: "ConsoleMessage") -> None:
-        if message.type in ("error", "warning"):  # the browser tells other things of its own, too
-            complaints.append(message.text)
-
-    def open_url(url: str, **options: Any) -> "Page":
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, **options)
-        opened.append((page, url))
-        page.on("console", listen)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
-        return page
-
-    yield open_url
-    bases = tuple(url.rpartition("/")[0] for _, url in opened)
-    for page, _ in opened:
-        page.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith((*bases, "data:,"))] == []
-
-
-@pytest.fixture
-def page(open_page: Open, folder: Path) -> "Page":
+def page(open_page: OpenPage, folder: Path) -> Page:
     return open_page((folder / "index.html").as_uri())
 
 
-def names_in(page: "Page", end: str) -> list[str]:
+def names_in(page: Page, end: str) -> list[str]:
     names: list[str] = page.locator(f"#{end} .cell .name").all_text_contents()
     return names
 
 
-def words_of(page: "Page", end: str) -> list[list[str]]:
-    """Each cell's words, signs as the words that stand for them."""
-    signs = {"✓": "right", "✗": "wrong", "\N{EN DASH}": "neither right nor wrong"}
+def words_of(page: Page, end: str) -> list[list[str]]:
+    """Each cell's words, with words for its symbols."""
+    symbols = {"✓": "right", "✗": "wrong", "\N{EN DASH}": "neither right nor wrong"}
     words = []
     for cell in page.locator(f"#{end} .cell .words").all():
         text = cell.inner_text()
-        for sign, word in signs.items():
-            text = text.replace(sign, word)
+        for symbol, word in symbols.items():
+            text = text.replace(symbol, word)
         words.append(text.split("\n"))
     return words
 
 
-def images_in(page: "Page", end: str) -> list[int]:
+def images_in(page: Page, end: str) -> list[int]:
     cells = page.locator(f"#{end} .cell").all()
     return [int(str(cell.get_attribute("data-image"))) for cell in cells]
 
 
-def count_in(page: "Page", kind: str, where: str = "main") -> int:
+def count_in(page: Page, kind: str, where: str = "main") -> int:
     return page.locator(f"{where} svg rect.{kind}").count()
 
 
-def resize(page: "Page", width: int, height: int) -> None:
+def resize(page: Page, width: int, height: int) -> None:
     """Change the window's size and wait until the page has taken note."""
     page.evaluate("window.addEventListener('resize', () => { window.resized = true })")
     if page.viewport_size != {"width": width, "height": height}:
@@ -160,7 +116,7 @@ def resize(page: "Page", width: int, height: int) -> None:
         wait_for(page, "window.resized === true")
 
 
-def wait_for(page: "Page", condition: str) -> None:
+def wait_for(page: Page, condition: str) -> None:
     """Until it holds; the page's policy forbids playwright's own way of asking."""
     for _ in range(200):
         if page.evaluate(condition):
@@ -169,7 +125,7 @@ def wait_for(page: "Page", condition: str) -> None:
     raise TimeoutError(condition)
 
 
-def focused(page: "Page") -> str | None:
+def focused(page: Page) -> str | None:
     """Number of the image that the keyboard is on."""
     number: str | None = page.evaluate("document.activeElement.dataset.image")
     return number
@@ -178,13 +134,13 @@ def focused(page: "Page") -> str | None:
 # What is listed
 
 
-def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: "Page") -> None:
+def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: Page) -> None:
     assert images_in(page, "highest") == [38, 39, 36, 37, 34]
     assert images_in(page, "lowest") == [0, 1, 2, 3, 4]
     assert names_in(page, "lowest") == [f"image {number:04d}" for number in range(5)]
 
 
-def test_a_cell_tells_score_truth_and_whether_it_is_right(page: "Page") -> None:
+def test_a_cell_tells_score_truth_and_whether_it_is_right(page: Page) -> None:
     ignored, present = words_of(page, "highest")[:2]
     assert ignored == ["0.950", "neither right nor wrong", "ignored", "image 0038"]
     assert present == ["0.950", "right", "present", f"z {HOSTILE}", "box right"]
@@ -194,8 +150,8 @@ def test_a_cell_tells_score_truth_and_whether_it_is_right(page: "Page") -> None:
     assert absent == ["0.100", "right", "absent", "image 0036"]
 
 
-@pytest.mark.parametrize(("typed", "shown"), [("2", 2), ("40", 40), ("9999", 40), ("0", 5)])
-def test_how_many_can_be_chosen(typed: str, shown: int, page: "Page") -> None:
+@pytest.mark.parametrize(("typed", "shown"), [("2", 2), ("9999", 40), ("0", 5)])
+def test_how_many_can_be_chosen(typed: str, shown: int, page: Page) -> None:
     resize(page, 1280, 4000)
     page.fill("#count", typed)
     page.keyboard.press("Enter")
@@ -214,14 +170,21 @@ def test_how_many_can_be_chosen(typed: str, shown: int, page: "Page") -> None:
     ],
 )
 def test_only_what_is_right_or_wrong_can_be_shown(
-    choice: str, highest: list[int], page: "Page"
+    choice: str, highest: list[int], page: Page
 ) -> None:
     page.select_option("#filter", choice)
 
     assert images_in(page, "highest") == highest
 
 
-def test_a_box_is_judged_by_overlap_and_not_below_the_chosen_score(page: "Page") -> None:
+def test_boxes_below_the_chosen_score_are_hidden_and_not_judged(page: Page) -> None:
+    assert count_in(page, "detection") == 4
+    assert page.inner_text("#box-score-value") == "0.794"  # of the slider's steps the one below .8
+    page.locator("#box-score").fill("0")
+    assert page.inner_text("#box-score-value") == "1.000"
+    assert count_in(page, "detection") == 0
+
+    page.locator("#box-score").fill("-0.1")
     page.select_option("#class", "2")
     page.select_option("#filter", "box-wrong")
     assert images_in(page, "highest") == []  # the cows' boxes have .05
@@ -231,7 +194,7 @@ def test_a_box_is_judged_by_overlap_and_not_below_the_chosen_score(page: "Page")
     assert "box ✗" in page.locator("#highest .cell").first.inner_text()
 
 
-def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
+def test_a_class_is_chosen_by_list_button_and_key(page: Page) -> None:
     page.select_option("#class", label="<b>cow</b>")
     assert images_in(page, "highest") == [0, 1, 2, 3, 4]
     assert "<b>cow</b>: present in 0 of 39 images, 1 ignored" in page.inner_text("#status")
@@ -249,7 +212,7 @@ def test_a_class_is_chosen_by_list_button_and_key(page: "Page") -> None:
 # Layers
 
 
-def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> None:
+def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: Page) -> None:
     with_cat = page.locator('#highest [data-image="39"]')
     assert with_cat.locator("svg").get_attribute("viewBox") == "0 0 80 60"
     for kind in ("truth", "detection"):
@@ -264,7 +227,7 @@ def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: "Page") -> Non
     ("key", "kind", "drawn"), [("2", "truth", 4), ("3", "detection", 4), ("4", "proposal", 100)]
 )
 def test_a_layer_is_switched_by_key_and_by_button(
-    key: str, kind: str, drawn: int, page: "Page"
+    key: str, kind: str, drawn: int, page: Page
 ) -> None:
     button = page.locator(f'#layers button:has(kbd:text-is("{key}"))')
     at_first = kind != "proposal"
@@ -276,7 +239,7 @@ def test_a_layer_is_switched_by_key_and_by_button(
     assert count_in(page, kind) == (0 if at_first else drawn)
 
 
-def test_boxes_of_other_classes_come_with_their_names(page: "Page") -> None:
+def test_boxes_of_other_classes_come_with_their_names(page: Page) -> None:
     page.locator("#box-score").fill("-4")
     page.keyboard.press("5")
 
@@ -285,17 +248,7 @@ def test_boxes_of_other_classes_come_with_their_names(page: "Page") -> None:
     assert count_in(page, "difficult") == 4
 
 
-def test_boxes_below_the_chosen_score_are_hidden(page: "Page") -> None:
-    assert count_in(page, "detection") == 4
-    assert page.inner_text("#box-score-value") == "0.794"  # of the slider's steps the one below .8
-
-    page.locator("#box-score").fill("0")
-
-    assert page.inner_text("#box-score-value") == "1.000"
-    assert count_in(page, "detection") == 0
-
-
-def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: "Page") -> None:
+def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: Page) -> None:
     def sources() -> list[str | None]:
         cells = page.locator("#highest .cell img").all()
         return [image.get_attribute("src") for image in cells[:2]]
@@ -308,7 +261,7 @@ def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: "Page") 
     assert page.locator('[data-image="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
 
 
-def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> None:
+def test_layers_of_nothing_are_not_offered(open_page: OpenPage, tmp_path: Path) -> None:
     path = gallery(tmp_path, detections=None, proposals=None, heatmap={})
 
     page = open_page(path.as_uri())
@@ -326,7 +279,7 @@ def test_layers_of_nothing_are_not_offered(open_page: Open, tmp_path: Path) -> N
 # Keys
 
 
-def test_keys_move_from_image_to_image_and_from_end_to_end(page: "Page") -> None:
+def test_keys_move_from_image_to_image_and_from_end_to_end(page: Page) -> None:
     page.keyboard.press("j")
     assert focused(page) == "39"
     page.keyboard.press("ArrowRight")
@@ -345,7 +298,7 @@ def test_keys_move_from_image_to_image_and_from_end_to_end(page: "Page") -> None
     assert focused(page) == "38"
 
 
-def test_rows_are_those_of_the_window(page: "Page") -> None:
+def test_rows_are_those_of_the_window(page: Page) -> None:
     page.fill("#count", "20")
     page.keyboard.press("Escape")
     resize(page, 800, 800)
@@ -356,7 +309,7 @@ def test_rows_are_those_of_the_window(page: "Page") -> None:
     assert focused(page) == str(images_in(page, "highest")[columns])
 
 
-def test_a_slash_goes_to_the_classes_and_escape_back(page: "Page") -> None:
+def test_a_slash_goes_to_the_classes_and_escape_back(page: Page) -> None:
     page.keyboard.press("j")
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "class"
@@ -366,7 +319,7 @@ def test_a_slash_goes_to_the_classes_and_escape_back(page: "Page") -> None:
     assert focused(page) is not None
 
 
-def test_enter_opens_the_large_view_and_escape_closes_it(page: "Page") -> None:
+def test_enter_opens_the_large_view_and_escape_closes_it(page: Page) -> None:
     large = page.locator("#large")
     assert large.is_hidden()
     page.keyboard.press("Enter")
@@ -383,10 +336,10 @@ def test_enter_opens_the_large_view_and_escape_closes_it(page: "Page") -> None:
     assert rows == ["cat0.950✓present", "<b>cow</b>0.500✓absent", f"{HOSTILE}0.050✓absent"]
     page.keyboard.press("Escape")
     assert large.is_hidden()
-    sync_api.expect(page.locator('#highest [data-image="39"]')).to_be_focused()
+    expect(page.locator('#highest [data-image="39"]')).to_be_focused()
 
 
-def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: "Page") -> None:
+def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: Page) -> None:
     page.click('#lowest [data-image="3"]')
     assert page.inner_text("#large-name") == "image 0003"
     page.click("#after")
@@ -395,25 +348,25 @@ def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: "Page") ->
     assert page.inner_text("#large-place") == f"1. highest of {HOSTILE}"
     page.keyboard.press("/")
     assert page.locator("#large").is_hidden()
-    page.wait_for_timeout(100)  # closing tells so a little later
+    page.wait_for_timeout(100)  # the event of closing comes a little later
     assert page.evaluate("document.activeElement.id") == "class"
 
 
-def test_keys_are_explained_in_the_page(page: "Page") -> None:
+def test_keys_are_explained_in_the_page(page: Page) -> None:
     page.keyboard.press("?")
     explained = set(page.locator("#help kbd").all_text_contents())
     assert {*"←→↑↓jkfnp/12345", "Enter", "Esc", "Home", "End"} <= explained
-    page.keyboard.press("2")  # not while somebody reads
+    page.keyboard.press("2")  # has no effect while the help is open
     page.keyboard.press("Escape")
     assert page.locator("#help").is_hidden()
     assert count_in(page, "truth") == 4
 
 
-# Many images, small windows, everybody's eyes
+# Many images, small windows, screen readers
 
 
 def test_of_five_thousand_images_only_those_in_sight_are_in_the_page(
-    open_page: Open, tmp_path: Path
+    open_page: OpenPage, tmp_path: Path
 ) -> None:
     path = gallery(tmp_path, count=5000, proposals=None)
 
@@ -432,7 +385,7 @@ def test_of_five_thousand_images_only_those_in_sight_are_in_the_page(
 
 
 @pytest.mark.parametrize("width", [800, 1280])
-def test_nothing_reaches_over_the_edge(width: int, page: "Page") -> None:
+def test_nothing_reaches_over_the_edge(width: int, page: Page) -> None:
     resize(page, width, 800)
     page.select_option("#class", "1")
 
@@ -448,7 +401,7 @@ def test_nothing_reaches_over_the_edge(width: int, page: "Page") -> None:
     assert stage["width"] / stage["height"] == pytest.approx(80 / 60, rel=0.01)
 
 
-def test_images_have_words_and_buttons_are_buttons(page: "Page") -> None:
+def test_images_have_words_and_buttons_are_buttons(page: Page) -> None:
     page.keyboard.press("1")
     texts = [image.get_attribute("alt") for image in page.locator("#highest img").all()]
     assert texts[:2] == ["image 0038", f"heatmap of cat in z {HOSTILE}"]
@@ -465,7 +418,7 @@ def test_images_have_words_and_buttons_are_buttons(page: "Page") -> None:
 # Safety
 
 
-def test_names_are_shown_and_never_run(page: "Page") -> None:
+def test_names_are_shown_and_never_run(page: Page) -> None:
     assert page.title() == HOSTILE
     assert page.inner_text("#title") == HOSTILE
     assert page.locator("#class option").all_text_contents() == list(CLASSES)
@@ -474,24 +427,24 @@ def test_names_are_shown_and_never_run(page: "Page") -> None:
     assert page.locator("b b, img[src=x]").count() == 0
 
 
-def test_a_script_of_another_does_not_run(browser: "Browser", folder: Path, tmp_path: Path) -> None:
+def test_a_script_of_another_does_not_run(browser: Browser, folder: Path, tmp_path: Path) -> None:
     planted = '<script>window.hacked = 1</script><img src="x" onerror="window.hacked = 1">'
     text = (folder / "index.html").read_text().replace("<main>", f"<main>{planted}")
     (tmp_path / "planted.html").write_text(text)
-    complaints: list[str] = []
+    warnings: list[str] = []
 
     page = browser.new_page()
-    page.on("console", lambda message: complaints.append(message.text))
+    page.on("console", lambda message: warnings.append(message.text))
     page.goto((tmp_path / "planted.html").as_uri())
     page.wait_for_load_state("networkidle")
 
     assert page.title() == HOSTILE
     assert not page.evaluate("'hacked' in window")
-    assert sum("Content Security Policy" in text for text in complaints) == 2
+    assert sum("Content Security Policy" in text for text in warnings) == 2
     page.close()
 
 
-def test_images_are_seen_from_disk_and_from_the_server(open_page: Open, folder: Path) -> None:
+def test_images_are_seen_from_disk_and_from_the_server(open_page: OpenPage, folder: Path) -> None:
     seen = "[...document.images].filter((image) => image.naturalWidth === 80).length === 10"
     wait_for(open_page((folder / "index.html").as_uri()), seen)
 

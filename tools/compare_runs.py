@@ -2,7 +2,8 @@
 
 python -m tools.compare_runs --runs "[runs/lite0, runs/lite0_robust, runs/wsddn]" --out runs/compare
 
-Reads the report.json and metrics.jsonl that evaluate and the trainings wrote; no model is loaded.
+Reads the report.json of one evaluation of each run (--split, or --name) and the metrics.jsonl that
+the trainings wrote; no model is loaded.
 Writes compare.html (table and overlaid curves), compare.md and compare.json, and prints the table.
 """
 

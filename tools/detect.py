@@ -4,7 +4,7 @@ python -m tools.detect --run-dir runs/wsddn --images photographs --out detection
 python -m tools.detect --run-dir runs/wsddn --images photographs/cat.jpg --out detections
 
 Writes images/ with the boxes drawn, detections.json with full precision, coco.json, and voc/ with
-an XML an image that labeling tools open. Proposals are made on the way, two thirds of a second of
+one XML per image that labeling tools open. Proposals are made on the way, two thirds of a second of
 one core each, unless a file of make_proposals is given. A localizer gives boxes from its heatmap.
 """
 

@@ -1,14 +1,14 @@
 """A gallery of a run in the browser: the images that score highest and lowest for any class.
 
-python -m tools.gallery --run-dir runs/lite0 --split test --out runs/lite0/gallery
+python -m tools.gallery --run-dir runs/lite0 --split test
 python -m tools.gallery --run-dir runs/wsddn --proposals runs/proposals/test.npz --serve
 
 Made from what evaluate has saved, scores.npz and detections.json; no model is loaded. The result is
-a folder with index.html and thumbnails that opens from disk, without a network: k highest and k
-lowest images of a class with score and truth, boxes (annotated, found, proposed), the heatmap that
-view_heatmaps wrote with --to files, and only what is right or wrong if wanted. --serve [PORT] shows
-it on http://127.0.0.1:8000 until it is stopped. 5000 images take a minute on one core; thumbnails
-of images that have not changed are kept.
+a folder with index.html and thumbnails, RUN/evaluations/SPLIT/gallery, that opens from disk without
+a network: the k highest and k lowest images of a class with score and truth, boxes (annotated,
+detected, proposed), the heatmaps that view_heatmaps wrote with --to files, and a filter for what is
+right or wrong. --serve [PORT] shows it on http://127.0.0.1:8000 until it is stopped. 5000 images
+take a minute on one core; thumbnails of images that have not changed are kept.
 """
 
 import sys

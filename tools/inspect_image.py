@@ -4,7 +4,7 @@ python -m tools.inspect_image --split trainval --index 2018
 
 Prints name, file, size, classes and every object, and writes the image with its boxes to --out
 and, if asked, to visdom. With --proposals FILE the image is drawn once more, with its ten best
-proposals. Of VOC it works without the images, too: lists and XML are enough for the words.
+proposals. Of VOC it works without the images, too: lists and XML are enough for the text.
 """
 
 import sys

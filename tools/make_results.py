@@ -2,10 +2,10 @@
 
 python -m tools.make_results --weights-dir ../weights
 
-A row is one line of tools/configs/results.yaml with one seed. What it reaches goes into
-tools/results/ROW-seedN.json; rows that have a file are skipped, broken ones go on where they
-were. After each row the tables of README.md are written anew from those files. A row takes two to
-twenty minutes on two cores, the first one of a frozen backbone ten more for its features.
+A row is one entry of tools/configs/results.yaml with one seed. Its numbers are written into
+tools/results/ROW-seedN.json; rows that have a file are skipped, interrupted ones continue. After
+each row the tables of README.md are written anew from those files. A row takes two to twenty
+minutes on two cores, the first one of a frozen backbone ten more for its features.
 """
 
 import sys

@@ -3,8 +3,8 @@
 python -m tools.view_heatmaps --run-dir runs/lite0 --split val --to visdom --visdom.server localhost
 
 One window an image: the image, and the heatmap of each class that it holds. --to files writes
-JPEGs into RUN/heatmaps; --to tensorboard writes events into RUN/heatmaps, for
-``tensorboard --logdir RUN/heatmaps``. Seconds for 20 images on two cores.
+JPEGs into RUN/evaluations/SPLIT/heatmaps, where gallery looks for them; --to tensorboard writes
+events there. Seconds for 20 images on two cores.
 """
 
 import sys

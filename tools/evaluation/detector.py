@@ -1,4 +1,4 @@
-"""A detector on a split: image scores, detections, and what they are worth."""
+"""A detector on a split: image scores, detections, and how good they are."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ from wsddn.scores import image_scores
 
 def evaluate_detector(
     model: WSDDN | WSDDNHead,
-    scales: Sequence[WithProposals],
+    inputs: Sequence[WithProposals],
     dataset: ImageSet,
     device: Device,
     *,
     flip: bool,
     support_iou: float = 0.0,
     rescoring: Rescoring | None = None,
-    what: str = "evaluation",
+    description: str = "evaluation",
 ) -> Evaluation:
     """Score every image of a split and compare with its annotations.
 
@@ -37,13 +37,13 @@ def evaluate_detector(
 
     Args:
         model: the detector, or its head for features.
-        scales: what it is fed, at each size.
+        inputs: what it takes, at each size.
         dataset: the split.
         device: computes.
         flip: look at flipped images too.
         support_iou: see ``select_detections``.
         heatmap: number of an image and its proposals to their weights ``[R, C]``.
-        what: for the progress.
+        description: for the progress.
 
     Raises:
         Interrupted: a signal came.
@@ -51,11 +51,11 @@ def evaluate_detector(
     of_images = np.zeros((len(dataset), len(dataset.classes)))
     detections, top_scoring = {}, {}
     with evaluation_mode(model):
-        for index in track(range(len(dataset)), what, total=len(dataset)):
+        for index in track(range(len(dataset)), description, total=len(dataset)):
             check_interrupted()
             image_id = dataset.ids[index]
-            boxes = scales[0].proposals[image_id].boxes
-            scores = scores_of(model, scales, index, device, flip=flip)
+            boxes = inputs[0].proposals[image_id].boxes
+            scores = scores_of(model, inputs, index, device, flip=flip)
             if rescoring is not None:
                 scores = rescore_proposals(scores, rescoring(index, boxes))
             of_images[index] = image_scores(scores).double().numpy()

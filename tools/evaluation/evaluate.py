@@ -69,13 +69,13 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         _check_same_images(_folder(settings, opened.saved.run_dir), opened.dataset)
     for opened in every:
         saved = opened.saved
-        models[saved.name], found = _evaluate(opened, settings, device)
-        for class_name, curve in found.box_curves.items():
+        models[saved.name], evaluation = _evaluate(opened, settings, device)
+        for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.name] = curve
         if isinstance(opened, _Detector):
-            sheets |= detection_sheets(opened.dataset, found.detections)
+            sheets |= detection_sheets(opened.dataset, evaluation.detections)
         else:
-            localizers.append((saved.name, opened.fed, opened.scales, opened.boxes))
+            localizers.append((saved.name, opened.module, opened.inputs, opened.boxes))
             dataset = opened.dataset
     if localizers:
         overlays = box_sheet(localizers, dataset, device)
@@ -104,14 +104,14 @@ class _Localizer:
 
     saved: SavedRun
     dataset: ImageSet
-    scales: list[Samples]
-    fed: LocalizerHead
+    inputs: list[Samples]
+    module: LocalizerHead
     boxes: BoxSettings
 
     def evaluate(self, device: Device) -> Evaluation:
-        what = f"{self.saved.name} on {self.dataset.split}"
+        description = f"{self.saved.name} on {self.dataset.split}"
         return evaluate_localizer(
-            self.fed, self.scales, self.dataset, self.boxes, device, what=what
+            self.module, self.inputs, self.dataset, self.boxes, device, description=description
         )
 
 
@@ -121,21 +121,21 @@ class _Detector:
 
     saved: SavedRun
     dataset: ImageSet
-    scales: list[WithProposals]
-    fed: WSDDN | WSDDNHead
+    inputs: list[WithProposals]
+    module: WSDDN | WSDDNHead
     support_iou: float
     rescoring: Rescoring | None
 
     def evaluate(self, device: Device) -> Evaluation:
         return evaluate_detector(
-            self.fed,
-            self.scales,
+            self.module,
+            self.inputs,
             self.dataset,
             device,
             flip=self.saved.settings["flip"],
             support_iou=self.support_iou,
             rescoring=self.rescoring,
-            what=f"{self.saved.name} on {self.dataset.split}",
+            description=f"{self.saved.name} on {self.dataset.split}",
         )
 
 
@@ -143,17 +143,16 @@ def _open(
     saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
 ) -> _Localizer | _Detector:
     if isinstance(saved.model, WSDDN):
-        own = split != settings.split or settings.proposals is None
-        proposals = None if own else settings.proposals
-        dataset, scales, fed = open_detector_on(
+        proposals = settings.proposals if split == settings.split else None
+        dataset, inputs, module = open_detector_on(
             saved, settings, split, proposals, device, cached=True
         )
         support = settings.support_iou
         return _Detector(
             saved,
             dataset,
-            scales,
-            fed,
+            inputs,
+            module,
             support_iou=saved.settings["support_iou"] if support is None else support,
             rescoring=open_rescoring(settings.rescore_from, saved, dataset, device, cached=True),
         )
@@ -168,16 +167,17 @@ def _evaluate(
 ) -> tuple[dict[str, Any], Evaluation]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
-    found = opened.evaluate(device)
-    _write_files(_folder(settings, opened.saved.run_dir), opened, found)
-    metrics, per_class, curve = dict(found.metrics), found.per_class, found.threshold_curve
+    evaluation = opened.evaluate(device)
+    _write_files(_folder(settings, opened.saved.run_dir), opened, evaluation)
+    metrics, per_class = dict(evaluation.metrics), evaluation.per_class
+    curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
         labeled = _open(opened.saved, settings, settings.corloc_split, device)
-        there = labeled.evaluate(device)
-        metrics["corloc"], curve = there.metrics["corloc"], there.threshold_curve
+        other = labeled.evaluate(device)
+        metrics["corloc"], curve = other.metrics["corloc"], other.threshold_curve
         for name, row in per_class.items():
-            row["corloc"] = there.per_class[name]["corloc"]
+            row["corloc"] = other.per_class[name]["corloc"]
     numbers = {
         **metrics,
         "per_class": per_class,
@@ -189,7 +189,7 @@ def _evaluate(
         "seconds": _training_seconds(opened.saved.run_dir),
         "evaluation_seconds": time.monotonic() - start,
     }
-    return numbers, found
+    return numbers, evaluation
 
 
 def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:
@@ -207,22 +207,22 @@ def _check_same_images(folder: Path, dataset: ImageSet) -> None:
         raise FileExistsError(f"{folder}: holds the evaluation of other images (--name)")
 
 
-def _write_files(folder: Path, opened: _Localizer | _Detector, found: Evaluation) -> None:
+def _write_files(folder: Path, opened: _Localizer | _Detector, evaluation: Evaluation) -> None:
     dataset = opened.dataset
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
-    write_detections(folder / "detections.json", dataset.classes, found.detections, sizes)
+    write_detections(folder / "detections.json", dataset.classes, evaluation.detections, sizes)
     competition = "comp3" if learned_from_voc_alone(opened.saved.settings) else "comp4"
     for earlier in (folder / "devkit").glob("comp[34]_det_*.txt"):
         earlier.unlink()
     write_devkit_files(
-        folder / "devkit", competition, dataset.split, dataset.classes, found.detections
+        folder / "devkit", competition, dataset.split, dataset.classes, evaluation.detections
     )
     write_scores(
         folder / "scores.npz",
         ids=np.array(dataset.ids),
         classes=np.array(dataset.classes),
-        scores=found.scores,
+        scores=evaluation.scores,
         targets=dataset.targets.numpy(),
         weights=dataset.weights.numpy(),
     )

@@ -1,4 +1,4 @@
-"""A localizer on a split: image scores, detections, heatmap, and what they are worth."""
+"""A localizer on a split: image scores, detections, heatmaps, and how good they are."""
 
 from collections.abc import Sequence
 
@@ -26,12 +26,12 @@ CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
 
 def evaluate_localizer(
     model: LocalizerHead,
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     dataset: ImageSet,
     boxes: BoxSettings,
     device: Device,
     *,
-    what: str = "evaluation",
+    description: str = "evaluation",
 ) -> Evaluation:
     """Score every image of a split and compare with its annotations.
 
@@ -46,26 +46,26 @@ def evaluate_localizer(
     best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
     shapes = HeatmapStatistics(len(dataset.classes))
     with evaluation_mode(model):
-        for index in track(range(len(dataset)), what, total=len(dataset)):
+        for index in track(range(len(dataset)), description, total=len(dataset)):
             check_interrupted()
-            heatmaps = heatmaps_of(model, scales, dataset, index, device)
+            heatmaps = heatmaps_of(model, inputs, dataset, index, device)
             annotation = dataset.annotations[index]
             scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
             every[annotation.image_id] = _detect(heatmaps, boxes)
             shapes.add(heatmaps, annotation, boxes.thresholds[0])
             present = present_labels(annotation)
-            for threshold, found in best.items():
-                found[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
+            for threshold, of_images in best.items():
+                of_images[annotation.image_id] = _best_boxes(heatmaps, present, threshold, boxes)
     count = len(dataset.classes)
     return summarize(
         dataset,
         scores,
-        {image_id: _keep(found) for image_id, found in every.items()},
+        {image_id: _keep(detections) for image_id, detections in every.items()},
         every,
         further=shapes.per_class(),
         threshold_curve={
-            threshold: corloc(found, dataset.annotations, num_classes=count).mean
-            for threshold, found in best.items()
+            threshold: corloc(of_images, dataset.annotations, num_classes=count).mean
+            for threshold, of_images in best.items()
         },
     )
 
@@ -74,7 +74,7 @@ def _best_boxes(
     heatmaps: ImageHeatmaps, labels: list[int], threshold: float, boxes: BoxSettings
 ) -> Detections:
     """The best box of each of some classes, at one threshold."""
-    found = [
+    of_labels = [
         heatmap_to_boxes(
             heatmaps.logits[label],
             heatmaps.geometry,
@@ -86,8 +86,8 @@ def _best_boxes(
         )[0]
         for label in labels
     ]
-    counts = torch.tensor([len(rows) for rows in found], dtype=torch.int64)
-    best = torch.cat([torch.zeros(0, 4), *found]) * heatmaps.to_original
+    counts = torch.tensor([len(rows) for rows in of_labels], dtype=torch.int64)
+    best = torch.cat([torch.zeros(0, 4), *of_labels]) * heatmaps.to_original
     return Detections(
         best,
         torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
@@ -95,6 +95,6 @@ def _best_boxes(
     )
 
 
-def _keep(found: Detections) -> Detections:
-    kept = torch.nonzero(found.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
-    return Detections(found.boxes[kept], found.labels[kept], found.scores[kept])
+def _keep(detections: Detections) -> Detections:
+    kept = torch.nonzero(detections.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
+    return Detections(detections.boxes[kept], detections.labels[kept], detections.scores[kept])

@@ -1,4 +1,4 @@
-"""Detections on images of one's own, as files and as images."""
+"""Detections on any images, as files and drawn."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from tools.models.device import Device, choose_device
 from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
 from tools.prediction.detector import detections_of, scores_of
 from tools.prediction.localizer import heatmaps_of
-from tools.prediction.opening import feed_detector, feed_localizer
+from tools.prediction.opening import detector_inputs, localizer_inputs
 from tools.prediction.rescoring import open_rescoring
 from tools.runs.saved import SavedRun, load_run
 from wsddn.detect import rescore_proposals
@@ -34,7 +34,7 @@ Detect = Callable[[int], Detections]
 
 
 def run(settings: DetectSettings) -> None:
-    """Box every image, then write what was found."""
+    """Box every image, then write all detections."""
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()
@@ -46,15 +46,15 @@ def run(settings: DetectSettings) -> None:
         else _with_heatmap(saved, dataset, device)
     )
     settings.out.mkdir(parents=True, exist_ok=True)
-    found = {}
+    detections: dict[str, Detections] = {}
     for index in track(range(len(dataset)), "detections", total=len(dataset)):
         check_interrupted()
-        found[dataset.ids[index]] = _keep(detect(index), settings)
+        detections[dataset.ids[index]] = _keep(detect(index), settings)
         if settings.draw:
-            _draw(settings.out / "images", dataset, index, found[dataset.ids[index]])
-    _write(settings.out, dataset, found)
-    count = sum(len(detections.boxes) for detections in found.values())
-    echo(f"{count} objects in {len(found)} images: {settings.out}")
+            _draw(settings.out / "images", dataset, index, detections[dataset.ids[index]])
+    _write(settings.out, dataset, detections)
+    count = sum(len(of_image.boxes) for of_image in detections.values())
+    echo(f"{count} objects in {len(detections)} images: {settings.out}")
 
 
 def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
@@ -76,13 +76,13 @@ def _with_proposals(
         proposals = read_proposals(settings.proposals, dataset, **saved.proposal_limits)
     else:
         proposals = limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
-    scales, fed = feed_detector(saved, dataset, proposals, device, cached=False)
+    inputs, module = detector_inputs(saved, dataset, proposals, device, cached=False)
     flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
     rescoring = open_rescoring(settings.rescore_from, saved, dataset, device, cached=False)
 
     def detect(index: int) -> Detections:
         boxes = proposals[dataset.ids[index]].boxes
-        scores = scores_of(fed, scales, index, device, flip=flip)
+        scores = scores_of(module, inputs, index, device, flip=flip)
         if rescoring is not None:
             scores = rescore_proposals(scores, rescoring(index, boxes))
         return detections_of(boxes, scores, support_iou)
@@ -92,13 +92,13 @@ def _with_proposals(
 
 def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
     """Proposals of every image."""
-    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
+    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits forever to end it
     made = map_parallel(_propose, dataset.paths, processes=processes or usable_cores())
-    found = []
+    every = []
     for proposals in track(made, "proposals", total=len(dataset)):
         check_interrupted()
-        found.append(proposals)
-    return dict(zip(dataset.ids, found, strict=True))
+        every.append(proposals)
+    return dict(zip(dataset.ids, every, strict=True))
 
 
 def _propose(path: Path) -> Proposals:
@@ -107,11 +107,11 @@ def _propose(path: Path) -> Proposals:
 
 
 def _with_heatmap(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
-    scales, fed = feed_localizer(saved, dataset, device, cached=False)
+    inputs, module = localizer_inputs(saved, dataset, device, cached=False)
     boxes = saved.settings["boxes"]
 
     def detect(index: int) -> Detections:
-        heatmaps = heatmaps_of(fed, scales, dataset, index, device)
+        heatmaps = heatmaps_of(module, inputs, dataset, index, device)
         return localize(
             heatmaps,
             thresholds=boxes["thresholds"],
@@ -122,34 +122,34 @@ def _with_heatmap(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
     return detect
 
 
-def _keep(found: Detections, settings: DetectSettings) -> Detections:
-    """The sure enough ones, highest score first."""
-    order = found.scores.argsort(descending=True, stable=True)
-    order = order[found.scores[order] >= settings.min_score][: settings.max_detections]
-    return Detections(found.boxes[order], found.labels[order], found.scores[order])
+def _keep(detections: Detections, settings: DetectSettings) -> Detections:
+    """Those that score high enough, highest score first."""
+    order = detections.scores.argsort(descending=True, stable=True)
+    order = order[detections.scores[order] >= settings.min_score][: settings.max_detections]
+    return Detections(detections.boxes[order], detections.labels[order], detections.scores[order])
 
 
-def _draw(folder: Path, dataset: ImageSet, index: int, found: Detections) -> None:
+def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
     texts = [
         f"{dataset.classes[label]} {score:.2f}"
-        for label, score in zip(found.labels.tolist(), found.scores.tolist(), strict=True)
+        for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
     ]
     path = folder / f"{dataset.ids[index]}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jpeg(path, draw_boxes(dataset[index].image, found.boxes, DETECTION, texts))
+    write_jpeg(path, draw_boxes(dataset[index].image, detections.boxes, DETECTION, texts))
 
 
-def _write(out: Path, dataset: ImageSet, found: Mapping[str, Detections]) -> None:
+def _write(out: Path, dataset: ImageSet, detections: Mapping[str, Detections]) -> None:
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
-    write_detections(out / "detections.json", dataset.classes, found, sizes)
-    files = {image_id: image_id for image_id in found}  # a folder's ids are its images' paths
-    write_coco(out / "coco.json", dataset.classes, found, sizes, files)
+    write_detections(out / "detections.json", dataset.classes, detections, sizes)
+    files = {image_id: image_id for image_id in detections}  # a folder's ids are its images' paths
+    write_coco(out / "coco.json", dataset.classes, detections, sizes, files)
     taken = set[PurePosixPath]()
-    for image_id, detections in found.items():
+    for image_id, of_image in detections.items():
         name = PurePosixPath(image_id).with_suffix(".xml")
         if name in taken:  # cat.jpg and cat.png
             name = PurePosixPath(f"{image_id}.xml")
         taken.add(name)
         path = out / "voc" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_voc_xml(path, image_id, sizes[image_id], dataset.classes, detections)
+        write_voc_xml(path, image_id, sizes[image_id], dataset.classes, of_image)

@@ -1,1 +1,1 @@
-"""What a model is fed: splits, samples, cached features, rois."""
+"""What a model takes: splits, samples, cached features, rois."""

@@ -1,4 +1,4 @@
-"""What a detector is fed: the samples of ``tools.inputs.samples`` with their proposals as rois."""
+"""What a detector takes: the samples of ``tools.inputs.samples`` with their proposals as rois."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,6 +90,6 @@ def limit_proposals(
 ) -> dict[str, Proposals]:
     """The first of each image's proposals that are large enough."""
     return {
-        image_id: select_proposals(found, min_size=min_size, top_k=max_proposals)
-        for image_id, found in proposals.items()
+        image_id: select_proposals(of_image, min_size=min_size, top_k=max_proposals)
+        for image_id, of_image in proposals.items()
     }

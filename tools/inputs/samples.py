@@ -1,4 +1,4 @@
-"""What a model is fed: images, or the cached features of a frozen backbone, upright or flipped."""
+"""What a model takes: images, or the cached features of a frozen backbone, upright or flipped."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -83,26 +83,26 @@ class TrainingViews(Dataset[ImageSample]):
     """
 
     def __init__(
-        self, scales: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
+        self, inputs: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
     ) -> None:
-        self.scales = scales
+        self.inputs = inputs
         draws = np.random.default_rng((seed, epoch))
-        count = len(scales[0])
+        count = len(inputs[0])
         self.order = draws.permutation(count)
         self.flipped = draws.random(count) < (0.5 if flip else 0.0)
-        self.scale = draws.integers(len(scales), size=count).repeat(batch_size)[:count]
+        self.size = draws.integers(len(inputs), size=count).repeat(batch_size)[:count]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, position: int) -> ImageSample:
         index = int(self.order[position])
-        samples = self.scales[int(self.scale[position])]
+        samples = self.inputs[int(self.size[position])]
         return samples.sample(index, flipped=bool(self.flipped[index]))
 
 
 def training_batches(
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     *,
     seed: int,
     epoch: int,
@@ -114,7 +114,7 @@ def training_batches(
     """The batches of an epoch from number ``first`` on; the last one may be smaller.
 
     Args:
-        scales: the split at each size; every batch is drawn from one of them.
+        inputs: the split at each size; every batch is drawn from one of them.
         seed: of order, flipping and sizes.
         epoch: from 0.
         first: number of the first batch.
@@ -122,14 +122,14 @@ def training_batches(
         flip: mirror half of the images.
         workers: processes that load images.
     """
-    views = TrainingViews(scales, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
+    views = TrainingViews(inputs, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
     positions = range(first * batch_size, len(views))
     loader = DataLoader(
         views,
         batch_size=batch_size,
         sampler=positions,
         num_workers=workers,
-        collate_fn=_Collate(scales[0].multiple),
+        collate_fn=_Collate(inputs[0].multiple),
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
         timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for, for ever
     )

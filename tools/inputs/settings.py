@@ -62,7 +62,7 @@ class LabelSettings(ImageSettings):
     """Fraction of a folder's images in val when its labels file has no column split."""
 
     split_seed: int = 0
-    """Of the choice of those images."""
+    """Seed of the choice of those images."""
 
     def __post_init__(self) -> None:
         """Refuse fractions that leave a split empty, and a class twice."""
@@ -78,7 +78,7 @@ class DataSettings(LabelSettings):
     """What becomes of doubtful labels and images."""
 
     difficult: Literal["ignore", "positive", "negative"] = "ignore"
-    """What a class is whose only objects are difficult."""
+    """How a class counts whose only objects are difficult."""
 
     on_bad: Literal["refuse", "skip"] = "refuse"
     """Whether an image that does not decode ends the run or is left out, with a count."""

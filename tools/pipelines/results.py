@@ -77,7 +77,7 @@ class Row:
 
 
 def run(settings: MakeResultsSettings) -> None:
-    """Fill in what is missing, then write the tables."""
+    """Make the missing rows, then write the tables."""
     rows = read_rows()
     if not settings.tables_only:
         root = require_voc_root(settings.voc_root)
@@ -108,16 +108,16 @@ def read_rows() -> list[Row]:
 
 
 def with_tables(readme: str, rows: Sequence[Row]) -> str:
-    """The README with what stands between its marks replaced by today's tables.
+    """The README with the tables between its marks written anew.
 
     Raises:
         ValueError: the marks of a table are missing.
     """
     for kind in (*KINDS, CLASSES):
         begin, end = marks(kind)
-        before, found, rest = readme.partition(begin)
-        _, also_found, after = rest.partition(end)
-        if not (found and also_found):
+        before, found_begin, rest = readme.partition(begin)
+        _, found_end, after = rest.partition(end)
+        if not (found_begin and found_end):
             raise ValueError(f"{README}: the marks {begin} and {end} are missing")
         text = class_table(rows) if kind == CLASSES else table(rows, kind)
         readme = f"{before}{begin}\n{text}\n{end}{after}"
@@ -137,23 +137,25 @@ def table(rows: Sequence[Row], kind: str) -> str:
     for row in rows:
         if row.kind != kind:
             continue
-        found = row.results()
-        if not found:
+        results = row.results()
+        if not results:
             lines.append(f"| {row.title} |" + " |" * len(columns) + " not yet run | |")
             continue
-        cells = [_spread([result["metrics"][key] for result in found]) for key in columns]
-        minutes = statistics.mean(result["seconds"] for result in found) / 60
-        lines.append(f"| {row.title} | " + " | ".join(cells) + f" | {len(found)} | {minutes:.0f} |")
+        cells = [_spread([result["metrics"][key] for result in results]) for key in columns]
+        minutes = statistics.mean(result["seconds"] for result in results) / 60
+        lines.append(
+            f"| {row.title} | " + " | ".join(cells) + f" | {len(results)} | {minutes:.0f} |"
+        )
     return "\n".join(lines)
 
 
 def class_table(rows: Sequence[Row]) -> str:
     """The first detector class by class, means over its seeds."""
-    found = next((row.results() for row in rows if row.kind == "detector"), [])
+    results = next((row.results() for row in rows if row.kind == "detector"), [])
     keys = {key: DETECTOR_COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc")}
     lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name in found[0]["per_class"] if found else ():
-        cells = [_spread([result["per_class"][name][key] for result in found]) for key in keys]
+    for name in results[0]["per_class"] if results else ():
+        cells = [_spread([result["per_class"][name][key] for result in results]) for key in keys]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -203,7 +205,7 @@ def _make(
 
 
 def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tuple[Path, str]:
-    """The run of a row, trained where it is not there yet, and the command that makes it."""
+    """The run of a row, trained unless it exists, and the command that makes it."""
     folder = settings.runs / f"{row.name}-seed{seed}"
     echo(f"training in {folder}")
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]

@@ -20,7 +20,7 @@ Rescoring = Callable[[int, Tensor], Tensor]
 
 def scores_of(
     model: WSDDN | WSDDNHead,
-    scales: Sequence[WithProposals],
+    inputs: Sequence[WithProposals],
     index: int,
     device: Device,
     *,
@@ -28,13 +28,13 @@ def scores_of(
 ) -> Tensor:
     """``[R, C]`` of one image's proposals, the mean over its sizes, flipped as well if asked."""
     with device.autocast():
-        return score_proposals(model, _views(scales, index, device, flip=flip))
+        return score_proposals(model, _views(inputs, index, device, flip=flip))
 
 
 def _views(
-    scales: Sequence[WithProposals], index: int, device: Device, *, flip: bool
+    inputs: Sequence[WithProposals], index: int, device: Device, *, flip: bool
 ) -> Iterator[tuple[Tensor, Proposals]]:
-    for samples in scales:
+    for samples in inputs:
         for flipped in (False, True)[: 1 + flip]:
             sample = samples.sample(index, flipped=flipped)
             batch = samples.prepare(collate_images([sample], multiple=samples.multiple), device)

@@ -16,7 +16,7 @@ from tools.models.settings import BoxSettings
 
 def heatmaps_of(
     model: LocalizerHead,
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     dataset: ImageSet,
     index: int,
     device: Device,
@@ -25,18 +25,18 @@ def heatmaps_of(
 
     The maps are those of the first scale, the image logits are the mean over all.
     """
-    found = []
-    for samples in scales:
+    by_size = []
+    for samples in inputs:
         pair = both_views(samples, index, device)
         height, width = pair.sizes[0].tolist()
         with device.autocast():
-            found.append(
+            by_size.append(
                 predict_heatmaps(
                     model, pair.images, (height, width), dataset.annotations[index].image_size
                 )
             )
-    image_logits = torch.stack([heatmaps.image_logits for heatmaps in found]).mean(dim=0)
-    return replace(found[0], image_logits=image_logits)
+    image_logits = torch.stack([heatmaps.image_logits for heatmaps in by_size]).mean(dim=0)
+    return replace(by_size[0], image_logits=image_logits)
 
 
 def _detect(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:

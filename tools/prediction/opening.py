@@ -1,4 +1,4 @@
-"""Open what commands share: a model built from plain settings, what it is fed, a trained run."""
+"""A trained run on a split: the images, the samples that its model takes, the model."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,7 +10,7 @@ from data.types import Proposals
 from localizer.model import LocalizerHead
 from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache
-from tools.inputs.feeding import open_proposal_samples, open_samples
+from tools.inputs.opening import open_proposal_samples, open_samples
 from tools.inputs.rois import WithProposals, read_proposals
 from tools.inputs.samples import Samples
 from tools.inputs.settings import DataSettings, ImageSettings
@@ -37,7 +37,7 @@ def open_run_on(
     """
     saved.localizer()
     dataset = open_dataset(_data_of(saved, images), split)
-    return dataset, *feed_localizer(saved, dataset, device, cached=cached)
+    return dataset, *localizer_inputs(saved, dataset, device, cached=cached)
 
 
 def open_detector_on(
@@ -58,19 +58,19 @@ def open_detector_on(
     dataset = open_dataset(_data_of(saved, images), split)
     file = proposals or Path(saved.settings["proposals"])
     chosen = read_proposals(file, dataset, **saved.proposal_limits)
-    return dataset, *feed_detector(saved, dataset, chosen, device, cached=cached)
+    return dataset, *detector_inputs(saved, dataset, chosen, device, cached=cached)
 
 
-def feed_localizer(
+def localizer_inputs(
     saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
 ) -> tuple[list[Samples], LocalizerHead]:
-    """What a trained localizer is fed of some images in evaluation, and what takes it."""
+    """Images as a trained localizer takes them in evaluation, and the module that takes them."""
     model = saved.localizer()
     device.place(model)
     return open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
 
 
-def feed_detector(
+def detector_inputs(
     saved: SavedRun,
     dataset: ImageSet,
     proposals: Mapping[str, Proposals],
@@ -86,7 +86,7 @@ def feed_detector(
 
 
 def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:
-    """How a run's images are fed in evaluation."""
+    """How a run takes images in evaluation."""
     trained = saved.settings
     is_cached = cached and trained["frozen_backbone"]
     cache = FeatureCache(Path(trained["feature_cache"]), trained["feature_cache_limit"])
@@ -108,14 +108,15 @@ def data_settings(
         images: as given.
         classes: of the run.
     """
-    own = {
+    chosen = {
         field.name: trained[field.name] for field in fields(DataSettings) if field.name in trained
     }
     if images.images is not None:
-        own |= {"images": images.images, "labels": images.labels}
+        chosen |= {"images": images.images, "labels": images.labels}
     else:
-        own |= {name: Path(own[name]) for name in ("images", "labels") if own.get(name)}
-    return DataSettings(**own | {"classes": classes, "voc_root": images.voc_root})
+        names = [name for name in ("images", "labels") if chosen.get(name)]
+        chosen |= {name: Path(chosen[name]) for name in names}
+    return DataSettings(**chosen | {"classes": classes, "voc_root": images.voc_root})
 
 
 def _data_of(saved: SavedRun, images: ImageSettings) -> DataSettings:

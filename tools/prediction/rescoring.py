@@ -9,7 +9,7 @@ from localizer.localize import heatmap_overlap
 from tools.models.device import Device
 from tools.prediction.detector import Rescoring
 from tools.prediction.localizer import heatmaps_of
-from tools.prediction.opening import feed_localizer
+from tools.prediction.opening import localizer_inputs
 from tools.runs.saved import SavedRun, load_run
 
 
@@ -34,9 +34,9 @@ def open_rescoring(
             f"{localizer}: knows other classes than {detector.run_dir}: "
             f"{', '.join(saved.settings['classes'])}"
         )
-    scales, fed = feed_localizer(saved, dataset, device, cached=cached)
+    inputs, module = localizer_inputs(saved, dataset, device, cached=cached)
 
     def overlap(index: int, boxes: Tensor) -> Tensor:
-        return heatmap_overlap(heatmaps_of(fed, scales, dataset, index, device), boxes)
+        return heatmap_overlap(heatmaps_of(module, inputs, dataset, index, device), boxes)
 
     return overlap

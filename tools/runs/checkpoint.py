@@ -1,7 +1,7 @@
-"""Checkpoints that survive a kill: written beside their place, checked by sha256, never half there.
+"""Checkpoints that survive a kill: written to a temporary file, renamed, checked by sha256.
 
-``last.json`` and ``best.json`` name checkpoints with their sha256; a checkpoint counts from the
-moment ``last.json`` names it. Loading runs no code (``weights_only``).
+``last.json`` and ``best.json`` list checkpoints with their sha256; a checkpoint is valid once
+``last.json`` lists it. Loading runs no code (``weights_only``).
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from torch import Tensor
 from tools.cli.console import warn
 from tools.files.atomic import write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEYS = {
     *("format_version", "model", "optimizer", "scheduler", "scaler", "step", "epoch", "batch"),
     *("rng", "best", "settings", "builder", "progress"),
@@ -26,7 +26,7 @@ KEEP = 2
 
 
 def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
-    """Over name, kind, shape and bytes of each tensor in sorted order; no file takes part."""
+    """Hash of name, dtype, shape and bytes of each tensor in sorted order."""
     digest = hashlib.sha256()
     for name in sorted(state_dict):
         tensor = state_dict[name].detach().cpu().contiguous()
@@ -36,9 +36,9 @@ def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
 
 
 def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = False) -> Path:
-    """Write ``step-%08d.pt`` into the folder and let ``last.json`` (and ``best.json``) name it.
+    """Write ``step-%08d.pt`` into the folder and add it to ``last.json`` (and ``best.json``).
 
-    The newest ``KEEP`` checkpoints and the best stay, older ones are removed.
+    The newest ``KEEP`` checkpoints and the best one are kept, older ones are removed.
 
     Raises:
         ValueError: the keys are not those of a checkpoint.
@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{content['step']:08d}.pt"
     temporary = path.with_name(f"{path.name}.tmp")
-    lists = ("best", "last") if is_best else ("last",)  # whoever resumes from it finds it the best
+    lists = ("best", "last") if is_best else ("last",)  # best first: a resumed run then knows it
     before = {name: _entries(folder / f"{name}.json") for name in lists}
     try:
         with temporary.open("wb") as file:
@@ -58,38 +58,38 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
             os.fsync(file.fileno())
         entry = {"file": path.name, "sha256": _sha256(temporary), "step": content["step"]}
         if any(old["file"] == path.name for old in before["last"]):
-            for name, named in before.items():  # the old content counts until the rename
-                write_atomically(folder / f"{name}.json", _json([entry, *named]))
+            for name, listed in before.items():  # the old content is valid until the rename
+                write_atomically(folder / f"{name}.json", _json([entry, *listed]))
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         size = temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
         raise OSError(f"{path}: could not be written after {size} bytes ({error})") from error
-    for name, named in before.items():
-        older = [old for old in named if old["step"] < entry["step"]]
+    for name, listed in before.items():
+        older = [old for old in listed if old["step"] < entry["step"]]
         count = KEEP if name == "last" else 1
         write_atomically(folder / f"{name}.json", _json([entry, *older][:count]))
-    _remove_unnamed(folder)
+    _remove_unlisted(folder)
     return path
 
 
 def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:
-    """The newest good checkpoint, or the best one; None when the folder names none.
+    """The newest intact checkpoint, or the best one; None when the folder lists none.
 
-    A damaged one is passed over with a warning that names it and the one used instead.
+    A damaged one is skipped with a warning that names it and the one used instead.
 
     Args:
         folder: ``checkpoints`` of a run.
         which: ``last`` or ``best``.
 
     Raises:
-        ValueError: checkpoints are named, but none of them is intact.
+        ValueError: checkpoints are listed, but none of them is intact.
     """
     problems = []
     entries = _entries(folder / f"{which}.json")
-    unnamed = sorted(path.name for path in folder.glob("step-*.pt"))
-    if not entries and which == "last" and unnamed:
-        warn(f"{folder}: no last.json names {', '.join(unnamed)}; they do not count")
+    present = sorted(path.name for path in folder.glob("step-*.pt"))
+    if not entries and which == "last" and present:
+        warn(f"{folder}: no last.json lists {', '.join(present)}; they are not used")
     for entry in entries:
         path = folder / entry["file"]
         try:
@@ -119,7 +119,7 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     if sha256 is not None and _sha256(path) != sha256:
-        raise ValueError(f"{path}: the checkpoint is damaged (its sha256 is another)")
+        raise ValueError(f"{path}: the checkpoint is damaged (its sha256 differs)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and end-of-file errors of many kinds
@@ -128,18 +128,21 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
         raise ValueError(f"{path}: not a checkpoint of this software")
     if content["format_version"] != FORMAT_VERSION:
         raise ValueError(
-            f"{path}: format version {content['format_version']}, this is {FORMAT_VERSION}"
+            f"{path}: checkpoint of format version {content['format_version']}, this software "
+            f"reads {FORMAT_VERSION} (train again, or use the version that wrote it)"
         )
     return content
 
 
-def check_state_dict(own: Mapping[str, Tensor], given: Mapping[str, Tensor], context: str) -> None:
+def check_state_dict(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], context: str
+) -> None:
     """Raise ``ValueError`` naming missing, extra and differently shaped tensors."""
-    missing, extra = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-    other = [key for key in own if key in given and own[key].shape != given[key].shape]
-    for what, keys in (("lacks", missing), ("has unknown", extra), ("has other shapes:", other)):
+    missing, extra = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    other = [key for key in expected if key in given and expected[key].shape != given[key].shape]
+    for problem, keys in (("lacks", missing), ("has unknown", extra), ("has other shapes:", other)):
         if keys:
-            raise ValueError(f"{context}: {what} {', '.join(keys[:4])} ({len(keys)} in all)")
+            raise ValueError(f"{context}: {problem} {', '.join(keys[:4])} ({len(keys)} in all)")
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -164,10 +167,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _remove_unnamed(folder: Path) -> None:
-    named = {
+def _remove_unlisted(folder: Path) -> None:
+    listed = {
         entry["file"] for name in ("last.json", "best.json") for entry in _entries(folder / name)
     }
     for path in folder.glob("step-*.pt*"):
-        if path.name not in named:
+        if path.name not in listed:
             path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.localizer import evaluate_localizer
 from tools.inputs.datasets import check_images_exist, open_dataset
-from tools.inputs.feeding import open_samples
+from tools.inputs.opening import open_samples
 from tools.loggers.logger import Logger
 from tools.models.build import build_model
 from tools.models.device import Device, choose_device, evaluation_mode
@@ -38,7 +38,7 @@ from tools.training.state import TrainingState
 
 
 def run(settings: TrainLocalizerSettings) -> None:
-    """Train to the last epoch, or go on until there."""
+    """Train to the last epoch, or continue a run until there."""
     check_images_exist(settings)
     refuse_existing(settings)
     with locked_run(settings.run_dir):
@@ -71,7 +71,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
     write_environment(settings.run_dir)
 
     cache = feature_cache(settings)
-    scales, fed = open_samples(
+    inputs, module = open_samples(
         model,
         dataset,
         image_sizes=settings.image_sizes,
@@ -79,10 +79,10 @@ def _train(settings: TrainLocalizerSettings) -> None:
         feature_cache=cache,
         device=device,
     )
-    fed.train()
+    module.train()
     training_mode(settings, model, model.features)
     seen = validation or dataset  # what the images of each epoch show
-    seen_scales, _ = open_samples(
+    validation_inputs, _ = open_samples(
         model,
         seen,
         image_sizes=settings.eval_image_sizes or settings.image_sizes,
@@ -98,8 +98,8 @@ def _train(settings: TrainLocalizerSettings) -> None:
         def end_of_epoch(state: TrainingState) -> float:
             log_heatmaps(
                 logger,
-                fed,
-                seen_scales,
+                module,
+                validation_inputs,
                 seen,
                 device,
                 epoch=state.epoch - 1,
@@ -108,23 +108,27 @@ def _train(settings: TrainLocalizerSettings) -> None:
             )
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            found = evaluate_localizer(fed, seen_scales, validation, settings.boxes, device)
-            log_evaluation(logger, found, validation, state.step)
-            image_map = found.metrics["image_map"]
+            evaluation = evaluate_localizer(
+                module, validation_inputs, validation, settings.boxes, device
+            )
+            log_evaluation(logger, evaluation, validation, state.step)
+            image_map = evaluation.metrics["image_map"]
             echo(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
             return image_map
 
         fit(
             state,
-            lambda batch: localizer_losses(fed, scales[0].prepare(batch, device)),
-            scales,
+            lambda batch: localizer_losses(module, inputs[0].prepare(batch, device)),
+            inputs,
             settings,
             device=device,
             logger=logger,
             end_of_epoch=end_of_epoch,
         )
-        with evaluation_mode(fed):
-            final = box_sheet([("localizer", fed, seen_scales, settings.boxes)], seen, device)
+        with evaluation_mode(module):
+            final = box_sheet(
+                [("localizer", module, validation_inputs, settings.boxes)], seen, device
+            )
         logger.image("final_boxes", final, state.step)
         metrics = {"best_image_map": state.best} if validation else {}
         logger.settings(flatten(to_dict(settings)), metrics)

@@ -98,23 +98,22 @@ def _optimize(
         with device.autocast():
             losses, scores = step(batch)
         total = torch.stack(list(losses.values())).sum()
-        found = {name: float(loss.detach()) for name, loss in losses.items()}
+        parts = {name: float(loss.detach()) for name, loss in losses.items()}
         if not math.isfinite(float(total.detach())):
             raise FloatingPointError(
                 f"the loss is not finite at step {state.step}, learning rate "
-                f"{state.scheduler.get_last_lr()[0]:g}: {found}; images "
+                f"{state.scheduler.get_last_lr()[0]:g}: {parts}; images "
                 f"{', '.join(batch.image_ids)}"
             )
         state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
-        for name, value in {"loss": float(total.detach()), **found}.items():
+        for name, value in {"loss": float(total.detach()), **parts}.items():
             values.setdefault(name, []).append(value)
-        seen = torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()])
-        state.window.append(seen)
+        state.window.append(torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()]))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.scheduler.step()
-    for name, parts in values.items():
-        state.losses.setdefault(name, []).append(statistics.fmean(parts))
+    for name, of_batches in values.items():
+        state.losses.setdefault(name, []).append(statistics.fmean(of_batches))
 
 
 def _log(state: TrainingState, logger: Logger) -> None:

@@ -1,4 +1,4 @@
-"""What every training command does around its model: starting, going on, logging, summing up."""
+"""What every training does around its model: starting, resuming, logging, summing up."""
 
 import dataclasses
 import math
@@ -39,14 +39,14 @@ Settings = TypeVar("Settings", bound=TrainSettings)
 
 
 def refuse_existing(settings: TrainSettings) -> None:
-    """Leave a run alone that nobody asked to go on with.
+    """Refuse a folder with a run that is not to be continued.
 
     Raises:
         FileExistsError: the folder holds a run, and ``--resume`` is not given.
     """
     if not settings.resume and (settings.run_dir / "settings.yaml").exists():
         raise FileExistsError(
-            f"{settings.run_dir}: holds a run already (--resume auto goes on with it)"
+            f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )
 
 
@@ -83,7 +83,7 @@ def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module
 
 
 def steps_per_epoch(settings: TrainSettings, images: int) -> int:
-    """Steps in which so many images are seen once."""
+    """Steps in which this number of images is seen once."""
     batches = math.ceil(images / settings.loop.batch_size)
     return math.ceil(batches / settings.loop.accumulate)
 
@@ -137,7 +137,7 @@ def new_state(
 
 
 def resume(state: TrainingState, settings: TrainSettings) -> bool:
-    """Load what ``--resume`` names; False when there is nothing to go on from.
+    """Load what ``--resume`` names; False when there is nothing to continue.
 
     Raises:
         ValueError: the checkpoint is of a run with other settings, or of another model.
@@ -152,7 +152,7 @@ def resume(state: TrainingState, settings: TrainSettings) -> bool:
         return False
     _refuse_other_settings(content["settings"], state.settings)
     state.load(content)
-    echo(f"going on from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
+    echo(f"continuing from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
     return True
 
 
@@ -181,7 +181,7 @@ def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: b
 def fit(
     state: TrainingState,
     step: Criterion,
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     settings: TrainSettings,
     *,
     device: Device,
@@ -193,7 +193,7 @@ def fit(
         state,
         step,
         lambda epoch, first: training_batches(
-            scales,
+            inputs,
             seed=settings.seed,
             epoch=epoch,
             first=first,
@@ -201,7 +201,7 @@ def fit(
             flip=settings.flip,
             workers=settings.loop.workers,
         ),
-        steps_per_epoch=steps_per_epoch(settings, len(scales[0])),
+        steps_per_epoch=steps_per_epoch(settings, len(inputs[0])),
         settings=settings.loop,
         device=device,
         logger=logger,
@@ -210,23 +210,23 @@ def fit(
     )
 
 
-def log_evaluation(logger: Logger, found: Evaluation, dataset: ImageSet, step: int) -> None:
+def log_evaluation(logger: Logger, evaluation: Evaluation, dataset: ImageSet, step: int) -> None:
     """Means, class-wise APs of boxes and of image labels, and precision against recall."""
-    for name, mean in found.metrics.items():
+    for name, mean in evaluation.metrics.items():
         logger.scalar(f"validation/{name}", mean, step)
-    for label, (name, row) in enumerate(found.per_class.items()):
+    for label, (name, row) in enumerate(evaluation.per_class.items()):
         for key, tag in (("box_map_11point", "box_ap"), ("image_map", "ap")):
             value = row[key]
             if value is not None:
                 logger.scalar(f"validation/{tag}/{name}", value, step)
         known = dataset.weights[:, label] > 0
         if dataset.targets[known, label].any():
-            scores = torch.from_numpy(found.scores[:, label])[known]
+            scores = torch.from_numpy(evaluation.scores[:, label])[known]
             logger.pr_curve(f"validation/{name}", dataset.targets[known, label], scores, step)
 
 
 def finish(state: TrainingState, run_dir: Path) -> None:
-    """Sum up; a finished run that is resumed gives the same again."""
+    """Write and print the summary; a finished run that is resumed gives the same one."""
     digest = weights_sha256(state.weights())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})

@@ -43,8 +43,8 @@ class OptimSettings:
     """Epochs in which the learning rate rises linearly from near 0."""
 
     average: float = 0.0
-    """Share that the running mean of the weights keeps at each step; above 0 the mean is what is
-    evaluated and saved."""
+    """Fraction that the exponential moving average (EMA) of the weights keeps at each step; above 0
+    the EMA is evaluated and saved."""
 
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
@@ -163,7 +163,7 @@ class TrainSettings(DataSettings):
     """Warn of operators that give other numbers each time (there are none on a CPU)."""
 
     resume: str = ""
-    """auto goes on from the newest good checkpoint, or starts; a path goes on from that file."""
+    """auto continues from the newest good checkpoint, or starts; a path continues from that file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""

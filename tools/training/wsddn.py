@@ -17,7 +17,7 @@ from tools.cli.settings import flatten, to_dict
 from tools.evaluation.detector import evaluate_detector
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.datasets import check_images_exist, open_dataset
-from tools.inputs.feeding import open_proposal_samples
+from tools.inputs.opening import open_proposal_samples
 from tools.inputs.rois import read_proposals
 from tools.loggers.logger import Logger
 from tools.models.build import build_detector
@@ -47,7 +47,7 @@ from wsddn.model import WSDDN
 
 
 def run(settings: TrainWsddnSettings) -> None:
-    """Train to the last epoch, or go on until there."""
+    """Train to the last epoch, or continue a run until there."""
     check_images_exist(settings)
     refuse_existing(settings)
     with locked_run(settings.run_dir):
@@ -101,37 +101,37 @@ def _train(settings: TrainWsddnSettings) -> None:
     feed = partial(
         open_proposal_samples, model, resize=settings.resize, feature_cache=cache, device=device
     )
-    scales, fed = feed(dataset, proposals, image_sizes=settings.image_sizes)
+    inputs, module = feed(dataset, proposals, image_sizes=settings.image_sizes)
     training_mode(settings, model, model.features)
     if validation is not None:
         sizes = settings.eval_image_sizes or settings.image_sizes
-        seen_scales, _ = feed(validation, read(validation), image_sizes=sizes)
+        validation_inputs, _ = feed(validation, read(validation), image_sizes=sizes)
 
     with open_run_logger(state, settings, resumed=resumed) as logger:
 
         def end_of_epoch(state: TrainingState) -> float:
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            found = evaluate_detector(
-                fed,
-                seen_scales,
+            evaluation = evaluate_detector(
+                module,
+                validation_inputs,
                 validation,
                 device,
                 flip=settings.flip,
                 support_iou=settings.support_iou,
             )
-            _log_evaluation(logger, found, validation, state)
-            return found.metrics["box_map_11point"]
+            _log_evaluation(logger, evaluation, validation, state)
+            return evaluation.metrics["box_map_11point"]
 
         fit(
             state,
             lambda batch: wsddn_losses(
-                fed,
-                scales[0].prepare(batch, device),
+                module,
+                inputs[0].prepare(batch, device),
                 spatial_weight=settings.spatial_weight,
                 drop_fraction=settings.drop_proposals,
             ),
-            scales,
+            inputs,
             settings,
             device=device,
             logger=logger,
@@ -186,19 +186,19 @@ def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
 
 
 def _log_evaluation(
-    logger: Logger, found: Evaluation, dataset: ImageSet, state: TrainingState
+    logger: Logger, evaluation: Evaluation, dataset: ImageSet, state: TrainingState
 ) -> None:
-    log_evaluation(logger, found, dataset, state.step)
+    log_evaluation(logger, evaluation, dataset, state.step)
     log_detections(
         logger,
         dataset,
-        found.detections,
+        evaluation.detections,
         epoch=state.epoch - 1,
         step=state.step,
         is_first=state.epoch == 1,
     )
     echo(
-        f"epoch {state.epoch}: mAP {found.metrics['box_map_11point']:.4f}, CorLoc "
-        f"{found.metrics['corloc']:.4f}, image mAP {found.metrics['image_map']:.4f} on "
+        f"epoch {state.epoch}: mAP {evaluation.metrics['box_map_11point']:.4f}, CorLoc "
+        f"{evaluation.metrics['corloc']:.4f}, image mAP {evaluation.metrics['image_map']:.4f} on "
         f"{dataset.split}"
     )

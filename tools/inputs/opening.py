@@ -1,4 +1,4 @@
-"""What a model is fed, at each size, and what takes it."""
+"""A split as a model takes it, at each image size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,17 +25,17 @@ def open_samples(
     feature_cache: FeatureCache | None,
     device: Device,
 ) -> tuple[list[Samples], LocalizerHead]:
-    """What is fed at each size, and what takes it: images the model, or features its head.
+    """A split at each size, and the module that takes it: images the model, features its head.
 
     Args:
         model: whose backbone decides on size and normalization.
         dataset: a split.
         image_sizes: of the network image.
         resize: ``longest_side`` or ``square``.
-        feature_cache: where features of the frozen backbone are kept; None feeds images.
+        feature_cache: where features of the frozen backbone are kept; None takes images.
         device: computes the features.
     """
-    scales = _scales(
+    inputs = _inputs(
         model.backbone,
         model.features,
         dataset,
@@ -44,7 +44,7 @@ def open_samples(
         feature_cache=feature_cache,
         device=device,
     )
-    return scales, model if feature_cache is None else model.head()
+    return inputs, model if feature_cache is None else model.head()
 
 
 def open_proposal_samples(
@@ -58,7 +58,7 @@ def open_proposal_samples(
     device: Device,
 ) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
     """The same for a detector; every sample comes with its rois."""
-    scales = _scales(
+    inputs = _inputs(
         model.backbone,
         model.features,
         dataset,
@@ -68,11 +68,11 @@ def open_proposal_samples(
         device=device,
     )
     sizes = [annotation.image_size for annotation in dataset.annotations]
-    with_rois = [WithProposals(scale, proposals, sizes) for scale in scales]
+    with_rois = [WithProposals(samples, proposals, sizes) for samples in inputs]
     return with_rois, model if feature_cache is None else model.head
 
 
-def _scales(
+def _inputs(
     backbone: Backbone,
     features: nn.Module,
     dataset: ImageSet,
@@ -85,4 +85,4 @@ def _scales(
     images = [PixelSamples(dataset, backbone, size, resize) for size in image_sizes]
     if feature_cache is None:
         return list(images)
-    return [FeatureSamples(scale, features, feature_cache, device) for scale in images]
+    return [FeatureSamples(samples, features, feature_cache, device) for samples in images]

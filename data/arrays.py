@@ -1,4 +1,4 @@
-"""Arrays by name from an ``.npz`` of anybody's, without pickles."""
+"""Arrays by name from an ``.npz`` of any origin, without pickles."""
 
 import zipfile
 import zlib
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def read_arrays(path: Path, names: Sequence[str], *, what: str) -> list[NDArray[Any]]:
+def read_arrays(path: Path, names: Sequence[str], *, description: str) -> list[NDArray[Any]]:
     """The arrays of these names, in this order.
 
     Args:
         path: of a file that exists.
         names: of the arrays.
-        what: the file should be, for the message, such as ``a file of scores``.
+        description: of the file for the message, such as ``a file of scores``.
 
     Raises:
         ValueError: not such a file, or an array is missing; names the file.
@@ -28,4 +28,4 @@ def read_arrays(path: Path, names: Sequence[str], *, what: str) -> list[NDArray[
         *(ValueError, TypeError, KeyError, AttributeError),
         *(OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error),
     ) as error:
-        raise ValueError(f"{path}: not {what} ({error})") from error
+        raise ValueError(f"{path}: not {description} ({error})") from error

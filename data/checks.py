@@ -1,6 +1,6 @@
-"""Checks that raise ``ValueError`` with the value and whose it is; made once, at the door.
+"""Checks that raise ``ValueError`` with the value and its file or image, where data comes in.
 
-torchvision's operators take not-a-number, inverted and outside boxes without a word, so boxes are
+torchvision's operators accept not-a-number, inverted and outside boxes silently, so boxes are
 checked before any of them.
 """
 
@@ -115,7 +115,7 @@ def check_proposals(
             _refuse_fraction(boxes, outside, context, f"leave {width}x{height}")
     check_boxes(boxes, context=context)
     if scores is not None and (scores.shape != (len(boxes),) or not scores.isfinite().all()):
-        raise ValueError(f"{context}: {len(boxes)} boxes want as many finite scores")
+        raise ValueError(f"{context}: {len(boxes)} boxes need as many finite scores")
 
 
 def check_heatmaps(heatmaps: Tensor) -> None:
@@ -140,14 +140,14 @@ def name_first(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _refuse_fraction(boxes: Tensor, wrong: Tensor, context: str, what: str) -> None:
+def _refuse_fraction(boxes: Tensor, wrong: Tensor, context: str, problem: str) -> None:
     if wrong.any():
         fraction = float(wrong.double().mean())
-        words = f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
-        _refuse_row(boxes, wrong, f"{context}: {words} of the boxes {what}")
+        percent = f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
+        _refuse_row(boxes, wrong, f"{context}: {percent} of the boxes {problem}")
 
 
-def _refuse_row(boxes: Tensor, wrong: Tensor, what: str) -> None:
+def _refuse_row(boxes: Tensor, wrong: Tensor, problem: str) -> None:
     if wrong.any():
         row = int(wrong.nonzero()[0])
-        raise ValueError(f"{what}: row {row} is {boxes[row].tolist()}")
+        raise ValueError(f"{problem}: row {row} is {boxes[row].tolist()}")

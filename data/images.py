@@ -11,16 +11,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-# Pillow reads forty formats, some through helpers of doubtful care; these are photographs.
+# Pillow reads forty formats, some with rarely used decoders; these are the formats of photographs.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
-MAX_PIXELS = 100_000_000  # 300 MB decoded; larger is a bomb or a scan that wants tiling
+MAX_PIXELS = 100_000_000  # 300 MB decoded; a larger one is a decompression bomb or needs tiles
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
     """Decode one image as it is stored; an EXIF rotation is not applied.
 
-    Annotations are in pixels as stored, so turning the image would part it from its boxes.
+    Annotations are in pixels as stored, so a rotated image would no longer fit its boxes.
     Gray and palette images get three channels, transparency is laid on white, 16-bit gray is
     scaled to 8 bit.
 
@@ -30,9 +30,9 @@ def read_image(path: Path) -> Tensor:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a regular file, empty, truncated, not an image in one of ``FORMATS``, or
-            above ``MAX_PIXELS``; names the file.
+            above ``max_pixels``; names the file.
     """
-    with _opened(path) as image:
+    with _opened(path, max_pixels) as image:
         pixels = _to_rgb(image)
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -48,27 +48,27 @@ def read_image_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def describe_other_size(found: Sequence[int], annotated: Sequence[int]) -> str:
-    """Words for an image of another size than its annotation says; both (height, width)."""
-    (height, width), (annotated_height, annotated_width) = found, annotated
+def describe_other_size(stored: Sequence[int], annotated: Sequence[int]) -> str:
+    """Error text for an image whose size is not its annotation's; both (height, width)."""
+    (height, width), (annotated_height, annotated_width) = stored, annotated
     return (
         f"the image is {width}x{height}, its annotation says {annotated_width}x{annotated_height}"
     )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such image")
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError(f"{path}: not a regular file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no reason to stop
+            warnings.simplefilter("ignore")  # unusual metadata is no error
             with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"{width}x{height} pixels, at most {MAX_PIXELS} are accepted")
+                if width * height > max_pixels:
+                    raise ValueError(f"{width}x{height} pixels, at most {max_pixels} are accepted")
                 yield image
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: the image does not decode ({error})") from error

@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 def usable_cores() -> int:
     """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process is not kept off any
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all cores
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
@@ -32,8 +32,8 @@ def map_parallel(
         processes: that work side by side; with 0 or 1 this one does the work.
 
     Raises:
-        Exception: what the function raises, at that item; from another process with the traceback
-            there as a note. One that cannot be pickled arrives as a ``RuntimeError`` of its words.
+        Exception: what the function raises, at that item; from another process with its traceback
+            as a note. One that cannot be pickled arrives as a ``RuntimeError`` with its message.
     """
     loader: DataLoader[Result | Exception] = DataLoader(
         _Mapped(function, items),
@@ -55,25 +55,26 @@ class _Mapped(Dataset[Result | Exception]):
     def __getitem__(self, index: int) -> Result | Exception:
         try:
             return self.function(self.items[index])
-        except Exception as error:  # whatever it is, the caller's process raises it
+        except Exception as error:  # of any kind: the caller's process raises it
             if get_worker_info() is None:
                 raise
-            found = error if _travels(error) else RuntimeError(f"{type(error).__name__}: {error}")
-            found.add_note(traceback.format_exc())
-            return found
+            if not _can_be_pickled(error):
+                error = RuntimeError(f"{type(error).__name__}: {error}")
+            error.add_note(traceback.format_exc())
+            return error
 
 
-def _result(found: Result | Exception) -> Result:
-    if not isinstance(found, Exception):
-        return found
+def _result(outcome: Result | Exception) -> Result:
+    if not isinstance(outcome, Exception):
+        return outcome
     try:
-        raise found
+        raise outcome
     finally:
-        del found  # or else it and this frame hold each other, and the processes live on
+        del outcome  # else it and this frame refer to each other, and the processes do not end
 
 
-def _travels(error: Exception) -> bool:
-    """Whether it is the same after a pickle; without one the caller would wait for ever."""
+def _can_be_pickled(error: Exception) -> bool:
+    """Whether it is the same after a pickle; without one the caller would wait forever."""
     try:
         return str(pickle.loads(pickle.dumps(error))) == str(error)
     except (pickle.PickleError, TypeError, AttributeError, ValueError):

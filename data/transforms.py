@@ -17,8 +17,8 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
     Args:
         image: ``[3, H, W]`` uint8.
         size: pixels of the longest or the shortest side, or of both for ``square``.
-        mode: ``longest_side`` and ``shortest_side`` keep the proportions, ``square`` gives them
-            up. With ``shortest_side`` the longest is at most 5/3 of the size: 600 and 1000 pixels
+        mode: ``longest_side`` and ``shortest_side`` keep the proportions, ``square`` does
+            not. With ``shortest_side`` the longest is at most 5/3 of the size: 600 and 1000 pixels
             in Girshick, "Fast R-CNN", 2015.
 
     Returns:
@@ -41,7 +41,7 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
 
 
 def flip_boxes(boxes: Tensor, width: float) -> Tensor:
-    """Boxes ``[R, 4]`` of an image of that width, in its mirror image."""
+    """Boxes ``[R, 4]`` of an image of that width, in the flipped image."""
     x1, y1, x2, y2 = boxes.unbind(dim=1)
     return torch.stack([width - x2, y1, width - x1, y2], dim=1)
 
@@ -52,7 +52,7 @@ def normalize_images(
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> Tensor:
-    """Bytes to what a network reads; padding becomes exact zeros.
+    """Bytes to the input of a network; padding becomes exact zeros.
 
     Args:
         images: ``[B, 3, H, W]`` uint8, padded right and bottom.

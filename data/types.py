@@ -1,4 +1,4 @@
-"""What travels between the rooms, and the box convention, which is declared here once.
+"""The types that the packages exchange, and the box convention, which is declared only here.
 
 A box is ``x1 y1 x2 y2``, zero-based and half-open, in pixels of the image beside it: pixel k is
 the interval ``[k, k + 1)``. VOC's one-based closed corners ``(xmin, ymin, xmax, ymax)`` become
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What VOC says of one image; all tensors have G rows, one an object.
+    """The annotation of one image; all tensors have G rows, one per object.
 
     Attributes:
         image_id: name without folder or ending.
@@ -22,7 +22,7 @@ class Annotation:
         boxes: ``[G, 4]`` float32, original image.
         labels: ``[G]`` int64 in 0 .. C-1.
         difficult: ``[G]`` bool; such an object is neither a hit nor a miss.
-        truncated: ``[G]`` bool; the object goes on outside of its box.
+        truncated: ``[G]`` bool; the object extends beyond its box.
     """
 
     image_id: str
@@ -35,13 +35,13 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Boxes that may hold an object, of no class.
+    """Boxes that may hold an object, without a class.
 
     They are in pixels of the original image; as rois of a sample, in those of the network image.
 
     Attributes:
         boxes: ``[R, 4]`` float32.
-        scores: ``[R]`` float32 objectness, higher is surer; None where it is not known.
+        scores: ``[R]`` float32 objectness, higher is more confident; None where it is not known.
     """
 
     boxes: Tensor
@@ -103,7 +103,7 @@ class Detections:
     Attributes:
         boxes: ``[D, 4]`` float32.
         labels: ``[D]`` int64 in 0 .. C-1.
-        scores: ``[D]`` float32, higher is surer; no order is promised.
+        scores: ``[D]`` float32, higher is more confident; no order is promised.
     """
 
     boxes: Tensor
@@ -112,5 +112,5 @@ class Detections:
 
 
 def no_detections() -> Detections:
-    """Detections of an image in which nothing was found: tensors of zero rows."""
+    """Detections of an image without any: tensors of zero rows."""
     return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))

@@ -12,8 +12,9 @@ INITIALIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "he": nn.init.kaiming_normal_,  # He et al., 2015
 }
 
-# Fraction of the channels that the robust variant drops. The whole network learns under it: on a
-# drawn world half of them cost 9 points of image mAP, a fifth costs one and covers nearly as much.
+# Fraction of the channels that the robust variant drops. The whole network learns with it: on the
+# synthetic data set half of them cost 9 points of image mAP, a fifth costs one and covers nearly as
+# much.
 ROBUST_DROPOUT = 0.2
 
 
@@ -57,9 +58,9 @@ class LocalizerAlexNet(Localizer):
 class LocalizerAlexNetRobust(LocalizerAlexNet):
     """The same network, trained while a fifth of conv5's channels are dropped at random.
 
-    A class must then be seen by many channels, so its map covers more of the object than the
-    most salient part. Nothing is dropped from the heatmaps themselves: a cell set to 0 would win
-    over negative logits, and a dropped class map would forget its label.
+    A class must then depend on many channels, so its map covers more of the object than the most
+    salient part. Heatmaps are not dropped: a cell set to 0 would exceed negative logits, and a
+    dropped class map would ignore its label.
     """
 
     def __init__(

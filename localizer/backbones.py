@@ -69,7 +69,7 @@ class Backbone:
         multiple: height and width of the input must be multiples of it.
         mean: of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
-        prefix: of the backbone's keys in a published state dictionary.
+        prefix: of the backbone's keys in a pretrained state dictionary.
         unused: prefixes of keys in such a file that belong to the classifier.
     """
 
@@ -86,30 +86,31 @@ class Backbone:
 def load_backbone_weights(
     features: nn.Module, backbone: Backbone, state_dict: Mapping[str, Tensor]
 ) -> None:
-    """Fill a backbone from a published state dictionary (the layout of its library).
+    """Fill a backbone from a pretrained state dictionary (in the layout of its library).
 
     Batch norms' counters of batches may be absent: older files have none, and nothing reads them.
 
     Raises:
         ValueError: a key is missing, unknown or of another shape; the message names them.
     """
-    own = features.state_dict()
-    given = {key: own[key] for key in own if key.endswith("num_batches_tracked")} | {
+    expected = features.state_dict()
+    given = {key: expected[key] for key in expected if key.endswith("num_batches_tracked")} | {
         key.removeprefix(backbone.prefix): tensor
         for key, tensor in state_dict.items()
         if key.startswith(backbone.prefix) and not key.startswith(backbone.unused)
     }
     foreign = [key for key in state_dict if not key.startswith((backbone.prefix, *backbone.unused))]
-    missing = [backbone.prefix + key for key in own if key not in given]
-    extra = foreign + [backbone.prefix + key for key in given if key not in own]
+    missing = [backbone.prefix + key for key in expected if key not in given]
+    extra = foreign + [backbone.prefix + key for key in given if key not in expected]
     other = [
-        f"{backbone.prefix}{key} {list(given[key].shape)} instead of {list(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != own[key].shape
+        f"{backbone.prefix}{key} {list(given[key].shape)} instead of {list(expected[key].shape)}"
+        for key in expected
+        if key in given and given[key].shape != expected[key].shape
     ]
-    for what, keys in (("lack", missing), ("hold unknown", extra), ("have other shapes:", other)):
+    wrong = {"lack": missing, "hold unknown": extra, "have other shapes:": other}
+    for problem, keys in wrong.items():
         if keys:
-            raise ValueError(f"the weights {what} {name_first(keys, most=4)}")
+            raise ValueError(f"the weights {problem} {name_first(keys, most=4)}")
     features.load_state_dict(given)
 
 

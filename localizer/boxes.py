@@ -23,7 +23,7 @@ def heatmap_to_boxes(
     min_cells: int = 1,
     max_boxes: int = 10,
 ) -> tuple[Tensor, Tensor]:
-    """Boxes around the hot regions of one class's map.
+    """Boxes around the hot regions of one class's heatmap.
 
     Args:
         heatmap: ``[h, w]`` logits of one image and class, valid cells only.
@@ -33,16 +33,16 @@ def heatmap_to_boxes(
             least ``min + t * (max - min)``. Each gives its own boxes.
         mode: ``components`` boxes each 8-connected region, ``extent`` all hot cells together.
         min_cells: smaller regions are dropped.
-        max_boxes: at most so many are returned, the best.
+        max_boxes: most boxes that are returned, the best.
 
     Returns:
         boxes ``[k, 4]`` in pixels of the network image, each the union of its cells' squares, and
         scores ``[k]`` in (0, 1]: the region's highest value as a fraction of the map's range, so
-        the region of the peak has 1. Sorted by score, then by area, larger first. A constant map
-        gives none.
+        the region of the peak has 1. Sorted by score, then by area, larger first, then from top to
+        bottom and from left to right. A constant map gives none.
 
     Raises:
-        ValueError: a threshold or mode that is none, or a cell that is not finite.
+        ValueError: an invalid threshold or mode, or a cell that is not finite.
     """
     if mode not in ("components", "extent"):
         raise ValueError(f"mode is components or extent; got {mode!r}")
@@ -58,16 +58,16 @@ def heatmap_to_boxes(
     if not high > low:
         return torch.zeros(0, 4), torch.zeros(0)
     fractions = (values - low) / (high - low)
-    found = [
+    regions = [
         region
         for threshold in thresholds
         for region in _regions(fractions, values >= low + threshold * (high - low), mode, min_cells)
     ]
-    if not found:
+    if not regions:
         return torch.zeros(0, 4), torch.zeros(0)
-    cells, scores = (np.array(column) for column in zip(*found, strict=True))
+    cells, scores = (np.array(column) for column in zip(*regions, strict=True))
     area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
-    order = np.lexsort((-area, -scores))[:max_boxes].copy()
+    order = np.lexsort((cells[:, 0], cells[:, 1], -area, -scores))[:max_boxes].copy()
     boxes = _cells_to_pixels(torch.from_numpy(cells[order]), geometry, image_size)
     return boxes, torch.from_numpy(scores[order]).float()
 
@@ -82,14 +82,14 @@ def _regions(
             return []
         rectangle = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         return [(rectangle, float(fractions[hot].max()))]
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8))
-    found = []
-    for region in range(1, count):  # region 0 is what is not hot
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8))
+    regions = []
+    for region in range(1, count):  # number 0 is the cells that are not hot
         left, top, width, height, size = (int(value) for value in stats[region])
         if size >= min_cells:
-            best = float(fractions[regions == region].max())
-            found.append(((left, top, left + width, top + height), best))
-    return found
+            best = float(fractions[numbers == region].max())
+            regions.append(((left, top, left + width, top + height), best))
+    return regions
 
 
 def _cells_to_pixels(cells: Tensor, geometry: Geometry, image_size: tuple[int, int]) -> Tensor:

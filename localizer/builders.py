@@ -27,8 +27,8 @@ def build_localizer(
 
     A head of one 1x1 convolution begins by taking the square root of the features and removing mean
     and deviation of each channel, measured while training. Backbones differ a hundredfold in the
-    size of their features, and so do channels; the root keeps single peaks from deciding alone, so
-    maps cover more.
+    size of their features, and so do channels; the root lowers single
+    peaks, so maps cover more.
 
     Args:
         backbone: a key of ``BACKBONES``.
@@ -37,7 +37,7 @@ def build_localizer(
         pooling_value: its sharpness or fraction of cells.
         robust: drop a fraction of the channels while training.
         init: of AlexNet's new layers, see ``localizer_alexnet``; others start as torch does.
-        state_dict: published weights of the backbone, None for random ones.
+        state_dict: pretrained weights of the backbone, None for random ones.
 
     Raises:
         ValueError: an unknown backbone or pooling, or weights that are not the backbone's.

@@ -1,9 +1,8 @@
-"""Where the heatmap of present classes lies: on the object or beside it, on all of it or on a part.
+"""Where heatmaps of present classes lie: on the object or beside it, on all of it or on a part.
 
 Point accuracy: the fraction of images in which the highest cell is in a box of the class, grown by
-``POINT_TOLERANCE``. Heatmap coverage: the fraction of an object's cells that are above the
-threshold.
-Peak over mean: how sharp a map is, 1 for heatmap that is the same everywhere.
+``POINT_TOLERANCE``. Heatmap coverage: the fraction of an object's cells above the threshold. Peak
+over mean: how sharp a heatmap is, 1 for a constant one.
 """
 
 import numpy as np
@@ -24,7 +23,7 @@ def present_labels(annotation: Annotation) -> list[int]:
 
 
 class HeatmapStatistics:
-    """Sums over images of where the heatmap of present classes lies."""
+    """Sums over images of the three statistics, for present classes."""
 
     def __init__(self, num_classes: int) -> None:
         self.sums = {
@@ -43,9 +42,9 @@ class HeatmapStatistics:
 
     def add(self, heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> None:
         """Count one image; classes with objects that are not difficult take part."""
-        certain = ~annotation.difficult
+        countable = ~annotation.difficult
         for label in present_labels(annotation):
-            boxes = annotation.boxes[certain & (annotation.labels == label)]
+            boxes = annotation.boxes[countable & (annotation.labels == label)]
             network_boxes = boxes / heatmaps.to_original
             fraction = normalize_range(heatmaps.logits[label])
             self._count("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes))

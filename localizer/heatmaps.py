@@ -1,4 +1,4 @@
-"""Where a heatmap lies in its image: flipping, rendering to pixels, reading off its peak."""
+"""Heatmaps in their image: flipping, rendering to pixels, the position of the peak."""
 
 import torch
 import torch.nn.functional as F
@@ -7,8 +7,8 @@ from torch import Tensor
 from localizer.backbones import Geometry
 
 
-def mirror_heatmaps(heatmaps: Tensor, geometry: Geometry, width: float, columns: int) -> Tensor:
-    """Heatmaps of a flipped image, seen from the upright one.
+def flip_heatmaps(heatmaps: Tensor, geometry: Geometry, width: float, columns: int) -> Tensor:
+    """Heatmaps of a flipped image, turned back to the cells of the upright one.
 
     The cells of the two do not coincide unless the geometry is symmetric in that width, so the
     values are interpolated between the nearest columns.

@@ -12,13 +12,13 @@ from data.checks import check_heatmaps
 from data.types import Detections, no_detections
 from localizer.backbones import Geometry
 from localizer.boxes import BoxMode, heatmap_to_boxes
-from localizer.heatmaps import mirror_heatmaps
+from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeatmaps:
-    """What a localizer says of one image.
+    """Output of a localizer for one image.
 
     Attributes:
         logits: ``[C, h, w]`` float32, valid cells only.
@@ -51,11 +51,11 @@ def predict_heatmaps(
     network_size: tuple[int, int],
     image_size: tuple[int, int],
 ) -> ImageHeatmaps:
-    """Heatmaps of one image, averaged over the image and its mirror image when both are given.
+    """Heatmaps of one image, averaged over the image and the flipped image when both are given.
 
     Args:
         model: a ``Localizer`` for images, or its ``head()`` for features; in evaluation mode.
-        views: ``[V, ...]`` what the model takes, V = 1, or 2 with the flipped one second.
+        views: ``[V, ...]`` input of the model, V = 1, or 2 with the flipped image second.
         network_size: (height, width) of the network image without padding.
         image_size: (height, width) of the original.
 
@@ -70,7 +70,7 @@ def predict_heatmaps(
     rows, columns = int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())
     upright = logits[0, :, :rows, :columns]
     if len(logits) == 2:
-        flipped = mirror_heatmaps(
+        flipped = flip_heatmaps(
             logits[1, :, :rows, :columns], model.geometry, network_size[1], columns
         )
         upright = (upright + flipped) / 2
@@ -90,8 +90,8 @@ def localize(
 ) -> Detections:
     """Boxes of every class of one image.
 
-    A box's score is the image's probability of the class times the box's own fraction of the
-    heatmap.
+    A box's score is the image's probability of the class times the box's highest fraction of
+    the heatmap's range.
 
     Args:
         heatmaps: of one image.
@@ -100,7 +100,7 @@ def localize(
         min_cells: see ``heatmap_to_boxes``.
         score_threshold: detections below are dropped; 0 keeps at least one box of every class
             whose map is not constant.
-        nms_threshold: IoU above which the lower of two boxes of one class goes.
+        nms_threshold: IoU above which the lower of two boxes of one class is removed.
         max_detections: of all classes together, the best ones.
         labels: the classes to box; None for all.
 
@@ -132,10 +132,10 @@ def localize(
 
 
 def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
-    """How far boxes and the heatmap of each class cover each other.
+    """IoU of boxes with the soft region that the heatmap of each class marks.
 
-    It is the IoU of a box and a soft region: a place belongs to the region of a class as far as
-    its probability reaches that of the hottest cell. A cell is as hot everywhere in its square.
+    A cell belongs to the region by the ratio of its probability to that of the highest cell, with
+    its whole square.
 
     Args:
         heatmaps: of one image.
@@ -146,12 +146,12 @@ def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
     """
     logs = F.logsigmoid(heatmaps.logits)
     heatmap = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
-    here = boxes / heatmaps.to_original  # network pixels
+    network_boxes = boxes / heatmaps.to_original
     edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heatmap.shape[1:])
-    down = _shared_lengths(here[:, 1], here[:, 3], edges_y)
-    across = _shared_lengths(here[:, 0], here[:, 2], edges_x)
+    down = _shared_lengths(network_boxes[:, 1], network_boxes[:, 3], edges_y)
+    across = _shared_lengths(network_boxes[:, 0], network_boxes[:, 2], edges_x)
     shared = torch.einsum("rh,chw,rw->rc", down, heatmap, across)
-    areas = (here[:, 2:] - here[:, :2]).prod(dim=1)[:, None]
+    areas = (network_boxes[:, 2:] - network_boxes[:, :2]).prod(dim=1)[:, None]
     region = heatmap.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
     return shared / (areas + region - shared)
 

@@ -1,4 +1,4 @@
-"""The multi-label loss and the localizer's training step."""
+"""The multi-label loss and the localizer's criterion."""
 
 import torch
 import torch.nn.functional as F

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from localizer.backbones import Backbone, Geometry
 from localizer.pooling import POOLINGS
 
-ROOT_FLOOR = 1e-4  # added under the square root: an unbounded slope at 0 would break fine-tuning
+ROOT_FLOOR = 1e-4  # added under the square root: its unbounded slope at 0 would break fine-tuning
 
 
 class SquareRoot(nn.Module):
@@ -20,12 +20,12 @@ class SquareRoot(nn.Module):
 class LocalizerHead(nn.Module):
     """Features to heatmaps to image logits.
 
-    The robust variant drops whole channels of the normalized features while training. What is
-    dropped is evidence, not places and not classes: a class must then be seen by many channels,
-    which different parts of the object excite, and its map covers more of it.
+    The robust variant drops whole channels of the normalized features while training, not cells
+    and not classes. Each class must then depend on many channels, which respond to different parts
+    of the object, and its map covers more of it.
 
     Attributes:
-        normalize: of the features, before anything is dropped.
+        normalize: of the features, before channels are dropped.
         classifier: ``[B, K, h, w]`` features to ``[B, C, h', w']`` logits.
         geometry: of the heatmap.
         pooling: a key of ``POOLINGS``.

@@ -13,7 +13,7 @@ PoolFunction = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def max_pool_logits(logits: Tensor, valid: Tensor, value: float = 0.0) -> Tensor:
-    """The best cell: sure of one place, silent about the rest of the object."""
+    """The highest cell; the rest of the object takes no part."""
     return _hide(logits, valid).amax(dim=2)
 
 
@@ -38,7 +38,7 @@ def log_sum_exp_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tens
 
 
 def top_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tensor:
-    """Mean over the highest cells, so many as a fraction of the image's valid cells, at least one.
+    """Mean over the highest cells: a fraction of the image's valid cells, at least one.
 
     Args:
         logits: as above.

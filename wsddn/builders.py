@@ -8,15 +8,18 @@ from torch import Tensor, nn
 from localizer.backbones import BACKBONES, Backbone, Geometry, load_backbone_weights
 from wsddn.model import WSDDN, WSDDNHead
 
-PUBLISHED_WIDTH = 4096  # of fc6 and fc7 in AlexNet and VGG-16
-PUBLISHED = {"alexnet": ("classifier.1", "classifier.4"), "vgg16": ("classifier.0", "classifier.3")}
+PRETRAINED_WIDTH = 4096  # of fc6 and fc7 in AlexNet and VGG-16
+PRETRAINED = {
+    "alexnet": ("classifier.1", "classifier.4"),
+    "vgg16": ("classifier.0", "classifier.3"),
+}
 
 
 def build_wsddn(
     backbone: str,
     num_classes: int,
     *,
-    width: int = PUBLISHED_WIDTH,
+    width: int = PRETRAINED_WIDTH,
     pool_size: int = 6,
     offset_fraction: float = 1.0,
     temperature: float = 2.0,
@@ -32,7 +35,7 @@ def build_wsddn(
     Args:
         backbone: a key of ``BACKBONES``.
         num_classes: C.
-        width: of fc6 and fc7. With published weights, AlexNet's and VGG-16's of 4096 are theirs.
+        width: of fc6 and fc7. AlexNet's and VGG-16's pretrained layers are taken at 4096.
         pool_size: bins in a row and in a column of a pooled proposal.
         offset_fraction: of the backbone's offset, by which proposals are moved before pooling: with
             1 they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
@@ -42,11 +45,11 @@ def build_wsddn(
         area_prior: power of its area by which a proposal counts in the softmax over proposals.
         dropout: fraction of fc6's and of fc7's outputs dropped while training.
         frozen_layers: convolutions, from the first on, that do not learn.
-        state_dict: published weights of the backbone, None for random ones.
+        state_dict: pretrained weights of the backbone, None for random ones.
 
     Raises:
         ValueError: an unknown backbone, a fraction or a count out of range, weights that are not
-            the backbone's, or a pool size that does not fit the published fc6.
+            the backbone's, or a pool size that does not fit the pretrained fc6.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"backbone is one of {', '.join(BACKBONES)}; got {backbone!r}")
@@ -70,8 +73,8 @@ def build_wsddn(
     model = WSDDN(row, head)
     if state_dict is not None:
         load_backbone_weights(model.features, row, state_dict)
-        if backbone in PUBLISHED and width == PUBLISHED_WIDTH:
-            _load_published(head, PUBLISHED[backbone], state_dict)
+        if backbone in PRETRAINED and width == PRETRAINED_WIDTH:
+            _load_pretrained(head, PRETRAINED[backbone], state_dict)
     convolutions = [m for m in model.features.modules() if isinstance(m, nn.Conv2d)]
     for layer in convolutions[:frozen_layers]:
         layer.requires_grad_(False)
@@ -84,7 +87,7 @@ def _moved(backbone: Backbone, fraction: float) -> Geometry:
     return Geometry(stride, (offset + 0.5) * fraction - 0.5)
 
 
-def _load_published(
+def _load_pretrained(
     head: WSDDNHead, names: tuple[str, str], state_dict: Mapping[str, Tensor]
 ) -> None:
     """Copy fc6 and fc7.
@@ -93,12 +96,12 @@ def _load_published(
         ValueError: a layer is missing or of another shape.
     """
     for layer, name in zip((head.fc6, head.fc7), names, strict=True):
-        for own in ("weight", "bias"):
-            given, wanted = state_dict.get(f"{name}.{own}"), layer.get_parameter(own)
+        for kind in ("weight", "bias"):
+            given, wanted = state_dict.get(f"{name}.{kind}"), layer.get_parameter(kind)
             if given is None or given.shape != wanted.shape:
                 shape = "nothing" if given is None else f"{list(given.shape)}"
                 raise ValueError(
-                    f"{name}.{own} is {list(wanted.shape)} here and {shape} in the weights "
+                    f"{name}.{kind} is {list(wanted.shape)} here and {shape} in the weights "
                     "(AlexNet's fit a pool size of 6, VGG-16's of 7; or choose another width)"
                 )
             with torch.no_grad():

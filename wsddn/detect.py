@@ -1,4 +1,4 @@
-"""Scores of proposals, averaged over views of an image, and the detections that remain of them."""
+"""Scores of proposals, averaged over views of an image, and the detections chosen by them."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from data.types import Detections, Proposals, no_detections
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores
 
-TINY = 1e-30  # a sum of weights that is 0 is not divided by
+TINY = 1e-30  # least divisor, where a sum of weights is 0
 
 
 @torch.inference_mode()
@@ -19,7 +19,7 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
 
     Args:
         model: a ``WSDDN`` for images, or its head for features; in evaluation mode.
-        views: at least one; what the model takes of the image ``[1, ...]``, and the same
+        views: at least one; input of the model ``[1, ...]``, and the same
             proposals in the same order in pixels of that view.
 
     Returns:
@@ -41,7 +41,7 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
 
 
 def rescore_proposals(scores: Tensor, weights: Tensor) -> Tensor:
-    """Move the score of each class toward proposals of more weight; its sum stays.
+    """Move the score of each class toward proposals of more weight; its sum does not change.
 
     Args:
         scores: ``[R, C]``; R may be 0.
@@ -50,21 +50,20 @@ def rescore_proposals(scores: Tensor, weights: Tensor) -> Tensor:
     Returns:
         ``[R, C]`` float32.
     """
-    weighed = scores.float() * weights
-    return weighed * (scores.sum(dim=0) / weighed.sum(dim=0).clamp(min=TINY))
+    weighted = scores.float() * weights
+    return weighted * (scores.sum(dim=0) / weighted.sum(dim=0).clamp(min=TINY))
 
 
 def gather_support(boxes: Tensor, scores: Tensor, *, min_iou: float) -> Tensor:
-    """Give each proposal the scores of those that say the same, by how much they overlap it.
+    """Give each proposal the scores of those that overlap it, weighted by the overlap.
 
-    The softmax over proposals divides an object's score among near-equal boxes, in halves as
-    readily as in tenths; a part has few boxes that agree with it, a whole object has many. Summed,
-    the scores no longer depend on how the boxes happen to be shared out.
+    The softmax over proposals divides an object's score among its near-equal boxes, few or many;
+    a part has few such boxes, a whole object has many. Their sum does not depend on this division.
 
     Args:
         boxes: ``[R, 4]``, any frame; R may be 0.
         scores: ``[R, C]``.
-        min_iou: least overlap of those that say the same, in (0, 1].
+        min_iou: least overlap, in (0, 1].
 
     Returns:
         ``[R, C]`` float32, the sum over them of IoU times score; at most the sum of all scores.
@@ -83,7 +82,7 @@ def average_boxes(chosen: Tensor, boxes: Tensor, weights: Tensor, *, min_iou: fl
         min_iou: least overlap of the proposals around a box, in (0, 1].
 
     Returns:
-        ``[D, 4]`` float32; a box around which no proposal has a weight stays.
+        ``[D, 4]`` float32; a box without a weighted proposal around it does not move.
 
     Source: Gidaris and Komodakis, 2015, section 5 (box voting).
     """
@@ -102,17 +101,17 @@ def select_detections(
     max_detections: int = 100,
     support_iou: float = 0.0,
 ) -> Detections:
-    """The proposals that stay: sure enough, not covered by a better one of the class, the best.
+    """The best proposals above the threshold that no better one of their class covers.
 
     Args:
         boxes: ``[R, 4]`` with coordinates from 0; R may be 0.
         scores: ``[R, C]``.
-        score_threshold: lowest score that stays.
-        nms_threshold: IoU above which the lower of two boxes of one class goes.
+        score_threshold: lowest score that is kept.
+        nms_threshold: IoU above which the lower of two boxes of one class is removed.
         max_detections: of all classes together.
-        support_iou: above 0, scores are those of ``gather_support``, and what stays moves to the
-            mean of the proposals around it, weighted by their own scores; of boxes that have moved
-            onto each other the lower goes. 0 is the paper's way.
+        support_iou: above 0, scores are those of ``gather_support``, and each detection moves to
+            the mean of the proposals around it, weighted by their scores; of boxes that then cover
+            each other the lower is removed. 0 is as in the paper.
 
     Returns:
         Detections in the frame of the boxes, by descending score; maybe none.
@@ -121,13 +120,13 @@ def select_detections(
     rows, labels = torch.nonzero(summed >= score_threshold, as_tuple=True)
     every = Detections(boxes[rows], labels, summed[rows, labels])
     kept = _suppress(every, nms_threshold)[:max_detections]
-    found = Detections(every.boxes[kept], labels[kept], every.scores[kept])
+    detections = Detections(every.boxes[kept], labels[kept], every.scores[kept])
     if not support_iou:
-        return found
-    weights = scores[:, found.labels].T  # [D, R]
-    moved = average_boxes(found.boxes, boxes, weights, min_iou=support_iou)
-    kept = _suppress(Detections(moved, found.labels, found.scores), nms_threshold)
-    return Detections(moved[kept], found.labels[kept], found.scores[kept])
+        return detections
+    weights = scores[:, detections.labels].T  # [D, R]
+    moved = average_boxes(detections.boxes, boxes, weights, min_iou=support_iou)
+    kept = _suppress(Detections(moved, detections.labels, detections.scores), nms_threshold)
+    return Detections(moved[kept], detections.labels[kept], detections.scores[kept])
 
 
 def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
@@ -152,10 +151,10 @@ def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) 
     return Detections(best, labels, summed[rows, labels])
 
 
-def _suppress(found: Detections, nms_threshold: float) -> Tensor:
-    """Numbers of those that no better one of their class covers, by descending score."""
+def _suppress(detections: Detections, nms_threshold: float) -> Tensor:
+    """Rows that no better one of their class covers, by descending score."""
     # float64: in float32 an overlap of 4/10 is above .4
     kept: Tensor = batched_nms(
-        found.boxes.double(), found.scores.double(), found.labels, nms_threshold
+        detections.boxes.double(), detections.scores.double(), detections.labels, nms_threshold
     )
     return kept

@@ -1,4 +1,4 @@
-"""The image-level loss in logarithms, and the regularizer that holds neighbors together."""
+"""The image-level loss in logarithms, and the spatial regularizer."""
 
 import torch
 from torch import Tensor
@@ -11,8 +11,8 @@ def image_level_loss(log_scores: Tensor, targets: Tensor, weights: Tensor) -> Te
     """Binary log loss of the image, summed over the classes of weight 1.
 
     The image's score is a sum of products that is at most 1 in mathematics and a little more in
-    floats. Its logarithm has a gradient where a clamped sum has none, so a positive class that no
-    proposal shows still learns.
+    floats. Its logarithm has a gradient where a clamped sum has none, so a positive class without a
+    proposal that shows it still learns.
 
     Args:
         log_scores: ``[R, C]``, logarithms of the proposals' scores, R at least 1.

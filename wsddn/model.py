@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from localizer.backbones import Backbone, Geometry
 from wsddn.rois import pool_cells, roi_cells, unique_cells
 
-POOLED_AT_ONCE = 1024  # proposals; 100 MB of VGG-16's
+POOLED_AT_ONCE = 1024  # proposals; 100 MB with VGG-16
 
 
 @dataclass(frozen=True, slots=True)
 class WSDDNOutput:
-    """What the network says of the R proposals of one image, in their order.
+    """Output for the R proposals of one image, in their order.
 
     Attributes:
         class_logits: ``[R, C]``, to be compared between classes.
@@ -33,7 +33,7 @@ class WSDDNHead(nn.Module):
 
     Proposals that cover the same cells have the same features, so each is computed once; every
     proposal still takes part in the softmax over proposals. While training, such proposals share
-    what dropout leaves of them. A box score scales the features of its proposal alone; then the
+    their dropout. A box score scales the features of its proposal alone; then the
     products of fc6 are shared and the rest is not.
 
     Attributes:
@@ -51,6 +51,7 @@ class WSDDNHead(nn.Module):
             over proposals. There are more small boxes than large ones, and a part tells a class
             as well as the whole does; without it the softmax prefers parts.
         dropout: fraction of fc6's and of fc7's outputs dropped while training.
+        pooled_at_once: proposals whose pooled features are in memory at a time.
 
     Source: Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", 2016.
     """
@@ -81,6 +82,7 @@ class WSDDNHead(nn.Module):
         self.box_base = box_base
         self.area_prior = area_prior
         self.dropout = dropout
+        self.pooled_at_once = POOLED_AT_ONCE
         self.fc6 = nn.Linear(channels * pool_size**2, width)
         self.fc7 = nn.Linear(width, width)
         self.class_stream = nn.Linear(width, num_classes)
@@ -102,16 +104,16 @@ class WSDDNHead(nn.Module):
         if len(features) != 1:
             raise ValueError(f"proposals belong to one image, got features of {len(features)}")
         if roi_scores is not None and roi_scores.shape != (len(rois),):
-            raise ValueError(f"{len(rois)} rois want as many scores, got {list(roi_scores.shape)}")
+            raise ValueError(f"{len(rois)} rois need as many scores, got {list(roi_scores.shape)}")
         cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
-        different, which = unique_cells(cells)
+        different, index = unique_cells(cells)
         products = self._products(features, different)
         if roi_scores is None or self.box_score == 0:
             of_cells = self._streams(products + self.fc6.bias)
-            class_logits, detection_logits, fc7 = (stream[which] for stream in of_cells)
+            class_logits, detection_logits, fc7 = (stream[index] for stream in of_cells)
         else:
             scale = self.box_base + self.box_score * roi_scores[:, None]
-            scaled = products[which] * scale + self.fc6.bias
+            scaled = products[index] * scale + self.fc6.bias
             class_logits, detection_logits, fc7 = self._streams(scaled)
         detection_logits = detection_logits.float() / self.temperature
         if self.area_prior:
@@ -123,7 +125,7 @@ class WSDDNHead(nn.Module):
         """``[U, F]`` of fc6 without its bias; pooled proposals are large, so in parts."""
         parts = [
             F.linear(pool_cells(features, part, self.pool_size).flatten(1), self.fc6.weight)
-            for part in torch.split(cells, POOLED_AT_ONCE)
+            for part in torch.split(cells, self.pooled_at_once)
         ]
         return torch.cat(parts)
 
@@ -140,7 +142,7 @@ class WSDDN(nn.Module):
     Attributes:
         backbone: its row of ``BACKBONES``.
         features: the backbone's module; ``[1, 3, H, W]`` to ``[1, K, h, w]``.
-        head: takes those features; it can be trained on features that were kept.
+        head: takes those features; it can be trained on stored ones.
     """
 
     def __init__(self, backbone: Backbone, head: WSDDNHead) -> None:

@@ -13,7 +13,7 @@ from localizer.backbones import Geometry
 
 
 def roi_cells(rois: Tensor, geometry: Geometry, map_size: tuple[int, int]) -> Tensor:
-    """First and last cell of every roi, both included: those whose squares it overlaps.
+    """First and last cell whose squares a roi overlaps, both included.
 
     A roi in the frame that no cell covers takes the nearest cells, so none is empty.
 
@@ -40,8 +40,8 @@ def unique_cells(cells: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The different rows ``[U, 4]``, and which of them each roi has ``[R]``.
     """
-    different, which = torch.unique(cells, dim=0, return_inverse=True)
-    return different, which
+    different, index = torch.unique(cells, dim=0, return_inverse=True)
+    return different, index
 
 
 def pool_cells(features: Tensor, cells: Tensor, pool_size: int) -> Tensor:
@@ -55,7 +55,7 @@ def pool_cells(features: Tensor, cells: Tensor, pool_size: int) -> Tensor:
     Returns:
         ``[R, K, pool_size, pool_size]`` float32; bins of a small roi share cells.
     """
-    # at scale 1 the operator's own rounding has nothing to do; on a CPU it knows no bfloat16
+    # at scale 1 the operator has nothing to round; on a CPU it does not take bfloat16
     maps = features.float()
     pooled: Tensor = roi_pool(maps, [cells.to(maps.dtype)], pool_size, spatial_scale=1.0)
     return pooled

@@ -1,20 +1,20 @@
-"""Two streams to scores: of every proposal, and of the image, which is all that training knows."""
+"""Two streams to scores: of every proposal, and of the image, whose labels training knows."""
 
 from torch import Tensor
 
 
 def combine_scores(class_logits: Tensor, detection_logits: Tensor) -> Tensor:
-    """Weigh what a proposal shows against which proposal shows it.
+    """Scores of proposals: a softmax over classes times a softmax over proposals.
 
-    The class stream competes between classes, the detection stream between the proposals of one
-    image; their product is the proposal's score.
+    The class stream is compared between classes, the detection stream between the proposals of one
+    image.
 
     Args:
         class_logits: ``[R, C]``.
         detection_logits: ``[R, C]``, for the same proposals in the same order.
 
     Returns:
-        ``[R, C]`` float32 in (0, 1); each column sums to at most 1. Of no proposals none.
+        ``[R, C]`` float32 in (0, 1); each column sums to at most 1. R may be 0.
 
     Raises:
         ValueError: the two shapes differ.
@@ -39,7 +39,7 @@ def log_scores(class_logits: Tensor, detection_logits: Tensor) -> Tensor:
 
 
 def image_scores(scores: Tensor) -> Tensor:
-    """Sum of the proposals' scores: how sure it is that the image holds the class.
+    """Sum of the proposals' scores: the confidence that the image holds the class.
 
     Args:
         scores: ``[R, C]`` of ``combine_scores``.

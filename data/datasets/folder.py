@@ -1,6 +1,6 @@
 """Any folder of images: labels from a CSV file, or none at all.
 
-The CSV file has a head ``image,labels`` and maybe a third column ``split``. ``image`` is a path
+The CSV file has a header ``image,labels`` and maybe a third column ``split``. ``image`` is a path
 below the folder, ``labels`` are class names with ``|`` between them, nothing for an image that
 holds none of the classes.
 """
@@ -42,7 +42,7 @@ def read_labels(path: Path) -> list[LabelRow]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another head, a line with other columns, an image twice or outside of the
+        ValueError: another header, a line with other columns, an image twice or outside of the
             folder, no line at all; names the file and the line.
     """
     if not path.is_file():
@@ -83,14 +83,14 @@ def find_images(folder: Path) -> list[LabelRow]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of images")
-    found = sorted(
+    paths = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and not path.is_dir()  # a pipe is refused by its reader
     )
-    if not found:
+    if not paths:
         raise FileNotFoundError(f"{folder}: no images in it ({', '.join(SUFFIXES)})")
-    return [LabelRow(image, ()) for image in found]
+    return [LabelRow(image, ()) for image in paths]
 
 
 def list_images(folder: Path, labels: Path | None) -> list[LabelRow]:
@@ -106,12 +106,11 @@ def list_images(folder: Path, labels: Path | None) -> list[LabelRow]:
 def splits_of(
     rows: list[LabelRow], *, val_fraction: float = 0.2, seed: int = 0
 ) -> dict[str, list[LabelRow]]:
-    """Rows by split, in their order; every split has some.
+    """Rows by split, in their order; no split is empty.
 
-    ``all`` is always there. With a third column there are the splits that it names, and
-    ``trainval`` is train and val together. Without it there are ``train`` and ``val`` by
-    ``val_fraction`` and ``seed``, and ``trainval`` is everything. Rows without any labels are
-    ``all`` and nothing else.
+    ``all`` holds every row. A third column gives the splits that it names, and ``trainval`` is
+    train and val together. Without it ``train`` and ``val`` follow from ``val_fraction`` and
+    ``seed``, and ``trainval`` is every row. Where no row has a label, ``all`` is the only split.
     """
     splits = {"all": list(rows)}
     if any(row.split for row in rows):
@@ -120,7 +119,7 @@ def splits_of(
         both = [row for row in rows if row.split in ("train", "val")]
         splits.setdefault("trainval", both)
     elif any(row.labels for row in rows):
-        val = _drawn((row.image for row in rows), round(val_fraction * len(rows)), seed)
+        val = _draw_names((row.image for row in rows), round(val_fraction * len(rows)), seed)
         splits["train"] = [row for row in rows if row.image not in val]
         splits["val"] = [row for row in rows if row.image in val]
         splits["trainval"] = rows
@@ -143,7 +142,7 @@ class FolderDataset(ImageSet):
 
     Raises:
         FileNotFoundError: the folder, the file or listed images are missing.
-        ValueError: an unknown class or split, or an image that is none.
+        ValueError: an unknown class or split, or an invalid image.
     """
 
     def __init__(
@@ -169,8 +168,8 @@ class FolderDataset(ImageSet):
                     )
         splits = splits_of(rows, val_fraction=val_fraction, seed=seed)
         if split not in splits:
-            there = ", ".join(splits)
-            raise ValueError(f"{labels or folder}: no split {split!r}; there are {there}")
+            existing = ", ".join(splits)
+            raise ValueError(f"{labels or folder}: no split {split!r}; there are {existing}")
         chosen = [row for row in splits[split] if folder / row.image not in leave_out]
         missing = [row.image for row in chosen if not (folder / row.image).exists()]
         if missing:
@@ -196,7 +195,7 @@ class FolderDataset(ImageSet):
 
 
 def one_image(path: Path, classes: Sequence[str]) -> ImageSet:
-    """An image of which nothing is known, as a data set; its id is its name.
+    """One image without labels as a data set; its id is its name.
 
     Raises:
         ValueError: not an image by its ending or by its content; names it.
@@ -225,8 +224,8 @@ def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
     return LabelRow(parts.as_posix(), tuple(dict.fromkeys(names)), split[0] if split else "")
 
 
-def _drawn(images: Iterable[str], count: int, seed: int) -> set[str]:
-    """``count`` names, drawn by their hash: another name more or less moves few of the others."""
+def _draw_names(images: Iterable[str], count: int, seed: int) -> set[str]:
+    """``count`` names with the lowest hashes: a new name changes few of the other choices."""
     return set(
         sorted(images, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[:count]
     )

@@ -14,7 +14,7 @@ from data.types import Annotation, ImageSample
 
 
 class ImageSet(Dataset[ImageSample]):
-    """Images of a split with their image-level labels; boxes stay in ``annotations``.
+    """Images of a split with their image-level labels; boxes are in ``annotations`` alone.
 
     Training reads samples only, so no box can leak into it.
 
@@ -56,7 +56,7 @@ class ImageSet(Dataset[ImageSample]):
         """The images of these numbers alone, in their order.
 
         Raises:
-            ValueError: none.
+            ValueError: no indices.
         """
         if not indices:
             raise ValueError(f"{self.split}: no image is left")

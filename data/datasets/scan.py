@@ -1,7 +1,7 @@
 """Every problem of a data set at once: images, annotations, lists, splits and proposals.
 
-Images are decoded in parallel. What was found out about an image is worth keeping: pass it in
-again and only files of another size or time are read.
+Images are decoded in parallel. States of images may be kept: passed in again, they save reading
+files whose size and time are the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from data.types import Annotation
 SPLITS = ("train", "val", "trainval", "test")
 DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 NO_FILE = (-1, -1)
-SERIAL = 64  # fewer images than these are read before a process would have started
+SERIAL_BELOW = 64  # fewer images are read before another process would have started
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Problem:
     """Something that stands in the way of training or evaluation.
 
     Attributes:
-        where: a file.
-        what: is wrong with it.
-        cure: what a person can do.
+        where: the file.
+        what: the problem.
+        cure: what the user can do.
     """
 
     where: Path
@@ -60,23 +60,27 @@ class ImageState(NamedTuple):
 
 
 def scan_images(
-    paths: Sequence[Path], known: Mapping[str, ImageState], *, processes: int | None = None
+    paths: Sequence[Path],
+    known: Mapping[str, ImageState],
+    *,
+    processes: int | None = None,
+    serial_below: int = SERIAL_BELOW,
 ) -> Iterator[tuple[Path, ImageState]]:
     """Decode images.
 
     Args:
         paths: files, in any number of folders.
-        known: by absolute path, from an earlier scan; taken over where size and time of the file
-            are the same.
-        processes: that read, None for one a core that this process may use.
+        known: by absolute path, from an earlier scan; used where size and time of the file are
+            the same.
+        processes: that read, None for one per usable core.
+        serial_below: fewer images than this are read by this process.
 
     Yields:
-        Every path once, in its order, with its state.
+        Every path, in the given order, with its state.
     """
     count = usable_cores() if processes is None else processes
-    states = map_parallel(
-        partial(_state, known), paths, processes=0 if len(paths) < SERIAL else count
-    )
+    count = 0 if len(paths) < serial_below else count
+    states = map_parallel(partial(_state, known), paths, processes=count)
     yield from zip(paths, states, strict=True)
 
 
@@ -99,24 +103,23 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
     """Read lists and annotations of a folder in VOC's layout, and compare the lists.
 
     Raises:
-        FileNotFoundError: there is none of the four lists.
+        FileNotFoundError: none of the four lists exists.
     """
     splits, problems = {}, []
     folder = voc_root / "VOC2007" / "ImageSets" / "Main"
-    there = [split for split in SPLITS if (folder / f"{split}.txt").exists()]
-    if not there:
+    existing = [split for split in SPLITS if (folder / f"{split}.txt").exists()]
+    if not existing:
         raise FileNotFoundError(f"{folder}: none of the lists {', '.join(SPLITS)}")
-    for split in there:
+    for split in existing:
         try:
             splits[split] = image_ids(voc_root, split)
         except (ValueError, OSError) as error:
-            cure = "correct the list"
             path = folder / f"{split}.txt"
-            problems.append(Problem(path, _what(path, error), cure))
+            problems.append(Problem(path, _message(path, error), "correct the list"))
     for one, other in DISJOINT:
-        both = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
-        if both:
-            what = f"{len(both)} images are in {one} too, such as {both[0]}"
+        shared = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
+        if shared:
+            what = f"{len(shared)} images are in {one} too, such as {shared[0]}"
             cure = "an image is for learning or for testing"
             problems.append(Problem(folder / f"{other}.txt", what, cure))
     annotations = {}
@@ -126,7 +129,7 @@ def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
             annotations[name] = read_annotation(path, classes)
         except (ValueError, OSError) as error:
             cure = "restore or correct the file, or take the name off the lists"
-            problems.append(Problem(path, _what(path, error), cure))
+            problems.append(Problem(path, _message(path, error), cure))
     return VOCScan(splits, annotations, problems)
 
 
@@ -150,7 +153,7 @@ def image_problems(
 def same_images(
     states: Mapping[Path, ImageState], learned: Sequence[Path], tested: Sequence[Path]
 ) -> list[Problem]:
-    """Files of the tested images that are, byte by byte, among those learned from."""
+    """Test images whose file equals, byte by byte, one of the images learned from."""
     by_digest = {states[path].digest: path for path in learned if states[path].digest}
     return [
         Problem(
@@ -168,7 +171,7 @@ class ProposalScan:
     """A file of proposals beside the images of a data set.
 
     Attributes:
-        splits: those of which every image has proposals in the file, zero of them perhaps.
+        splits: those whose images all have an entry in the file, maybe without boxes.
         problems: of the file.
     """
 
@@ -184,7 +187,7 @@ def scan_proposals(
 ) -> ProposalScan:
     """Compare a file of proposals with the images, and each box with the size of its image.
 
-    Files are made of one list: images of a split of which the file holds none are not missed.
+    Files are made of one list: a split without any image in the file is not a problem.
 
     Args:
         path: of the file.
@@ -193,57 +196,59 @@ def scan_proposals(
         states: of these images, from ``scan_images``.
     """
     try:
-        found = read_unchecked(path)
+        proposals = read_unchecked(path)
     except (ValueError, OSError) as error:
-        return ProposalScan([], [Problem(path, _what(path, error), "restore it or make it anew")])
-    held = [name for name in found if name in places]
-    apart = [ids for ids in splits.values() if not set(ids) & set(held)] if held else []
-    not_meant = {name for ids in apart for name in ids}
-    missing = [name for name in places if name not in found and name not in not_meant]
-    unknown = [name for name in found if name not in places]
-    empty = [name for name in held if not len(found[name].boxes)]
+        return ProposalScan(
+            [], [Problem(path, _message(path, error), "restore it or make it again")]
+        )
+    present = [name for name in proposals if name in places]
+    absent_splits = [ids for ids in splits.values() if present and not set(ids) & set(present)]
+    not_expected = {name for ids in absent_splits for name in ids}
+    missing = [name for name in places if name not in proposals and name not in not_expected]
+    unknown = [name for name in proposals if name not in places]
+    empty = [name for name in present if not len(proposals[name].boxes)]
     problems = [
         Problem(path, f"{len(names)} images {what}, such as {names[0]}", cure)
         for names, what, cure in (
-            (missing, "have no proposals in it", "make it anew of the whole list"),
-            (unknown, "in it are not in the data set", "make it anew of these images"),
+            (missing, "have no proposals in it", "make it again for the whole list"),
+            (unknown, "in it are not in the data set", "make it again for these images"),
             (empty, "have zero proposals in it", "make more with a lower --min-score"),
         )
         if names
     ]
-    for name in held:
+    for name in present:
         state = states[places[name]]
         size = None if state.problem else (state.height, state.width)
         try:
-            check_proposals(found[name], size, context=f"image {name}")
+            check_proposals(proposals[name], size, context=f"image {name}")
         except ValueError as error:
-            cure = "boxes are x1 y1 x2 y2 from 0; published ones are converted with --from-mat"
+            cure = "boxes are x1 y1 x2 y2 from 0; those of .mat files are converted with --from-mat"
             problems.append(Problem(path, str(error), cure))
-    complete = [split for split, ids in splits.items() if all(name in found for name in ids)]
+    complete = [split for split, ids in splits.items() if all(name in proposals for name in ids)]
     return ProposalScan(complete, problems)
 
 
 def _state(known: Mapping[str, ImageState], path: Path) -> ImageState:
-    found = _stamp(path)
+    stamp = _stamp(path)
     before = known.get(str(path.absolute()))
-    if before is not None and before[:2] == found != NO_FILE:
+    if before is not None and before[:2] == stamp != NO_FILE:
         return before
     try:
         height, width = read_image(path).shape[1:]
         digest = sha256(path.read_bytes()).hexdigest()
-        return ImageState(*found, "", height, width, digest)
+        return ImageState(*stamp, "", height, width, digest)
     except (ValueError, OSError) as error:
-        return ImageState(*found, _what(path, error), 0, 0, "")
+        return ImageState(*stamp, _message(path, error), 0, 0, "")
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return NO_FILE
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _what(path: Path, error: Exception) -> str:
+def _message(path: Path, error: Exception) -> str:
     """The message without the file that it begins with."""
     return " ".join(str(error).removeprefix(f"{path}: ").split())

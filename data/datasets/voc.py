@@ -1,6 +1,6 @@
 """PASCAL VOC in the devkit's layout: lists, annotations, image-level labels, a data set.
 
-Corners leave this file in the house convention (zero-based, half-open); see ``data.types``.
+Corners become zero-based and half-open here, see ``data.types``.
 """
 
 import re
@@ -44,7 +44,7 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such list.
-        ValueError: an empty list, a name twice, or a name that is more than a file name.
+        ValueError: an empty list, a name twice, or a name that is not a plain file name.
     """
     path = voc_root / _YEAR / "ImageSets" / "Main" / f"{split}.txt"
     if not path.is_file():
@@ -62,9 +62,9 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
     for name in ids:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise ValueError(f"{path}: {name!r} is not the name of an image")
-    twice = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
-    if twice:
-        raise ValueError(f"{path}: listed twice: {', '.join(sorted(twice)[:5])}")
+    repeated = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
+    if repeated:
+        raise ValueError(f"{path}: listed twice: {', '.join(sorted(repeated)[:5])}")
     return ids
 
 
@@ -101,20 +101,20 @@ def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotat
 def image_level_labels(
     annotation: Annotation, num_classes: int = 20, *, difficult: DifficultPolicy = "ignore"
 ) -> tuple[Tensor, Tensor]:
-    """What the image holds, without where.
+    """Which classes the image holds.
 
     Args:
         annotation: its objects.
         num_classes: C.
-        difficult: what becomes of a class of which every object is difficult: ``ignore`` gives
+        difficult: treatment of a class whose objects are all difficult: ``ignore`` gives
             it weight 0, ``positive`` counts it as present, ``negative`` as absent.
 
     Returns:
-        targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = take no notice. Without
-        objects every target is 0 and every weight 1.
+        targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = ignored. Without objects
+        every target is 0 and every weight 1.
 
     Raises:
-        ValueError: another policy.
+        ValueError: an unknown policy.
     """
     if difficult not in ("ignore", "positive", "negative"):
         raise ValueError(f"difficult is ignore, positive or negative; got {difficult!r}")
@@ -124,9 +124,9 @@ def image_level_labels(
         weights[difficult_labels] = 0
     elif difficult == "positive":
         targets[difficult_labels] = 1
-    certain = annotation.labels[~annotation.difficult]
-    targets[certain] = 1
-    weights[certain] = 1
+    countable = annotation.labels[~annotation.difficult]
+    targets[countable] = 1
+    weights[countable] = 1
     return targets, weights
 
 
@@ -142,7 +142,7 @@ class VOCDataset(ImageSet):
 
     Raises:
         FileNotFoundError: a list or an annotation is missing.
-        ValueError: one of them is not what it should be, or no image is left.
+        ValueError: one of them is invalid, or no image is left.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""What is wrong with a class's top-scoring detections: a part of an object, a group, background.
+"""Errors of a class's top-scoring detections: a part of an object, a group, background.
 
-Learning from labels alone finds the part that tells a class best; this counts how often.
+Learning from labels alone finds the part that shows a class best; this counts how often.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from data.evaluation.voc_eval import check_iou_threshold
 from data.types import Annotation, Detections
 
 KINDS = ("hit", "duplicate", "part", "group", "localization", "background")
-LEAST_TOUCH = 0.1  # IoU below which a detection has nothing to do with an object
+LEAST_OVERLAP = 0.1  # IoU below which a detection is background
 INSIDE = 0.9  # fraction of a detection in one object that makes it a part of it
-HELD = 0.5  # fraction of an object in a detection that makes it one of a group
+GROUPED = 0.5  # fraction of an object in a detection that makes it one of a group
 
 Floats = NDArray[np.float64]
 
@@ -50,14 +50,14 @@ def eval_error_kinds(
     Source: the first N and the overlap of .1 are those of Hoiem, Chodpathumwan and Dai, 2012.
     """
     check_iou_threshold(iou_threshold)
-    objects, found = tabulate_boxes(detections, annotations, num_classes)
-    iou, nearest = nearest_objects(found, objects)
+    objects, detected = tabulate_boxes(detections, annotations, num_classes)
+    iou, nearest = nearest_objects(detected, objects)
     is_difficult = objects.values != 0
     fractions = {kind: np.full(num_classes, np.nan) for kind in KINDS}
     for label in range(num_classes):
         count = int((objects.groups[~is_difficult] % num_classes == label).sum())
-        rows = np.flatnonzero(found.groups % num_classes == label)
-        rows = rows[np.argsort(-found.values[rows], kind="stable")]
+        rows = np.flatnonzero(detected.groups % num_classes == label)
+        rows = rows[np.argsort(-detected.values[rows], kind="stable")]
         on_object = rows[iou[rows] >= iou_threshold]
         ignored = on_object[is_difficult[nearest[on_object]]]
         rows = rows[~np.isin(rows, ignored)][:count]
@@ -67,7 +67,7 @@ def eval_error_kinds(
         kinds = []
         for row in rows.tolist():
             if iou[row] < iou_threshold:
-                kinds.append(_kind_of_miss(row, found, objects, float(iou[row])))
+                kinds.append(_kind_of_miss(row, detected, objects, float(iou[row])))
             else:
                 kinds.append("duplicate" if nearest[row] in taken else "hit")
                 taken.add(int(nearest[row]))
@@ -76,11 +76,11 @@ def eval_error_kinds(
     return fractions
 
 
-def _kind_of_miss(row: int, found: BoxTable, objects: BoxTable, iou: float) -> str:
-    mates = objects.boxes[objects.groups == found.groups[row]]
-    shared, area, areas = shared_areas(found.boxes[row], mates)
-    if (shared >= HELD * areas).sum() >= 2:
+def _kind_of_miss(row: int, detected: BoxTable, objects: BoxTable, iou: float) -> str:
+    same_class = objects.boxes[objects.groups == detected.groups[row]]
+    shared, area, areas = shared_areas(detected.boxes[row], same_class)
+    if (shared >= GROUPED * areas).sum() >= 2:
         return "group"
     if (shared >= INSIDE * area).any():
         return "part"
-    return "localization" if iou >= LEAST_TOUCH else "background"
+    return "localization" if iou >= LEAST_OVERLAP else "background"

@@ -1,7 +1,7 @@
 """How well images are labeled: AP, F-beta and recall of each class over a whole data set.
 
 Works on numpy float64 arrays ``[N, C]``, images by classes. Entries of weight 0 are left out of
-their class. A class without a positive entry of weight 1 is nan and stays out of every mean.
+their class. A class without a positive entry of weight 1 is nan and left out of every mean.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def eval_classification(
     """Class-wise AP, F-beta and recall of image scores.
 
     Args:
-        scores: ``[N, C]`` float64, finite, higher is surer.
+        scores: ``[N, C]`` float64, finite, higher is more confident.
         targets: ``[N, C]`` float64 in {0, 1}.
         weights: ``[N, C]`` float64 in {0, 1}; an entry of weight 0 is left out.
         beta: how much recall weighs against precision in F.
@@ -80,7 +80,7 @@ def class_average_precision(scores: Floats, targets: Floats, weights: Floats) ->
     Equal scores make one step, so the order of the images does not matter.
 
     Args:
-        scores: ``[N, C]`` float64, finite, higher is surer.
+        scores: ``[N, C]`` float64, finite, higher is more confident.
         targets: ``[N, C]`` float64 in {0, 1}.
         weights: ``[N, C]`` float64 in {0, 1}; an entry of weight 0 is left out.
 
@@ -93,7 +93,7 @@ def class_average_precision(scores: Floats, targets: Floats, weights: Floats) ->
     Source: scikit-learn's ``average_precision_score``.
     """
     _check(scores, targets, weights)
-    # Takes a second to import, which whoever needs only the rest of this module should not pay.
+    # Imported here because it takes a second, which the rest of this module does not need.
     from sklearn.metrics import average_precision_score
 
     per_class = np.full(scores.shape[1], np.nan)
@@ -190,6 +190,6 @@ def _check(scores: Floats, targets: Floats, weights: Floats) -> None:
         row, label = np.argwhere(~np.isfinite(scores))[0]
         raise ValueError(f"the score of image {row} for class {label} is {scores[row, label]}")
     for name in ("targets", "weights"):
-        odd = arrays[name][~np.isin(arrays[name], (0.0, 1.0))]
-        if len(odd):
-            raise ValueError(f"{name} are 0 or 1; got {odd[0]}")
+        invalid = arrays[name][~np.isin(arrays[name], (0.0, 1.0))]
+        if len(invalid):
+            raise ValueError(f"{name} are 0 or 1; got {invalid[0]}")

@@ -1,6 +1,6 @@
 """The boxes of all images in one array, and the object each detection overlaps most.
 
-Half of an evaluation; what a hit is and how hits make a number: ``data.evaluation.voc_eval``.
+``data.evaluation.voc_eval`` says which of them are hits, and computes AP.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class BoxTable:
-    """One row a box, images in the order of the annotations, then in the order within the image.
+    """One row per box, images in the order of the annotations, then in the order within the image.
 
     Attributes:
         boxes: ``[n, 4]`` float64, original pixels.
@@ -62,15 +62,15 @@ def tabulate_boxes(
     for image_id in detections:
         if image_id not in annotated:
             raise ValueError(f"detections of image {image_id}, which is not among the annotations")
-    nothing = no_detections()
-    found = [detections.get(annotation.image_id, nothing) for annotation in annotations]
+    empty = no_detections()
+    per_image = [detections.get(annotation.image_id, empty) for annotation in annotations]
     try:
         return (
             _join([(a.boxes, a.labels, a.difficult) for a in annotations], num_classes),
-            _join([(f.boxes, f.labels, f.scores) for f in found], num_classes),
+            _join([(d.boxes, d.labels, d.scores) for d in per_image], num_classes),
         )
-    except ValueError:  # all rows at once is fast; one image at a time tells whose it is
-        for annotation, of_image in zip(annotations, found, strict=True):
+    except ValueError:  # all rows at once is fast; one image at a time names the image
+        for annotation, of_image in zip(annotations, per_image, strict=True):
             check_annotation(annotation, num_classes)
             context = f"detections of image {annotation.image_id}"
             check_detections(of_image, num_classes, context=context)
@@ -82,7 +82,7 @@ def nearest_objects(detections: BoxTable, objects: BoxTable) -> tuple[Floats, In
 
     Returns:
         The overlap ``[D]``, intersection over union in 0 .. 1, and the object's row ``[D]``, the
-        first of equals; 0 and -1 where no such object is touched.
+        first of equals; 0 and -1 where it overlaps no such object.
     """
     by_group = np.argsort(objects.groups, kind="stable")
     num_groups = detections.groups.max(initial=-1) + 1
@@ -124,7 +124,7 @@ def _area(boxes: Floats) -> Floats:
 
 
 def _join(images: list[tuple[Tensor, Tensor, Tensor]], num_classes: int) -> BoxTable:
-    """Stack (boxes, labels, values) of all images; what is wrong is said without the image."""
+    """Stack (boxes, labels, values) of all images; errors do not name the image."""
     for boxes, labels, values in images:
         count = len(boxes)
         if boxes.shape != (count, 4) or labels.shape != (count,) or values.shape != (count,):

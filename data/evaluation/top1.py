@@ -1,4 +1,4 @@
-"""Whether the top-scoring box of a class is right, image by image, for pages that sort by it."""
+"""Whether the top-scoring box of a class is right, image by image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,29 +8,27 @@ from data.evaluation.overlap import nearest_objects, tabulate_boxes
 from data.types import Annotation, Detections
 
 RIGHT, WRONG, DIFFICULT, NO_BOX = "r", "w", "d", "."
-
-
 IOU = 0.5
 
 
 def verdicts(
     detections: Mapping[str, Detections], annotations: Sequence[Annotation], num_classes: int
 ) -> list[str]:
-    """What the top-scoring detection of each class is in each image; the first of equals counts.
+    """Whether each class's top-scoring detection is right, in each image; of equals the first.
 
     It is right if it overlaps an object of its class by half or more. One on a difficult object is
     neither right nor wrong.
 
     Returns:
-        For each class a letter an image: ``RIGHT``, ``WRONG``, ``DIFFICULT`` or ``NO_BOX``.
+        For each class one letter per image: ``RIGHT``, ``WRONG``, ``DIFFICULT`` or ``NO_BOX``.
 
     Raises:
         ValueError: detections of an image that is not annotated.
     """
-    objects, found = tabulate_boxes(detections, annotations, num_classes)
-    order = np.lexsort((-found.values, found.groups))  # stable: equals stay as they came
-    groups = found.groups[order]
-    top_scoring = found.rows(order[np.flatnonzero(np.diff(groups, prepend=-1))])
+    objects, detected = tabulate_boxes(detections, annotations, num_classes)
+    order = np.lexsort((-detected.values, detected.groups))  # stable: equal scores keep their order
+    groups = detected.groups[order]
+    top_scoring = detected.rows(order[np.flatnonzero(np.diff(groups, prepend=-1))])
     iou, nearest = nearest_objects(top_scoring, objects)
     is_difficult = np.zeros(len(iou), dtype=bool)
     touched = nearest >= 0

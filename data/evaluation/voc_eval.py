@@ -2,7 +2,7 @@
 
 Detections are matched with objects once; curves and AP come from the marks. Zero-based half-open
 boxes need no ``+ 1``: their plain intersection over union is the devkit's. A class without objects
-is nan and stays out of every mean.
+is nan and left out of every mean.
 """
 
 import math
@@ -47,7 +47,7 @@ class DetectionAP:
 
 @dataclass(frozen=True, slots=True)
 class ClassMatches:
-    """What became of the D detections of one class, by descending score.
+    """How the D detections of one class were matched, by descending score.
 
     Attributes:
         scores: ``[D]`` float64. Equal scores keep the order of the images among the annotations,
@@ -133,7 +133,7 @@ def match_detections(
     """Mark every detection as hit, ignored or false positive.
 
     A detection belongs to the one object of its class and image that it overlaps most, the first
-    of equals, and stays with it even if that one is taken and another overlaps enough.
+    of equals, also where that one is taken already and another overlaps enough.
 
     Args:
         detections: by image id, original pixels; an image that is not a key has none.
@@ -151,27 +151,26 @@ def match_detections(
     Source: ``VOCevaldet.m`` of the VOC2007 devkit.
     """
     check_iou_threshold(iou_threshold)
-    objects, found = tabulate_boxes(detections, annotations, num_classes)
-    iou, nearest = nearest_objects(found, objects)
-    labels = found.groups % num_classes
+    objects, detected = tabulate_boxes(detections, annotations, num_classes)
+    iou, nearest = nearest_objects(detected, objects)
+    labels = detected.groups % num_classes
     is_difficult = objects.values != 0
     num_objects = np.bincount(objects.groups[~is_difficult] % num_classes, minlength=num_classes)
 
     matches = []
     for label in range(num_classes):
         rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(-found.values[rows], kind="stable")]
+        rows = rows[np.argsort(-detected.values[rows], kind="stable")]
         on_object = np.flatnonzero(iou[rows] >= iou_threshold)  # the devkit counts equality
         is_ignored = np.zeros(len(rows), dtype=bool)
         is_ignored[on_object] = is_difficult[nearest[rows[on_object]]]
         candidates = on_object[~is_ignored[on_object]]
-        _, top_scoring = np.unique(
-            nearest[rows[candidates]], return_index=True
-        )  # first of each object
+        # the first on each object
+        _, top_scoring = np.unique(nearest[rows[candidates]], return_index=True)
         is_hit = np.zeros(len(rows), dtype=bool)
         is_hit[candidates[top_scoring]] = True
         matches.append(
-            ClassMatches(found.values[rows], is_hit, is_ignored, int(num_objects[label]))
+            ClassMatches(detected.values[rows], is_hit, is_ignored, int(num_objects[label]))
         )
     return matches
 
@@ -218,8 +217,8 @@ def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool 
         return math.fsum((steps * best_beyond)[steps > 0])  # exact, so no order of adding matters
     ap = 0.0
     reached = np.searchsorted(recall, RECALL_THRESHOLDS)  # first point at that recall or beyond
-    for precision_there in np.append(best_beyond, 0.0)[reached]:
-        ap += float(precision_there) / len(RECALL_THRESHOLDS)  # in this order, for the last bit
+    for best_precision in np.append(best_beyond, 0.0)[reached]:
+        ap += float(best_precision) / len(RECALL_THRESHOLDS)  # in this order, for the last bit
     return ap
 
 
@@ -232,8 +231,8 @@ def corloc(
 ) -> DetectionAP:
     """Fraction of a class's images whose top-scoring detection of the class lies on an object.
 
-    An image counts for a class if it holds an object of it that is not difficult; difficult ones
-    are not there. No detection of the class is a miss. The first of equal scores is taken.
+    An image counts for a class if it holds an object of it that is not difficult; difficult
+    objects are ignored. No detection of the class is a miss. The first of equal scores is taken.
 
     Args:
         detections: by image id, original pixels; an image that is not a key has none.
@@ -242,7 +241,7 @@ def corloc(
         iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
 
     Returns:
-        Shares in 0 .. 1; nan for a class without such images.
+        Fractions in 0 .. 1; nan for a class without such images.
 
     Raises:
         ValueError: as :func:`match_detections`.
@@ -250,11 +249,12 @@ def corloc(
     Source: Deselaers, Alexe and Ferrari, IJCV 2012.
     """
     check_iou_threshold(iou_threshold)
-    objects, found = tabulate_boxes(detections, annotations, num_classes)
+    objects, detected = tabulate_boxes(detections, annotations, num_classes)
     objects = objects.rows(objects.values == 0)
-    order = np.argsort(-found.values, kind="stable")
-    groups, top_scoring = np.unique(found.groups[order], return_index=True)  # first of each group
-    iou, _ = nearest_objects(found.rows(order[top_scoring]), objects)
+    order = np.argsort(-detected.values, kind="stable")
+    # the first of each group
+    groups, top_scoring = np.unique(detected.groups[order], return_index=True)
+    iou, _ = nearest_objects(detected.rows(order[top_scoring]), objects)
     hits = np.bincount(groups[iou >= iou_threshold] % num_classes, minlength=num_classes)
     images = np.bincount(np.unique(objects.groups) % num_classes, minlength=num_classes)
     per_class = np.full(num_classes, np.nan)

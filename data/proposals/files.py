@@ -3,7 +3,7 @@
 The file is an ``.npz`` without pickles: ``ids [N]``, ``offsets [N + 1]`` int64, ``boxes [M, 4]``
 float32 (original image, ``data.types``), ``scores [M]`` float32 (not-a-number where unknown),
 ``meta``, a JSON string. Proposals of image n are the rows ``offsets[n]`` to ``offsets[n + 1]``.
-They are found by name, never by position.
+They are looked up by name, never by position.
 """
 
 import json
@@ -25,7 +25,7 @@ FORMAT = 1
 def order_boxes(
     boxes: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Highest score first, ties by x1, y1, x2, y2; of boxes that are equal only the first stays.
+    """Highest score first, ties by x1, y1, x2, y2; of equal boxes only the first is kept.
 
     Args:
         boxes: ``[R, 4]`` in any order, R may be 0.
@@ -59,7 +59,7 @@ class ProposalSet(Mapping[str, Proposals]):
 
     Attributes:
         path: of the file they came from.
-        meta: what the file says of itself.
+        meta: the file's description of itself.
     """
 
     def __init__(
@@ -106,8 +106,8 @@ def pack_proposals(
     counts = [len(proposals[image_id].boxes) for image_id in ids]
     boxes = [proposals[image_id].boxes.numpy() for image_id in ids]
     scores = [
-        np.full(count, np.nan, np.float32) if found is None else found.numpy()
-        for count, found in zip(counts, (proposals[name].scores for name in ids), strict=True)
+        np.full(count, np.nan, np.float32) if known is None else known.numpy()
+        for count, known in zip(counts, (proposals[name].scores for name in ids), strict=True)
     ]
     return {
         "ids": np.array(ids, dtype=str),
@@ -123,17 +123,17 @@ def load_proposals(path: Path) -> ProposalSet:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, arrays that do not fit together, or a box that is none; names
-            the image.
+        ValueError: not such a file, arrays that do not fit together, or an invalid box; names the
+            image.
     """
-    found = read_unchecked(path)
-    for image_id, proposals in found.items():
-        check_proposals(proposals, context=f"{path}: image {image_id}")
-    return found
+    proposals = read_unchecked(path)
+    for image_id, of_image in proposals.items():
+        check_proposals(of_image, context=f"{path}: image {image_id}")
+    return proposals
 
 
 def read_unchecked(path: Path) -> ProposalSet:
-    """Read a file of proposals whose boxes and scores are the caller's to check.
+    """Read a file of proposals without checking its boxes and scores.
 
     Raises:
         FileNotFoundError: no such file.
@@ -141,15 +141,15 @@ def read_unchecked(path: Path) -> ProposalSet:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of proposals (make_proposals writes one)")
-    what = "a file of proposals"
+    description = "a file of proposals"
     names = ("ids", "offsets", "boxes", "scores", "meta")
-    ids, offsets, boxes, scores, about = read_arrays(path, names, what=what)
+    ids, offsets, boxes, scores, meta_text = read_arrays(path, names, description=description)
     try:
-        meta = json.loads(str(about))
+        meta = json.loads(str(meta_text))
         if meta.get("format") != FORMAT:
             raise ValueError(f"format {meta.get('format')}, this version reads {FORMAT}")
     except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not {what} ({error})") from error
+        raise ValueError(f"{path}: not {description} ({error})") from error
     fits = (
         [array.dtype.kind for array in (ids, offsets, boxes, scores)] == ["U", "i", "f", "f"]
         and ids.ndim == 1

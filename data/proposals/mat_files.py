@@ -1,4 +1,4 @@
-"""Published ``.mat`` files of proposals, read once in a process of their own.
+"""``.mat`` files of proposals as others publish them, read once in a process of their own.
 
 Such a file holds cells ``images`` (names) and ``boxes`` (``[R, 4]`` each: y1 x1 y2 x2, one-based,
 closed, often uint16), and maybe ``boxScores`` or ``scores``. Images are found by name, without
@@ -30,7 +30,7 @@ def convert_mat(path: Path, images: Mapping[str, Path]) -> dict[str, Proposals]:
     """Proposals of these images, each box once and inside of its image.
 
     Args:
-        path: a published file; it may hold other images, too.
+        path: of the file; it may hold other images, too.
         images: files by image id.
 
     Returns:
@@ -39,22 +39,30 @@ def convert_mat(path: Path, images: Mapping[str, Path]) -> dict[str, Proposals]:
 
     Raises:
         FileNotFoundError: no such file, or an image is missing.
-        ValueError: not such a file, images that it does not hold, two images of one name, a
-            image that is none, or boxes that leave theirs, which tells other columns or another
-            base; names the image.
+        ValueError: not such a file, images that it does not hold, two images of one name, an
+            invalid image, or boxes outside of their image, which mean another order of the
+            columns or another base; names the image.
     """
-    found = read_mat(path)
-    twice = [name for name, count in Counter(p.stem for p in images.values()).items() if count > 1]
-    if twice:
-        raise ValueError(f"{path}: two images would get the proposals of {twice[0]}")
-    missing = [image_id for image_id, image in images.items() if image.stem not in found]
+    return select_images(read_mat(path), images, path)
+
+
+def select_images(
+    by_name: Mapping[str, Proposals], images: Mapping[str, Path], path: Path
+) -> dict[str, Proposals]:
+    """The proposals of ``read_mat`` that belong to these images; see ``convert_mat``."""
+    repeated = [
+        name for name, count in Counter(p.stem for p in images.values()).items() if count > 1
+    ]
+    if repeated:
+        raise ValueError(f"{path}: two images would get the proposals of {repeated[0]}")
+    missing = [image_id for image_id, image in images.items() if image.stem not in by_name]
     if missing:
         raise ValueError(
             f"{path}: no proposals of {len(missing)} of {len(images)} images: {name_first(missing)}"
         )
     converted = {}
     for image_id, image in images.items():
-        proposals = found[image.stem]
+        proposals = by_name[image.stem]
         size = read_image_size(image)
         try:
             check_proposals(proposals, size, context=f"{path}: image {image_id}")
@@ -93,13 +101,14 @@ def _convert(path: Path, out: Path) -> None:
     """The child: one file in, one file out, or the reason in a text file."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     try:
-        np.savez(out, allow_pickle=False, **pack_proposals(_read(path), {}))
+        np.savez(out, allow_pickle=False, **pack_proposals(parse_mat(path), {}))
     except (ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OSError) as error:
         out.unlink(missing_ok=True)
         out.with_suffix(".txt").write_text(str(error) or type(error).__name__)
 
 
-def _read(path: Path) -> dict[str, Proposals]:
+def parse_mat(path: Path) -> dict[str, Proposals]:
+    """What ``read_mat`` gives, read by this process."""
     import torch
     from scipy.io import loadmat
 
@@ -112,7 +121,7 @@ def _read(path: Path) -> dict[str, Proposals]:
     scores = next((content[name].ravel() for name in SCORES if name in content), unknown)
     if not len(names) == len(boxes) == len(scores):
         raise ValueError(f"{len(names)} names, {len(boxes)} boxes and {len(scores)} scores")
-    found = {}
+    proposals = {}
     for name, rows, values in zip(names, boxes, scores, strict=True):
         if rows.size and rows.shape[1:] != (4,):
             raise ValueError(f"{name}: boxes are [R, 4], got {list(rows.shape)}")
@@ -125,7 +134,9 @@ def _read(path: Path) -> dict[str, Proposals]:
                 raise ValueError(f"{name}: {len(corners)} boxes but {len(known)} scores")
             if not known.isfinite().all():  # not-a-number would say that none is known
                 raise ValueError(f"{name}: a score is not finite")
-        found[Path(name).stem] = Proposals(torch.from_numpy(np.ascontiguousarray(corners)), known)
-    if len(found) < len(names):
+        proposals[Path(name).stem] = Proposals(
+            torch.from_numpy(np.ascontiguousarray(corners)), known
+        )
+    if len(proposals) < len(names):
         raise ValueError("an image is named twice")
-    return found
+    return proposals

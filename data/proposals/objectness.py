@@ -1,4 +1,4 @@
-"""What tells that a box holds an object: edges along its border, segments left whole, own colors.
+"""Signs of an object in a box: edges along its border, uncut segments, colors of its own.
 
 Every measure looks at a small copy of the image of its own size, through sums of all that lies
 above and to the left, so that thousands of boxes cost little more than one.
@@ -122,7 +122,7 @@ def color_contrast(boxes: Array, pixels: Pixels) -> Array:
     inside = _total(sums, cells)
     outside = _total(sums, _grown(cells, colors.shape)) - inside
     inside, outside = (
-        found / np.maximum(found.sum(axis=1, keepdims=True), 1) for found in (inside, outside)
+        count / np.maximum(count.sum(axis=1, keepdims=True), 1) for count in (inside, outside)
     )
     distance = (inside - outside) ** 2 / np.maximum(inside + outside, 1e-6)
     return np.asarray(distance.sum(axis=1) / 2, np.float32)

@@ -2,9 +2,9 @@
 
 Every image is worked on at fixed sizes, so a score means the same in all of them. It sums two:
 contours inside a box less those that cross its border (Zitnick and Dollar, "Edge Boxes", 2014), and
-the contrast of edges at its border. Edge boxes bring the first along. Selective search (Uijlings et
-al., 2013) has no score of its own: its boxes get a constant for the first, and more than twice the
-second. The sum is then raised the more whole the segments and the more different the colors are.
+the contrast of edges at its border. Edge boxes have the first already. Selective search (Uijlings
+et al., 2013) has no score: its boxes get a constant for the first, and more than twice the second.
+The sum is raised the more, the fewer segments a box cuts and the more its colors differ.
 """
 
 from dataclasses import dataclass
@@ -33,19 +33,18 @@ Method = Literal["selective_search", "edge_boxes", "both"]
 
 REVISION = 3  # another one gives other boxes or scores with the same settings
 KAPPA = 1.5  # power of the perimeter
-DENSITY = 0.65  # beta of edge boxes: overlap of those that stay
+DENSITY = 0.65  # beta of edge boxes: overlap of those that are kept
 STEPS = (0.65, 0.7)  # alpha: overlap of neighboring windows at the first size, at the others
 LONGEST = (3.0, 3.3)  # greatest ratio of sides, likewise: five ratios of alpha .65, seven of .7
 MOST_EDGE_BOXES = 2500  # of one image at one size
-SEARCH_SCALE = (
-    0.3  # k of the first segmentation and the step to the next, as a fraction of the size
-)
-EDGE_BORDER = 1.2  # weight of the edge contrast beside the score that edge boxes bring along
-SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # selective search has the edge contrast alone
-WHOLE_SEGMENTS = 0.5  # what a box that cuts no segment is worth more
-COLOR_CONTRAST = 3.0  # what a box is worth more that shares no color with its surroundings
-MOST_OVERLAP = 0.85  # boxes that overlap a better one by more go
-REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # those that overlap a better one by more count for less
+# k of the first segmentation and the step to the next, as a fraction of the size
+SEARCH_SCALE = 0.3
+EDGE_BORDER = 1.2  # weight of the edge contrast that is added to the score of edge boxes
+SEARCH_BASE, SEARCH_BORDER = 0.25, 2.8  # constant and weight where there is no other score
+WHOLE_SEGMENTS = 0.5  # increase of the score of a box that cuts no segment
+COLOR_CONTRAST = 3.0  # increase for a box that shares no color with its surroundings
+MOST_OVERLAP = 0.85  # boxes that overlap a better one by more are removed
+REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # scores of boxes that overlap a better one by more shrink
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +70,15 @@ class ProposeSettings:
     max_boxes: int = 4000
 
 
-def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
+def propose(
+    image: Tensor, settings: ProposeSettings, *, most_overlap: float = MOST_OVERLAP
+) -> Proposals:
     """Boxes that may hold an object, the best first; the same ones every time.
 
     Args:
         image: ``[3, H, W]`` uint8 RGB.
-        settings: how.
+        settings: method, sizes and limits.
+        most_overlap: IoU above which the worse of two boxes is removed.
 
     Returns:
         Boxes in pixels of the image with scores; none of an image that is narrower than
@@ -86,33 +88,38 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
     pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
     image_size = pixels.shape[:2]
     edges = [Edges.of(shrink(pixels, size)) for size in settings.edge_sizes]
-    found = []
+    parts = []
     if settings.method in ("edge_boxes", "both"):
         boxes, scores = _edge_boxes(edges, image_size)
         border = edge_contrast(boxes, image_size, edges[0], KAPPA)
-        found.append((boxes, scores + EDGE_BORDER * border))
+        parts.append((boxes, scores + EDGE_BORDER * border))
     if settings.method in ("selective_search", "both"):
         boxes = np.concatenate(
             [_search(pixels, size, settings.quality) for size in settings.search_sizes]
         )
         border = edge_contrast(boxes, image_size, edges[0], KAPPA)
-        found.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
-    boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    scores *= 1 + WHOLE_SEGMENTS * whole_segments(boxes, pixels)
-    scores *= 1 + COLOR_CONTRAST * color_contrast(boxes, pixels)
+        parts.append((boxes, SEARCH_BASE + SEARCH_BORDER * border))
+    boxes, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    scores = raise_scores(scores, boxes, pixels)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
-    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
-    sure = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
-    return Proposals(torch.from_numpy(boxes[sure]), torch.from_numpy(scores[sure]))
+    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]), most_overlap)
+    best = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
+    return Proposals(torch.from_numpy(boxes[best]), torch.from_numpy(scores[best]))
 
 
-def _without_repeats(boxes: Array, scores: Array) -> tuple[Array, Array]:
-    """Near copies of better boxes go, and those that resemble a better one come after the others.
+def raise_scores(scores: Array, boxes: Array, pixels: Pixels) -> Array:
+    """Scores ``[R]`` times 1.5 at most for whole segments and times 4 at most for own colors."""
+    scores = scores * (1 + WHOLE_SEGMENTS * whole_segments(boxes, pixels))
+    return scores * (1 + COLOR_CONTRAST * color_contrast(boxes, pixels))
 
-    So a few boxes of one image are of many places, and many are of the best places several times.
+
+def _without_repeats(boxes: Array, scores: Array, most_overlap: float) -> tuple[Array, Array]:
+    """Remove near copies of better boxes; those that resemble a better one come after the others.
+
+    So the first boxes of an image cover many places, and later ones the best places again.
     """
-    best = _different(boxes, MOST_OVERLAP)
+    best = _different(boxes, most_overlap)
     boxes, scores = boxes[best], scores[best]
     repeats = np.ones(len(boxes), dtype=bool)
     repeats[_different(boxes, REPEAT_OVERLAP)] = False
@@ -126,7 +133,7 @@ def _different(boxes: Array, overlap: float) -> NDArray[np.int64]:
 
 
 def _edge_boxes(sizes: list[Edges], image_size: tuple[int, int]) -> tuple[Array, Array]:
-    """Boxes found at every size, with the scores that they would have at the first."""
+    """Boxes of every size, with the scores that they would have at the first."""
     boxes, scores = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.float32)]
     for number, edges in enumerate(sizes):
         maker = cv2.ximgproc.createEdgeBoxes(
@@ -138,11 +145,11 @@ def _edge_boxes(sizes: list[Edges], image_size: tuple[int, int]) -> tuple[Array,
             minScore=0.01,
             minBoxArea=50,
         )
-        found, ranks = maker.getBoundingBoxes(edges.strength, edges.direction)
-        if len(found):  # else there are no scores at all
+        corners, strengths = maker.getBoundingBoxes(edges.strength, edges.direction)
+        if len(corners):  # else OpenCV gives no array of scores
             larger = max(edges.strength.shape) / max(sizes[0].strength.shape)
-            boxes.append(_to_original(np.asarray(found), edges.strength.shape, image_size))
-            scores.append(np.asarray(ranks, np.float32).reshape(-1) * larger ** (KAPPA - 1))
+            boxes.append(_to_original(np.asarray(corners), edges.strength.shape, image_size))
+            scores.append(np.asarray(strengths, np.float32).reshape(-1) * larger ** (KAPPA - 1))
     return np.concatenate(boxes), np.concatenate(scores, dtype=np.float32)
 
 

@@ -1,7 +1,7 @@
-"""How many objects a set of proposals finds, and with how many boxes: the upper end of a detector.
+"""How many objects a set of proposals finds with how many boxes: the limit of any detector on it.
 
-A set is cut by one score for all images, so "n boxes" means n an image on average: more where
-there is much to see. Proposals without scores are cut image by image, in their order.
+A set is cut by one score for all images, so "n boxes" means n per image on average: more in
+images with many high scores. Proposals without scores are cut image by image, in their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class FoundObjects:
             chosen: ``[G]`` true for the objects to look at, None for all.
 
         Returns:
-            One number a count under ``0.5``, ``0.7`` and ``average`` (over all ``IOUS``);
+            One number per count under ``0.5``, ``0.7`` and ``average`` (over all ``IOUS``);
             not-a-number if there are no such objects.
         """
         needed = self.needed if chosen is None else self.needed[chosen]
@@ -74,15 +74,15 @@ def find_objects(
     """
     if not annotations:
         raise ValueError("recall of no images")
-    found = [proposals[annotation.image_id] for annotation in annotations]
-    ranks = _ranks(found)
+    per_image = [proposals[annotation.image_id] for annotation in annotations]
+    ranks = _ranks(per_image)
     needed, labels, sides = [], [], []
-    for annotation, here, rank in zip(annotations, found, ranks, strict=True):
-        sure = ~annotation.difficult
-        boxes = annotation.boxes[sure].double()
-        labels.append(annotation.labels[sure].numpy())
+    for annotation, of_image, rank in zip(annotations, per_image, ranks, strict=True):
+        countable = ~annotation.difficult
+        boxes = annotation.boxes[countable].double()
+        labels.append(annotation.labels[countable].numpy())
         sides.append((boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt().numpy())
-        overlaps = box_iou(here.boxes.double(), boxes).numpy()  # [R, G]
+        overlaps = box_iou(of_image.boxes.double(), boxes).numpy()  # [R, G]
         reached = overlaps[:, :, None] >= np.array(IOUS)  # [R, G, IOUS]
         first = np.where(reached, rank[:, None, None], np.inf)
         needed.append(first.min(axis=0, initial=np.inf))
@@ -90,22 +90,23 @@ def find_objects(
         np.concatenate(needed),
         np.concatenate(labels),
         np.concatenate(sides),
-        sum(len(here.boxes) for here in found) / len(found),
+        sum(len(of_image.boxes) for of_image in per_image) / len(per_image),
         tuple(
             annotation.image_id
-            for annotation, here in zip(annotations, found, strict=True)
-            if not len(here.boxes)
+            for annotation, of_image in zip(annotations, per_image, strict=True)
+            if not len(of_image.boxes)
         ),
     )
 
 
-def _ranks(found: Sequence[Proposals]) -> list[NDArray[np.float64]]:
-    """Of every box: how many boxes an image one has when it is the last that is taken."""
-    if any(here.scores is None for here in found):
-        return [np.arange(1.0, len(here.boxes) + 1) for here in found]
-    scores = torch.cat([here.scores for here in found if here.scores is not None]).numpy()
+def _ranks(per_image: Sequence[Proposals]) -> list[NDArray[np.float64]]:
+    """For every box: the boxes per image, on average, when it is the last one taken."""
+    if any(of_image.scores is None for of_image in per_image):
+        return [np.arange(1.0, len(of_image.boxes) + 1) for of_image in per_image]
+    known = [of_image.scores for of_image in per_image if of_image.scores is not None]
+    scores = torch.cat(known).numpy()
     order = np.argsort(-scores, kind="stable")
     ranks = np.empty(len(scores))
-    ranks[order] = np.arange(1, len(scores) + 1) / len(found)
-    ends = np.cumsum([len(here.boxes) for here in found])
+    ranks[order] = np.arange(1, len(scores) + 1) / len(per_image)
+    ends = np.cumsum([len(of_image.boxes) for of_image in per_image])
     return np.split(ranks, ends[:-1])

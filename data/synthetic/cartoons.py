@@ -1,7 +1,7 @@
-"""What the objects of the synthetic world look like, and how one of them is painted on a canvas.
+"""The looks of the objects of the synthetic data set, and painting one of them on a canvas.
 
-Every class has a small loud part (a head, a lid, a nose) and a large quieter body with a texture of
-its own. ``data.synthetic.scenes`` says where objects stand and what is around them.
+Every class has a small salient part (a head, a lid, a nose) and a large, less salient body with its
+own texture. ``data.synthetic.scenes`` says where objects stand and what is around them.
 """
 
 import colorsys
@@ -21,7 +21,7 @@ TAU = 2 * np.pi
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """Outlines filled with a texture that goes from a dark to a light color."""
+    """Outlines filled with a texture between a dark and a light color."""
 
     outlines: tuple[Floats, ...]  # [N, 2] each
     texture: Texture
@@ -51,7 +51,7 @@ class Pose:
     """Point p of an object's frame stands at ``center + size * turn @ p`` of the image."""
 
     center: Floats
-    turn: Floats  # [2, 2], a rotation and perhaps a mirror
+    turn: Floats  # [2, 2], a rotation, perhaps flipped
     size: float  # pixels
 
     def place(self, points: Floats) -> Floats:
@@ -60,7 +60,7 @@ class Pose:
         return placed
 
     def rim(self) -> float:
-        """Pixels by which the dark contour of an object goes beyond its outlines."""
+        """Pixels by which the dark contour of an object extends beyond its outlines."""
         return max(1.0, 0.035 * self.size)
 
 
@@ -84,7 +84,7 @@ def draw_object(canvas: Floats, kind: Kind, pose: Pose, dye: Dye) -> tuple[Mask,
         canvas: ``[H, W, 3]`` float32, RGB in 0 .. 255.
         kind: its class.
         pose: where it stands; may reach beyond the canvas.
-        dye: its own shade.
+        dye: its shade.
 
     Returns:
         The whole object and its salient part, ``[H, W]`` uint8; the part lies within the whole.

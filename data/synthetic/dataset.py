@@ -1,4 +1,4 @@
-"""A small world in the layout of VOC, written to a folder: real JPEGs, annotations and lists.
+"""A small data set in the layout of VOC, written to a folder: JPEGs, annotations and lists.
 
 Its images come from ``data.synthetic.scenes``; reading the files again is left to the VOC reader.
 """
@@ -21,14 +21,14 @@ def write_synthetic_voc(
     """Write ``root/VOC2007`` with JPEGImages, Annotations and ImageSets/Main: all of it or nothing.
 
     Images are numbered from 1: first train, then val, then test. Image k depends on the seed
-    and k alone, so a larger world begins with the images of a smaller one.
+    and k alone, so a larger data set begins with the images of a smaller one.
 
     Args:
         root: folder that will hold ``VOC2007``; made when absent.
         num_train: images of the split train.
         num_val: images of the split val; trainval is train and val.
         num_test: images of the split test.
-        seed: names the world; not negative.
+        seed: of the drawing; not negative.
 
     Returns:
         ``root/VOC2007``.
@@ -105,6 +105,6 @@ def _write_lists(folder: Path, split: str, objects: dict[str, list[DrawnObject]]
         lines = []
         for image_id, drawn in objects.items():
             flags = [one.difficult for one in drawn if one.name == name]
-            sign = -1 if not flags else 0 if all(flags) else 1
-            lines.append(f"{image_id} {sign:2d}\n")
+            label = -1 if not flags else 0 if all(flags) else 1
+            lines.append(f"{image_id} {label:2d}\n")
         (folder / f"{name}_{split}.txt").write_text("".join(lines))

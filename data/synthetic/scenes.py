@@ -1,7 +1,7 @@
-"""The images of the synthetic world: where its objects stand, what surrounds and what hides them.
+"""The images of the synthetic data set: positions of objects, their background, what hides them.
 
-Things in the background borrow the colors, the texture or the outline of a body, never all three,
-or are a salient part without a body, so that none of these alone gives an object away.
+Things in the background have the colors, the texture or the outline of a body, never all three,
+or are a salient part without a body, so that none of these alone shows an object.
 Writing files is left to ``data.synthetic.dataset``.
 """
 
@@ -57,13 +57,13 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DrawnObject:
-    """One object of an image; its boxes hold what can be seen of it.
+    """One object of an image; its boxes hold its visible pixels.
 
     Attributes:
         name: its class, a key of ``KINDS``.
         box: the whole object.
         part_box: its salient part; inside of ``box``, at most 30 % of its area.
-        truncated: it goes on outside of the image.
+        truncated: it extends beyond the image.
         difficult: it is tiny, or more than a third of it is hidden.
     """
 
@@ -83,7 +83,7 @@ class _Place(NamedTuple):
 
 
 def draw_image(seed: int, index: int) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
-    """Draw one image of a world; the same two numbers give the same image.
+    """Draw one image; the same two numbers give the same image.
 
     Returns:
         ``[H, W, 3]`` uint8 RGB, and its 1 to 4 objects from back to front. At least one of them is
@@ -107,7 +107,7 @@ def _draw_once(rng: Generator) -> tuple[NDArray[np.uint8], list[DrawnObject]]:
     owner = np.full((height, width), -1)  # which object each pixel shows
     places: list[_Place] = []
     masks: list[tuple[Mask, Mask]] = []
-    for name, fraction in _cast(rng):
+    for name, fraction in _draw_classes(rng):
         place = _find_place(rng, name, fraction * short, (height, width), places)
         if place is not None:
             dye = Dye(rng.uniform(-8, 8), rng.uniform(0.85, 1.1))
@@ -134,19 +134,19 @@ def _describe(
     return DrawnObject(place.name, box, part_box, place.truncated, bool(is_hidden or is_tiny))
 
 
-def _cast(rng: Generator) -> list[tuple[str, float]]:
-    """Who is in the image: class and longest side, as a fraction of the shorter side."""
+def _draw_classes(rng: Generator) -> list[tuple[str, float]]:
+    """Class and longest side of each object, as a fraction of the image's shorter side."""
     different = rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25])
     repeated = min(4 - different, rng.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))
     chosen = rng.choice(list(KINDS), size=different, replace=False)
     again = rng.choice(chosen, size=repeated)
-    cast = []
+    objects = []
     for number, name in enumerate([*chosen, *again]):
         fraction = rng.uniform(0.36, LARGEST) if number == 0 else rng.uniform(SMALLEST, 0.55)
         if number > 0 and rng.random() < 0.06:
             fraction = rng.uniform(0.08, 0.1)
-        cast.append((str(name), fraction))
-    return cast
+        objects.append((str(name), fraction))
+    return objects
 
 
 def _find_place(
@@ -181,7 +181,7 @@ def _find_place(
 
 
 def _is_free(place: _Place, taken: list[_Place]) -> bool:
-    """Whether it hides no salient part, and little of what stands there already."""
+    """Whether it hides no salient part, and little of the objects already placed."""
     for other in taken:
         common = place.box.common(other.box).area
         if common > 0.3 * min(place.box.area, other.box.area):
@@ -223,7 +223,7 @@ def _background(rng: Generator, height: int, width: int) -> Floats:
 
 
 def _draw_distractor(rng: Generator, canvas: Floats) -> None:
-    """Draw what is no object: the colors of one body, the texture of another, or a lone part."""
+    """Draw a thing of no class: the colors of one body, the texture of another, or a lone part."""
     height, width = canvas.shape[:2]
     colored, textured, shaped = (KINDS[str(name)] for name in rng.permutation(list(KINDS))[:3])
     size = 0.5 * min(height, width) * np.exp(rng.uniform(np.log(0.1), np.log(0.5)))
@@ -285,7 +285,7 @@ def _draw_occluder(rng: Generator, canvas: Floats, number: int, places: list[_Pl
 
 
 def _develop(rng: Generator, canvas: Floats) -> NDArray[np.uint8]:
-    """Light of another strength and color, and the noise of a camera."""
+    """Change the strength and color of the light, and add the noise of a camera."""
     light = rng.uniform(0.8, 1.15) * rng.uniform(0.92, 1.08, 3).astype(np.float32)
     noise = rng.standard_normal((*canvas.shape[:2], 1), dtype=np.float32) * rng.uniform(2, 7)
     developed: NDArray[np.uint8] = np.clip(canvas * light + noise, 0, 255).astype(np.uint8)

@@ -26,8 +26,8 @@ from tools.models.device import Device
 from tools.training.optim import build_optimizer
 from tools.training.settings import OptimSettings
 from wsddn.builders import build_wsddn
+from wsddn.criterion import wsddn_losses
 from wsddn.rois import roi_cells, unique_cells
-from wsddn.step import wsddn_losses
 
 SIZE = 688  # of the longest side, the middle one of the paper's
 ROIS = 2000

@@ -10,41 +10,37 @@ from data.checks import (
     check_detections,
     check_heatmaps,
     check_labels,
+    check_proposals,
 )
-from data.types import Annotation, Detections, no_detections
+from data.types import Proposals, no_detections
+from tests.worlds import annotate, detect
 
 SIZE = (50, 100)  # 50 high, 100 wide
 NAN, INF = float("nan"), float("inf")
 
 
-def annotate(boxes: Tensor) -> Annotation:
-    flags = torch.zeros(len(boxes), dtype=torch.bool)
-    return Annotation("000007", SIZE, boxes, torch.zeros(len(boxes)).long(), flags, flags)
+BOX = [0.0, 0.0, 100.0, 50.0]
+ONE = replace(annotate([BOX], image_id="000007"), image_size=SIZE)
+FOUND = detect([BOX], [0.5])
 
 
-ONE = annotate(torch.tensor([[0.0, 0.0, 100.0, 50.0]]))
-FOUND = Detections(ONE.boxes, ONE.labels, torch.tensor([0.5]))
-
-
-def test_no_boxes_are_well_formed() -> None:
+def test_nothing_is_well_formed_and_so_is_all_of_an_image() -> None:
     check_boxes(torch.zeros(0, 4), SIZE)
-
-
-def test_a_box_may_fill_the_image() -> None:
-    check_boxes(torch.tensor([[0.0, 0.0, 100.0, 50.0]]), SIZE)
-
-
-def test_without_an_image_size_a_box_may_lie_anywhere() -> None:
-    check_boxes(torch.tensor([[-5.0, -5.0, 1e6, 1e6]]))
+    check_boxes(ONE.boxes, SIZE)
+    check_boxes(torch.tensor([[-5.0, -5.0, 1e6, 1e6]]))  # without a size
+    check_labels(torch.zeros(0, dtype=torch.int64), 20)
+    check_labels(torch.tensor([0, 19]), 20)
+    check_annotation(annotate([]), num_classes=1)
+    check_detections(no_detections(), num_classes=20)
+    check_proposals(Proposals(torch.zeros(0, 4), torch.zeros(0)), SIZE)
+    check_heatmaps(torch.zeros(0, 20, 3, 3))
 
 
 @pytest.mark.parametrize(
     "boxes",
     [
         torch.zeros(0),
-        torch.zeros(4),
         torch.zeros(2, 5),
-        torch.zeros(1, 2, 4),
         torch.ones(1, 4).int(),
     ],
 )
@@ -80,13 +76,11 @@ def test_a_refusal_names_the_owner_and_the_first_wrong_row() -> None:
         check_boxes(boxes, context="cat.xml")
 
 
-def test_an_annotation_without_objects_passes() -> None:
-    check_annotation(annotate(torch.zeros(0, 4)), num_classes=1)
-
-
-def test_an_annotation_is_held_to_its_own_image() -> None:
+def test_an_annotation_must_fit_its_image_and_the_classes() -> None:
     with pytest.raises(ValueError, match="image 000007: a box leaves the 100x49 image"):
         check_annotation(replace(ONE, image_size=(49, 100)), num_classes=1)
+    with pytest.raises(ValueError, match=r"image 000007: label 20 is not in 0 \.\. 19"):
+        check_annotation(replace(ONE, labels=torch.tensor([20])), num_classes=20)
 
 
 @pytest.mark.parametrize("name", ["labels", "difficult", "truncated"])
@@ -94,20 +88,6 @@ def test_an_annotation_with_a_row_too_few_is_refused(name: str) -> None:
     shorter = replace(ONE, **{name: getattr(ONE, name)[:0]})
     with pytest.raises(ValueError, match=rf"image 000007: 1 boxes but {name} has shape \[0\]"):
         check_annotation(shorter, num_classes=1)
-
-
-def test_an_annotation_with_a_label_outside_of_the_classes_is_refused() -> None:
-    wrong = replace(ONE, labels=torch.tensor([20]))
-    with pytest.raises(ValueError, match=r"image 000007: label 20 is not in 0 \.\. 19"):
-        check_annotation(wrong, num_classes=20)
-
-
-def test_the_first_and_the_last_label_pass() -> None:
-    check_labels(torch.tensor([0, 19]), 20)
-
-
-def test_no_labels_pass() -> None:
-    check_labels(torch.zeros(0, dtype=torch.int64), 20)
 
 
 @pytest.mark.parametrize("label", [-1, 20])
@@ -121,35 +101,42 @@ def test_labels_of_another_kind_are_refused() -> None:
         check_labels(torch.zeros(2), 20)
 
 
-def test_no_detections_pass() -> None:
-    check_detections(no_detections(), num_classes=20)
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"labels": torch.zeros(2).long()}, r"1 boxes, labels \[2\]"),
+        ({"scores": torch.ones(2)}, r"1 boxes, .*, scores \[2\]"),
+        ({"boxes": torch.zeros(1, 4)}, "a box has no area"),
+        ({"labels": torch.tensor([21])}, "label 21"),
+        ({"scores": torch.tensor([NAN])}, "a score is not finite"),
+        ({"scores": torch.tensor([INF])}, "a score is not finite"),
+    ],
+)
+def test_malformed_detections_are_refused(change: dict[str, Tensor], problem: str) -> None:
+    with pytest.raises(ValueError, match=f"image 5: {problem}"):
+        check_detections(replace(FOUND, **change), 20, context="image 5")
 
 
-@pytest.mark.parametrize("name", ["labels", "scores"])
-def test_detections_out_of_step_are_refused(name: str) -> None:
-    wrong = replace(FOUND, **{name: getattr(FOUND, name).repeat(2)})
-    with pytest.raises(ValueError, match=r"image 5: 1 boxes, labels .*, scores "):
-        check_detections(wrong, 20, context="image 5")
-
-
-def test_a_detection_with_a_wrong_box_is_refused() -> None:
-    with pytest.raises(ValueError, match="image 5: a box has no area"):
-        check_detections(replace(FOUND, boxes=torch.zeros(1, 4)), 20, context="image 5")
-
-
-def test_a_detection_with_a_wrong_label_is_refused() -> None:
-    with pytest.raises(ValueError, match="image 5: label 21 is not"):
-        check_detections(replace(FOUND, labels=torch.tensor([21])), 20, context="image 5")
-
-
-@pytest.mark.parametrize("score", [NAN, INF])
-def test_a_score_that_is_not_finite_is_refused(score: float) -> None:
-    with pytest.raises(ValueError, match="image 5: a score is not finite"):
-        check_detections(replace(FOUND, scores=torch.tensor([score])), 20, context="image 5")
-
-
-def test_heatmaps_of_no_images_pass() -> None:
-    check_heatmaps(torch.zeros(0, 20, 3, 3))
+@pytest.mark.parametrize(
+    ("box", "count", "problem"),
+    [
+        ((-1, 0, 5, 5), 3, "33% of the boxes leave 100x50: row 1 is"),
+        ((0, 0, 101, 5), 3, "33% of the boxes leave 100x50"),
+        ((65534, 3, 20, 9), 3, "33% of the boxes leave 100x50"),  # 0 - 1 in uint16
+        ((0, 0, 101, 5), 999, "less than 1% of the boxes leave 100x50"),
+        ((0, 0, 5, NAN), 3, "33% of the boxes are not finite"),
+        ((0, 0, 0, 5), 3, "a box has no area"),
+    ],
+)
+def test_malformed_proposals_are_refused_with_their_fraction(
+    box: tuple[float, ...], count: int, problem: str
+) -> None:
+    boxes = ONE.boxes.repeat(count, 1)
+    boxes[1] = torch.tensor(box)
+    with pytest.raises(ValueError, match=f"image a: {problem}"):
+        check_proposals(Proposals(boxes, None), SIZE, context="image a")
+    with pytest.raises(ValueError, match=r"floating-point \[R, 4\]"):
+        check_proposals(Proposals(boxes[:, :3], None), SIZE)
 
 
 @pytest.mark.parametrize(

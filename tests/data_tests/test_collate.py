@@ -48,9 +48,12 @@ def test_samples_without_rois_make_a_batch_without_any() -> None:
     assert collate_images([sample("a", 2, 2), sample("b", 2, 2)]).rois == ()
 
 
-def test_a_batch_of_no_samples_is_refused() -> None:
-    with pytest.raises(ValueError, match="a batch has at least one sample"):
+def test_no_samples_and_some_without_rois_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
         collate_images([])
+    with_rois = replace(sample("b", 2, 2), rois=Proposals(torch.zeros(2, 4), None))
+    with pytest.raises(ValueError, match="1 of 2 samples have rois"):
+        collate_images([sample("a", 2, 2), with_rois])
 
 
 def test_smaller_images_are_padded_right_and_bottom() -> None:
@@ -58,13 +61,10 @@ def test_smaller_images_are_padded_right_and_bottom() -> None:
     assert stacked.tolist() == [[[[1, 1], [0, 0]]], [[[1, 0], [1, 0]]]]
 
 
-def test_height_and_width_are_rounded_up_to_the_multiple() -> None:
-    assert pad_stack([torch.ones(3, 33, 64)], multiple=32).shape == (1, 3, 64, 64)
-
-
-def test_images_of_one_size_are_not_padded() -> None:
-    assert pad_stack([torch.ones(3, 5, 7)] * 2).shape == (2, 3, 5, 7)
-
-
-def test_padding_keeps_bytes_bytes() -> None:
-    assert pad_stack([torch.ones(3, 2, 2, dtype=torch.uint8)], multiple=4).dtype == torch.uint8
+@pytest.mark.parametrize(("multiple", "size"), [(1, (33, 64)), (32, (64, 64))])
+def test_height_and_width_are_rounded_up_to_the_multiple(
+    multiple: int, size: tuple[int, int]
+) -> None:
+    stacked = pad_stack([torch.ones(3, 33, 64, dtype=torch.uint8)] * 2, multiple=multiple)
+    assert stacked.shape == (2, 3, *size)
+    assert stacked.dtype == torch.uint8

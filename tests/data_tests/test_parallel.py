@@ -23,23 +23,23 @@ def measure(word: str) -> Found:
     return Found(word, len(word))
 
 
-def stumble(kind: str) -> int:
-    if kind == "own words":
-        raise OwnWordsError("a.jpg")
+def process_of(_: int) -> int:
+    return os.getpid()
+
+
+def fail(kind: str) -> int:
+    if kind == "message of its class":
+        raise DecodeError("a.jpg")
     if kind == "nothing that pickles":
         raise ValueError(lambda: kind)
     raise FileNotFoundError(2, "No such file", "a.jpg")
 
 
-class OwnWordsError(ValueError):
-    """Made again from its message, it would say something else."""
+class DecodeError(ValueError):
+    """A pickle makes it again from its message, and so another one."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: does not decode")
-
-
-def process_of(_: int) -> int:
-    return os.getpid()
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])
@@ -71,7 +71,7 @@ def test_the_traceback_of_another_process_is_a_note() -> None:
 
 def test_an_exception_of_another_process_keeps_what_it_knows() -> None:
     with pytest.raises(FileNotFoundError, match=r"No such file: 'a\.jpg'") as caught:
-        list(map_parallel(stumble, ["", ""], processes=2))
+        list(map_parallel(fail, ["", ""], processes=2))
 
     assert caught.value.filename == "a.jpg"
 
@@ -79,13 +79,13 @@ def test_an_exception_of_another_process_keeps_what_it_knows() -> None:
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        ("own words", "^OwnWordsError: a.jpg: does not decode\n"),
-        ("nothing that pickles", "^ValueError: <function stumble"),
+        ("message of its class", "^DecodeError: a.jpg: does not decode\n"),
+        ("nothing that pickles", "^ValueError: <function fail"),
     ],
 )
 def test_an_exception_that_no_pickle_carries_arrives_in_words(kind: str, says: str) -> None:
     with pytest.raises(RuntimeError, match=says):
-        list(map_parallel(stumble, [kind, kind], processes=2))
+        list(map_parallel(fail, [kind, kind], processes=2))
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])
@@ -93,23 +93,16 @@ def test_no_items_give_nothing(processes: int) -> None:
     assert list(map_parallel(measure, [], processes=processes)) == []
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_without_company_this_process_does_the_work(processes: int) -> None:
-    assert set(map_parallel(process_of, range(3), processes=processes)) == {os.getpid()}
+@pytest.mark.parametrize(
+    ("processes", "items", "count"), [(0, 3, 0), (1, 3, 0), (2, 4, 2), (2, 1, 1)]
+)
+def test_no_more_processes_start_than_asked_for_or_than_items(
+    processes: int, items: int, count: int
+) -> None:
+    found = set(map_parallel(process_of, range(items), processes=processes))
 
-
-def test_two_processes_do_the_work_and_this_one_does_not() -> None:
-    found = set(map_parallel(process_of, range(4), processes=2))
-
-    assert len(found) == 2
-    assert os.getpid() not in found
-
-
-def test_no_more_processes_start_than_there_are_items() -> None:
-    found = set(map_parallel(process_of, range(1), processes=2))
-
-    assert len(found) == 1
-    assert os.getpid() not in found
+    assert len(found) == max(count, 1)
+    assert (os.getpid() in found) == (count == 0)
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])
@@ -123,16 +116,9 @@ def test_nothing_is_drawn_from_the_generator_that_models_start_from(
     assert torch.equal(rng.get_state(), before)
 
 
-def test_cores_that_this_process_is_kept_off_are_not_usable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_usable_cores_are_those_of_this_process_or_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4}, raising=False)
     assert usable_cores() == 2
-
-
-def test_where_no_process_is_kept_off_any_core_all_are_usable(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert usable_cores() == 3

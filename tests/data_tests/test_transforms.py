@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from data.transforms import flip_boxes, normalize_images, resize_image
+from data.transforms import ResizeMode, flip_boxes, normalize_images, resize_image
 
 GRAY = (0.5, 0.5, 0.5)
 
@@ -11,54 +11,27 @@ def make_image(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("original", "size", "resized"),
-    [((375, 500), 512, (384, 512)), ((500, 375), 512, (512, 384)), ((512, 512), 224, (224, 224))],
-)
-def test_the_longest_side_gets_the_size_and_the_proportions_stay(
-    original: tuple[int, int], size: int, resized: tuple[int, int]
-) -> None:
-    image, _ = resize_image(make_image(*original), size, "longest_side")
-    assert image.shape == (3, *resized)
-
-
-@pytest.mark.parametrize(
-    ("original", "resized"),
-    [((375, 500), (600, 800)), ((500, 375), (800, 600)), ((80, 80), (600, 600))],
-)
-def test_the_shortest_side_gets_the_size_and_the_proportions_stay(
-    original: tuple[int, int], resized: tuple[int, int]
-) -> None:
-    image, scale_xy = resize_image(make_image(*original), 600, "shortest_side")
-    assert image.shape == (3, *resized)
-    assert scale_xy.tolist() == [resized[1] / original[1], resized[0] / original[0]]
-
-
-@pytest.mark.parametrize(
-    ("original", "resized"),
+    ("mode", "size", "original", "resized"),
     [
-        ((150, 250), (600, 1000)),  # 5 / 3 itself
-        ((150, 300), (500, 1000)),
-        ((300, 150), (1000, 500)),
-        ((150, 249), (600, 996)),
+        ("longest_side", 512, (375, 500), (384, 512)),
+        ("longest_side", 512, (500, 375), (512, 384)),
+        ("longest_side", 50, (35, 100), (18, 50)),  # 17.5 rows asked for
+        ("longest_side", 100, (1, 1000), (1, 100)),  # at least one row
+        ("shortest_side", 600, (375, 500), (600, 800)),
+        ("shortest_side", 600, (500, 375), (800, 600)),
+        ("shortest_side", 600, (150, 250), (600, 1000)),  # 5 / 3 itself
+        ("shortest_side", 600, (150, 300), (500, 1000)),  # the longest side is at most 5 / 3
+        ("shortest_side", 600, (300, 150), (1000, 500)),
+        ("shortest_side", 600, (150, 249), (600, 996)),
+        ("square", 200, (50, 100), (200, 200)),
     ],
 )
-def test_by_the_shortest_side_the_longest_is_at_most_five_thirds_of_the_size(
-    original: tuple[int, int], resized: tuple[int, int]
+def test_sides_get_their_size_and_the_scale_is_the_ratio_after_rounding(
+    mode: ResizeMode, size: int, original: tuple[int, int], resized: tuple[int, int]
 ) -> None:
-    image, _ = resize_image(make_image(*original), 600, "shortest_side")
+    image, scale_xy = resize_image(make_image(*original), size, mode)
     assert image.shape == (3, *resized)
-
-
-def test_square_gives_both_sides_the_size() -> None:
-    image, scale_xy = resize_image(make_image(50, 100), 200, "square")
-    assert image.shape == (3, 200, 200)
-    assert scale_xy.tolist() == [2, 4]  # x first
-
-
-def test_the_scale_is_the_ratio_after_rounding() -> None:
-    image, scale_xy = resize_image(make_image(35, 100), 50, "longest_side")  # 17.5 rows asked for
-    assert image.shape == (3, 18, 50)
-    assert scale_xy.tolist() == [50 / 100, 18 / 35]
+    assert scale_xy.tolist() == [resized[1] / original[1], resized[0] / original[0]]
 
 
 def test_the_box_of_the_whole_image_stays_the_whole_image() -> None:
@@ -67,11 +40,6 @@ def test_the_box_of_the_whole_image_stays_the_whole_image() -> None:
     torch.testing.assert_close(
         box, torch.tensor([0, 0, image.shape[2], image.shape[1]], dtype=torch.float64)
     )
-
-
-def test_a_very_long_image_keeps_one_row() -> None:
-    image, _ = resize_image(make_image(1, 1000), 100, "longest_side")
-    assert image.shape == (3, 1, 100)
 
 
 def test_a_resized_image_is_bytes_of_the_same_color() -> None:
@@ -93,7 +61,7 @@ def test_a_size_below_one_pixel_is_refused(size: int) -> None:
         resize_image(make_image(2, 2), size, "square")
 
 
-def test_a_box_goes_as_far_to_the_left_as_it_was_to_the_right() -> None:
+def test_a_flipped_box_is_as_far_from_the_left_as_it_was_from_the_right() -> None:
     boxes = torch.tensor([[10.0, 5.0, 30.0, 20.0], [0.0, 0.0, 100.0, 50.0]])
     assert flip_boxes(boxes, 100).tolist() == [[70, 5, 90, 20], [0, 0, 100, 50]]
 
@@ -108,10 +76,7 @@ def test_boxes_flipped_twice_are_as_before(rng: torch.Generator) -> None:
     corner = torch.randint(0, 100, (20, 2), generator=rng).float()  # whole pixels do not round
     boxes = torch.cat([corner, corner + 7], dim=1)
     assert flip_boxes(flip_boxes(boxes, 333), 333).equal(boxes)
-
-
-def test_no_boxes_stay_no_boxes_in_the_mirror() -> None:
-    assert flip_boxes(torch.zeros(0, 4), 100).shape == (0, 4)
+    assert flip_boxes(boxes[:0], 333).shape == (0, 4)
 
 
 def test_each_channel_loses_its_own_mean_and_deviation() -> None:
@@ -128,6 +93,7 @@ def test_padding_becomes_exact_zeros() -> None:
     expected[1, :, :, :1] = 1
     normalized = normalize_images(images, sizes, GRAY, GRAY)
     torch.testing.assert_close(normalized, expected.expand(2, 3, 3, 4), rtol=0, atol=0)
+    assert normalize_images(images[:0], sizes[:0], GRAY, GRAY).shape == (0, 3, 3, 4)
 
 
 def test_an_image_is_normalized_alike_with_and_without_padding(rng: torch.Generator) -> None:
@@ -136,8 +102,3 @@ def test_an_image_is_normalized_alike_with_and_without_padding(rng: torch.Genera
     padded = torch.nn.functional.pad(images, (0, 3, 0, 2))
     alone = normalize_images(images, size, GRAY, GRAY)
     torch.testing.assert_close(normalize_images(padded, size, GRAY, GRAY)[..., :4, :4], alone)
-
-
-def test_a_batch_of_no_images_stays_empty() -> None:
-    images = torch.zeros(0, 3, 4, 4, dtype=torch.uint8)
-    assert normalize_images(images, torch.zeros(0, 2), GRAY, GRAY).shape == (0, 3, 4, 4)

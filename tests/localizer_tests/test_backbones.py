@@ -228,7 +228,7 @@ def test_an_image_padded_to_multiples_keeps_the_cells_that_begin_in_it(
 
 # --- published weights ----------------------------------------------------------------------------
 
-PUBLISHED: dict[str, Callable[[], Weights]] = {
+PRETRAINED: dict[str, Callable[[], Weights]] = {
     "alexnet": lambda: models.alexnet(weights=None).state_dict(),
     "squeezenet1_1": lambda: models.squeezenet1_1(weights=None).state_dict(),
     "vgg16": lambda: models.vgg16(weights=None, init_weights=False).state_dict(),
@@ -242,7 +242,7 @@ PUBLISHED: dict[str, Callable[[], Weights]] = {
 
 @pytest.fixture(scope="module")
 def alexnet_weights() -> Weights:
-    return PUBLISHED["alexnet"]()
+    return PRETRAINED["alexnet"]()
 
 
 def load_alexnet(state_dict: Weights) -> nn.Module:
@@ -253,7 +253,7 @@ def load_alexnet(state_dict: Weights) -> nn.Module:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_takes_the_layout_of_its_library(name: str) -> None:
-    backbone, published = BACKBONES[name], PUBLISHED[name]()
+    backbone, published = BACKBONES[name], PRETRAINED[name]()
     features = backbone.build()
     load_backbone_weights(features, backbone, published)
     for key, tensor in features.state_dict().items():
@@ -292,7 +292,7 @@ def test_of_many_wrong_keys_four_are_named_and_the_rest_counted() -> None:
 
 def test_weights_of_another_backbone_are_refused() -> None:
     with pytest.raises(ValueError, match="the weights lack"):
-        load_alexnet(PUBLISHED["squeezenet1_1"]())
+        load_alexnet(PRETRAINED["squeezenet1_1"]())
 
 
 def load_resnet18(state_dict: Weights) -> nn.Module:
@@ -303,16 +303,16 @@ def load_resnet18(state_dict: Weights) -> nn.Module:
 
 def test_keys_without_a_prefix_are_named_when_unknown() -> None:
     with pytest.raises(ValueError, match=r"the weights hold unknown head\.bias$"):
-        load_resnet18(PUBLISHED["resnet18"]() | {"head.bias": torch.zeros(1)})
+        load_resnet18(PRETRAINED["resnet18"]() | {"head.bias": torch.zeros(1)})
 
 
 def test_weights_of_a_deeper_resnet_are_refused() -> None:
     with pytest.raises(ValueError, match=r"hold unknown layer1\.0\.conv3\.weight, .* more$"):
-        load_resnet18(PUBLISHED["resnet50"]())
+        load_resnet18(PRETRAINED["resnet50"]())
 
 
 def test_older_weights_have_no_counters_of_batches() -> None:
-    published = PUBLISHED["resnet18"]()
+    published = PRETRAINED["resnet18"]()
     older = {k: v for k, v in published.items() if not k.endswith("num_batches_tracked")}
     assert len(older) == len(published) - 20  # one a batch norm
     loaded = load_resnet18(older).state_dict()

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from localizer.backbones import Geometry
-from localizer.heatmaps import mirror_heatmaps, normalize_range, peak_point, render_heatmap
+from localizer.heatmaps import flip_heatmaps, normalize_range, peak_point, render_heatmap
 
 ALEXNET = Geometry(16, 31)  # cell 0 covers 23.5 .. 39.5
 SMALL = Geometry(4, 1)  # cells are centered at 1.5, 5.5, 9.5
@@ -25,44 +25,44 @@ def peak_pixel(rendered: Tensor) -> tuple[int, int]:
 
 def test_in_a_symmetric_width_flipping_reverses_the_columns() -> None:
     heatmap = torch.tensor([[[1.0, 2.0, 4.0]]])
-    flipped = mirror_heatmaps(heatmap, SMALL, 11, 3)  # 1.5 pixels at both ends
+    flipped = flip_heatmaps(heatmap, SMALL, 11, 3)  # 1.5 pixels at both ends
     assert flipped.tolist() == [[[4, 2, 1]]]
 
 
 def test_flipping_twice_in_a_symmetric_width_is_the_identity(rng: torch.Generator) -> None:
     heatmaps = torch.randn(3, 29, 29, generator=rng)
     width = 31.5 + 16 * 28 + 31.5
-    twice = mirror_heatmaps(mirror_heatmaps(heatmaps, ALEXNET, width, 29), ALEXNET, width, 29)
+    twice = flip_heatmaps(flip_heatmaps(heatmaps, ALEXNET, width, 29), ALEXNET, width, 29)
     assert torch.equal(twice, heatmaps)
 
 
 def test_between_columns_the_values_are_shared_out() -> None:
     heatmap = torch.tensor([[[0.0, 8.0, 0.0]]])
     # in a width of 12 the flipped centers 10.5, 6.5 and 2.5 lie a quarter right of the columns
-    flipped = mirror_heatmaps(heatmap, SMALL, 12, 3)
+    flipped = flip_heatmaps(heatmap, SMALL, 12, 3)
     assert flipped.tolist() == [[[0, 8 * 3 / 4, 8 * 1 / 4]]]
 
 
 def test_a_slope_is_flipped_exactly_except_beyond_the_last_cell() -> None:
     centers = 31.5 + 16 * torch.arange(29.0)
     seen_flipped = (512 - centers).expand(1, 1, 29)  # each cell says where it is in the upright
-    upright = mirror_heatmaps(seen_flipped, ALEXNET, 512, 29)[0, 0]
+    upright = flip_heatmaps(seen_flipped, ALEXNET, 512, 29)[0, 0]
     torch.testing.assert_close(upright[1:], centers[1:])
     assert float(upright[0]) == 512 - float(centers[-1])  # 32.5: there is no cell at 31.5
 
 
 def test_rows_stay_where_they_are() -> None:
     heatmap = torch.tensor([[[1.0, 1.0], [5.0, 5.0]]])
-    assert mirror_heatmaps(heatmap, SMALL, 7, 2).tolist() == heatmap.tolist()
+    assert flip_heatmaps(heatmap, SMALL, 7, 2).tolist() == heatmap.tolist()
 
 
 def test_a_single_column_stays_itself() -> None:
     heatmap = torch.tensor([[[3.0], [4.0]]])
-    assert mirror_heatmaps(heatmap, SMALL, 9, 1).tolist() == heatmap.tolist()
+    assert flip_heatmaps(heatmap, SMALL, 9, 1).tolist() == heatmap.tolist()
 
 
 def test_no_classes_give_no_maps() -> None:
-    assert mirror_heatmaps(torch.zeros(0, 2, 3), SMALL, 11, 3).shape == (0, 2, 3)
+    assert flip_heatmaps(torch.zeros(0, 2, 3), SMALL, 11, 3).shape == (0, 2, 3)
 
 
 # --- range ----------------------------------------------------------------------------------------

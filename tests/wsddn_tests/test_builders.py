@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.ops import roi_pool
 
 from localizer.backbones import BACKBONES
-from wsddn.builders import PUBLISHED, PUBLISHED_WIDTH, build_wsddn
+from wsddn.builders import PRETRAINED, PRETRAINED_WIDTH, build_wsddn
 from wsddn.model import WSDDN
 from wsddn.rois import pool_cells, roi_cells
 
@@ -163,7 +163,7 @@ def test_a_backbone_without_published_layers_takes_its_own_weights_alone() -> No
 
     first = model.features.get_submodule("0").get_parameter("weight")
     assert first.equal(weights["features.0.weight"])
-    assert model.head.fc6.weight.shape == (PUBLISHED_WIDTH, 512)
+    assert model.head.fc6.weight.shape == (PRETRAINED_WIDTH, 512)
 
 
 @pytest.mark.parametrize(("name", "pool_size"), [("alexnet", 6), ("vgg16", 7)])
@@ -172,7 +172,7 @@ def test_published_layers_fit_the_pool_size_of_their_network(name: str, pool_siz
         published: nn.Module = getattr(models, name)(weights=None)
         head = build_wsddn(name, 3, pool_size=pool_size).head
 
-    for layer, own in zip(PUBLISHED[name], (head.fc6, head.fc7), strict=True):
+    for layer, own in zip(PRETRAINED[name], (head.fc6, head.fc7), strict=True):
         assert published.get_parameter(f"{layer}.weight").shape == own.weight.shape
         assert published.get_parameter(f"{layer}.bias").shape == own.bias.shape
 

@@ -147,7 +147,7 @@ def test_features_of_two_images_and_scores_of_others_are_refused() -> None:
     head = small_head()
     with pytest.raises(ValueError, match="features of 2"):
         head(torch.zeros(2, 3, 10, 10), torch.zeros(0, 4))
-    with pytest.raises(ValueError, match="0 rois want as many scores"):
+    with pytest.raises(ValueError, match="0 rois need as many scores"):
         head(torch.zeros(1, 3, 10, 10), torch.zeros(0, 4), torch.zeros(1))
 
 

@@ -42,7 +42,7 @@ def read_scores(path: Path) -> SavedScores:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of scores (evaluate writes one)")
     names = ("ids", "classes", "scores", "targets", "weights")
-    arrays = read_arrays(path, names, what="a file of scores")
+    arrays = read_arrays(path, names, description="a file of scores")
     ids, classes, scores, targets, weights = arrays
     shape = (len(ids), len(classes)) if ids.ndim == classes.ndim == 1 else None
     if [array.dtype.kind for array in arrays] != ["U", "U", "f", "f", "f"] or not (

@@ -1,10 +1,8 @@
-"""A scan meets every kind of bad image at once, reads nothing twice, and compares the lists."""
+"""Every kind of bad image, list and proposals in one scan, which reads nothing twice."""
 
 import io
 import os
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,34 +12,29 @@ import pytest
 import torch
 from PIL import Image
 
-from data import parallel
-from data.datasets import scan
 from data.datasets.scan import (
+    NO_FILE,
     ImageState,
     Problem,
+    ProposalScan,
     image_problems,
     same_images,
     scan_images,
     scan_proposals,
     scan_voc,
 )
-from data.images import read_image
 from data.proposals.files import pack_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 from tests.conftest import snapshot
+from tests.worlds import noise_image, png
 
 Make = Callable[[Path], object]
 
 
-def noise(height: int = 48, width: int = 64) -> Image.Image:
-    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
 def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    (image or noise()).save(buffer, kind, **options)
+    (image or noise_image(48, 64)).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -54,33 +47,11 @@ def cut(kind: str, fraction: float) -> Make:
     return content(whole[: int(len(whole) * fraction)])
 
 
-def rotten(kind: str, **options: Any) -> Make:
+def damaged(kind: str, **options: Any) -> Make:
     """Half of its bytes lost to zeros, as on a bad disk; the head is whole."""
     whole = bytearray(encoded(kind, **options))
     whole[len(whole) // 4 : 3 * len(whole) // 4] = bytes(3 * len(whole) // 4 - len(whole) // 4)
     return content(bytes(whole))
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    summed = struct.pack(">I", zlib.crc32(name + body))
-    return struct.pack(">I", len(body)) + name + body + summed
-
-
-def png(width: int, height: int, pixels: bytes, depth: int = 8, color: int = 2) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(pixels))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
-
-
-def zipped() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("a.jpg", encoded("JPEG"))
-    return buffer.getvalue()
-
-
-def gray(values: list[int] | list[float], dtype: type[np.generic]) -> bytes:
-    return encoded("TIFF", Image.fromarray(np.array([values], dtype=dtype)))
 
 
 BAD: dict[str, Make] = {
@@ -92,20 +63,12 @@ BAD: dict[str, Make] = {
     "device": lambda path: path.symlink_to("/dev/zero"),
     "empty": content(b""),
     "one byte": content(b"\xff"),
-    "zeros": content(bytes(10_000)),
-    "text": content(b"once upon a time there was a cat"),
     "page of an error": content(b"<!DOCTYPE html><html><body>404 Not Found</body></html>"),
-    "zip": content(zipped()),
-    "pdf": content(encoded("PDF")),
-    "drawing": content(b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
-    "postscript": content(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
-    "film": content(b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(100)),
-    "annotation": content(b"<annotation><size/></annotation>"),
     "pointer": content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-    "icon": content(encoded("ICO")),  # an image, and of none of the kinds that are read
+    "pdf": content(encoded("PDF")),
+    "icon": content(encoded("ICO")),  # an image, of a format that is not read
     "jpeg begun": content(b"\xff\xd8\xff\xe0"),
     "jpeg without its first byte": content(encoded("JPEG")[1:]),
-    "jpeg cut in its head": cut("JPEG", 0.05),
     "jpeg cut": cut("JPEG", 0.6),
     "progressive jpeg cut": content(encoded("JPEG", progressive=True)[:1500]),
     "png cut": cut("PNG", 0.6),
@@ -114,43 +77,31 @@ BAD: dict[str, Make] = {
     "webp cut": cut("WEBP", 0.6),
     "bmp cut": cut("BMP", 0.6),
     "ppm cut": cut("PPM", 0.6),
-    "png rotten": rotten("PNG"),
-    "gif rotten": rotten("GIF"),
-    "jpeg rotten": rotten("JPEG"),
-    "jpeg rot at the head": content(b"\xff\xd8" + bytes(20) + encoded("JPEG")[22:]),
-    "webp rotten": content(encoded("WEBP").replace(b"VP8", b"VP9")),
-    "tiff rotten": rotten("TIFF", compression="tiff_lzw"),
-    "png without pixels": content(png(0, 0, b"")),
+    "png damaged": damaged("PNG"),
+    "gif damaged": damaged("GIF"),
+    "jpeg damaged": damaged("JPEG"),
+    "webp damaged": content(encoded("WEBP").replace(b"VP8", b"VP9")),
+    "tiff damaged": damaged("TIFF", compression="tiff_lzw"),
+    "png without pixels": content(png(0, 0)),
     "png of too few pixels": content(png(64, 48, b"\0" * 100)),
     "png with a wrong sum": content(encoded("PNG").replace(b"IHDR", b"IHDS")),
-    "bomb": content(png(30_000, 30_000, b"")),
-    "long bomb": content(png(2_000_000_000, 1, b"")),
+    "bomb": content(png(30_000, 30_000)),
     "bmp bomb": content(
         b"BM" + struct.pack("<IIIIIIHHIIIIII", 54, 0, 54, 40, 50_000, 50_000, 1, 24, *[0] * 6)
     ),
-    "fractions": content(gray([0.5, 0.25], np.float32)),
-    "32 bit": content(gray([70_000, 3], np.int32)),
-    "below zero": content(gray([-5, 3], np.int32)),
+    "below zero": content(encoded("TIFF", Image.fromarray(np.array([[-5, 3]], dtype=np.int32)))),
 }
 
 FINE: dict[str, Make] = {
     "jpeg": content(encoded("JPEG")),
-    "progressive": content(encoded("JPEG", progressive=True)),
-    "gray": content(encoded("JPEG", noise().convert("L"))),
-    "cmyk": content(encoded("JPEG", noise().convert("CMYK"))),
     "turned by exif": content(encoded("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0")),
     "misnamed": content(encoded("PNG")),
-    "palette": content(encoded("PNG", noise().convert("P"))),
-    "alpha": content(encoded("PNG", noise().convert("RGBA"))),
-    "gray and alpha": content(encoded("PNG", noise().convert("LA"))),
-    "one bit": content(encoded("PNG", noise().convert("1"))),
-    "16 bit": content(encoded("PNG", Image.fromarray(np.full((48, 64), 700, dtype=np.uint16)))),
     "16 bit colors": content(png(64, 48, (b"\0" + b"\2\0" * 3 * 64) * 48, depth=16)),
     "words after the end": content(encoded("JPEG") + b"and more"),
     "film of two images": content(
-        encoded("GIF", save_all=True, append_images=[noise().rotate(180)])
+        encoded("GIF", save_all=True, append_images=[noise_image(48, 64).rotate(180)])
     ),
-    "signs 图 & blanks": content(encoded("WEBP")),
+    "blanks & characters 图": content(encoded("WEBP")),
 }
 
 
@@ -178,32 +129,19 @@ def by_path(states: dict[Path, ImageState]) -> dict[str, ImageState]:
 def test_every_kind_of_bad_image_is_found_in_one_scan(tmp_path: Path) -> None:
     paths = write(tmp_path, BAD)
     states = scanned(list(paths))
-    passed = [paths[path] for path, state in states.items() if not state.problem]
-    assert len(states) == len(BAD) == 45
-    assert passed == []
+    assert [paths[path] for path, state in states.items() if not state.problem] == []
+    assert len(states) == len(BAD)
     for path, state in states.items():
         assert (state.height, state.width, state.digest) == (0, 0, "")
         assert not state.problem.startswith(str(path))
         assert "\n" not in state.problem
-
-
-@pytest.mark.parametrize(
-    ("kind", "what"),
-    [
-        ("missing", "no such image"),
-        ("link to nothing", "no such image"),
-        ("folder", "not a regular file"),
-        ("pipe", "not a regular file"),
-        ("device", "not a regular file"),
-        ("empty", "the image does not decode (cannot identify"),
-        ("jpeg cut", "the image does not decode (image file is truncated"),
-        ("bomb", "the image does not decode (Image size (900000000 pixels) exceeds limit"),
-        ("fractions", "the image does not decode (gray values of type float32 that are not"),
-    ],
-)
-def test_a_problem_says_what_it_is(tmp_path: Path, kind: str, what: str) -> None:
-    (state,) = scanned(list(write(tmp_path, {kind: BAD[kind]}))).values()
-    assert state.problem.startswith(what)
+    problems = {paths[path]: state.problem for path, state in states.items()}
+    for kind in ("missing", "link to nothing"):
+        assert problems[kind] == "no such image"
+    for kind in ("folder", "pipe", "device"):
+        assert problems[kind] == "not a regular file"
+    for kind in ("empty", "jpeg cut", "bomb", "below zero"):
+        assert problems[kind].startswith("the image does not decode (")
 
 
 def test_odd_images_are_no_problem(tmp_path: Path) -> None:
@@ -215,16 +153,12 @@ def test_odd_images_are_no_problem(tmp_path: Path) -> None:
 
 def test_a_good_image_is_described_by_size_time_and_content(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
-    path.write_bytes(encoded("PNG", noise(10, 20)))
-    found = path.stat()
+    path.write_bytes(encoded("PNG", noise_image(10, 20)))
+    status = path.stat()
     ((seen, state),) = scan_images([path], {}, processes=0)
     assert seen == path
-    assert state[:5] == (found.st_size, found.st_mtime_ns, "", 10, 20)
+    assert state[:5] == (status.st_size, status.st_mtime_ns, "", 10, 20)
     assert len(state.digest) == 64
-
-
-def test_no_images_give_nothing() -> None:
-    assert scanned([]) == {}
 
 
 # --- order and processes -------------------------------------------------------------------------
@@ -238,126 +172,93 @@ def mixed(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_images_come_in_their_order(mixed: list[Path]) -> None:
-    assert [path for path, _ in scan_images(mixed, {}, processes=0)] == mixed
-
-
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")  # on a single core
-def test_any_number_of_processes_finds_the_same_in_the_same_order(
-    mixed: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scan, "SERIAL", 0)
-    serial, one, two = (list(scan_images(mixed, {}, processes=count)) for count in (0, 1, 2))
-    assert serial == one == two
-    assert {type(state) for _, state in serial + one + two} == {ImageState}
-
-
-def test_few_images_and_one_process_are_read_without_another_process(
-    mixed: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-
-    def read(path: Path) -> torch.Tensor:
-        seen.append(path)
-        return read_image(path)
-
-    monkeypatch.setattr(scan, "read_image", read)
-    scanned(mixed, processes=2)
-    assert len(mixed) < scan.SERIAL
-    assert seen == mixed
-    monkeypatch.setattr(scan, "SERIAL", 0)
-    scanned(mixed, processes=1)
-    assert seen == mixed + mixed
-
-
-def test_no_more_processes_start_than_there_are_cores_for_this_one(
-    mixed: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counts = []
-
-    def loader(*_: object, num_workers: int, **others: object) -> list[ImageState]:
-        counts.append(num_workers)
-        return [described()] * len(mixed)
-
-    monkeypatch.setattr(parallel, "DataLoader", loader)
-    monkeypatch.setattr(scan, "SERIAL", 0)
-    for cores in ({3}, {0, 1}, {0, 4, 5}):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
-        list(scan_images(mixed, {}))
-    assert counts == [0, 2, 3]
-
-
-def test_a_scan_draws_nothing_from_the_generator_that_models_start_from(
+def test_any_number_of_processes_gives_the_same_in_the_same_order(
     mixed: list[Path], rng: torch.Generator
 ) -> None:
     before = rng.get_state()
-    scanned(mixed)
-    assert torch.equal(rng.get_state(), before)
+    serial, one, two = (
+        list(scan_images(mixed, {}, processes=count, serial_below=0)) for count in (0, 1, 2)
+    )
+    assert serial == one == two
+    assert [path for path, _ in serial] == mixed
+    assert {type(state) for _, state in serial + one + two} == {ImageState}
+    assert torch.equal(rng.get_state(), before)  # models start from this generator
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")
+@pytest.mark.parametrize(
+    ("processes", "cores", "serial_below", "is_alone"),
+    [
+        (2, {0, 1}, 64, True),  # few images
+        (1, {0, 1}, 0, True),
+        (None, {3}, 0, True),
+        (None, {0, 4}, 0, False),  # one process per core
+    ],
+)
+def test_other_processes_read_only_many_images_on_several_cores(
+    processes: int | None,
+    cores: set[int],
+    serial_below: int,
+    is_alone: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paths, read = list(write(tmp_path, FINE)), []
+
+    def read_bytes(path: Path) -> bytes:
+        read.append(path)
+        return b""
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)  # for the digest
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+    list(scan_images(paths, {}, processes=processes, serial_below=serial_below))
+    assert read == (paths if is_alone else [])
 
 
 # --- what is known -------------------------------------------------------------------------------
 
 
-def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(path: Path) -> None:
-        raise AssertionError(f"{path} is read")
+def overwrite(path: Path, *, more_bytes: int = 0, later: int = 0) -> None:
+    """With zeros of the same size and time, unless told otherwise."""
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size + more_bytes))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + later))
 
-    monkeypatch.setattr(scan, "read_image", read)
 
-
-def test_unchanged_files_are_not_read_again(
+def test_files_of_the_same_size_and_time_are_not_read_again(
     mixed: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = [path for path in mixed if path.exists()]
-    states = scanned(there)
-    forbid_reading(monkeypatch)
-    assert scanned(there, by_path(states)) == states
+    regular = [path for path in mixed if path.is_file() and not path.is_symlink()]
+    states = scanned(regular)
+    for path in regular:
+        overwrite(path)
+    assert scanned(regular, by_path(states)) == states
+    assert scanned(regular) != states
+    monkeypatch.chdir(mixed[0].parent)  # an image is known by its absolute path
+    name = Path("jpeg.jpg")
+    assert not scanned([name], by_path(states))[name].problem
 
 
-def test_other_content_of_the_same_size_and_time_is_not_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"more_bytes": 1}, {"later": 1}])
+def test_a_file_of_another_size_or_time_is_read_again(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
     (path,) = write(tmp_path, {"a": FINE["jpeg"]})
     states = scanned([path])
-    found = path.stat()
-    path.write_bytes(bytes(found.st_size))
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-    assert scanned([path], by_path(states)) == states
-    assert scanned([path])[path].problem  # as it would be found without
-
-
-@pytest.mark.parametrize("new", ["size", "time"])
-def test_a_file_of_another_size_or_time_is_read_again(tmp_path: Path, new: str) -> None:
-    (path,) = write(tmp_path, {"a": FINE["jpeg"]})
-    states = scanned([path])
-    found = path.stat()
-    path.write_bytes(bytes(found.st_size + (new == "size")))
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns + (new == "time")))
-    assert scanned([path], by_path(states))[path].problem
-
-
-def test_a_repaired_image_is_read_again(tmp_path: Path) -> None:
-    (path,) = write(tmp_path, {"a": BAD["jpeg cut"]})
-    states = scanned([path])
+    overwrite(path, **change)
+    damaged_states = scanned([path], by_path(states))
+    assert damaged_states[path].problem
     FINE["jpeg"](path)
-    assert states[path].problem
-    assert not scanned([path], by_path(states))[path].problem
+    assert not scanned([path], by_path(damaged_states))[path].problem
 
 
 def test_a_missing_image_is_looked_for_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     states = scanned([path])
-    assert states[path][:2] == scan.NO_FILE
+    assert states[path][:2] == NO_FILE
     lie = states[path]._replace(problem="")
     assert scanned([path], {str(path): lie})[path].problem == "no such image"
-
-
-def test_an_image_is_known_by_its_absolute_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (path,) = write(tmp_path, {"a": FINE["jpeg"]})
-    known = by_path(scanned([path]))
-    forbid_reading(monkeypatch)
-    monkeypatch.chdir(tmp_path)
-    assert list(scanned([Path("a.jpg")], known)) == [Path("a.jpg")]
 
 
 # --- sizes and equal files -----------------------------------------------------------------------
@@ -369,44 +270,26 @@ def described(
     return ImageState(9, 9, problem, height, width, digest)
 
 
-def test_another_size_than_annotated_is_a_problem() -> None:
-    path = Path("a.jpg")
-    (problem,) = image_problems({path: described(48, 64)}, {path: (64, 48)})
-    assert problem.where == path
-    assert problem.what == "the image is 64x48, its annotation says 48x64"
-    assert "not turned by EXIF" in problem.cure
+def test_an_image_of_another_size_than_annotated_or_a_bad_one_is_one_problem() -> None:
+    sizes = {Path("a.jpg"): (64, 48), Path("b.jpg"): (64, 48), Path("c.jpg"): (48, 64)}
+    states = {path: described() for path in (*sizes, Path("d.jpg"))}
+    states[Path("b.jpg")] = described(0, 0, "", "bad")
+    turned, bad = image_problems(states, sizes)
+    assert (turned.where, bad.where) == (Path("a.jpg"), Path("b.jpg"))
+    assert turned.what == "the image is 64x48, its annotation says 48x64"
+    assert bad.what == "bad"
+    assert "--on-bad skip" in bad.cure
 
 
-def test_a_bad_image_is_one_problem_and_its_size_no_second() -> None:
-    path = Path("a.jpg")
-    (problem,) = image_problems({path: described(0, 0, "", "bad")}, {path: (64, 48)})
-    assert problem.what == "bad"
-    assert "--on-bad skip" in problem.cure
-
-
-def test_an_image_as_annotated_or_without_annotation_is_no_problem() -> None:
-    assert (
-        image_problems({Path("a"): described(), Path("b"): described()}, {Path("a"): (48, 64)})
-        == []
-    )
-
-
-def test_a_tested_file_with_the_content_of_a_learned_one_is_a_problem() -> None:
-    learned, tested = [Path("a"), Path("b")], [Path("c"), Path("d")]
+def test_a_test_image_equal_to_one_learned_from_is_a_problem() -> None:
+    learned, tested = [Path("a"), Path("b"), Path("x")], [Path("c"), Path("d"), Path("y")]
     digests = {Path("a"): "1", Path("b"): "2", Path("c"): "3", Path("d"): "2"}
     states = {path: described(digest=digest) for path, digest in digests.items()}
+    states |= {Path(name): described(0, 0, "", "bad") for name in "xy"}  # not equal
     (problem,) = same_images(states, learned, tested)
     assert problem.where == Path("d")
-    assert problem.what == "the same file as b, which is learned from"
-
-
-def test_bad_images_are_not_taken_for_equal_ones() -> None:
-    states = {Path("a"): described(0, 0, "", "bad"), Path("b"): described(0, 0, "", "bad")}
-    assert same_images(states, [Path("a")], [Path("b")]) == []
-
-
-def test_an_image_on_both_lists_is_left_to_the_comparison_of_lists() -> None:
-    assert same_images({Path("a"): described()}, [Path("a")], [Path("a")]) == []
+    assert problem.what.startswith("the same file as b,")
+    assert same_images(states, [Path("a")], [Path("a")]) == []  # left to the comparison of lists
 
 
 # --- lists and annotations -----------------------------------------------------------------------
@@ -440,7 +323,7 @@ def files(problems: list[Problem]) -> list[str]:
     return [problem.where.name for problem in problems]
 
 
-def test_a_clean_world_has_lists_and_annotations_and_no_problems(tiny_voc: Path) -> None:
+def test_a_clean_data_set_has_lists_and_annotations_and_no_problems(tiny_voc: Path) -> None:
     found = scan_voc(tiny_voc, SYNTHETIC_CLASSES)
     assert found.problems == []
     assert {split: len(names) for split, names in found.splits.items()} == {
@@ -450,12 +333,6 @@ def test_a_clean_world_has_lists_and_annotations_and_no_problems(tiny_voc: Path)
         "test": 6,
     }
     assert len(found.annotations) == 24
-
-
-def test_lists_that_are_not_there_are_not_asked_for(tmp_path: Path) -> None:
-    found = scan_voc(voc(tmp_path, {"trainval": "a\nb\nc"}), ["cat"])
-    assert found.splits == {"trainval": ["a", "b", "c"]}
-    assert found.problems == []
 
 
 def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
@@ -469,8 +346,6 @@ def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
         ("", "the list is empty"),
         ("b\nc\nb", "listed twice: b"),
         ("b\n../../secret", "'../../secret' is not the name of an image"),
-        ("b\n/etc/passwd", "'/etc/passwd' is not the name of an image"),
-        ("b 1\nc -1", "'b 1' is not the name of an image"),
         (b"b\n\xff\xfe", "not a text file in UTF-8"),
     ],
 )
@@ -488,14 +363,9 @@ def test_a_bad_list_is_one_problem_and_the_others_are_read(
 def test_every_bad_annotation_is_named_once(tmp_path: Path) -> None:
     bad = {
         "empty": "",
-        "cut": annotation()[:50],
-        "page": "<html><body>404</body></html>",
         "typed": "<!DOCTYPE a>" + annotation(),
         "yeti": annotation("yeti"),
-        "nowhere": annotation(xmax="nan"),
         "outside": annotation(xmax="65"),
-        "inverted": annotation(xmax="0"),
-        "sizeless": "<annotation></annotation>",
     }
     names = "\n".join(["good", *bad, "missing"])
     root = voc(tmp_path, {"train": names, "trainval": names}, bad)
@@ -511,11 +381,12 @@ def test_every_bad_annotation_is_named_once(tmp_path: Path) -> None:
 def test_an_annotation_that_may_not_be_read_is_one_problem_among_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, classes: object) -> None:
+    def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(scan, "read_annotation", refuse)
-    found = scan_voc(voc(tmp_path, {"train": "a\nb"}), ["cat"])
+    root = voc(tmp_path, {"train": "a\nb"})
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    found = scan_voc(root, ["cat"])
     assert files(found.problems) == ["a.xml", "b.xml"]
 
 
@@ -532,8 +403,12 @@ def test_a_name_on_two_lists_is_a_problem_of_the_second(
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_the_parts_of_trainval_may_be_in_it(tmp_path: Path, part: str) -> None:
-    assert scan_voc(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"]).problems == []
+def test_the_parts_of_trainval_may_be_in_it_and_other_lists_absent(
+    tmp_path: Path, part: str
+) -> None:
+    found = scan_voc(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"])
+    assert found.splits == {part: ["a"], "trainval": ["a", "b"]}
+    assert found.problems == []
 
 
 def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
@@ -551,7 +426,7 @@ STATES = {path: ImageState(1, 1, "", 60, 80, "x") for path in PLACES.values()}
 INSIDE = torch.tensor([[0.0, 0.0, 80.0, 60.0]])
 
 
-def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> scan.ProposalScan:
+def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> ProposalScan:
     arrays: dict[str, Any] = pack_proposals(
         {name: Proposals(rows, None) for name, rows in boxes.items()}, {}
     )
@@ -560,31 +435,27 @@ def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> scan.Proposal
     return scan_proposals(path, SPLITS, PLACES, STATES)
 
 
-def test_proposals_of_every_image_are_no_problem(tmp_path: Path) -> None:
-    found = of_proposals(tmp_path / "p.npz", dict.fromkeys("dcba", INSIDE))
-
-    assert found == scan.ProposalScan(["train", "val", "trainval", "test"], [])
-
-
 @pytest.mark.parametrize(
-    ("names", "splits"), [("ab", ["train"]), ("cab", ["train", "val", "trainval"]), ("d", ["test"])]
+    ("names", "splits"),
+    [
+        ("dcba", ["train", "val", "trainval", "test"]),
+        ("ab", ["train"]),
+        ("cab", ["train", "val", "trainval"]),
+        ("d", ["test"]),
+    ],
 )
-def test_a_split_that_a_file_does_not_touch_is_not_missed(
+def test_a_split_without_any_image_in_the_file_is_no_problem(
     names: str, splits: list[str], tmp_path: Path
 ) -> None:
     found = of_proposals(tmp_path / "p.npz", dict.fromkeys(names, INSIDE))
 
-    assert found == scan.ProposalScan(splits, [])
+    assert found == ProposalScan(splits, [])
 
 
 @pytest.mark.parametrize(
     ("boxes", "says"),
     [
         ({"a": INSIDE, "c": INSIDE}, ["1 images have no proposals in it, such as b"]),
-        (
-            {},
-            ["4 images have no proposals in it, such as a"],
-        ),
         (
             {"x": INSIDE, "y": INSIDE},
             [
@@ -598,24 +469,21 @@ def test_a_split_that_a_file_does_not_touch_is_not_missed(
         ),
         (
             {"d": torch.cat([INSIDE, INSIDE + 1])},
-            ["image d: 50% of the boxes leave 80x60: row 1 is [1.0, 1.0, 81.0, 61.0]"],
+            ["image d: 50% of the boxes leave 80x60"],
         ),
         (
             {"a": INSIDE * float("nan"), "b": torch.tensor([[5.0, 5.0, 5.0, 9.0]])},
-            [
-                "image a: 100% of the boxes are not finite: row 0 is [nan, nan, nan, nan]",
-                "image b: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1): "
-                "row 0 is [5.0, 5.0, 5.0, 9.0]",
-            ],
+            ["image a: 100% of the boxes are not finite", "image b: a box has no area"],
         ),
     ],
 )
-def test_what_is_wrong_with_proposals_is_found_at_once(
+def test_all_problems_of_proposals_are_found_at_once(
     boxes: dict[str, torch.Tensor], says: list[str], tmp_path: Path
 ) -> None:
     problems = of_proposals(tmp_path / "p.npz", boxes).problems
 
-    assert [problem.what for problem in problems] == says
+    for problem, text in zip(problems, says, strict=True):
+        assert problem.what.startswith(text)
     assert {problem.where for problem in problems} == {tmp_path / "p.npz"}
 
 

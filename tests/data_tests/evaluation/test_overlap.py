@@ -1,21 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from data.evaluation.overlap import BoxTable, nearest_objects, tabulate_boxes
-from data.types import Annotation, Detections, no_detections
+from data.types import Detections, no_detections
+from tests.worlds import annotate, detect
+
+BOX = [0.0, 0, 4, 4]
+ONE = annotate([BOX])
 
 
 def table(boxes: list[list[float]], groups: list[int]) -> BoxTable:
     values = np.zeros(len(boxes))
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return BoxTable(corners, np.array(groups, dtype=np.int64), values)
-
-
-def one_object(image_id: str = "a", label: int = 0) -> Annotation:
-    flag = torch.tensor([False])
-    box = torch.tensor([[0.0, 0, 4, 4]])
-    return Annotation(image_id, (10, 10), box, torch.tensor([label]), flag, flag)
 
 
 def test_the_object_overlapped_most_is_nearest() -> None:
@@ -39,15 +39,15 @@ def test_objects_of_other_groups_are_not_seen() -> None:
     assert iou.tolist() == [1 / 2, 0]
 
 
-def test_boxes_that_only_share_an_edge_do_not_touch() -> None:
-    _, nearest = nearest_objects(table([[4, 0, 8, 4]], [0]), table([[0, 0, 4, 4]], [0]))
-    assert nearest.tolist() == [-1]
-
-
-def test_boxes_apart_in_both_directions_do_not_touch() -> None:
-    iou, nearest = nearest_objects(table([[8, 8, 12, 12]], [0]), table([[0, 0, 4, 4]], [0]))
-    assert nearest.tolist() == [-1]
+@pytest.mark.parametrize(
+    ("box", "objects"), [([4, 0, 8, 4], [BOX]), ([8, 8, 12, 12], [BOX]), (BOX, [])]
+)
+def test_boxes_that_share_an_edge_or_nothing_do_not_overlap(
+    box: list[float], objects: list[list[float]]
+) -> None:
+    iou, nearest = nearest_objects(table([box], [0]), table(objects, [0] * len(objects)))
     assert iou.tolist() == [0]
+    assert nearest.tolist() == [-1]
 
 
 def test_no_detections_have_no_nearest_objects() -> None:
@@ -55,16 +55,11 @@ def test_no_detections_have_no_nearest_objects() -> None:
     assert iou.shape == nearest.shape == (0,)
 
 
-def test_without_objects_nothing_is_touched() -> None:
-    iou, nearest = nearest_objects(table([[0, 0, 4, 4]], [5]), table([], []))
-    assert iou.tolist() == [0]
-    assert nearest.tolist() == [-1]
-
-
 def test_tables_follow_the_order_of_the_annotations() -> None:
-    first = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([1]), torch.tensor([0.25]))
-    last = Detections(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([0]), torch.tensor([0.75]))
-    annotations = [one_object("b"), one_object("c", label=2), one_object("a")]
+    first, last = detect([[0, 0, 1, 1]], [0.25], [1]), detect([[0, 0, 2, 2]], [0.75])
+    annotations = [
+        annotate([BOX], [n], image_id=name) for name, n in {"b": 0, "c": 2, "a": 0}.items()
+    ]
 
     objects, found = tabulate_boxes({"a": last, "b": first}, annotations, 3)
 
@@ -82,17 +77,17 @@ def test_no_images_give_tables_without_rows() -> None:
 def test_scores_that_a_model_can_still_learn_from_are_read() -> None:
     scores = torch.tensor([0.5], requires_grad=True)
     found = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), scores)
-    assert tabulate_boxes({"a": found}, [one_object()], 1)[1].values.tolist() == [0.5]
+    assert tabulate_boxes({"a": found}, [ONE], 1)[1].values.tolist() == [0.5]
 
 
 def test_an_image_annotated_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="image a is annotated twice"):
-        tabulate_boxes({}, [one_object("a"), one_object("b"), one_object("a")], 1)
+        tabulate_boxes({}, [ONE, annotate([], image_id="b"), ONE], 1)
 
 
 def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="image 000012, which is not among the annotations"):
-        tabulate_boxes({"a": no_detections(), "000012": no_detections()}, [one_object("a")], 1)
+        tabulate_boxes({"a": no_detections(), "000012": no_detections()}, [ONE], 1)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +96,6 @@ def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
         (torch.zeros(0), torch.zeros(0).long(), torch.zeros(0), r"got \[0\] of float32"),
         (torch.ones(1, 5), torch.tensor([0]), torch.ones(1), r"got \[1, 5\]"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "1 boxes, labels"),
-        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(2), "1 boxes, labels"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([2]), torch.ones(1), "label 2 is not in"),
         (torch.tensor([[2.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(1), "a box has no area"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.tensor([torch.nan]), "score"),
@@ -112,17 +106,15 @@ def test_malformed_detections_are_refused_with_their_image(
 ) -> None:
     detections = {"a": no_detections(), "b": Detections(boxes, labels, scores)}
     with pytest.raises(ValueError, match=f"detections of image b: .*{message}"):
-        tabulate_boxes(detections, [one_object("a"), one_object("b")], 2)
+        tabulate_boxes(detections, [ONE, annotate([BOX], image_id="b")], 2)
 
 
 def test_a_malformed_annotation_is_refused_with_its_image() -> None:
     with pytest.raises(ValueError, match="image b: label 7 is not in 0"):
-        tabulate_boxes({}, [one_object("a"), one_object("b", label=7)], 2)
+        tabulate_boxes({}, [ONE, annotate([BOX], [7], image_id="b")], 2)
 
 
 def test_a_difficult_flag_that_is_nan_is_refused() -> None:
-    good = one_object()
-    flag = torch.tensor([torch.nan])
-    wrong = Annotation("a", (10, 10), good.boxes, good.labels, flag, good.truncated)
+    wrong = replace(ONE, difficult=torch.tensor([torch.nan]))
     with pytest.raises(ValueError, match="not finite"):
         tabulate_boxes({}, [wrong], 1)

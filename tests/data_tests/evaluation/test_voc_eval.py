@@ -1,12 +1,12 @@
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from data.evaluation.error_kinds import eval_error_kinds
 from data.evaluation.voc_eval import (
-    DetectionAP,
     average_precision,
     corloc,
     eval_detection_voc,
@@ -14,37 +14,9 @@ from data.evaluation.voc_eval import (
     precision_recall,
 )
 from data.types import Annotation, Detections, no_detections
-
-Box = Sequence[float]
+from tests.worlds import annotate, detect
 
 ROW = [[10.0 * k, 0.0, 10.0 * k + 8, 8.0] for k in range(10)]  # ten boxes that do not touch
-
-
-def annotate(
-    boxes: Sequence[Box],
-    labels: Sequence[int] | None = None,
-    difficult: Sequence[bool] | None = None,
-    image_id: str = "a",
-) -> Annotation:
-    count = len(boxes)
-    return Annotation(
-        image_id,
-        (100, 100),
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor(labels or [0] * count, dtype=torch.int64),
-        torch.tensor(difficult or [False] * count, dtype=torch.bool),
-        torch.zeros(count, dtype=torch.bool),
-    )
-
-
-def detect(
-    boxes: Sequence[Box], scores: Sequence[float], labels: Sequence[int] | None = None
-) -> Detections:
-    return Detections(
-        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        torch.tensor(labels or [0] * len(boxes), dtype=torch.int64),
-        torch.tensor(scores, dtype=torch.float32),
-    )
 
 
 def ap_of(found: Detections, truth: Annotation, *, use_07_metric: bool = True) -> float:
@@ -82,24 +54,21 @@ def test_of_two_objects_overlapped_equally_the_first_is_hit() -> None:
     assert matches.is_ignored.tolist() == [True]
 
 
-def test_an_overlap_of_exactly_one_half_is_a_hit() -> None:
-    assert ap_of(detect([[0, 0, 8, 4]], [0.5]), annotate([[0, 0, 8, 8]])) > 0.99
-
-
-def test_an_overlap_just_below_one_half_is_not_a_hit() -> None:
-    assert ap_of(detect([[0, 0, 100, 49]], [0.5]), annotate([[0, 0, 100, 99]])) == 0
+@pytest.mark.parametrize(
+    ("box", "truth", "is_hit"),
+    [([0, 0, 8, 4], [0, 0, 8, 8], True), ([0, 0, 100, 49], [0, 0, 100, 99], False)],
+)
+def test_an_overlap_of_one_half_is_a_hit_and_one_just_below_is_not(
+    box: list[float], truth: list[float], is_hit: bool
+) -> None:
+    assert (ap_of(detect([box], [0.5]), annotate([truth])) > 0.99) == is_hit
+    assert corloc_of(detect([box], [0.5]), annotate([truth])) == is_hit
 
 
 def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
     truth, found = [annotate([[0, 0, 8, 8]])], {"a": detect([[0, 0, 8, 6]], [0.5])}
     at = [eval_detection_voc(found, truth, iou_threshold=t).mean > 0.5 for t in (0.5, 0.75, 0.76)]
     assert at == [True, True, False]
-
-
-def test_corners_of_voc_overlap_as_pixels_do() -> None:
-    # Columns 1 to 10 and 1 to 5 of VOC, both included, hold ten and five pixels.
-    truth, found = annotate([[1 - 1, 1 - 1, 10, 1]]), detect([[1 - 1, 1 - 1, 5, 1]], [0.5])
-    assert ap_of(found, truth) > 0.99
 
 
 def test_a_box_of_another_class_is_a_false_positive() -> None:
@@ -117,26 +86,13 @@ def test_a_box_in_another_image_is_a_false_positive() -> None:
 # Difficult objects
 
 
-def test_a_detection_of_a_difficult_object_does_not_hurt() -> None:
-    truth = annotate(ROW[:2], difficult=[False, True])
-    alone = ap_of(detect(ROW[:1], [0.5]), truth)
+def test_difficult_objects_neither_hurt_nor_help() -> None:
+    truth, found = annotate(ROW[:2], difficult=[False, True]), detect(ROW[:1], [0.5])
+    alone = ap_of(found, annotate(ROW[:1]))
+    assert ap_of(found, truth) == alone
     assert ap_of(detect([ROW[0], ROW[1], ROW[1]], [0.5, 0.75, 0.625]), truth) == alone
-
-
-def test_a_difficult_object_that_is_missed_does_not_hurt() -> None:
-    found = detect(ROW[:1], [0.5])
-    with_difficult = annotate(ROW[:2], difficult=[False, True])
-    assert ap_of(found, with_difficult) == ap_of(found, annotate(ROW[:1]))
-
-
-def test_a_detection_of_a_difficult_object_does_not_help() -> None:
-    truth = annotate(ROW[:2], difficult=[False, True])
     assert ap_of(detect(ROW[1:2], [0.5]), truth) == 0
-
-
-def test_a_class_of_difficult_objects_only_is_absent() -> None:
-    truth = annotate(ROW[:1], difficult=[True])
-    assert math.isnan(ap_of(detect(ROW[:1], [0.5]), truth))
+    assert math.isnan(ap_of(found, annotate(ROW[:1], difficult=[True])))
 
 
 # Order
@@ -239,15 +195,17 @@ def test_a_curve_that_goes_back_or_is_nan_is_refused(
 # Nothing
 
 
+@pytest.mark.parametrize("truths", [[], [annotate([])]])
+def test_without_images_or_objects_there_is_neither_ap_nor_corloc(truths: list[Annotation]) -> None:
+    assert eval_detection_voc({}, truths).num_absent == 20
+    assert corloc({}, truths).num_absent == 20
+
+
 def test_a_class_without_objects_stays_out_of_the_mean() -> None:
     metric = eval_detection_voc({"a": detect(ROW[:1], [0.5])}, [annotate(ROW[:1])], num_classes=3)
     assert np.isnan(metric.per_class).tolist() == [False, True, True]
     assert metric.mean == pytest.approx(1, abs=1e-15)
     assert metric.num_absent == 2
-
-
-def test_the_mean_over_no_classes_is_nan() -> None:
-    assert math.isnan(DetectionAP(np.full(3, np.nan)).mean)
 
 
 @pytest.mark.parametrize("use_07_metric", [True, False])
@@ -258,33 +216,17 @@ def test_objects_without_detections_have_ap_zero(use_07_metric: bool) -> None:
         assert metric.per_class.tolist() == [0]
 
 
-def test_images_without_objects_have_no_ap() -> None:
-    assert eval_detection_voc({}, [annotate([])]).num_absent == 20
-
-
-def test_no_images_have_neither_ap_nor_corloc() -> None:
-    assert eval_detection_voc({}, []).num_absent == 20
-    assert corloc({}, []).num_absent == 20
-
-
 @pytest.mark.parametrize("iou_threshold", [0, -0.5, 1.01, math.nan])
-@pytest.mark.parametrize("evaluate", [eval_detection_voc, match_detections, corloc])
-def test_an_overlap_outside_of_its_range_is_refused(
+@pytest.mark.parametrize(
+    "evaluate", [eval_detection_voc, match_detections, corloc, eval_error_kinds]
+)
+def test_a_threshold_out_of_range_and_malformed_input_are_refused(
     evaluate: Callable[..., object], iou_threshold: float
 ) -> None:
-    with pytest.raises(ValueError, match="iou_threshold is an overlap in"):
+    with pytest.raises(ValueError, match=f"iou_threshold .* got {iou_threshold}"):
         evaluate({}, [], iou_threshold=iou_threshold)
-
-
-@pytest.mark.parametrize("evaluate", [eval_detection_voc, match_detections, corloc])
-def test_malformed_input_is_refused(evaluate: Callable[..., object]) -> None:
-    truth = annotate([])
-    with pytest.raises(ValueError, match="annotated twice"):
-        evaluate({}, [truth, truth])
-    with pytest.raises(ValueError, match="image b, which is not among the annotations"):
-        evaluate({"b": no_detections()}, [truth])
-    with pytest.raises(ValueError, match="detections of image a: a score is not finite"):
-        evaluate({"a": detect(ROW[:1], [math.nan])}, [truth])
+    with pytest.raises(ValueError, match="image a: a score is not finite"):
+        evaluate({"a": detect(ROW[:1], [math.nan])}, [annotate([])])
 
 
 # CorLoc
@@ -294,27 +236,16 @@ def corloc_of(found: Detections, truth: Annotation) -> float:
     return corloc({"a": found}, [truth], num_classes=1).mean
 
 
-def test_corloc_asks_the_top_scoring_detection_only() -> None:
+def test_corloc_asks_the_top_scoring_detection_only_and_the_first_of_equals() -> None:
     truth = annotate(ROW[:1])
     assert corloc_of(detect([ROW[1], ROW[0]], [0.25, 0.5]), truth) == 1
     assert corloc_of(detect([ROW[1], ROW[0]], [0.5, 0.25]), truth) == 0
-
-
-def test_corloc_takes_the_first_of_equal_scores() -> None:
-    truth = annotate(ROW[:1])
     assert corloc_of(detect([ROW[0], ROW[1]], [0.5, 0.5]), truth) == 1
     assert corloc_of(detect([ROW[1], ROW[0]], [0.5, 0.5]), truth) == 0
+    assert corloc_of(detect(ROW[3:4], [0.5]), annotate(ROW[:5])) == 1  # any object counts
 
 
-def test_any_object_of_the_class_will_do_for_corloc() -> None:
-    assert corloc_of(detect(ROW[3:4], [0.5]), annotate(ROW[:5])) == 1
-
-
-def test_an_overlap_of_exactly_one_half_counts_for_corloc() -> None:
-    assert corloc_of(detect([[0, 0, 8, 4]], [0.5]), annotate([[0, 0, 8, 8]])) == 1
-
-
-def test_difficult_objects_are_not_there_for_corloc() -> None:
+def test_difficult_objects_are_ignored_by_corloc() -> None:
     truth = annotate(ROW[:2], difficult=[False, True])
     assert corloc_of(detect(ROW[1:2], [0.5]), truth) == 0
     assert math.isnan(corloc_of(detect(ROW[:1], [0.5]), annotate(ROW[:1], difficult=[True])))

@@ -1,6 +1,6 @@
-"""Proposals of one image: where they lie, what their scores mean, and that nothing is random."""
+"""Proposals of one image: their places and scores, the same ones every time."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -12,16 +12,18 @@ from torchvision.ops import box_iou
 
 from data.checks import check_proposals
 from data.datasets.voc import VOCDataset
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.objectness import color_contrast, whole_segments
+from data.proposals.propose import ProposeSettings, propose, raise_scores
 from data.proposals.recall import find_objects
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 
 METHODS = ("selective_search", "edge_boxes", "both")
+SQUARE = [120.0, 80.0, 260.0, 200.0]
 
 
 def square_image() -> Tensor:
-    """300x400, gray noise with an orange square from (120, 80) to (260, 200)."""
+    """300x400, gray noise with an orange ``SQUARE``."""
     noise = np.random.default_rng(0).integers(100, 120, (3, 300, 400), dtype=np.uint8)
     image = torch.from_numpy(noise)
     image[:, 80:200, 120:260] = torch.tensor([230, 120, 20], dtype=torch.uint8)[:, None, None]
@@ -29,22 +31,12 @@ def square_image() -> Tensor:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_lonely_square_is_among_the_best(method: str) -> None:
-    found = propose(square_image(), ProposeSettings(method=method))  # type: ignore[arg-type]
-
-    best = box_iou(found.boxes[:20], torch.tensor([[120.0, 80.0, 260.0, 200.0]])).max()
-    assert best > 0.8
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_image_gives_the_same_boxes_to_the_bit(method: str) -> None:
+def test_a_square_is_among_the_best_and_boxes_are_the_same_to_the_bit(method: str) -> None:
     settings = ProposeSettings(method=method)  # type: ignore[arg-type]
-    one, other = (propose(square_image(), settings) for _ in range(2))
+    found, again = (propose(square_image(), settings) for _ in range(2))
 
-    assert one.boxes.equal(other.boxes)
-    assert one.scores is not None
-    assert other.scores is not None
-    assert one.scores.equal(other.scores)
+    assert box_iou(found.boxes[:20], torch.tensor([SQUARE])).max() > 0.8
+    torch.testing.assert_close(asdict(again), asdict(found), rtol=0, atol=0)
 
 
 def test_boxes_are_inside_come_once_and_begin_with_the_top_scoring(tiny_voc: Path) -> None:
@@ -62,25 +54,32 @@ def test_limits_are_kept() -> None:
     settings = ProposeSettings(min_score=0.0)
     every = propose(square_image(), settings)
     few = propose(square_image(), replace(settings, max_boxes=7))
-    sure = propose(square_image(), replace(settings, min_score=0.1))
+    likely = propose(square_image(), replace(settings, min_score=0.1))
     large = propose(square_image(), replace(settings, min_size=50))
 
     assert few.boxes.equal(every.boxes[:7])
-    assert sure.scores is not None
-    assert (sure.scores >= 0.1).all()
+    assert likely.scores is not None
+    assert (likely.scores >= 0.1).all()
     assert 0 < len(large.boxes) < len(every.boxes)
     assert ((large.boxes[:, 2:] - large.boxes[:, :2]) >= 50).all()
 
 
-def test_both_have_no_two_boxes_that_overlap_more_than_allowed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("data.proposals.propose.MOST_OVERLAP", 0.7)
-
-    found = propose(square_image(), ProposeSettings())
+def test_no_two_boxes_overlap_more_than_allowed() -> None:
+    found = propose(square_image(), ProposeSettings(), most_overlap=0.7)
 
     overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
     assert float(overlaps.max()) <= 0.7
+
+
+def test_whole_segments_raise_a_score_by_half_and_own_colors_to_four_times() -> None:
+    pixels = square_image().permute(1, 2, 0).numpy()
+    boxes = np.array([SQUARE, [120, 80, 190, 200]], np.float32)  # the square and a half of it
+    whole, contrast = whole_segments(boxes, pixels), color_contrast(boxes, pixels)
+
+    raised = raise_scores(np.array([1.0, 2.0], np.float32), boxes, pixels)
+
+    assert raised.tolist() == pytest.approx([1, 2] * (1 + whole / 2) * (1 + 3 * contrast))
+    assert whole[0] > 0.8 > 0.4 > whole[1]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -105,34 +104,6 @@ def test_boxes_of_another_size_are_scored_as_those_of_the_first() -> None:
     assert len(two.boxes) > len(one.boxes)
     # unscaled, the smaller image's would be 1.18 times as high
     assert float(two.scores[0]) == pytest.approx(float(one.scores[0]), rel=0.1)
-
-
-def test_a_box_that_cuts_no_segment_is_worth_up_to_half_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    square = torch.tensor([[120.0, 80.0, 260.0, 200.0]])
-    settings = ProposeSettings(method="edge_boxes", min_score=0.0)
-    monkeypatch.setattr("data.proposals.propose.MOST_OVERLAP", 1.0)
-    monkeypatch.setattr("data.proposals.propose.REPEAT", 1.0)
-    with_segments = propose(square_image(), settings)
-    monkeypatch.setattr("data.proposals.propose.WHOLE_SEGMENTS", 0.0)
-    without = propose(square_image(), settings)
-
-    assert with_segments.scores is not None
-    assert without.scores is not None
-    before = dict(zip(map(tuple, without.boxes.tolist()), without.scores.tolist(), strict=True))
-    gains = torch.tensor(
-        [
-            score / before[tuple(box)]
-            for box, score in zip(
-                with_segments.boxes.tolist(), with_segments.scores.tolist(), strict=True
-            )
-        ]
-    )
-    overlaps = box_iou(with_segments.boxes, square)[:, 0]
-    halves = (overlaps > 0.4) & (overlaps < 0.6)
-    assert float(gains.max()) <= 1.5 + 1e-5
-    assert float(gains[overlaps.argmax()]) > 1.3 > float(gains[halves].median())
 
 
 def test_a_score_does_not_depend_on_the_resolution() -> None:

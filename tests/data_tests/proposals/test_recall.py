@@ -7,19 +7,8 @@ import pytest
 import torch
 
 from data.proposals.recall import IOUS, find_objects
-from data.types import Annotation, Proposals
-
-
-def annotation(image_id: str, boxes: list[list[float]], difficult: list[bool]) -> Annotation:
-    count = len(boxes)
-    return Annotation(
-        image_id,
-        (100, 100),
-        torch.tensor(boxes).reshape(-1, 4),
-        torch.arange(count),
-        torch.tensor(difficult, dtype=torch.bool),
-        torch.zeros(count, dtype=torch.bool),
-    )
+from data.types import Proposals
+from tests.worlds import annotate, random_boxes
 
 
 def proposals(*boxes: list[float], scores: list[float] | None = None) -> Proposals:
@@ -34,15 +23,15 @@ ELSEWHERE = [50.0, 50.0, 60.0, 60.0]
 
 
 def test_an_overlap_of_exactly_one_half_finds_the_object() -> None:
-    found = find_objects({"a": proposals(HALF)}, [annotation("a", [SQUARE], [False])])
+    found = find_objects({"a": proposals(HALF)}, [annotate([SQUARE])])
 
     assert found.recall((1,)) == {"0.5": [1.0], "0.7": [0.0], "average": [1 / len(IOUS)]}
 
 
 def test_the_better_box_comes_second_so_it_takes_two() -> None:
-    here = proposals(HALF, NEARLY, scores=[0.9, 0.8])
+    two = proposals(HALF, NEARLY, scores=[0.9, 0.8])
 
-    found = find_objects({"a": here}, [annotation("a", [SQUARE], [False])])
+    found = find_objects({"a": two}, [annotate([SQUARE])])
 
     assert found.recall((1, 2))["0.7"] == [0.0, 1.0]
     assert found.recall((1, 2))["average"] == pytest.approx([1 / 10, 7 / 10])
@@ -51,7 +40,7 @@ def test_the_better_box_comes_second_so_it_takes_two() -> None:
 def test_one_score_cuts_all_images_so_a_rich_one_has_more_boxes() -> None:
     rich = proposals(ELSEWHERE, SQUARE, scores=[0.9, 0.8])
     plain = proposals(ELSEWHERE, SQUARE, scores=[0.3, 0.2])
-    objects = [annotation(name, [SQUARE], [False]) for name in "rp"]
+    objects = [annotate([SQUARE], image_id=name) for name in "rp"]
 
     found = find_objects({"r": rich, "p": plain}, objects)
 
@@ -62,7 +51,7 @@ def test_one_score_cuts_all_images_so_a_rich_one_has_more_boxes() -> None:
 def test_without_scores_the_order_within_the_image_counts() -> None:
     known = proposals(SQUARE, scores=[0.1])
     unknown = proposals(ELSEWHERE, SQUARE)
-    objects = [annotation(name, [SQUARE], [False]) for name in "ku"]
+    objects = [annotate([SQUARE], image_id=name) for name in "ku"]
 
     found = find_objects({"k": known, "u": unknown}, objects)
 
@@ -70,7 +59,7 @@ def test_without_scores_the_order_within_the_image_counts() -> None:
 
 
 def test_difficult_objects_do_not_count() -> None:
-    both = annotation("a", [SQUARE, ELSEWHERE], [False, True])
+    both = annotate([SQUARE, ELSEWHERE], difficult=[False, True])
 
     found = find_objects({"a": proposals(SQUARE)}, [both])
 
@@ -79,7 +68,7 @@ def test_difficult_objects_do_not_count() -> None:
 
 
 def test_an_image_without_proposals_misses_its_objects_and_is_named() -> None:
-    found = find_objects({"a": proposals(scores=[])}, [annotation("a", [SQUARE], [False])])
+    found = find_objects({"a": proposals(scores=[])}, [annotate([SQUARE])])
 
     assert found.empty == ("a",)
     assert found.boxes == 0
@@ -87,26 +76,27 @@ def test_an_image_without_proposals_misses_its_objects_and_is_named() -> None:
 
 
 def test_no_objects_have_no_recall() -> None:
-    found = find_objects({"a": proposals(SQUARE)}, [annotation("a", [], [])])
+    found = find_objects({"a": proposals(SQUARE)}, [annotate([])])
 
     assert all(math.isnan(values[0]) for values in found.recall((1,)).values())
 
 
 def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:
-    def random_boxes(count: int) -> torch.Tensor:
-        corner = torch.rand(count, 2, generator=rng) * 60
-        return torch.cat([corner, corner + 5 + torch.rand(count, 2, generator=rng) * 35], dim=1)
+    def boxes(count: int) -> torch.Tensor:
+        return random_boxes(count, rng, corner=60, sides=(5, 40))
 
-    given = {str(n): Proposals(random_boxes(40), torch.rand(40, generator=rng)) for n in range(5)}
-    objects = [annotation(name, random_boxes(3).tolist(), [False] * 3) for name in given]
-    scores = torch.cat([here.scores for here in given.values() if here.scores is not None])
+    given = {str(n): Proposals(boxes(40), torch.rand(40, generator=rng)) for n in range(5)}
+    objects = [annotate(boxes(3).tolist(), image_id=name) for name in given]
+    scores = torch.cat(
+        [of_image.scores for of_image in given.values() if of_image.scores is not None]
+    )
     least = scores.sort(descending=True).values[5 * 8 - 1]  # eight boxes an image
 
     hits = []
     for truth in objects:
-        here = given[truth.image_id]
-        assert here.scores is not None
-        taken = here.boxes[here.scores >= least]
+        of_image = given[truth.image_id]
+        assert of_image.scores is not None
+        taken = of_image.boxes[of_image.scores >= least]
         for box in truth.boxes:
             both = (
                 torch.minimum(taken[:, 2:], box[2:]) - torch.maximum(taken[:, :2], box[:2])
@@ -121,6 +111,6 @@ def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:
 
 def test_an_image_that_the_proposals_do_not_know_and_no_image_are_refused() -> None:
     with pytest.raises(KeyError, match="b"):
-        find_objects({"a": proposals(SQUARE)}, [annotation("b", [SQUARE], [False])])
+        find_objects({"a": proposals(SQUARE)}, [annotate([SQUARE], image_id="b")])
     with pytest.raises(ValueError, match="no images"):
         find_objects({}, [])

@@ -34,7 +34,7 @@ from tools.runs.saved import load_run
 from tools.train_wsddn import main
 from tools.training import wsddn as job
 from tools.training.settings import TrainWsddnSettings
-from wsddn.step import wsddn_losses
+from wsddn.criterion import wsddn_losses
 
 ONE_EPOCH = ("--loop.epochs", "1", "--val-split", "")
 

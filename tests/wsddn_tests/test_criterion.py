@@ -12,7 +12,7 @@ from localizer.backbones import BACKBONES, Geometry
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores, image_scores, log_scores
-from wsddn.step import drop_proposals, wsddn_losses
+from wsddn.criterion import drop_proposals, wsddn_losses
 
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
@@ -198,7 +198,7 @@ def test_dropped_proposals_take_no_part_in_a_step(head: WSDDNHead, rng: torch.Ge
     assert 0 < sum(counts) < 7
 
     torch.manual_seed(3)
-    losses, scores = wsddn_losses(head, batch, dropped=0.5)
+    losses, scores = wsddn_losses(head, batch, drop_fraction=0.5)
 
     expected, expected_scores = wsddn_losses(head, replace(batch, rois=left))
     assert losses["image_label"].equal(expected["image_label"])

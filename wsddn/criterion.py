@@ -1,4 +1,4 @@
-"""One batch of images with their proposals to the detector's losses by name."""
+"""The detector's criterion: a batch of images with their proposals to losses by name."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ def wsddn_losses(
     batch: ImageBatch,
     *,
     spatial_weight: float = 1e-4,
-    dropped: float = 0.0,
+    drop_fraction: float = 0.0,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses by name, averaged over the images, and the image scores ``[B, C]`` (detached).
 
@@ -25,8 +25,8 @@ def wsddn_losses(
         model: to be trained.
         batch: with at least one proposal an image.
         spatial_weight: of the regularizer, 1e-4 in the paper; 0 leaves it out.
-        dropped: fraction of each image's proposals that are left out of this step, by chance, so
-            that the network cannot rest on the same few boxes of an image every time.
+        drop_fraction: chance of each proposal to be left out, so that the network cannot depend on
+            the same few boxes of an image every time.
 
     Raises:
         ValueError: images without rois, or with an empty set of them.
@@ -34,9 +34,9 @@ def wsddn_losses(
     if not batch.rois:
         raise ValueError("a detector's batch comes with rois")
     losses: dict[str, list[Tensor]] = {"image_label": []}
-    found = []
+    batch_scores = []
     for index, every in enumerate(batch.rois):
-        rois = drop_proposals(every, dropped)
+        rois = drop_proposals(every, drop_fraction)
         output = model(batch.images[index : index + 1], rois.boxes, rois.scores)
         logs = log_scores(output.class_logits, output.detection_logits)
         targets, weights = batch.targets[index], batch.weights[index]
@@ -45,13 +45,13 @@ def wsddn_losses(
         if spatial_weight:
             pulled = spatial_regularizer(rois.boxes, output.fc7, scores, targets * weights)
             losses.setdefault("spatial", []).append(spatial_weight * pulled)
-        found.append(image_scores(scores))
+        batch_scores.append(image_scores(scores))
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
-    return means, torch.stack(found)
+    return means, torch.stack(batch_scores)
 
 
 def drop_proposals(proposals: Proposals, fraction: float) -> Proposals:
-    """Leave out each proposal with that chance; the first one stays where none would be left.
+    """Leave out each proposal with that chance; the first one is kept where none would be left.
 
     Args:
         proposals: at least one.

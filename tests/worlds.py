@@ -1,0 +1,238 @@
+"""Small data sets, boxes and files that several test files build."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import socket
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
+
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import image_level_labels
+from data.types import Annotation, Detections
+from tools.loggers.settings import VisdomSettings
+
+Box = Sequence[float]
+
+
+def annotate(
+    boxes: Sequence[Box],
+    labels: Sequence[int] | None = None,
+    difficult: Sequence[bool] | None = None,
+    image_id: str = "a",
+) -> Annotation:
+    """Objects in an image of 100 x 100; of label 0 and not difficult unless it is given."""
+    count = len(boxes)
+    return Annotation(
+        image_id,
+        (100, 100),
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels or [0] * count, dtype=torch.int64),
+        torch.tensor(difficult or [False] * count, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.bool),
+    )
+
+
+def detect(
+    boxes: Sequence[Box], scores: Sequence[float], labels: Sequence[int] | None = None
+) -> Detections:
+    """Detections of label 0 unless it is given."""
+    return Detections(
+        torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        torch.tensor(labels or [0] * len(boxes), dtype=torch.int64),
+        torch.tensor(scores, dtype=torch.float32),
+    )
+
+
+def random_boxes(
+    count: int, rng: torch.Generator, *, corner: float = 90, sides: tuple[float, float] = (20, 60)
+) -> torch.Tensor:
+    """``[count, 4]`` with corners in 0 .. corner and sides in that range."""
+    corners = torch.rand(count, 2, generator=rng) * corner
+    size = sides[0] + torch.rand(count, 2, generator=rng) * (sides[1] - sides[0])
+    return torch.cat([corners, corners + size], dim=1)
+
+
+def noise_image(height: int, width: int) -> Image.Image:
+    """The same random colors every time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def png(width: int, height: int, pixels: bytes = b"", *, depth: int = 8) -> bytes:
+    """A PNG of RGB that says how large it is, whatever its pixels are."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        checked = struct.pack(">I", zlib.crc32(name + body))
+        return struct.pack(">I", len(body)) + name + body + checked
+
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(pixels))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+
+
+def image_set(annotations: Sequence[Annotation], classes: Sequence[str]) -> ImageSet:
+    """A split with these labels, whose images do not exist."""
+    return ImageSet(
+        "test",
+        classes,
+        [Path(f"{annotation.image_id}.jpg") for annotation in annotations],
+        annotations,
+        [image_level_labels(annotation, len(classes)) for annotation in annotations],
+    )
+
+
+# Files and processes
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing beyond ``size`` bytes of a file raises OSError, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def forked(function: Callable[..., object], *args: object) -> Iterator[BaseProcess]:
+    """A process that runs the function without importing anything again; killed at the end."""
+    with warnings.catch_warnings():
+        # threads that other tests left behind do not matter to a child that leaves them alone
+        warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
+        process = multiprocessing.get_context("fork").Process(target=function, args=args)
+        process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+# A visdom server
+
+
+class FakeVisdom(ThreadingHTTPServer):
+    """Remembers the events that it is sent, and answers them with ``answer``."""
+
+    daemon_threads = True
+
+    def __init__(self, answer: "Callable[[VisdomRequest, int], None] | None" = None) -> None:
+        super().__init__(("127.0.0.1", 0), VisdomRequest)
+        self.answer = answer
+        self.count = 0
+        self.events: list[dict[str, Any]] = []
+
+    @property
+    def settings(self) -> VisdomSettings:
+        return VisdomSettings("127.0.0.1", self.server_address[1])
+
+    @property
+    def words(self) -> list[str]:
+        """Words of a command that sends to it."""
+        return ["--visdom.server=127.0.0.1", f"--visdom.port={self.server_address[1]}"]
+
+    @property
+    def windows(self) -> set[str]:
+        return {event["win"] for event in self.events}
+
+    def lines(self, window: str) -> dict[str, tuple[list[float], list[float]]]:
+        """Steps and values of each line of a window, as visdom would put them together."""
+        lines: dict[str, tuple[list[float], list[float]]] = {}
+        for event in self.events:
+            if event["win"] == window:
+                if not event.get("append"):
+                    lines = {}
+                (data,) = event["data"]
+                steps, values = lines.setdefault(data["name"], ([], []))
+                steps += data["x"]
+                values += data["y"]
+        return lines
+
+    def handle_error(self, *args: object) -> None:
+        pass  # a client that hangs up is what many tests are about
+
+
+class VisdomRequest(BaseHTTPRequestHandler):
+    """One POST to a fake server."""
+
+    protocol_version = "HTTP/1.1"
+    server: FakeVisdom
+
+    def do_POST(self) -> None:
+        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.count += 1
+        is_question = self.path == "/win_exists"
+        self.right_answer = "true" if is_question else event["win"]
+        if not is_question:
+            self.server.events.append(event)
+        if self.server.answer is None:
+            self.reply(self.right_answer)
+        else:
+            self.server.answer(self, self.server.count)
+
+    def reply(self, text: str, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text.encode())))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def fake_visdom(answer: Callable[[VisdomRequest, int], None] | None = None) -> Iterator[FakeVisdom]:
+    with FakeVisdom(answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def read_events(folder: Path) -> Any:
+    """What TensorBoard shows of a folder."""
+    events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    return events

@@ -17,6 +17,7 @@ from playwright.sync_api import (
     Dialog,
     Page,
     Response,
+    expect,
     sync_playwright,
 )
 from torch import Tensor
@@ -27,6 +28,7 @@ CHROMIUM = shutil.which("chromium")
 WAIT_MS = 15_000  # for a page on a busy machine
 OpenPage = Callable[[str], Page]
 
+expect.set_options(timeout=WAIT_MS)
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium (apt-get install chromium)"
 )

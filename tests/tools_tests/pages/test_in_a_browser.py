@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,19 +20,19 @@ import numpy as np
 import pytest
 import torch
 import visdom
-from playwright.sync_api import Dialog, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
 from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import process_as_before
+from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
 from tools import compare_runs, evaluate, gallery, train_localizer, view_heatmaps
 from tools.loggers.logger import image_tag, open_logger
 from tools.loggers.settings import VisdomSettings
+from tools.runs.folder import evaluation_folder
 
 PROJECT = Path(__file__).parents[3]
-CHROMIUM = shutil.which("chromium")
 TENSORBOARD = Path(sys.executable).with_name("tensorboard")
-WAIT_MS = 15_000  # for a page on a busy machine
 CLASSES = ("cat", "<img src=x onerror=document.title='hacked'>")
 HOSTILE_CLASSES = ("<script>alert(1)</script>\"'", "<img src=x onerror=alert(2)>\x1b[31m")
 HOSTILE_IMAGES = (
@@ -45,14 +45,14 @@ HOSTILE_IMAGES = (
 )
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium (apt-get install chromium)"),
+    needs_chromium,
     pytest.mark.filterwarnings("ignore:The 'warn' method"),  # visdom's client calls it
 ]
 
 
 @contextmanager
 def running(*words: str | Path, errors: IO[str] | int) -> Iterator[subprocess.Popen[str]]:
-    """A server that has ended after two minutes, whatever happens."""
+    """A server that is killed after two minutes at the latest."""
     with subprocess.Popen(
         words, cwd=PROJECT, stdout=subprocess.PIPE, stderr=errors, text=True
     ) as process:
@@ -101,19 +101,19 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running(*command, errors=subprocess.STDOUT) as process:
         assert process.stdout is not None
         text = ""
-        while not (found := re.search(r"at (http://\S+/) ", text)):
+        while not (match := re.search(r"at (http://\S+/) ", text)):
             text = process.stdout.readline()
             assert text, "TensorBoard has ended"
-        tags = f"{found[1]}data/plugin/images/tags"
+        tags = f"{match[1]}data/plugin/images/tags"
         while b"final_boxes" not in urlopen(tags, timeout=60).read():
             time.sleep(0.1)
-        yield found[1]
-        process.terminate()  # it then takes away its files in the folder for temporary ones
+        yield match[1]
+        process.terminate()  # it then removes its temporary files
         process.wait(timeout=10)
 
 
 def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
-    """Three epochs, with two images that go to the windows that a training names."""
+    """Three epochs, with two images in the windows that a training names."""
 
     def fail(message: str) -> None:
         raise AssertionError(message)
@@ -136,64 +136,33 @@ def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
 
 
 @pytest.fixture
-def open_page() -> Iterator[Callable[[str], Page]]:
-    """Opens addresses in a new browser; at the end every request must have had its answer."""
-    troubles: list[str] = []
-
-    def open_it(address: str) -> Page:
-        page.goto(address)
-        return page
-
-    def refuse(dialog: Dialog) -> None:
-        troubles.append(dialog.message)
-        dialog.dismiss()
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1500, "height": 1200})
-        page.set_default_timeout(WAIT_MS)
-        page.on("requestfailed", lambda request: troubles.append(request.url))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("dialog", refuse)
-        page.on(
-            "console",
-            lambda message: (
-                troubles.append(message.text) if "Content Security Policy" in message.text else None
-            ),
-        )
-        page.on(
-            "response",
-            lambda answer: (
-                troubles.append(f"{answer.status} {answer.url}")
-                if answer.status >= 400 and not answer.url.endswith("favicon.png")
-                else None
-            ),
-        )
-        yield open_it
-        browser.close()
-    assert troubles == []
+def page(context: BrowserContext) -> Page:
+    """A wide window, for pages of others."""
+    opened = context.new_page()
+    opened.set_viewport_size({"width": 1500, "height": 1200})
+    return opened
 
 
 SHOWN = ".react-grid-item:not(.hidden-window)"
 
 
 def titles(page: Page) -> list[str]:
-    """Of the windows that can be seen."""
+    """Titles of the windows that are not filtered out."""
     texts = (text.strip() for text in page.locator(f"{SHOWN} .bar .pull-right").all_inner_texts())
-    return sorted(text for text in texts if len(text) > 1)  # beside them stand icons
+    return sorted(text for text in texts if len(text) > 1)  # without the icons beside them
 
 
 def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
-    server: VisdomSettings, open_page: Callable[[str], Page]
+    server: VisdomSettings, page: Page
 ) -> None:
-    page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
+    page.goto(f"http://{server.server}:{server.port}/env/{server.env}")
 
-    expect(page.locator("img.content-image")).to_have_count(5, timeout=WAIT_MS)
+    expect(page.locator("img.content-image")).to_have_count(5)
     width = page.locator("img.content-image").first.evaluate("image => image.naturalWidth")
     assert width == 90
-    expect(page.locator(".scatterlayer path.js-line")).to_have_count(3, timeout=WAIT_MS)
+    expect(page.locator(".scatterlayer path.js-line")).to_have_count(3)
     expect(page.locator(".legendtext")).to_have_text(CLASSES)
-    expect(page.locator(".heatmaplayer image")).to_have_count(1, timeout=WAIT_MS)
+    expect(page.locator(".heatmaplayer image")).to_have_count(1)
     cat, other = (
         [f"ep{epoch}_iter5_batch0_image{image}_{name}" for epoch in (0, 2)]
         for image, name in enumerate(CLASSES)
@@ -201,6 +170,14 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
     others = ["final_boxes", "heatmap of cat", "train/loss", "validation/ap"]
     assert titles(page) == sorted([*cat, *other, *others])
     assert page.title() == "visdom"
+
+    page.wait_for_function("document.getAnimations().length == 0")  # windows glide to their places
+    for of_image in (cat, other):
+        first, last = (page.locator(SHOWN, has_text=tag).bounding_box() for tag in of_image)
+        assert first
+        assert last
+        assert first["y"] == last["y"]
+        assert last["x"] - (first["x"] + first["width"]) == pytest.approx(10, abs=2)  # the gap
 
     field = page.get_by_placeholder("Filter text")
     for text, left in (
@@ -214,26 +191,8 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
         assert titles(page) == left
 
 
-def test_visdom_has_an_image_s_first_and_last_epoch_side_by_side(
-    server: VisdomSettings, open_page: Callable[[str], Page]
-) -> None:
-    page = open_page(f"http://{server.server}:{server.port}/env/{server.env}")
-    expect(page.locator("img.content-image")).to_have_count(5, timeout=WAIT_MS)
-    page.wait_for_function("document.getAnimations().length == 0")  # windows glide to their places
-
-    for image in range(len(CLASSES)):
-        first, last = (
-            page.locator(SHOWN, has_text=f"ep{epoch}_iter5_batch0_image{image}").bounding_box()
-            for epoch in (0, 2)
-        )
-        assert first
-        assert last
-        assert first["y"] == last["y"]
-        assert last["x"] - (first["x"] + first["width"]) == pytest.approx(10, abs=2)  # the gap
-
-
 def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall(
-    tensorboard: str, open_page: Callable[[str], Page]
+    tensorboard: str, page: Page
 ) -> None:
     first_images = [image_tag(0, 5, 0, image, name) for image, name in enumerate(CLASSES)]
     lines = "vz-line-chart2 .line-plot path"  # of a curve itself, and of the smoothed one
@@ -245,11 +204,11 @@ def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall
         ("custom_scalars", ["losses", "AP of image labels by class"], lines, 6),
         ("timeseries", first_images, "image-card img", 2),
     ):
-        page = open_page(f"{tensorboard}#{tab}")
-        drawn = page.locator(marks).locator("visible=true")  # the tabs before are there still
-        expect(drawn).to_have_count(count, timeout=WAIT_MS)
+        page.goto(f"{tensorboard}#{tab}")
+        drawn = page.locator(marks).locator("visible=true")  # earlier tabs are still in the page
+        expect(drawn).to_have_count(count)
         for text in texts:
-            expect(page.get_by_text(text, exact=True).first).to_be_visible(timeout=WAIT_MS)
+            expect(page.get_by_text(text, exact=True).first).to_be_visible()
         if marks.endswith("img"):
             widths = drawn.evaluate_all("all => all.map(one => one.naturalWidth)")
             assert widths == [90, 90]
@@ -278,21 +237,20 @@ def hostile_run(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         assert evaluate.main([*run, "--amp", "off", "--device", "cpu"]) == 0
         assert view_heatmaps.main([*run, "--amp", "off", "--device", "cpu"]) == 0
         assert gallery.main([*run, "--processes", "1"]) == 0
-        both = json.dumps([str(run_dir)])
-        assert compare_runs.main(["--runs", both, "--out", str(run_dir / "compared")]) == 0
+        runs = json.dumps([str(run_dir)])
+        assert compare_runs.main(["--runs", runs, "--split", "all", "--out", str(run_dir)]) == 0
     return run_dir
 
 
-def test_hostile_names_are_text_on_every_page(
-    hostile_run: Path, open_page: Callable[[str], Page]
-) -> None:
+def test_hostile_names_are_text_on_every_page(hostile_run: Path, open_page: OpenPage) -> None:
     of_run = f"{hostile_run.name} on all"
-    for file, title, texts in (
-        ("report.html", of_run, HOSTILE_CLASSES),
-        ("compared/compare.html", "1 models", (hostile_run.name, *HOSTILE_CLASSES)),
-        ("gallery/index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_IMAGES)),
+    evaluation = evaluation_folder(hostile_run, "all")
+    for path, title, texts in (
+        (evaluation / "report.html", of_run, HOSTILE_CLASSES),
+        (hostile_run / "compare.html", "1 models", (hostile_run.name, *HOSTILE_CLASSES)),
+        (evaluation / "gallery" / "index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_IMAGES)),
     ):
-        page = open_page((hostile_run / file).as_uri())
+        page = open_page(path.as_uri())
         shown = page.inner_text("body")
         assert [text for text in texts if text.replace("\n", " ") not in shown] == []
         assert page.title() == title

@@ -1,9 +1,10 @@
-"""The gallery's page: what it knows of every image, and that a name is nothing but a name."""
+"""The gallery's data of every image, and that names in its page are text."""
 
 import json
 import re
 import time
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,15 @@ import pytest
 import torch
 
 from data.datasets.image_set import ImageSet
-from data.types import Annotation, Detections, Proposals
+from data.types import Annotation, Proposals
 from tests.tools_tests.conftest import PageTags
+from tests.tools_tests.pages.conftest import content_of
+from tests.worlds import annotate, detect
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import script_json, write_gallery_page
 
 HOSTILE = "</script><script>alert('&\"')</script><!--\u2028\n../../etc/passwd %2e%2e 图 \udcff"
-
-
-def content_of(page: Path) -> dict[str, Any]:
-    """What the page's script reads."""
-    found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text())
-    assert found is not None
-    content: dict[str, Any] = json.loads(found[1])
-    return content
 
 
 # What the page knows
@@ -40,62 +35,39 @@ def scored(count: int, classes: tuple[str, ...] = ("cat", "dog"), **changes: Any
     return SavedScores(**{"ids": ids, "classes": classes, **arrays, **changes})
 
 
-def annotation(image_id: str, *boxes: list[float], difficult: bool = False) -> Annotation:
-    """Cats in an image of 100 x 200."""
-    count = len(boxes)
-    flags = torch.full((count,), difficult)
-    labels = torch.zeros(count, dtype=torch.int64)
-    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Annotation(image_id, (100, 200), corners, labels, flags, flags)
-
-
-def imagined(scores: SavedScores, *annotations: Annotation) -> ImageSet:
-    """A data set whose images nobody reads."""
-    given = list(annotations) or [annotation(image_id) for image_id in scores.ids]
-    labels = [(torch.zeros(len(scores.classes)),) * 2 for _ in given]
-    return ImageSet("test", scores.classes, [Path("x.jpg")] * len(given), given, labels)
-
-
 def content(scores: SavedScores, *annotations: Annotation, **changes: Any) -> dict[str, Any]:
+    """Of images that nobody reads, without objects unless they are given."""
+    given = list(annotations) or [annotate([], image_id=image_id) for image_id in scores.ids]
+    labels = [(torch.zeros(len(scores.classes)),) * 2 for _ in given]
+    dataset = ImageSet("test", scores.classes, [Path("x.jpg")] * len(given), given, labels)
     options: dict[str, Any] = {"count": 3, "detections": None, "proposals": None, "heatmap": {}}
-    dataset = imagined(scores, *annotations)
     numbers = list(range(len(scores.ids)))
     return gallery_content("title", dataset, scores, numbers, **options | changes)
 
 
 def test_a_class_that_is_ignored_is_neither_present_nor_absent() -> None:
-    shown = content(
-        scored(
-            3,
-            targets=np.array([[1, 0], [0, 0], [1, 1]]),
-            weights=np.array([[1, 1]] * 2 + [[0] * 2]),
-        )
-    )
+    targets, weights = np.array([[1, 0], [0, 0], [1, 1]]), np.array([[1, 1], [1, 1], [0, 0]])
+    shown = content(scored(3, targets=targets, weights=weights))
 
     assert shown["truth"] == ["10-", "00-"]
     assert shown["labeled"]
-
-
-def test_without_any_weight_there_are_no_labels() -> None:
-    assert not content(scored(2, weights=np.zeros((2, 2))))["labeled"]
+    assert not content(scored(3, weights=weights * 0))["labeled"]
 
 
 def test_boxes_are_whole_tenths_of_a_pixel_with_the_top_scoring_detection_first() -> None:
-    found = Detections(
-        torch.tensor([[0.0, 0, 10, 10], [1.26, 2, 3, 4]]),
-        torch.tensor([1, 0]),
-        torch.tensor([0.25, 0.123456]),
-    )
+    with_cat = annotate([[5, 6, 7, 8.5]], difficult=[True], image_id="000000")
     shown = content(
         scored(1),
-        annotation("000000", [5, 6, 7, 8.5], difficult=True),
-        detections={"000000": found},
+        replace(with_cat, image_size=(100, 200)),
+        detections={
+            "000000": detect([[0, 0, 10, 10], [1.26, 2, 3, 4]], [0.123456, 0.25], labels=[1, 0])
+        },
         proposals={"000000": Proposals(torch.tensor([[1.0, 2, 3, 4]]), None)},
     )
 
     assert shown["sizes"] == [[200, 100]]
     assert shown["objects"] == [[[0, 1, 50, 60, 70, 85]]]
-    assert shown["detections"] == [[[1, 0.25, 0, 0, 100, 100], [0, 0.1235, 13, 20, 30, 40]]]
+    assert shown["detections"] == [[[0, 0.25, 13, 20, 30, 40], [1, 0.1235, 0, 0, 100, 100]]]
     assert shown["proposals"] == [[[10, 20, 30, 40]]]
 
 
@@ -109,24 +81,23 @@ def test_an_image_without_boxes_has_empty_lists() -> None:
 
 
 def test_of_one_class_an_image_keeps_the_ten_top_scoring() -> None:
-    scores = torch.arange(1, 13) / 100
-    boxes = torch.tensor([[0.0, 0, 9, 9]]).expand(12, 4)
-    found = Detections(boxes, torch.tensor([0] * 11 + [1]), scores)
-    shown = content(scored(1), detections={"000000": found})
+    scores = [number / 100 for number in range(1, 13)]
+    detections = detect([[0, 0, 9, 9]] * 12, scores, labels=[0] * 11 + [1])
+    shown = content(scored(1), detections={"000000": detections})
 
     kept = [(label, score) for label, score, *_ in shown["detections"][0]]
     assert kept == [(1, 0.12), *[(0, score / 100) for score in range(11, 1, -1)]]
 
 
 def test_three_quarters_of_the_present_classes_keep_a_box_to_begin_with() -> None:
-    box = torch.tensor([[0.0, 0, 9, 9]])
-    found = {
-        f"{number:06d}": Detections(box, torch.tensor([0]), torch.tensor([score]))
+    detections = {
+        f"{number:06d}": detect([[0, 0, 9, 9]], [score])
         for number, score in enumerate([0.1, 0.2, 0.3, 0.4, 0.5, 0.9])
     }
     present = np.array([[1, 0]] * 5 + [[0, 0]])
 
-    assert content(scored(6, targets=present), detections=found)["box_score"] == pytest.approx(0.2)
+    shown = content(scored(6, targets=present), detections=detections)
+    assert shown["box_score"] == pytest.approx(0.2)
 
 
 # The page
@@ -134,9 +105,7 @@ def test_three_quarters_of_the_present_classes_keep_a_box_to_begin_with() -> Non
 
 def test_names_from_outside_cannot_end_their_element(tmp_path: Path) -> None:
     ids = ("a", HOSTILE)
-    shown = content(
-        scored(2, ids=ids, classes=(HOSTILE, "dog")), annotation("a"), annotation(HOSTILE)
-    )
+    shown = content(scored(2, ids=ids, classes=(HOSTILE, "dog")))
     page = write_gallery_page(tmp_path, shown | {"title": HOSTILE}).read_bytes()
 
     assert b"alert" in page
@@ -165,8 +134,8 @@ def test_only_the_page_s_own_script_and_style_may_run(tmp_path: Path) -> None:
     )
     rules = {words[0]: words[1:] for words in map(str.split, policy.split(";"))}
     for tag in ("script", "style"):
-        (own,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
-        digest = b64encode(sha256(own.encode()).digest()).decode()
+        (text_of_tag,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL)
+        digest = b64encode(sha256(text_of_tag.encode()).digest()).decode()
         assert rules[f"{tag}-src"] == [f"'sha256-{digest}'"]
     assert rules["default-src"] == ["'none'"]
     assert rules["img-src"] == ["'self'", "file:", "data:"]
@@ -186,14 +155,12 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
 
 def test_a_page_of_five_thousand_images_is_written_within_seconds(tmp_path: Path) -> None:
     classes = tuple(f"class {number}" for number in range(20))
-    rng = np.random.default_rng(0)
-    scores = scored(5000, classes, scores=rng.random((5000, 20)))
-    boxes = torch.tensor([[1.0, 2, 30, 40]]).expand(20, 4)
-    found = Detections(boxes, torch.arange(20), torch.rand(20))
-    there = [annotation(image_id, [1, 2, 30, 40]) for image_id in scores.ids]
+    scores = scored(5000, classes, scores=np.random.default_rng(0).random((5000, 20)))
+    detections = detect([[1, 2, 30, 40]] * 20, [0.5] * 20, labels=range(20))
+    annotations = [annotate([[1, 2, 30, 40]], image_id=image_id) for image_id in scores.ids]
 
     start = time.process_time()
-    shown = content(scores, *there, detections=dict.fromkeys(scores.ids, found))
+    shown = content(scores, *annotations, detections=dict.fromkeys(scores.ids, detections))
     page = write_gallery_page(tmp_path, shown)
 
     assert time.process_time() - start < 15  # 2 on an idle core

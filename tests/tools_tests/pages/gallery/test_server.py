@@ -1,7 +1,6 @@
-"""The server of the gallery: its table and nothing else, on this machine alone."""
+"""The server of the gallery: the files of its table and no others, on this machine alone."""
 
 import http.client
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,8 +45,8 @@ def ask(
         connection.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/index.html?at=1", "/thumbs/000000.jpg"])
-def test_names_of_the_table_are_served(path: str, served: int) -> None:
+@pytest.mark.parametrize("path", ["/", "/index.html?at=1", "/thumbs/000000.jpg"])
+def test_paths_of_the_table_are_served(path: str, served: int) -> None:
     status, body, headers = ask(served, path)
 
     assert status == 200
@@ -55,7 +54,7 @@ def test_names_of_the_table_are_served(path: str, served: int) -> None:
     assert headers["Content-Type"].startswith(("text/html", "image/jpeg"))
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
-    assert not re.search(r"python", headers["Server"], flags=re.IGNORECASE)
+    assert "python" not in headers["Server"].lower()
 
 
 @pytest.mark.parametrize(

@@ -1,49 +1,47 @@
-"""Evaluation from the command line: every file, read again, and what it leaves alone."""
+"""Evaluation from the command line: its files, read again, its choices, and what it refuses."""
 
 import json
 import shlex
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCDataset, image_ids, image_path
+from data.evaluation.error_kinds import KINDS
 from data.evaluation.image_metrics import eval_classification
 from data.evaluation.voc_eval import eval_detection_voc
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from data.types import Detections
+from data.types import Detections, Proposals
+from localizer.model import Localizer
+from tests.tools_tests.conftest import (
+    files_of,
+    process_as_before,
+    read_devkit,
+    with_other_boxes,
+    write_proposals,
+)
 from tools.cli.command import parse_settings
 from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
-from tools.prediction.localizer import heatmaps_of
 from tools.runs.checkpoint import load_checkpoint
-from tools.runs.folder import locked
+from tools.runs.folder import evaluation_folder, locked_run, write_settings
+from tools.runs.saved import learned_from_voc_alone
 
+MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {
-    *("image_map", "f2", "recall", "box_map_11point", "box_map_area", "corloc"),
-    *("point_accuracy", "heatmap_coverage"),
+    *("image_map", "f2", "recall", "box_map_11point", "box_map_area", "corloc", "box_recall"),
+    *(f"errors_{kind}" for kind in KINDS),
 }
-
-
-@pytest.fixture(scope="module")
-def report(evaluated_run: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((evaluated_run / "report.json").read_text())
-    return content
-
-
-@pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES)
-
-
-@pytest.fixture
-def copy(small_run: Path, tmp_path: Path) -> Path:
-    """A finished run that a test may spoil."""
-    return Path(shutil.copytree(small_run, tmp_path / "copy"))
+HEATMAP_NUMBERS = {"point_accuracy", "heatmap_coverage"}
+HEATMAP_SHEET = "<h2>Heatmap and best box of one present class</h2>"
+SAVED = {"detections.json", "scores.npz", "devkit"}
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
@@ -51,222 +49,436 @@ def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
     return [*small.split(), *others]
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+@pytest.fixture(scope="module")
+def runs(
+    tiny_voc: Path,
+    small_run: Path,
+    robust_run: Path,
+    detector_run: Path,
+    proposals_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The folder of copies of three runs, evaluated on test in one report; only read."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    copies = [
+        shutil.copytree(run, folder / run.name) for run in (small_run, robust_run, detector_run)
+    ]
+    beside = ("--beside", f"[{copies[1]},{copies[2]}]", "--proposals", str(proposals_file))
+    with process_as_before():
+        assert main(words(copies[0], tiny_voc, "--corloc-split", "train", *beside)) == 0
+    return folder
 
 
-# What is written
+@pytest.fixture
+def copies(small_run: Path, detector_run: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a finished run that a test may spoil."""
+    originals = {"localizer": small_run, "detector": detector_run}
+    return lambda kind: Path(shutil.copytree(originals[kind], tmp_path / "copy"))
 
 
-def test_every_file_is_written_for_both_runs(evaluated_run: Path) -> None:
-    names = {path.name for path in evaluated_run.iterdir()}
-    beside = {path.name for path in (evaluated_run.parent / "robust").iterdir()}
-
-    assert names >= {"report.html", "report.json", "detections.json", "scores.npz"}
-    assert beside >= {"detections.json", "scores.npz"}
-    assert not [name for name in names | beside if "tmp" in name]
+@pytest.fixture
+def dataset(tiny_voc: Path) -> VOCDataset:
+    return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES)
 
 
-@pytest.mark.parametrize("name", ["localizer", "localizer_robust"])
-def test_the_report_holds_every_number_of_both_models(name: str, report: dict[str, Any]) -> None:
-    model = report[name]
+def report_of(run_dir: Path, name: str = "test") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(
+        (run_dir / "evaluations" / name / "report.json").read_text()
+    )
+    return content
 
-    assert model.keys() >= NUMBERS | {"per_class", "weights_sha256", "seconds"}
-    assert all(0 <= model[key] <= 1 for key in NUMBERS)
+
+def arrays_of(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+# The files of an evaluation
+
+
+def test_each_run_has_its_own_files_and_the_first_one_the_report(runs: Path) -> None:
+    for name in MODELS.values():
+        files = SAVED | ({"report.html", "report.json"} if name == "small" else set())
+        folder = runs / name / "evaluations"
+        assert [path.name for path in folder.iterdir()] == ["test"]
+        assert {path.name for path in (folder / "test").iterdir()} == files
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_report_holds_every_number_of_each_model(name: str, runs: Path) -> None:
+    model = report_of(runs / "small")[name]
+    is_detector = name == "detector"
+    numbers = NUMBERS if is_detector else NUMBERS | HEATMAP_NUMBERS
+
+    assert model.keys() >= numbers
+    assert model.keys().isdisjoint(HEATMAP_NUMBERS) == is_detector
+    assert all(0 <= model[key] <= 1 for key in numbers)
     assert list(model["per_class"]) == list(SYNTHETIC_CLASSES)
-    assert all(row.keys() >= NUMBERS for row in model["per_class"].values())
+    for row in (model, *model["per_class"].values()):
+        assert row.keys() >= numbers
+        fractions = [row[f"errors_{kind}"] for kind in KINDS]
+        assert fractions == [None] * 6 or sum(fractions) == pytest.approx(1, abs=1e-12)
+    assert (model["boxes"] is None) == (model["threshold_curve"] == {}) == is_detector
+    assert (model["split"], model["corloc_split"]) == ("test", "train")
+    training = json.loads((runs / MODELS[name] / "training.json").read_text())
+    assert model.items() >= {key: training[key] for key in ("weights_sha256", "seconds")}.items()
 
 
-def test_the_report_names_the_weights_and_the_time_of_their_training(
-    evaluated_run: Path, report: dict[str, Any]
-) -> None:
-    for name, folder in (("localizer", "small"), ("localizer_robust", "robust")):
-        path = evaluated_run.parent / folder / "training.json"
-        training = json.loads(path.read_text())
-        assert report[name]["weights_sha256"] == training["weights_sha256"]
-        assert report[name]["seconds"] == training["seconds"]
+def test_the_report_says_how_to_repeat_it(runs: Path, proposals_file: Path) -> None:
+    report = report_of(runs / "small")
 
-
-def test_the_report_says_how_to_repeat_it(report: dict[str, Any], evaluated_run: Path) -> None:
-    words = shlex.split(report["command"])
-    assert words[:3] == ["python", "-m", "tools.evaluate"]
-    repeated = parse_settings(EvaluateSettings, "evaluate", words[3:])
-    assert (repeated.run_dir, repeated.beside) == (evaluated_run, evaluated_run.parent / "robust")
+    command = shlex.split(report["command"])
+    assert command[:3] == ["python", "-m", "tools.evaluate"]
+    repeated = parse_settings(EvaluateSettings, "evaluate", command[3:])
+    assert (repeated.run_dir, repeated.proposals) == (runs / "small", proposals_file)
+    assert repeated.beside == (runs / "robust", runs / "detector")
     assert (repeated.split, repeated.corloc_split) == ("test", "train")
-    assert report["localizer"]["split"] == "test"
-    assert report["localizer"]["corloc_split"] == "train"
     assert report["settings"]["image_sizes"] == [96]
 
 
-def test_the_page_shows_both_models_their_curves_and_loads_nothing(evaluated_run: Path) -> None:
-    page = (evaluated_run / "report.html").read_text()
+def test_the_page_shows_all_models_their_curves_and_images_and_loads_nothing(runs: Path) -> None:
+    page = (runs / "small" / "evaluations" / "test" / "report.html").read_text()
 
-    assert "<td>localizer</td>" in page
-    assert "<td>localizer_robust</td>" in page
-    assert "train/loss" in page
+    assert all(f"<td>{name}</td>" in page for name in MODELS)
+    assert "train/spatial" in page
     assert "CorLoc by heatmap threshold" in page
+    assert "What the top-scoring boxes are" in page
+    assert HEATMAP_SHEET in page
+    assert "<h2>Detections: " in page
     assert 'src="data:image/jpeg;base64,' in page
-    assert "http://" not in page
-    assert "https://" not in page
+    assert "http" not in page.replace("http-equiv", "")
 
 
-@pytest.mark.parametrize("name", ["localizer", "localizer_robust"])
-def test_written_detections_give_the_same_ap(
-    name: str, report: dict[str, Any], evaluated_run: Path, dataset: VOCDataset
-) -> None:
-    folder = evaluated_run.parent / ("robust" if name == "localizer_robust" else "small")
+@pytest.mark.parametrize("name", MODELS)
+def test_written_detections_give_the_same_ap(name: str, runs: Path, dataset: VOCDataset) -> None:
+    model, folder = report_of(runs / "small")[name], runs / MODELS[name] / "evaluations" / "test"
     content = json.loads((folder / "detections.json").read_text())
     detections = {
         image_id: Detections(
-            torch.tensor(found["boxes"]).reshape(-1, 4),
-            torch.tensor(found["labels"], dtype=torch.int64),
-            torch.tensor(found["scores"]),
+            torch.tensor(of_image["boxes"]).reshape(-1, 4),
+            torch.tensor(of_image["labels"], dtype=torch.int64),
+            torch.tensor(of_image["scores"]),
         )
-        for image_id, found in content["images"].items()
+        for image_id, of_image in content["images"].items()
     }
     for key, use_07_metric in (("box_map_11point", True), ("box_map_area", False)):
         ap = eval_detection_voc(
             detections, dataset.annotations, num_classes=6, use_07_metric=use_07_metric
         )
-        assert ap.mean == pytest.approx(report[name][key], abs=1e-12)
-        for label, of_class in enumerate(SYNTHETIC_CLASSES):
-            written = report[name]["per_class"][of_class][key]
-            assert (written is None) == np.isnan(ap.per_class[label])
-            assert written is None or ap.per_class[label] == pytest.approx(written, abs=1e-12)
+        assert 0 < ap.mean == pytest.approx(model[key], abs=1e-12)
+        written = [row[key] for row in model["per_class"].values()]
+        expected = [None if np.isnan(value) else value for value in ap.per_class]
+        assert written == pytest.approx(expected, abs=1e-12)
 
     assert content["classes"] == list(SYNTHETIC_CLASSES)
-    assert {key: tuple(found["size"]) for key, found in content["images"].items()} == {
-        annotation.image_id: annotation.image_size for annotation in dataset.annotations
+    sizes = {image_id: tuple(of_image["size"]) for image_id, of_image in content["images"].items()}
+    assert sizes == {one.image_id: one.image_size for one in dataset.annotations}
+    for of_image in detections.values():
+        assert len(of_image.scores) <= 100
+        assert (of_image.scores >= 1e-4).all()
+
+
+def test_a_detectors_boxes_are_its_proposals_and_the_devkits_files_hold_all(
+    runs: Path, some_proposals: dict[str, Proposals], dataset: VOCDataset
+) -> None:
+    folder = runs / "detector" / "evaluations" / "test"
+    assert {path.name for path in (folder / "devkit").iterdir()} == {
+        f"comp3_det_test_{name}.txt" for name in SYNTHETIC_CLASSES
     }
+    detections = read_devkit(folder / "devkit", SYNTHETIC_CLASSES)
+    ap = eval_detection_voc(detections, dataset.annotations, num_classes=6)
+    detector = report_of(runs / "small")["detector"]
+    assert 0 < ap.mean == pytest.approx(detector["box_map_11point"], abs=1e-12)
+    for image_id, of_image in detections.items():
+        proposed = {tuple(box) for box in some_proposals[image_id].boxes.tolist()}
+        assert {tuple(box) for box in of_image.boxes.tolist()} <= proposed
 
 
-def test_detections_are_at_most_a_hundred_an_image_and_above_the_least_score(
-    evaluated_run: Path,
-) -> None:
-    content = json.loads((evaluated_run / "detections.json").read_text())
-
-    for found in content["images"].values():
-        assert len(found["scores"]) <= 100
-        assert all(score >= 1e-4 for score in found["scores"])
-
-
-def test_written_scores_need_no_pickle_and_give_the_same_numbers(
-    report: dict[str, Any], evaluated_run: Path, dataset: VOCDataset
-) -> None:
-    with np.load(evaluated_run / "scores.npz", allow_pickle=False) as read:
-        arrays = {name: read[name] for name in read.files}
-    metrics = eval_classification(
-        arrays["scores"],
-        arrays["targets"].astype(np.float64),
-        arrays["weights"].astype(np.float64),
-    )
+@pytest.mark.parametrize("name", MODELS)
+def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: VOCDataset) -> None:
+    arrays = arrays_of(runs / MODELS[name] / "evaluations" / "test" / "scores.npz")
+    targets, weights = (arrays[key].astype(np.float64) for key in ("targets", "weights"))
+    metrics = eval_classification(arrays["scores"], targets, weights)
 
     assert sorted(arrays) == ["classes", "ids", "scores", "targets", "weights"]
     assert arrays["ids"].tolist() == dataset.ids
     assert arrays["classes"].tolist() == list(SYNTHETIC_CLASSES)
-    assert metrics.mean_average_precision == pytest.approx(
-        report["localizer"]["image_map"], abs=1e-12
-    )
-    assert metrics.mean_f_beta == pytest.approx(report["localizer"]["f2"], abs=1e-12)
-    assert metrics.mean_recall == pytest.approx(report["localizer"]["recall"], abs=1e-12)
+    assert arrays["targets"].tolist() == dataset.targets.tolist()
+    model = report_of(runs / "small")[name]
+    assert metrics.mean_average_precision == pytest.approx(model["image_map"], abs=1e-12)
+    assert metrics.mean_f_beta == pytest.approx(model["f2"], abs=1e-12)
+    assert metrics.mean_recall == pytest.approx(model["recall"], abs=1e-12)
 
 
 def test_an_evaluation_changes_nothing_that_the_training_wrote(
-    evaluated_run: Path, small_run: Path
+    runs: Path, small_run: Path, robust_run: Path, detector_run: Path
 ) -> None:
-    for folder in ("checkpoints", "events"):
-        assert files(evaluated_run / folder) == files(small_run / folder)
-    for name in ("settings.yaml", "environment.json", "metrics.jsonl", "training.json"):
-        assert (evaluated_run / name).read_bytes() == (small_run / name).read_bytes()
+    for run_dir in (small_run, robust_run, detector_run):
+        after = files_of(runs / run_dir.name)
+        for name, data in files_of(run_dir).items():
+            assert name == "log.txt" or after[name] == data, name
 
 
-# Choices
+# What it measures
 
 
-def test_the_best_checkpoint_and_other_boxes_can_be_evaluated(copy: Path, tiny_voc: Path) -> None:
-    others = ("--checkpoint", "best", "--split", "val", "--boxes.thresholds", "[0.3,0.8]")
-    assert main(words(copy, tiny_voc, *others)) == 0
+@pytest.mark.parametrize(
+    ("kind", "quality"), [("localizer", "image_map"), ("detector", "box_map_11point")]
+)
+def test_the_validation_of_the_training_is_repeated_in_the_folder_of_its_split(
+    kind: str, quality: str, copies: Callable[[str], Path], tiny_voc: Path
+) -> None:
+    copy = copies(kind)
+    assert main(words(copy, tiny_voc, "--split", "val", "--checkpoint", "best")) == 0
 
-    model = json.loads((copy / "report.json").read_text())["localizer"]
-    assert model["boxes"]["thresholds"] == [0.3, 0.8]
-    assert model["corloc_split"] == "val"
+    report = report_of(copy, "val")
+    assert MODELS.keys() & report.keys() == {kind}
+    assert report[kind]["corloc_split"] == "val"
     best = load_checkpoint(copy / "checkpoints", "best")
     assert best is not None
-    assert model["image_map"] == best["best"]  # as the training has measured it there
+    assert report[kind][quality] == best["best"]
+    page = (copy / "evaluations" / "val" / "report.html").read_text()
+    assert (HEATMAP_SHEET in page) == (kind == "localizer")
+
+
+def test_corloc_is_measured_on_its_own_split_with_the_runs_own_proposals(
+    runs: Path, copies: Callable[[str], Path], tiny_voc: Path
+) -> None:
+    copy = copies("detector")
+    assert main(words(copy, tiny_voc, "--split", "train")) == 0
+
+    on_train, on_test = (
+        report["detector"] for report in (report_of(copy, "train"), report_of(runs / "small"))
+    )
+    assert on_train["corloc"] == on_test["corloc"]
+    assert on_train["box_map_area"] != on_test["box_map_area"]
+
+
+def test_a_localizers_boxes_can_be_chosen(copies: Callable[[str], Path], tiny_voc: Path) -> None:
+    copy = copies("localizer")
+    assert main(words(copy, tiny_voc, "--name", "two", "--boxes.thresholds", "[0.3,0.8]")) == 0
+
+    assert report_of(copy, "two")["localizer"]["boxes"]["thresholds"] == [0.3, 0.8]
+    assert [path.name for path in (copy / "evaluations").iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("option", ["--support-iou=0.5", "--rescore-from={small}"])
+def test_support_and_a_localizers_heatmap_move_boxes_and_leave_the_images_scores(
+    option: str, runs: Path, copies: Callable[[str], Path], small_run: Path, tiny_voc: Path
+) -> None:
+    copy, before = copies("detector"), files_of(small_run)
+    assert main(words(copy, tiny_voc, option.format(small=small_run))) == 0
+
+    detector, plain = report_of(copy)["detector"], report_of(runs / "small")["detector"]
+    assert detector["image_map"] == plain["image_map"]
+    assert detector["box_map_area"] != plain["box_map_area"]
+    assert files_of(small_run) == before
+
+
+def test_a_detectors_scores_and_detections_do_not_depend_on_the_annotated_boxes(
+    runs: Path, copies: Callable[[str], Path], tiny_voc: Path, tmp_path: Path
+) -> None:
+    copy, other = copies("detector"), with_other_boxes(tiny_voc, tmp_path / "voc")
+    assert main(words(copy, other)) == 0  # and without --proposals: the run's own are these
+
+    for name in ("scores.npz", "detections.json"):
+        changed, before = (
+            evaluation_folder(run, "test") / name for run in (copy, runs / "detector")
+        )
+        assert changed.read_bytes() == before.read_bytes()
+    detector, plain = report_of(copy)["detector"], report_of(runs / "small")["detector"]
+    assert detector["image_map"] == plain["image_map"]
+    assert detector["box_recall"] != plain["box_recall"]
+
+
+def test_images_alone_have_the_same_scores_and_no_box_numbers(
+    runs: Path,
+    copies: Callable[[str], Path],
+    tiny_voc: Path,
+    some_proposals: dict[str, Proposals],
+    tmp_path: Path,
+) -> None:
+    copy, folder = copies("detector"), tmp_path / "images"
+    folder.mkdir()
+    for image_id in image_ids(tiny_voc, "test"):
+        shutil.copy(image_path(tiny_voc, image_id), folder)
+    renamed = {f"{image_id}.jpg": some_proposals[image_id] for image_id in some_proposals}
+    path = write_proposals(tmp_path / "p.npz", renamed)
+    others = ("--images", str(folder), "--split", "all", "--proposals", str(path))
+
+    assert main(words(copy, tiny_voc, *others)) == 0
+    alone, annotated = (
+        arrays_of(evaluation_folder(run, name) / "scores.npz")["scores"]
+        for run, name in ((copy, "all"), (runs / "detector", "test"))
+    )
+    assert alone.tolist() == annotated.tolist()
+    detector = report_of(copy, "all")["detector"]
+    assert all(detector[name] is None for name in ("box_map_area", "corloc", "errors_part"))
+
+
+# What the model has learned from
+
+
+def test_a_detector_has_learned_from_whatever_its_localizer_has_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = {"pretrained": False, "weights": None}
+    for name, changed in (
+        ("random", {}),
+        ("imagenet", {"pretrained": True}),
+        ("file", {"weights": "a.pth"}),
+    ):
+        (tmp_path / name).mkdir()
+        write_settings(tmp_path / name, alone | changed)
+        assert learned_from_voc_alone(alone | changed) == (name == "random")
+        detector = alone | {"from_localizer": str(tmp_path / name)}
+        assert learned_from_voc_alone(detector) == (name == "random")
+    assert capsys.readouterr().err == ""
+
+    assert not learned_from_voc_alone(alone | {"from_localizer": str(tmp_path / "gone")})
+    assert capsys.readouterr().err.startswith(f"warning: {tmp_path / 'gone'}: ")
+
+
+def test_a_detector_from_a_pretrained_localizer_enters_the_fourth_competition_alone(
+    copies: Callable[[str], Path], tiny_voc: Path, tmp_path: Path
+) -> None:
+    copy, localizer = copies("detector"), tmp_path / "localizer"
+    localizer.mkdir()
+    write_settings(localizer, {"pretrained": True, "weights": None})
+    assert main(words(copy, tiny_voc, "--split", "val")) == 0
+    path = copy / "settings.yaml"
+    path.write_text(
+        path.read_text().replace("from_localizer: null", f"from_localizer: {localizer}")
+    )
+
+    assert main(words(copy, tiny_voc, "--split", "val")) == 0
+    names = {path.name for path in (copy / "evaluations" / "val" / "devkit").iterdir()}
+    assert names == {f"comp4_det_val_{name}.txt" for name in SYNTHETIC_CLASSES}
 
 
 # Refusals
+
+
+def test_other_images_under_the_name_of_an_evaluation_are_refused(
+    runs: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files_of(runs / "detector" / "evaluations")
+
+    assert main(words(runs / "detector", tiny_voc, "--split", "val", "--name", "test")) == 2
+    assert capsys.readouterr().err.startswith(f"error: {runs}/detector/evaluations/test: ")
+    assert files_of(runs / "detector" / "evaluations") == before
+
+
+def test_names_of_evaluations_cannot_leave_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluations"
+
+    assert evaluation_folder(tmp_path, "a/b") == folder / "a%2Fb"
+    assert evaluation_folder(tmp_path, "../\udcff ä") == folder / "..%2F%FF %C3%A4"
+    for name in ("", ".", ".."):
+        with pytest.raises(ValueError, match="--name"):
+            evaluation_folder(tmp_path, name)
 
 
 def test_a_folder_without_a_run_is_refused_and_not_made(
     tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path / "typo", tiny_voc)) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/typo/settings.yaml: no run in")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/typo/settings.yaml: ")
     assert not (tmp_path / "typo").exists()
 
 
 def test_a_run_that_is_still_writing_is_refused(
-    copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+    copies: Callable[[str], Path], tiny_voc: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with locked(copy):
+    copy = copies("localizer")
+    with locked_run(copy):
         assert main(words(copy, tiny_voc)) == 2
 
-    assert capsys.readouterr().err == f"error: {copy}: another run is writing in this folder\n"
+    assert capsys.readouterr().err.startswith(f"error: {copy}/log.txt: another process")
 
 
-def test_a_run_that_has_saved_nothing_is_refused(
-    copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.rmtree(copy / "checkpoints")
-
-    assert main(words(copy, tiny_voc)) == 2
-    assert f"error: {copy}: no last checkpoint (" in capsys.readouterr().err
-
-
-def test_a_run_of_other_settings_than_its_weights_is_refused_by_their_names(
-    copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = copy / "settings.yaml"
+def add_a_class(run_dir: Path) -> None:
+    path = run_dir / "settings.yaml"
     path.write_text(path.read_text().replace("- teapot\n", "- teapot\n- yeti\n"))
 
+
+@pytest.mark.parametrize(
+    ("spoil", "refusal"),
+    [
+        (lambda run_dir: shutil.rmtree(run_dir / "checkpoints"), "no last checkpoint"),
+        (add_a_class, "has other shapes: classifier.0.weight"),
+    ],
+)
+def test_a_run_without_weights_that_fit_is_refused(
+    spoil: Callable[[Path], object],
+    refusal: str,
+    copies: Callable[[str], Path],
+    tiny_voc: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = copies("localizer")
+    spoil(copy)
+
     assert main(words(copy, tiny_voc)) == 2
-    assert f"error: {copy}: has other shapes: classifier.0.weight" in capsys.readouterr().err
+    assert f"error: {copy}: {refusal}" in capsys.readouterr().err
 
 
-def test_two_runs_of_one_kind_are_refused(
-    copy: Path, small_run: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("kind", "option", "refusal"),
+    [
+        ("localizer", "--split=nope", "nope.txt: no list of split"),
+        ("localizer", "--beside={small}", "--beside {small}: two runs of one kind"),
+        ("localizer", "--rescore-from={small}", "--rescore-from {small}: none of the runs"),
+        ("localizer", "--proposals={val}", "--proposals {val}: none of the runs"),
+        ("detector", "--beside={detector}", "--beside {detector}: two runs of one kind"),
+        ("detector", "--rescore-from={detector}", "{detector}: holds a detector"),
+        ("detector", "--rescore-from={other}", "{other}: knows other classes than {run}: bug, "),
+        ("detector", "--proposals={val}", "{val}: no proposals of {first} and 1 more"),
+        ("detector", "--proposals={run}/missing.npz", "{run}/missing.npz: no such file"),
+        ("detector", "--support-iou=-0.5", "--support-iou is in [0, 1], got -0.5"),
+        ("detector", "--support-iou=1.5", "--support-iou is in [0, 1], got 1.5"),
+    ],
+)
+def test_what_does_not_fit_the_runs_is_refused_and_nothing_is_written(
+    kind: str,
+    option: str,
+    refusal: str,
+    runs: Path,
+    small_run: Path,
+    detector_run: Path,
+    tiny_voc: Path,
+    some_proposals: dict[str, Proposals],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = files(small_run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "checkpoints").symlink_to(small_run / "checkpoints")
+    settings = (small_run / "settings.yaml").read_text()
+    (other / "settings.yaml").write_text(settings.replace("beetle", "bug"))
+    val = {image_id: some_proposals[image_id] for image_id in image_ids(tiny_voc, "val")}
+    run_dir = runs / MODELS[kind]
+    names = {"run": run_dir, "small": small_run, "detector": detector_run, "other": other}
+    names["val"] = write_proposals(tmp_path / "val.npz", val)
+    first = ", ".join(image_ids(tiny_voc, "test")[:5])
 
-    assert main(words(copy, tiny_voc, "--beside", str(small_run))) == 2
-    assert "two runs of one kind (one plain localizer, one robust, " in capsys.readouterr().err
-    assert files(small_run) == before
-
-
-def test_a_split_that_is_not_there_is_refused_and_leaves_the_report_before(
-    copy: Path, tiny_voc: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (copy / "report.json").write_text("the report before")
-
-    assert main(words(copy, tiny_voc, "--split", "nope")) == 2
-    assert "nope.txt: no list of split 'nope'" in capsys.readouterr().err
-    assert (copy / "report.json").read_text() == "the report before"
+    assert main(words(run_dir, tiny_voc, "--name", "new", option.format(**names))) == 2
+    assert refusal.format(**names, first=first) in capsys.readouterr().err
+    assert not (run_dir / "evaluations" / "new").exists()
+    assert not (detector_run / "evaluations").exists()
 
 
 def test_a_signal_stops_an_evaluation_between_two_images(
-    copy: Path, tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
+    copies: Callable[[str], Path], tiny_voc: Path
 ) -> None:
-    seen = []
+    copy, evaluated = copies("localizer"), []
 
-    def interrupted(*args: Any) -> Any:
-        seen.append(args)
-        signal.raise_signal(signal.SIGTERM)
-        return heatmaps_of(*args)
+    def interrupt(module: torch.nn.Module, _: Any) -> None:
+        if isinstance(module, Localizer):
+            evaluated.append(module)
+            signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("tools.evaluation.localizer.heatmaps_of", interrupted)
-
-    assert main(words(copy, tiny_voc)) == 143
-    assert len(seen) == 1
-    assert not (copy / "report.json").exists()
-    assert not (copy / "detections.json").exists()
+    with register_module_forward_pre_hook(interrupt):
+        assert main(words(copy, tiny_voc)) == 143
+    assert len(evaluated) == 1
+    assert not (copy / "evaluations").exists()

@@ -1,6 +1,7 @@
 """The gallery's page in a browser, opened from disk: choices, layers, keys, and no network."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from data.datasets.image_set import ImageSet
-from data.types import Annotation, Detections, Proposals
+from data.types import Proposals, no_detections
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
+from tests.worlds import annotate, detect
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import write_gallery_page
@@ -43,21 +45,20 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
         np.stack([cats >= 0.25, cats < 0.5, cats < 0], axis=1).astype(float),
         weights,
     )
-    boxes = torch.tensor([[10.0, 10, 40, 50], [50, 20, 70, 40]])
+    boxes = [[10.0, 10, 40, 50], [50.0, 20, 70, 40]]
+    cat_and_cow = annotate(boxes, labels=[0, 2], difficult=[False, True])
+    detected = detect([boxes[0], [0, 0, 9, 9]], [0.8, 0.05], labels=[0, 2])
     annotations, detections = [], {}
     for number, name in enumerate(names):
-        kept = 2 if number % 3 == 0 else 0
-        flags = torch.tensor([False, True])[:kept]
-        labels = torch.tensor([0, 2])[:kept]
-        annotations.append(Annotation(name, (60, 80), boxes[:kept], labels, flags, flags))
-        places = torch.stack([boxes[0], torch.tensor([0.0, 0, 9, 9])])[:kept]
-        detections[name] = Detections(places, labels, torch.tensor([0.8, 0.05])[:kept])
+        objects = annotate([]) if number % 3 else cat_and_cow
+        annotations.append(replace(objects, image_id=name, image_size=(60, 80)))
+        detections[name] = no_detections() if number % 3 else detected
     zeros = torch.zeros(3)
     images = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
     options: dict[str, Any] = {
         "count": 5,
         "detections": detections,
-        "proposals": {name: Proposals(boxes[:1].expand(10, 4), None) for name in names},
+        "proposals": dict.fromkeys(names, Proposals(torch.tensor(boxes[:1] * 10), None)),
         "heatmap": {names[-1]: {0: count}},
     }
     content = gallery_content(HOSTILE, images, scores, list(range(count)), **options | changes)
@@ -87,16 +88,9 @@ def names_in(page: Page, end: str) -> list[str]:
     return names
 
 
-def words_of(page: Page, end: str) -> list[list[str]]:
-    """Each cell's words, with words for its symbols."""
-    symbols = {"✓": "right", "✗": "wrong", "\N{EN DASH}": "neither right nor wrong"}
-    words = []
-    for cell in page.locator(f"#{end} .cell .words").all():
-        text = cell.inner_text()
-        for symbol, word in symbols.items():
-            text = text.replace(symbol, word)
-        words.append(text.split("\n"))
-    return words
+def words_of(page: Page, end: str, place: int) -> list[str]:
+    """The words of one cell."""
+    return page.locator(f"#{end} .cell .words").nth(place).inner_text().split("\n")
 
 
 def images_in(page: Page, end: str) -> list[int]:
@@ -141,40 +135,33 @@ def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: Page) -> N
 
 
 def test_a_cell_tells_score_truth_and_whether_it_is_right(page: Page) -> None:
-    ignored, present = words_of(page, "highest")[:2]
-    assert ignored == ["0.950", "neither right nor wrong", "ignored", "image 0038"]
-    assert present == ["0.950", "right", "present", f"z {HOSTILE}", "box right"]
+    neither = "\N{EN DASH}"
+    assert words_of(page, "highest", 0) == ["0.950", neither, "ignored", "image 0038"]
+    assert words_of(page, "highest", 1) == ["0.950", "✓", "present", f"z {HOSTILE}", "box ✓"]
 
     page.select_option("#class", "1")
-    absent = words_of(page, "lowest")[2]
-    assert absent == ["0.100", "right", "absent", "image 0036"]
+    assert words_of(page, "lowest", 2) == ["0.100", "✓", "absent", "image 0036"]
 
 
-@pytest.mark.parametrize(("typed", "shown"), [("2", 2), ("9999", 40), ("0", 5)])
-def test_how_many_can_be_chosen(typed: str, shown: int, page: Page) -> None:
+def test_how_many_can_be_chosen(page: Page) -> None:
     resize(page, 1280, 4000)
-    page.fill("#count", typed)
-    page.keyboard.press("Enter")
+    for typed, shown in (("0", 5), ("2", 2), ("9999", 40)):
+        page.fill("#count", typed)
+        page.keyboard.press("Enter")
 
-    assert len(images_in(page, "highest")) == len(images_in(page, "lowest")) == shown
-    assert page.input_value("#count") == str(shown)
+        assert len(images_in(page, "highest")) == len(images_in(page, "lowest")) == shown
+        assert page.input_value("#count") == str(shown)
 
 
-@pytest.mark.parametrize(
-    ("choice", "highest"),
-    [
+def test_only_what_is_right_or_wrong_can_be_shown(page: Page) -> None:
+    for choice, highest in (
         ("score-right", [39, 36, 37, 34, 35]),  # 38 is ignored
         ("score-wrong", [20, 21, 18, 19, 16]),  # present from 10 on, above .5 from 22 on
         ("box-right", [39, 36, 33, 30, 27]),
         ("box-wrong", []),
-    ],
-)
-def test_only_what_is_right_or_wrong_can_be_shown(
-    choice: str, highest: list[int], page: Page
-) -> None:
-    page.select_option("#filter", choice)
-
-    assert images_in(page, "highest") == highest
+    ):
+        page.select_option("#filter", choice)
+        assert images_in(page, "highest") == highest
 
 
 def test_boxes_below_the_chosen_score_are_hidden_and_not_judged(page: Page) -> None:
@@ -223,20 +210,16 @@ def test_boxes_of_the_chosen_class_are_drawn_where_they_are(page: Page) -> None:
     assert page.locator('#highest [data-image="37"] rect').count() == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "kind", "drawn"), [("2", "truth", 4), ("3", "detection", 4), ("4", "proposal", 100)]
-)
-def test_a_layer_is_switched_by_key_and_by_button(
-    key: str, kind: str, drawn: int, page: Page
-) -> None:
-    button = page.locator(f'#layers button:has(kbd:text-is("{key}"))')
-    at_first = kind != "proposal"
-    for pressed in (not at_first, at_first):
-        page.keyboard.press(key)
-        assert count_in(page, kind) == (drawn if pressed else 0)
-        assert button.get_attribute("aria-pressed") == str(pressed).lower()
-    button.click()
-    assert count_in(page, kind) == (0 if at_first else drawn)
+def test_a_layer_is_switched_by_key_and_by_button(page: Page) -> None:
+    for key, kind, drawn in (("2", "truth", 4), ("3", "detection", 4), ("4", "proposal", 100)):
+        button = page.locator(f'#layers button:has(kbd:text-is("{key}"))')
+        at_first = kind != "proposal"
+        for pressed in (not at_first, at_first):
+            page.keyboard.press(key)
+            assert count_in(page, kind) == (drawn if pressed else 0)
+            assert button.get_attribute("aria-pressed") == str(pressed).lower()
+        button.click()
+        assert count_in(page, kind) == (0 if at_first else drawn)
 
 
 def test_boxes_of_other_classes_come_with_their_names(page: Page) -> None:
@@ -309,10 +292,9 @@ def test_rows_are_those_of_the_window(page: Page) -> None:
     assert focused(page) == str(images_in(page, "highest")[columns])
 
 
-def test_a_slash_goes_to_the_classes_and_escape_back(page: Page) -> None:
+def test_a_slash_moves_to_the_classes_and_escape_back(page: Page) -> None:
     page.keyboard.press("j")
     page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "class"
     page.keyboard.press("j")  # types, does not move
     assert page.evaluate("document.activeElement.id") == "class"
     page.keyboard.press("Escape")

@@ -1,16 +1,24 @@
-"""The rooms and the direction of their imports."""
+"""The rooms, the direction of their imports, and the page that describes them."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import grimp
 import pytest
+import torch
+
+from data.synthetic.dataset import SYNTHETIC_CLASSES
 
 PROJECT = Path(__file__).parents[1]
+PAGE = (PROJECT / "ARCHITECTURE.md").read_text()
 TOP = ("data", "localizer", "wsddn", "tools")
 ROOMS = sorted(
     path.parent.relative_to(PROJECT).as_posix()
@@ -111,3 +119,52 @@ def test_no_room_has_the_name_of_a_command() -> None:
 def test_a_room_announces_itself_and_does_nothing_else(room: str) -> None:
     text = (PROJECT / room / "__init__.py").read_text()
     assert re.fullmatch(r'"""[^"\n]+"""\n', text)
+
+
+# The page
+
+
+def definitions() -> dict[str, str]:
+    """Module by name of every public function and class of the packages below tools."""
+    modules: dict[str, str] = {}
+    for top in ("data", "localizer", "wsddn"):
+        for path in (PROJECT / top).rglob("*.py"):
+            module = ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                    modules[node.name] = module
+    return modules
+
+
+def test_the_flows_of_the_page_run_as_they_stand(
+    tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flows = re.findall(r"```python\n(.+?)```", PAGE, flags=re.DOTALL)
+    assert len(flows) == 2
+    program = "\n".join(flows)
+    known = definitions()
+    names = {node.id for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Name)}
+    space: dict[str, Any] = {
+        name: getattr(import_module(known[name]), name) for name in names & known.keys()
+    }
+    space |= {"voc_root": tiny_voc, "classes": SYNTHETIC_CLASSES, "torch": torch}
+    space["replace"] = replace
+    torch.manual_seed(0)
+
+    exec(program, space)
+
+    assert space["heatmaps"].logits.shape[0] == len(SYNTHETIC_CLASSES)
+    assert len(space["detections"].boxes)
+    assert 0 <= space["ap"].mean <= 1
+
+
+def test_the_page_is_short_and_names_every_room() -> None:
+    assert len(PAGE.splitlines()) <= 90
+    for room in ROOMS:
+        name = room.split("/")[-1] if room.count("/") == 1 else None
+        assert name is None or f"`{name}`" in PAGE, room
+
+
+def test_every_file_that_the_page_names_exists() -> None:
+    named = re.findall(r"`((?:data|localizer|wsddn|tools)/[a-z0-9_/]+\.py)`", PAGE)
+    assert [name for name in named if not (PROJECT / name).is_file()] == []

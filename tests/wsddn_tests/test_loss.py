@@ -91,7 +91,7 @@ def test_only_the_best_scored_neighbors_count() -> None:
     torch.testing.assert_close(found, torch.tensor(0.64 / 2))
 
 
-def test_the_regularisers_gradient_is_that_of_finite_differences(rng: torch.Generator) -> None:
+def test_the_regularizers_gradient_is_that_of_finite_differences(rng: torch.Generator) -> None:
     fc7 = torch.randn(5, 3, generator=rng, dtype=torch.float64)
     scores = combine_scores(torch.randn(5, 2, generator=rng), torch.randn(5, 2, generator=rng))
 

@@ -5,29 +5,32 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import socket
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import torch
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
-    EventAccumulator,
-)
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import image_level_labels
-from data.types import Annotation, Detections
+from data.proposals.files import pack_proposals
+from data.types import Annotation, Detections, Proposals
+from tools.files.atomic import pack_arrays
 from tools.loggers.settings import VisdomSettings
+from tools.runs.checkpoint import load_checkpoint
 
 Box = Sequence[float]
 
@@ -233,6 +236,88 @@ def fake_visdom(answer: Callable[[VisdomRequest, int], None] | None = None) -> I
 
 def read_events(folder: Path) -> Any:
     """What TensorBoard shows of a folder."""
+    from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+        EventAccumulator,
+    )
+
     events = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
     return events
+
+
+# Runs and data sets on disk
+
+
+def write_proposals(path: Path, proposals: Mapping[str, Proposals]) -> Path:
+    """A file of proposals as ``make_proposals`` writes it."""
+    path.write_bytes(pack_arrays(**pack_proposals(proposals, {})))
+    return path
+
+
+def with_other_boxes(voc_root: Path, copy: Path) -> Path:
+    """A copy of a VOC folder in which every object has the same box, and its own name still."""
+    shutil.copytree(voc_root, copy)
+    for path in (copy / "VOC2007" / "Annotations").iterdir():
+        root = ET.fromstring(path.read_text())
+        for place in root.iter("bndbox"):
+            for name, value in (("xmin", 3), ("ymin", 5), ("xmax", 40), ("ymax", 30)):
+                next(place.iter(name)).text = str(value)
+        path.write_bytes(ET.tostring(root))
+    return copy
+
+
+def read_devkit(folder: Path, classes: Sequence[str]) -> dict[str, Detections]:
+    """As the devkit reads it: a name, a score and one-based closed corners a line."""
+    rows: dict[str, list[tuple[int, list[float]]]] = {}
+    for label, name in enumerate(classes):
+        for line in (folder / f"comp3_det_test_{name}.txt").read_text().splitlines():
+            image_id, *numbers = line.split(" ")
+            rows.setdefault(image_id, []).append((label, [float(number) for number in numbers]))
+    return {
+        image_id: detect(
+            [[x1 - 1, y1 - 1, x2, y2] for _, (_, x1, y1, x2, y2) in of_image],
+            [numbers[0] for _, numbers in of_image],
+            [label for label, _ in of_image],
+        )
+        for image_id, of_image in rows.items()
+    }
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Content of every file of a folder and those below, by path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def digest_of(run_dir: Path) -> str:
+    """Hash of the weights of a finished training."""
+    text: str = json.loads((run_dir / "training.json").read_text())["weights_sha256"]
+    return text
+
+
+def assert_same_run(run_dir: Path, other: Path) -> None:
+    """The same weights, every logged line the same, and the same best checkpoint."""
+    assert digest_of(run_dir) == digest_of(other)
+    lines, best = [], []
+    for folder in (run_dir, other):
+        lines.append(sorted((folder / "metrics.jsonl").read_text().splitlines()))
+        loaded = load_checkpoint(folder / "checkpoints", "best")
+        assert loaded is not None
+        best.append((loaded["step"], loaded["best"], str(loaded["optimizer"])))
+    assert lines[0] == lines[1]
+    assert best[0] == best[1]
+
+
+class PageTags(HTMLParser):
+    """The tags of a page with their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))

@@ -1,4 +1,4 @@
-"""Look for everything that is wrong with a data set, before hours are spent on it.
+"""Find every problem of a data set before training on it.
 
 python -m tools.check_data --voc-root VOCdevkit
 python -m tools.check_data --images photographs --labels labels.csv
@@ -6,9 +6,9 @@ python -m tools.check_data --proposals proposals/trainval.npz
 
 Reads every list, every annotation and every image on all cores, prints a table of the classes
 and then each problem with its cure; exits with 2 if there is any. With --proposals the boxes of
-that file are compared with the images. Nothing is written into the data set. What is known of a
-image is kept in --cache and looked up while its size and time stay the same. 1312 images take
-5 to 7 seconds on two cores, and 3 the second time.
+that file are compared with the images. Nothing is written into the data set. The state of each
+image is stored in --cache and used again while the size and time of its file are the same. 1312
+images take 5 to 7 seconds on two cores, and 3 the second time.
 """
 
 import sys

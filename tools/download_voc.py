@@ -1,10 +1,10 @@
-"""Download PASCAL VOC2007, trainval and test, and put it where the other commands look for it.
+"""Download PASCAL VOC2007, trainval and test, into the folder that the other commands read.
 
 python -m tools.download_voc --voc-root VOCdevkit
 
-0.9 GB come over the network, as much again is unpacked: minutes on a fast line. Whatever stopped
-it, the same command goes on where it was. VOCdevkit then holds VOC2007 with 5011 images of
-trainval and 4952 of test. Without internet, put the two tars into --archives first.
+It downloads 0.9 GB and unpacks as much: minutes on a fast line. After an interruption, the same
+command continues. VOCdevkit then holds VOC2007 with 5011 images of trainval and 4952 of test.
+Without internet, put the two tar files into --archives first.
 """
 
 import sys

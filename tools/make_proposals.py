@@ -5,9 +5,9 @@ python -m tools.make_proposals --images photographs --out proposals/photographs.
 python -m tools.make_proposals --from-mat voc_2007_trainval.mat --out proposals/published.npz
 
 Selective search and edge boxes, ranked together by a score; no annotation is read. About 2000 boxes
-an image and two thirds of a second of one core each, on all cores. A stopped command goes on where
-it was; images that have changed, and those of other settings, are made anew. With --from-mat
-nothing is made: a published file is converted, image by image by name, each box is checked.
+and two thirds of a second per image and core. A stopped command continues; proposals of changed
+images and of other settings are made again. With --from-mat nothing is made: a published file is
+converted, images are matched by name, and each box is checked.
 """
 
 import sys

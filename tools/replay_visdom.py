@@ -1,10 +1,10 @@
-"""Show a run's curves and images in visdom once more, for example in a fresh server.
+"""Show a run's curves and images in visdom again, for example on a new server.
 
 python -m tools.replay_visdom --run-dir runs/lite0 --visdom.server localhost --visdom.env lite0
 
-Reads metrics.jsonl and events/ of the run folder and needs neither images nor checkpoints. Shown
-are all curves, and the images of the first and of the last epoch that logged some; at most 60
-windows. Seconds.
+Reads metrics.jsonl and events/ of the run folder; images and checkpoints are not needed. It shows
+all curves, and the images of the first and of the last epoch with images, in at most 60 windows.
+Takes seconds.
 """
 
 import sys

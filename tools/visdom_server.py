@@ -2,10 +2,10 @@
 
 python -m tools.visdom_server
 
-Then train with --visdom.server localhost and open http://127.0.0.1:8097; Ctrl-C ends it and keeps
-the windows in --env-path. visdom ships a part of its page only. The first start adds the rest, in
-seconds where npm or the internet is; for a machine without both, fill a folder on one that has
-them with --save-assets DIR, bring it there, and start with --assets DIR.
+Then train with --visdom.server localhost and open http://127.0.0.1:8097; Ctrl-C ends the server and
+saves the windows in --env-path. visdom's package holds only a part of its page. The first start
+adds the rest, in seconds with npm or internet access; for a machine without both, run this with
+--save-assets DIR on another machine, copy DIR, and start with --assets DIR.
 """
 
 import sys

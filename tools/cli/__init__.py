@@ -1,1 +1,1 @@
-"""A command and its person: parsing, signals, words on the terminal."""
+"""What every command needs: parsing, signals, output on the terminal."""

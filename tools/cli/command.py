@@ -1,7 +1,7 @@
-"""What every command does around its job: settings, signals, and one line for every refusal.
+"""What every command does around its work: settings, signals, and errors in one line.
 
 Exit codes: 0 done, 2 bad input or usage, 1 failure while running, 143 after SIGTERM, 130 after
-SIGINT. Torch is imported by the job, after the settings are read, so ``--help`` is quick.
+SIGINT. Torch is imported with the work, after the settings are read, so ``--help`` is quick.
 """
 
 import dataclasses
@@ -42,18 +42,18 @@ def run_command(
         name: of the command.
         settings_type: a dataclass; its fields are the options, nested dataclasses their groups.
         work: dotted name of the module, imported after the settings are read.
-        argv: words after the command, None for those of this process.
-        about: the command's own docstring, shown by ``--help``.
+        argv: arguments after the command, None for those of this process.
+        about: the command's docstring, shown by ``--help``.
 
     Returns:
         The exit code. Usage errors exit with 2 straight from the parser.
     """
     install_signal_handlers()
-    words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
     try:
-        words = [word for word in words if word != "--debug"]
-        settings = parse_settings(settings_type, name, words, about)
+        arguments = [argument for argument in arguments if argument != "--debug"]
+        settings = parse_settings(settings_type, name, arguments, about)
         importlib.import_module(work).run(settings)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
@@ -90,18 +90,18 @@ class _Parser(ArgumentParser):
 
 
 def _unknown_setting(message: str) -> str | None:
-    """The setting that a parser's message on words or on a file does not know, None for others."""
-    found = re.search(r"nrecognized arguments: --([\w.\-]+)", message)
-    if found:
-        return found[1].replace("-", "_")
-    found = re.search(r"^(?:Group '([\w.]+)' does not accept o|O)ption '([\w.]+)'", message)
-    return ".".join(filter(None, found.groups())) if found else None
+    """The unknown setting that a parser's message names, None for a message of another kind."""
+    match = re.search(r"nrecognized arguments: --([\w.\-]+)", message)
+    if match:
+        return match[1].replace("-", "_")
+    match = re.search(r"^(?:Group '([\w.]+)' does not accept o|O)ption '([\w.]+)'", message)
+    return ".".join(filter(None, match.groups())) if match else None
 
 
 def parse_settings(
-    settings_type: type[Any], name: str, words: Sequence[str], about: str = ""
+    settings_type: type[Any], name: str, arguments: Sequence[str], about: str = ""
 ) -> Any:
-    """Words of a command line to an instance of ``settings_type``.
+    """Arguments of a command to an instance of ``settings_type``.
 
     Raises:
         SystemExit: an unknown setting or a value of the wrong kind; one line is on stderr.
@@ -115,16 +115,18 @@ def parse_settings(
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     parser.add_class_arguments(settings_type)
-    parsed = parser.instantiate(parser.parse_args([_underscored(word) for word in words]))
+    parsed = parser.instantiate(
+        parser.parse_args([_underscored(argument) for argument in arguments])
+    )
     names = [field.name for field in dataclasses.fields(settings_type)]
     return settings_type(**{name: parsed[name] for name in names})
 
 
-def _underscored(word: str) -> str:
+def _underscored(argument: str) -> str:
     """``--run-dir=a-b`` to ``--run_dir=a-b``: options are written with dashes, fields are not."""
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
 
 

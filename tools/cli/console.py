@@ -1,4 +1,4 @@
-"""Progress for a person: a bar on a terminal, a plain line now and then otherwise."""
+"""Output and progress: a bar on a terminal, otherwise a plain line from time to time."""
 
 import sys
 import time
@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def printable(text: str) -> str:
     r"""The text on one line, with escapes such as ``\x1b`` for what cannot be shown.
 
-    Those are line ends, the signs that color text or turn its direction, and bytes of a file
+    Those are line ends, the characters that color text or turn its direction, and bytes of a file
     name that are no text.
     """
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 
@@ -32,7 +33,7 @@ _copies: list[TextIO] = []
 
 @contextmanager
 def also_to(path: Path) -> Iterator[None]:
-    """Append everything that is said to a file as well."""
+    """Append everything that is printed to a file as well."""
     with path.open("a", encoding="utf-8") as file:
         _copies.append(file)
         try:
@@ -42,7 +43,7 @@ def also_to(path: Path) -> Iterator[None]:
 
 
 def echo(*lines: str) -> None:
-    """Print lines for a person, at once."""
+    """Print lines without delay."""
     for line in map(printable, lines):
         print(line, flush=True)
         _copy(line)
@@ -61,32 +62,40 @@ def _copy(text: str) -> None:
 
 
 def track(
-    items: Iterable[T], what: str, *, total: int, done: int = 0, size: int = 1
+    items: Iterable[T],
+    description: str,
+    *,
+    total: int,
+    done: int = 0,
+    size: int = 1,
+    interval: float = LINE_EVERY_S,
 ) -> Iterator[T]:
-    """Pass items through and show how many have gone, the rate, and the time left.
+    """Pass items through and show how many are done, the rate, and the time left.
 
     Args:
         items: to pass on.
-        what: words before the numbers, for example ``epoch 3``.
-        total: of items, those already done included.
-        done: items of this work that an earlier process has finished.
-        size: images an item stands for.
+        description: printed before the numbers, for example ``epoch 3``.
+        total: number of items, with those that are done already.
+        done: items that an earlier process has finished.
+        size: images in one item.
+        interval: seconds between two lines where there is no terminal.
     """
     if Console(stderr=True).is_terminal:
-        yield from _bar(items, what, total, done, size)
+        yield from _bar(items, description, total, done, size)
         return
     start = last = time.monotonic()
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= LINE_EVERY_S:
+        if now - last >= interval:
             last = now
             rate = count / (now - start)
             left = (total - done - count) / rate
-            echo(f"{what}: {done + count}/{total}, {rate * size:.1f} images/s, {left:.0f} s left")
+            speed = f"{rate * size:.1f} images/s"
+            echo(f"{description}: {done + count}/{total}, {speed}, {left:.0f} s left")
 
 
-def _bar(items: Iterable[T], what: str, total: int, done: int, size: int) -> Iterator[T]:
+def _bar(items: Iterable[T], description: str, total: int, done: int, size: int) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -95,7 +104,7 @@ def _bar(items: Iterable[T], what: str, total: int, done: int, size: int) -> Ite
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total, completed=done, rate="")
+        task = progress.add_task(description, total=total, completed=done, rate="")
         start = time.monotonic()
         for count, item in enumerate(items, start=1):
             yield item

@@ -1,4 +1,4 @@
-"""Groups of settings that several commands share. Light on purpose: ``--help`` imports this.
+"""Helpers for the settings of commands. ``--help`` imports this: no torch, no numpy.
 
 Settings have no slots: jsonargparse reads the defaults of nested ones through ``vars``.
 """
@@ -25,7 +25,7 @@ def to_dict(settings: Any) -> Any:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested plain values under dotted names."""
+    """Nested plain values by dotted names."""
     result: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

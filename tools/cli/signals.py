@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT become a note that long work reads at its safe points. No torch here."""
+"""SIGTERM and SIGINT set a flag, which long work checks where it can stop. No torch here."""
 
 import signal
 from types import FrameType
@@ -6,8 +6,8 @@ from types import FrameType
 _received: list[int] = []
 
 
-class Interrupted(Exception):  # noqa: N818 - being asked to stop is no error
-    """Work stopped at a safe point because of a signal; what was done is saved."""
+class Interrupted(Exception):  # noqa: N818 - a request to stop is no error
+    """Work stopped at a safe point because of a signal; finished work is saved."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
@@ -22,12 +22,12 @@ def install_signal_handlers() -> None:
 
 
 def is_interrupted() -> bool:
-    """Whether a signal has come."""
+    """Whether a signal was received."""
     return bool(_received)
 
 
 def check_interrupted() -> None:
-    """Raise ``Interrupted`` if a signal has come; call it where stopping loses nothing."""
+    """Raise ``Interrupted`` if a signal was received; call it where stopping loses nothing."""
     if _received:
         raise Interrupted(_received[0])
 

@@ -1,1 +1,1 @@
-"""Files that are whole or not there, and the formats that evaluation writes."""
+"""Files that are written whole or not at all, downloads, and the formats of an evaluation."""

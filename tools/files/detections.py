@@ -1,7 +1,7 @@
 """Detections as files: our own JSON, the VOC devkit's text, COCO's JSON and VOC's XML.
 
-Only here do boxes leave the house convention: VOC's corners are one-based and closed, COCO has a
-corner with width and height.
+Only this module converts boxes from our convention: VOC's corners are one-based and closed, COCO
+has a corner with width and height.
 """
 
 import json
@@ -25,17 +25,17 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_detections(
-    path: Path, classes: Sequence[str], found: Mapping[str, Detections], sizes: Sizes
+    path: Path, classes: Sequence[str], detections: Mapping[str, Detections], sizes: Sizes
 ) -> None:
     """Detections with full precision, boxes zero-based and half-open in original pixels."""
     images = {
         image_id: {
             "size": list(sizes[image_id]),
-            "boxes": detections.boxes.tolist(),
-            "labels": detections.labels.tolist(),
-            "scores": detections.scores.tolist(),
+            "boxes": of_image.boxes.tolist(),
+            "labels": of_image.labels.tolist(),
+            "scores": of_image.scores.tolist(),
         }
-        for image_id, detections in found.items()
+        for image_id, of_image in detections.items()
     }
     write_json(path, {"classes": list(classes), "images": images})
 
@@ -45,7 +45,7 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file; names it, and the image if one is wrong.
+        ValueError: not a file of detections; names it, and the image whose detections are invalid.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
@@ -54,12 +54,12 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
         if not isinstance(content["classes"], list):
             raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])
-        found = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
+        detections = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
-    for image_id, detections in found.items():
-        check_detections(detections, len(classes), context=f"{path}: image {image_id}")
-    return classes, found
+    for image_id, of_image in detections.items():
+        check_detections(of_image, len(classes), context=f"{path}: image {image_id}")
+    return classes, detections
 
 
 def _parse(rows: Mapping[str, Any]) -> Detections:
@@ -77,26 +77,26 @@ def write_devkit_files(
     competition: str,
     split: str,
     classes: Sequence[str],
-    found: Mapping[str, Detections],
+    detections: Mapping[str, Detections],
 ) -> None:
     """``comp3_det_SPLIT_CLASS.txt`` as the VOC devkit reads them, scores with full precision.
 
     Args:
-        folder: is made if need be.
-        competition: ``comp3`` for what learned from VOC alone, ``comp4`` for pretrained backbones.
+        folder: is made if it does not exist.
+        competition: ``comp3`` for models trained on VOC alone, ``comp4`` for pretrained backbones.
         split: of the images.
-        classes: one file each, also of a class without detections; signs that a file name does
-            not hold are written as %XX.
-        found: by image id; spaces and what else would end a word or a line are written as %XX.
+        classes: one file each, also of a class without detections; characters that a file name
+            cannot hold are written as %XX.
+        detections: by image id, in which spaces and line ends are written as %XX.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = {image_id: _word(image_id) for image_id in found}
+    words = {image_id: _word(image_id) for image_id in detections}
     for label, name in enumerate(classes):
         lines = []
-        for image_id, detections in found.items():
-            rows = detections.labels == label
-            corners = _closed(detections.boxes[rows]).tolist()
-            for score, box in zip(detections.scores[rows].tolist(), corners, strict=True):
+        for image_id, of_image in detections.items():
+            rows = of_image.labels == label
+            corners = _closed(of_image.boxes[rows]).tolist()
+            for score, box in zip(of_image.scores[rows].tolist(), corners, strict=True):
                 lines.append(
                     " ".join([words[image_id], repr(score), *(f"{side:.9g}" for side in box)])
                 )
@@ -107,26 +107,26 @@ def write_devkit_files(
 def write_coco(
     path: Path,
     classes: Sequence[str],
-    found: Mapping[str, Detections],
+    detections: Mapping[str, Detections],
     sizes: Sizes,
     files: Mapping[str, str],
 ) -> None:
-    """COCO's JSON with images, categories and annotations, each of which has a score too.
+    """COCO's JSON with images, categories and annotations; each annotation has a score too.
 
     Args:
         path: of the file.
         classes: categories 1, 2, ... in this order.
-        found: by image id.
+        detections: by image id.
         sizes: (height, width) by image id.
         files: name of the image by image id.
     """
-    numbers = {image_id: number for number, image_id in enumerate(found, start=1)}
+    numbers = {image_id: number for number, image_id in enumerate(detections, start=1)}
     annotations: list[dict[str, Any]] = []
-    for image_id, detections in found.items():
+    for image_id, of_image in detections.items():
         for box, label, score in zip(
-            detections.boxes.tolist(),
-            detections.labels.tolist(),
-            detections.scores.tolist(),
+            of_image.boxes.tolist(),
+            of_image.labels.tolist(),
+            of_image.scores.tolist(),
             strict=True,
         ):
             width, height = box[2] - box[0], box[3] - box[1]
@@ -155,18 +155,18 @@ def write_coco(
 
 
 def write_voc_xml(
-    path: Path, file: str, size: tuple[int, int], classes: Sequence[str], found: Detections
+    path: Path, file: str, size: tuple[int, int], classes: Sequence[str], detections: Detections
 ) -> None:
     """One image's detections as a VOC annotation, which labeling tools open and correct.
 
-    Corners are rounded to whole pixels; a box has at least one.
+    Corners are rounded to whole pixels; a box has at least one pixel.
 
     Args:
         path: of the XML file.
         file: name of the image.
         size: its (height, width).
         classes: names in the order of the labels.
-        found: in pixels of the image.
+        detections: in pixels of the image.
     """
     root = ET.Element("annotation")
     _add(root, "filename", PurePosixPath(file).name)
@@ -174,11 +174,11 @@ def write_voc_xml(
     for name, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
         _add(of_size, name, value)
     _add(root, "segmented", 0)
-    first, last = found.boxes[:, :2].round(), found.boxes[:, 2:].round()
+    first, last = detections.boxes[:, :2].round(), detections.boxes[:, 2:].round()
     edge = torch.tensor([size[1], size[0]], dtype=first.dtype)
     first = torch.minimum(first, edge - 1)  # a box at the end that rounds to nothing
     corners = _closed(torch.cat([first, torch.maximum(last, first + 1)], dim=1)).int().tolist()
-    for label, box in zip(found.labels.tolist(), corners, strict=True):
+    for label, box in zip(detections.labels.tolist(), corners, strict=True):
         entry = ET.SubElement(root, "object")
         _add(entry, "name", classes[label])
         _add(entry, "pose", "Unspecified")
@@ -192,17 +192,17 @@ def write_voc_xml(
 
 
 def _add(parent: ET.Element, name: str, value: object) -> None:
-    text = NOT_XML.sub(lambda sign: printable(sign[0]), str(value))
+    text = NOT_XML.sub(lambda match: printable(match[0]), str(value))
     ET.SubElement(parent, name).text = text
 
 
 def _word(image_id: str) -> str:
     """The name without spaces, for files with several words a line."""
     return "".join(
-        sign
-        if sign.isprintable() and sign not in " %"
-        else quote(sign, safe="", errors="surrogateescape")
-        for sign in image_id
+        character
+        if character.isprintable() and character not in " %"
+        else quote(character, safe="", errors="surrogateescape")
+        for character in image_id
     )
 
 

@@ -1,6 +1,6 @@
-"""One large file from mirrors: resumed where it was cut, checked, and only then under its name.
+"""One large file from mirrors: a download that was cut is resumed, then checked, then renamed.
 
-While it comes it is ``NAME.part``. What is in the file is no business of this module.
+Until it is complete it is called ``NAME.part``. The content is not read here.
 """
 
 import hashlib
@@ -17,22 +17,22 @@ from urllib.request import Request, urlopen
 
 from tools.cli.console import LINE_EVERY_S, echo, warn
 from tools.cli.signals import check_interrupted
-from tools.files.atomic import alone
+from tools.files.atomic import locked
 
 BLOCK = 1 << 20
-TRIES = 5  # of one mirror, as long as each brings it nearer
+TRIES = 5  # of one mirror, as long as each brings more bytes
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What is known of a file before it is downloaded; the size is in bytes."""
+    """A file on a mirror: its name, its size in bytes and its md5."""
 
     name: str
     size: int
     md5: str
 
     def difference(self, path: Path) -> str | None:
-        """What tells a file on disk from this one; None when it is the same."""
+        """How a file on disk differs from this one; None when it is the same."""
         size = path.stat().st_size
         if size != self.size:
             return f"{size} bytes instead of {self.size}"
@@ -43,43 +43,52 @@ class RemoteFile:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system, such as a full disk, say which file it met."""
+    """Add the file's name to an error of the system, such as a full disk."""
     try:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str], *, timeout: float) -> Path:
-    """The file in the folder, downloaded unless it is there.
+def fetch(
+    file: RemoteFile,
+    folder: Path,
+    mirrors: Sequence[str],
+    *,
+    timeout: float,
+    interval: float = LINE_EVERY_S,
+) -> Path:
+    """The file in the folder, downloaded unless it is there already.
 
     Args:
-        file: what is wanted.
-        folder: where it is looked for and put; made when absent.
+        file: to download.
+        folder: of the file; made when absent.
         mirrors: URLs to which its name is added, in the order of trying.
         timeout: seconds without a byte after which a mirror has failed.
+        interval: seconds between two lines of progress.
 
     Returns:
         Its path; size and md5 are right.
 
     Raises:
-        ValueError: a file of that name is there and differs.
+        ValueError: a file of that name exists and differs.
         FileExistsError: another process is downloading it.
-        ConnectionError: no mirror gave it; ``NAME.part`` stays for the next time.
+        ConnectionError: no mirror gave it; ``NAME.part`` is kept for the next time.
         OSError: the disk is full or not writable.
-        Interrupted: a signal came; ``NAME.part`` stays.
+        Interrupted: a signal was received; ``NAME.part`` is kept.
     """
     path = folder / file.name
     if path.exists():
         if problem := file.difference(path):
             raise ValueError(f"{path}: {problem} (move it away to have it downloaded)")
         return path
-    with alone(path), _signals_break_in():
+    with locked(path), _signals_break_in():
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{file.name}"
             echo(f"downloading {url}")
             try:
-                return _complete(folder / f"{file.name}.part", file, url, timeout).rename(path)
+                part = _complete(folder / f"{file.name}.part", file, url, timeout, interval)
+                return part.rename(path)
             except ConnectionError as error:
                 warn(f"{url}: {error}")
     raise ConnectionError(
@@ -90,7 +99,7 @@ def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str], *, timeout: fl
 
 @contextmanager
 def _signals_break_in() -> Iterator[None]:
-    """Let a signal end the wait for the network; a download may stop between any two bytes."""
+    """A signal ends waiting for the network; a download may stop between any two bytes."""
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {
         number: handler for number in numbers if callable(handler := signal.getsignal(number))
@@ -110,13 +119,13 @@ def _signals_break_in() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _complete(part: Path, file: RemoteFile, url: str, timeout: float) -> Path:
-    """``part``, whole and right; a connection that was cut is taken up again."""
+def _complete(part: Path, file: RemoteFile, url: str, timeout: float, interval: float) -> Path:
+    """``part``, complete and checked; a connection that was cut is resumed."""
     for _ in range(TRIES):
         start = part.stat().st_size if part.exists() else 0
         try:
             if start < file.size:
-                _receive(part, file, url, start, timeout)
+                _receive(part, file, url, start, timeout, interval)
         except ConnectionError as error:
             if not part.exists() or part.stat().st_size <= start:
                 raise
@@ -132,8 +141,10 @@ def _complete(part: Path, file: RemoteFile, url: str, timeout: float) -> Path:
     raise ConnectionError(f"gave up after {TRIES} connections")
 
 
-def _receive(part: Path, file: RemoteFile, url: str, start: int, timeout: float) -> None:
-    """Add to ``part`` what comes, and say now and then how far it is."""
+def _receive(
+    part: Path, file: RemoteFile, url: str, start: int, timeout: float, interval: float
+) -> None:
+    """Append the bytes to ``part`` and print the progress from time to time."""
     began = last = time.monotonic()
     received = 0
     with closing(_blocks(file, url, start, timeout)) as blocks:
@@ -142,7 +153,7 @@ def _receive(part: Path, file: RemoteFile, url: str, start: int, timeout: float)
             with naming(part), part.open("ab" if position else "wb") as out:
                 out.write(block)
             received += len(block)
-            if (now := time.monotonic()) - last >= LINE_EVERY_S:
+            if (now := time.monotonic()) - last >= interval:
                 last, rate = now, received / (now - began)
                 done, left = position + len(block), (file.size - position - len(block)) / rate
                 sizes = f"{done / 1e6:.0f}/{file.size / 1e6:.0f} MB"
@@ -173,7 +184,7 @@ def _blocks(
             return
         raise ConnectionError(f"HTTP {error.code}") from error
     except HTTPException as error:
-        raise ConnectionError(repr(error)[:200]) from error  # may quote what the server said
+        raise ConnectionError(repr(error)[:200]) from error  # may quote the server's answer
     except OSError as error:
         raise ConnectionError(getattr(error, "reason", error)) from error
     if position < file.size:

@@ -1,4 +1,4 @@
-"""The scores that an evaluation saves, read again without a pickle and checked."""
+"""The scores that an evaluation saves, read without a pickle and checked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class SavedScores:
-    """What a model said of every image and class, and what is true.
+    """Scores of a model for every image and class, and the targets.
 
     Attributes:
         ids: N names of images.
@@ -36,8 +36,8 @@ def read_scores(path: Path) -> SavedScores:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, arrays that do not fit together, a name twice, or a number
-            that is none; names the file and the images.
+        ValueError: not a file of scores, arrays of different lengths, a name twice, or an invalid
+            number; names the file and the images.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of scores (evaluate writes one)")
@@ -52,25 +52,25 @@ def read_scores(path: Path) -> SavedScores:
         raise ValueError(
             f"{path}: ids, classes, scores, targets and weights do not fit together ({kinds})"
         )
-    found = SavedScores(
+    saved = SavedScores(
         tuple(ids.tolist()), tuple(classes.tolist()), *(array.astype(float) for array in arrays[2:])
     )
-    _check(found, path)
-    return found
+    _check(saved, path)
+    return saved
 
 
-def _check(found: SavedScores, path: Path) -> None:
-    for names in (found.ids, found.classes):
+def _check(saved: SavedScores, path: Path) -> None:
+    for names in (saved.ids, saved.classes):
         twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
         if twice or not names:
-            what = f"listed twice: {name_first(twice)}" if twice else "holds no image or no class"
-            raise ValueError(f"{path}: {what}")
-    sound = np.isfinite(found.scores) & np.isin(found.targets, (0, 1)) & (found.weights >= 0)
-    wrong = [found.ids[row] for row in np.flatnonzero(~sound.all(axis=1))]
-    if wrong:
+            problem = f"listed twice: {name_first(twice)}" if twice else "no image or no class"
+            raise ValueError(f"{path}: {problem}")
+    valid = np.isfinite(saved.scores) & np.isin(saved.targets, (0, 1)) & (saved.weights >= 0)
+    invalid = [saved.ids[row] for row in np.flatnonzero(~valid.all(axis=1))]
+    if invalid:
         raise ValueError(
             f"{path}: a score that is not finite, a target that is not 0 or 1, or a weight below "
-            f"0 of {name_first(wrong)}"
+            f"0 of {name_first(invalid)}"
         )
 
 

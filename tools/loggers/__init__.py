@@ -1,1 +1,1 @@
-"""Where the numbers and images of a run go: TensorBoard, visdom, ``metrics.jsonl``."""
+"""Where a run logs its numbers and images: TensorBoard, visdom, ``metrics.jsonl``."""

@@ -1,4 +1,4 @@
-"""The kinds of events a run can log, as the class that every place to log to derives from."""
+"""The kinds of events a run can log, as the base class of everything that stores or shows them."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,14 @@ FIRST, LAST = "first_", "last_"  # begin the windows of the same image in two ep
 
 
 class Backend:
-    """One place to log to; it overrides the kinds it can show, the others do nothing.
+    """One destination of events; it overrides the kinds it can show, the others do nothing.
 
-    Every method may raise OSError, in ``__init__`` too: the Logger then warns once and goes on
+    Every method may raise OSError, in ``__init__`` too: the Logger then warns once and continues
     without this backend. The caller may reuse its tensors as soon as a method has returned.
     """
 
     name: str
-    """How the warning calls this backend."""
+    """Name of this backend in warnings."""
 
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one point to the curve ``tag``; value may be NaN or infinite."""
@@ -33,7 +33,7 @@ class Backend:
         """Keep the settings (dotted names) of a finished run next to its final metrics."""
 
     def flush(self) -> None:
-        """Hand what was logged so far to the operating system."""
+        """Pass all events logged so far to the operating system."""
 
     def close(self) -> None:
-        """Finish; only another ``close`` may follow."""
+        """Finish; afterward only ``close`` may be called again."""

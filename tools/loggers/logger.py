@@ -1,7 +1,7 @@
 """One ``Logger`` that sends a run's events to TensorBoard, to visdom and to ``metrics.jsonl``.
 
-What can be logged stands in ``tools.loggers.backend``; this module holds the fan-out and its
-opening. A backend that fails costs one warning and never the run.
+``tools.loggers.backend`` lists the kinds of events; this module opens the backends and sends each
+event to all of them. A backend that fails causes one warning and never stops the run.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ Warn = Callable[[str], None]
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
-    """Give the tag of a logged image, in which a browser's filter finds an epoch or a class."""
+    """Tag of a logged image; TensorBoard's filter finds an epoch or a class in it."""
     tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
     return f"{tag}_{class_name}" if class_name else tag
 
 
 def image_window(batch: int, image: int, *, is_first: bool) -> str:
-    """Name the window of an image: the first logged epoch keeps its own, later ones share one."""
+    """Window of an image: the first logged epoch has a separate one, later epochs share one."""
     return f"{FIRST if is_first else LAST}batch{batch}_image{image}"
 
 
@@ -35,7 +35,7 @@ class Logger:
     """Send each event to every backend; use it as a context manager.
 
     The methods are those of ``Backend``. A backend that raises OSError is named in one warning
-    and dropped; the others receive the event all the same.
+    and removed; the others still receive the event.
     """
 
     def __init__(self, backends: Iterable[Backend], *, warn: Warn = progress.warn) -> None:
@@ -51,7 +51,7 @@ class Logger:
         """Show ``[3, H, W]`` uint8 RGB under the title ``tag``.
 
         In visdom it replaces the image that ``window`` showed before; without a window it gets
-        one of its own, which stays open. TensorBoard keeps every tag.
+        a new one, which remains open. TensorBoard keeps every tag.
         """
         self._each(lambda backend: backend.image(tag, image, step, window=window or tag))
 
@@ -68,7 +68,7 @@ class Logger:
         self._each(lambda backend: backend.settings(settings, metrics))
 
     def flush(self) -> None:
-        """Hand what was logged so far to the operating system."""
+        """Pass all events logged so far to the operating system."""
         self._each(lambda backend: backend.flush())
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Logger:
             except OSError as error:
                 self._backends.remove(backend)
                 self._warn(_switched_off(backend.name, error))
-                with contextlib.suppress(OSError):  # the same trouble once more
+                with contextlib.suppress(OSError):  # the same failure again
                     backend.close()
 
 
@@ -111,10 +111,10 @@ def open_logger(
     Args:
         run_dir: the run's folder; made if it does not exist.
         visdom: where to show live windows.
-        resume_step: the last step that the resumed checkpoint has seen; what was logged for later
-            steps is taken out, because it will be logged again. None starts from nothing, and
-            what an earlier run logged in this folder is taken out too.
-        again: tags that begin so will be logged again for ``resume_step`` itself, because the
+        resume_step: the last step of the resumed checkpoint; events of later steps are removed,
+            because they will be logged again. None starts from the beginning and removes all
+            events of an earlier run in this folder.
+        again: tags with these prefixes will be logged again for ``resume_step`` too, because the
             earlier run ended between their lines.
         warn: receives one message for each backend that cannot be opened or fails later.
     """
@@ -135,8 +135,8 @@ def open_logger(
     return Logger(backends, warn=warn)
 
 
-# These two are imported when they are opened: each takes a second, and visdom is an extra that
-# need not be installed.
+# These two are imported when they are opened: each takes a second, and visdom is an optional
+# dependency.
 def _open_tensorboard(folder: Path, last_step: int, warn: Warn) -> Backend:
     from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
 
@@ -150,4 +150,4 @@ def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:
 
 
 def _switched_off(name: str, error: Exception) -> str:
-    return f"{name} is switched off, the run goes on without it: {error}"
+    return f"{name} is switched off, the run continues without it: {error}"

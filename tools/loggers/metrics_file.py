@@ -1,4 +1,4 @@
-"""``metrics.jsonl``: every scalar of a run as one JSON object a line, safe against a kill."""
+"""``metrics.jsonl``: every scalar of a run as one JSON object a line; a kill loses none."""
 
 import json
 import math
@@ -14,13 +14,13 @@ Curves = dict[str, list[tuple[int, float]]]
 class MetricsFile(Backend):
     """Append ``{"step": 7, "tag": "train/loss", "value": 0.5}`` for each scalar.
 
-    A value that is not finite becomes null, because JSON has no word for it. Each line reaches
-    the operating system at once, so a kill loses none.
+    A value that is not finite becomes null, because JSON cannot hold it. Each line is passed to the
+    operating system without delay, so a kill loses none.
 
     Args:
         path: the file; its folder is made if it does not exist.
-        last_step: lines of later steps are taken out first, and so is a torn last line.
-        again: tags that begin so are taken out at ``last_step`` as well.
+        last_step: lines of later steps are removed first, and so is an incomplete last line.
+        again: tags with these prefixes are removed at ``last_step`` as well.
     """
 
     name = "metrics.jsonl"
@@ -36,7 +36,7 @@ class MetricsFile(Backend):
         self._file.write(json.dumps(event, allow_nan=False) + "\n")
 
     def flush(self) -> None:
-        """Do nothing that the line buffer has not done already."""
+        """Flush; the line buffer has already written every line."""
         self._file.flush()
 
     def close(self) -> None:
@@ -45,15 +45,15 @@ class MetricsFile(Backend):
 
 
 def truncate_after(path: Path, last_step: int, *, again: tuple[str, ...] = ()) -> None:
-    """Rewrite the file without torn lines and without lines of a step after ``last_step``.
+    """Rewrite the file without incomplete lines and without lines of steps after ``last_step``.
 
-    Lines of ``last_step`` itself go too when their tag begins with one of ``again``.
+    Lines of ``last_step`` itself are removed too when their tag begins with one of ``again``.
     """
     if not path.exists():
         return
     part = path.with_name(path.name + ".part")
     with part.open("w", encoding="utf-8") as file:
-        for line, event in _whole_lines(path):
+        for line, event in _complete_lines(path):
             is_again = event["step"] == last_step and event["tag"].startswith(again)
             if event["step"] <= last_step and not is_again:
                 file.write(line)
@@ -61,22 +61,22 @@ def truncate_after(path: Path, last_step: int, *, again: tuple[str, ...] = ()) -
 
 
 def read_metrics(path: Path) -> Curves:
-    """Read the curves back, in the order they were written; a missing file has none."""
+    """The curves of a file, in the order they were written; none if there is no file."""
     curves: Curves = {}
     if path.exists():
-        for _, event in _whole_lines(path):
+        for _, event in _complete_lines(path):
             value = math.nan if event["value"] is None else event["value"]
             curves.setdefault(event["tag"], []).append((event["step"], value))
     return curves
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _complete_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 event = json.loads(line)
             except json.JSONDecodeError:
-                continue  # torn by a kill or a full disk
+                continue  # cut by a kill or a full disk
             if (
                 line.endswith("\n")
                 and isinstance(event, dict)

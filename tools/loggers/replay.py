@@ -1,4 +1,4 @@
-"""A run's logged curves and images, sent to visdom once more."""
+"""A run's logged curves and images, sent to visdom again."""
 
 # mypy: allow-untyped-calls
 # TensorBoard ships without annotations.
@@ -24,17 +24,17 @@ from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import ReplayVisdomSettings
 from tools.loggers.visdom import VisdomWindows, window_and_line
 
-MOST = 60  # windows; with more a browser becomes slow
+MAX_WINDOWS = 60  # with more a browser becomes slow
 LOGGED = re.compile(r"ep(\d+)_iter\d+_(batch\d+_image\d+)(?:_.*)?", re.DOTALL)
 Images = dict[str, bytes]
 
 
 def run(settings: ReplayVisdomSettings) -> None:
-    """Read and send; a visdom that cannot be reached is an error here, not a warning."""
+    """Read and send; a visdom server that cannot be reached is an error, not a warning."""
     metrics_file = settings.run_dir / "metrics.jsonl"
     if not metrics_file.is_file():
         raise FileNotFoundError(f"{metrics_file}: no run in this folder (train one with --run-dir)")
-    curves = {tag: curve for tag, curve in read_metrics(metrics_file).items() if _is_seen(curve)}
+    curves = {tag: curve for tag, curve in read_metrics(metrics_file).items() if _is_drawn(curve)}
     images = first_and_last(read_images(settings.run_dir / "events"))
     shown = _shown_windows(curves, images)
     if not shown:
@@ -45,7 +45,7 @@ def run(settings: ReplayVisdomSettings) -> None:
         settings.visdom,
         history={tag: curve[:-1] for tag, curve in curves.items()},
         timeout=10.0,
-        patience=60.0,
+        close_timeout=60.0,
     )
     for tag, curve in curves.items():
         step, value = curve[-1]
@@ -62,53 +62,53 @@ def run(settings: ReplayVisdomSettings) -> None:
 
 
 def read_images(events: Path) -> Images:
-    """The logged images of a run, encoded, by their tag and in the order of logging.
+    """The encoded images of a run by their tag, in the order of logging.
 
-    What was logged again after resuming counts once. A folder without events gives none.
+    An image that was logged again after resuming is given once. A folder without events gives none.
     """
-    found: dict[str, tuple[int, bytes]] = {}
+    images: dict[str, tuple[int, bytes]] = {}
     for path in sorted(events.glob("events.out.tfevents.*")):
         for record in RawEventFileLoader(str(path)).Load():
             check_interrupted()
             event = Event.FromString(record)
             if event.session_log.status == SessionLog.START:
-                found = {tag: image for tag, image in found.items() if image[0] < event.step}
+                images = {tag: image for tag, image in images.items() if image[0] < event.step}
             for value in event.summary.value:
                 if value.HasField("image"):
-                    found[value.tag] = event.step, value.image.encoded_image_string
-    return {tag: image for tag, (_, image) in found.items()}
+                    images[value.tag] = event.step, value.image.encoded_image_string
+    return {tag: image for tag, (_, image) in images.items()}
 
 
 def first_and_last(images: Images) -> dict[str, tuple[str, bytes]]:
-    """Those of the first and of the last epoch, and those of no epoch, by window.
+    """Images of the first and of the last epoch, and images without an epoch.
 
     Returns:
-        Tag and image by the name of the window that shows them while the run goes on.
+        Tag and image by the name of the window that shows them during the run.
     """
-    of_epoch = {tag: found for tag in images if (found := LOGGED.fullmatch(tag))}
-    epochs = {int(found[1]) for found in of_epoch.values()}
+    matches = {tag: match for tag in images if (match := LOGGED.fullmatch(tag))}
+    epochs = {int(match[1]) for match in matches.values()}
     chosen = {}
     for tag, image in images.items():
-        found = of_epoch.get(tag)
-        if found is None:
+        match = matches.get(tag)
+        if match is None:
             chosen[tag] = tag, image
-        elif int(found[1]) == min(epochs):
-            chosen[FIRST + found[2]] = tag, image
-        elif int(found[1]) == max(epochs):
-            chosen[LAST + found[2]] = tag, image
+        elif int(match[1]) == min(epochs):
+            chosen[FIRST + match[2]] = tag, image
+        elif int(match[1]) == max(epochs):
+            chosen[LAST + match[2]] = tag, image
     return chosen
 
 
 def _shown_windows(curves: Iterable[str], images: Mapping[str, object]) -> set[str]:
-    """Names of the windows, those of curves first, as many as a browser can take."""
+    """Names of the windows, curves before images, at most ``MAX_WINDOWS``."""
     names = list(dict.fromkeys([*(window_and_line(tag)[0] for tag in curves), *images]))
-    if len(names) > MOST:
-        warn(f"{len(names) - MOST} of {len(names)} windows are left out, {names[MOST]} the first")
-    return set(names[:MOST])
+    if omitted := names[MAX_WINDOWS:]:
+        warn(f"{len(omitted)} of {len(names)} windows are left out, {omitted[0]} the first")
+    return set(names[:MAX_WINDOWS])
 
 
-def _is_seen(curve: Iterable[tuple[int, float]]) -> bool:
-    """Whether anything of it would be drawn: metrics of boxes that a data set lacks are NaN."""
+def _is_drawn(curve: Iterable[tuple[int, float]]) -> bool:
+    """Whether it has a finite value: without annotated boxes, metrics of boxes are NaN."""
     return any(math.isfinite(value) for _, value in curve)
 
 
@@ -116,5 +116,5 @@ def _decode(image: bytes, tag: str) -> Tensor:
     """``[3, H, W]`` uint8 RGB."""
     bgr = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise ValueError(f"image {tag}: does not decode")
+        raise ValueError(f"image {tag}: cannot be decoded")
     return torch.from_numpy(np.ascontiguousarray(bgr[:, :, ::-1])).permute(2, 0, 1)

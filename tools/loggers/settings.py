@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class VisdomSettings:
-    """Where live plots are shown while a run goes on."""
+    """Where live plots are shown during a run."""
 
     server: str = ""
     """Host name or address of a visdom server, such as localhost; empty shows nothing."""
@@ -28,6 +28,6 @@ class ReplayVisdomSettings:
     visdom: VisdomSettings = field(default_factory=lambda: VisdomSettings(server="localhost"))
 
     def __post_init__(self) -> None:
-        """Refuse to show it nowhere."""
+        """Refuse an empty server."""
         if not self.visdom.server:
-            raise ValueError("--visdom.server: where? (localhost for one on this machine)")
+            raise ValueError("--visdom.server: empty (localhost is a server on this machine)")

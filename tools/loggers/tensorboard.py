@@ -1,7 +1,7 @@
 """A run's ``events/`` folder for TensorBoard, kept small: JPEG images, sampled histograms.
 
-The records are written here and not by ``SummaryWriter``, because that one writes from a thread
-of its own: a full disk then prints a traceback and is raised at some later, unrelated event.
+The records are not written by ``SummaryWriter``, because it writes from another thread: a full
+disk then prints a traceback and is raised at a later, unrelated event.
 """
 
 # mypy: allow-untyped-calls
@@ -29,10 +29,12 @@ from tools.cli import console as progress
 from tools.loggers.backend import Backend
 
 JPEG_QUALITY = 80
-UNSAFE = re.compile(r'["\\\x00-\x1f]')  # in an image's tag TensorBoard's server stumbles over them
-BYTES_OF_A_RUN = 150_000_000  # the events of one training; its curves alone take a few per cent
+UNSAFE = re.compile(
+    r'["\\\x00-\x1f]'
+)  # TensorBoard's server cannot serve an image with them in its tag
+BYTES_OF_A_RUN = 150_000_000  # the events of one training; curves alone take a few percent of it
 
-# The page CUSTOM SCALARS: what belongs together in one chart.
+# The page CUSTOM SCALARS: related curves in one chart.
 LAYOUT = {
     "training": {
         "losses": ["Multiline", ["train/(loss|image_label|spatial)$"]],
@@ -51,11 +53,11 @@ class TensorBoardEvents(Backend):
     """Write events that TensorBoard shows; each is flushed, so a kill loses none.
 
     Args:
-        folder: where the event file is made; earlier files in it belong to the same run.
-        last_step: TensorBoard forgets what those earlier files hold for later steps.
-        max_bytes: of all files of the folder; images, histograms and curves of precision for
-            which there is no room are left out, points of curves never.
-        warn: is told once that something was left out.
+        folder: of the event file; earlier files in it belong to the same run.
+        last_step: TensorBoard ignores events of those earlier files with a later step.
+        max_bytes: of all files of the folder; images, histograms and precision-recall curves that
+            would exceed it are left out, scalars never.
+        warn: receives one message when something is left out.
     """
 
     name = "TensorBoard"
@@ -89,7 +91,7 @@ class TensorBoardEvents(Backend):
         self._write_summary(summaries.scalar(tag, value), step)
 
     def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        """Add ``[3, H, W]`` uint8 RGB as a JPEG; TensorBoard has no windows to replace."""
+        """Add ``[3, H, W]`` uint8 RGB as a JPEG; ``window`` has no effect."""
         bgr = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[:, :, ::-1])
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         height, width = image.shape[-2:]
@@ -101,14 +103,14 @@ class TensorBoardEvents(Backend):
         )
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
-        """Add the histogram of a sample of the finite values; none of them, no histogram."""
+        """Add the histogram of a sample of the finite values; without any, no histogram."""
         sample = sample_values(values)
         sample = sample[sample.isfinite()]
         if len(sample):
             self._write_large(summaries.histogram(tag, sample.numpy(), bins=64), step)
 
     def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
-        """Add the curve of the entries with a finite score; none of them, no curve."""
+        """Add the curve of the entries with a finite score; without any, no curve."""
         finite = scores.isfinite()
         if finite.any():
             labels, predictions = (x[finite].detach().cpu().numpy() for x in (targets, scores))
@@ -127,7 +129,7 @@ class TensorBoardEvents(Backend):
             self._write_summary(summaries.scalar(tag, value), 0)
 
     def flush(self) -> None:
-        """Do nothing that each event has not done already."""
+        """Flush; each event has already been flushed."""
         self._file.flush()
 
     def close(self) -> None:
@@ -153,11 +155,11 @@ class TensorBoardEvents(Backend):
 
 
 def sample_values(values: Tensor, limit: int = 40_000) -> Tensor:
-    """Take about ``limit`` values at equal distances, the same ones each time.
+    """About ``limit`` values at equal distances, the same ones each time.
 
     Args:
         values: any shape and device.
-        limit: the most values taken; all are, if there are no more.
+        limit: largest number of values; all are taken if there are no more.
 
     Returns:
         ``[n]`` float64 on the CPU, n at most ``limit``.

@@ -1,4 +1,4 @@
-"""Where and how precisely things are computed, and what is drawn at random."""
+"""The device and number format of a computation, and evaluation mode."""
 
 import contextlib
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Device:
         return torch.autocast(self.kind, dtype=precision)
 
     def place(self, module: nn.Module) -> nn.Module:
-        """A module on this device; channels last pays with bf16 on a CPU and on a GPU."""
+        """A module on this device; channels last is faster with bf16 on a CPU and on a GPU."""
         moved: nn.Module = module.to(self.kind).to(memory_format=torch.channels_last)
         return moved
 
@@ -58,13 +58,13 @@ def choose_device(name: str, amp: str) -> Device:
     """``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ValueError: the device is not there, or fp16 is asked of a CPU.
+        ValueError: the device is not available, or fp16 is not possible on it.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next((kind for kind, there in present.items() if there), "cpu")
+        name = next((kind for kind, is_present in present.items() if is_present), "cpu")
     if not present.get(name, name == "cpu"):
-        raise ValueError(f"device {name} is not available here (--device cpu always is)")
+        raise ValueError(f"device {name} is not available (--device cpu always is)")
     if amp == "fp16" and name != "cuda":
         raise ValueError(f"--amp fp16 needs a CUDA device, this is {name} (bf16 works everywhere)")
     return Device(name, amp)
@@ -72,7 +72,7 @@ def choose_device(name: str, amp: str) -> Device:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside of it; afterward every module has its own mode back."""
+    """Evaluation mode in the context; afterward every module has its previous mode."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

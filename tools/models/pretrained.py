@@ -1,4 +1,4 @@
-"""Published ImageNet weights of a backbone: from a file, from a package, or downloaded."""
+"""Pretrained ImageNet weights of a backbone: from a file, from a package, or downloaded."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -34,11 +34,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def imagenet_weights(backbone: str) -> dict[str, Tensor]:
-    """ImageNet weights of a backbone by its name; EfficientNet-Lite0's come with their package.
+    """ImageNet weights of a backbone by its name; EfficientNet-Lite0's are part of a package.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
-        FileNotFoundError: the download fails; the message says what to do instead.
+        FileNotFoundError: the download fails; the message names the URL and --weights.
     """
     if backbone == "efficientnet_lite0":
         try:

@@ -1,4 +1,4 @@
-"""A data set's table and its problems."""
+"""A data set's table of classes and its problems."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,10 +24,10 @@ LEARNED, TESTED = ("train", "val", "trainval"), ("test",)
 
 
 def run(settings: CheckDataSettings) -> None:
-    """Print what there is and what is wrong with it.
+    """Print a table of the data set and its problems.
 
     Raises:
-        ValueError: something is wrong; each problem has been printed.
+        ValueError: there are problems; each of them has been printed.
     """
     check_images_exist(settings)
     if settings.images is not None:
@@ -50,12 +50,12 @@ def _check_voc(settings: CheckDataSettings, root: Path) -> tuple[int, list[Probl
     counts = {
         name: Counter(
             (classes[label], bool(difficult))
-            for label, difficult in zip(found.labels, found.difficult, strict=True)
+            for label, difficult in zip(annotation.labels, annotation.difficult, strict=True)
         )
-        for name, found in scan.annotations.items()
+        for name, annotation in scan.annotations.items()
     }
     _say_table(classes, scan.splits, counts)
-    sizes = {paths[name]: found.image_size for name, found in scan.annotations.items()}
+    sizes = {paths[name]: annotation.image_size for name, annotation in scan.annotations.items()}
     by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
     problems = scan.problems + image_problems(states, sizes) + _shared(states, by_split)
     problems += _of_proposals(settings, scan.splits, paths, states)
@@ -91,7 +91,7 @@ def _of_proposals(
     places: Mapping[str, Path],
     states: Mapping[Path, ImageState],
 ) -> list[Problem]:
-    """Say which splits have proposals, and what is wrong with them."""
+    """Print which splits have proposals, and return the problems of the proposals."""
     if settings.proposals is None:
         return []
     scan = scan_proposals(settings.proposals, splits, places, states)
@@ -131,10 +131,11 @@ def _say_table(
     for name in classes:
         cells = []
         for members in splits.values():
-            held = [counts.get(image, Counter()) for image in members]
-            sure = [found[name, False] for found in held if found[name, False]]
-            difficult = sum(found[name, True] for found in held)
-            cells.append(f"{len(sure)} / {sum(sure)}" + (f" (+{difficult})" if difficult else ""))
+            of_images = [counts.get(image, Counter()) for image in members]
+            countable = [count[name, False] for count in of_images if count[name, False]]
+            difficult = sum(count[name, True] for count in of_images)
+            cell = f"{len(countable)} / {sum(countable)}"
+            cells.append(cell + (f" (+{difficult})" if difficult else ""))
         echo(_line(name, cells))
 
 

@@ -1,4 +1,4 @@
-"""VOC2007 from mirrors to its place: fetched, unpacked beside it, renamed into it."""
+"""VOC2007 from mirrors: downloaded, unpacked into a temporary folder, renamed into its place."""
 
 import filecmp
 import os
@@ -6,12 +6,13 @@ import re
 import shlex
 import shutil
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.datasets.voc import OFFICIAL_COUNTS, annotation_path, image_ids, image_path
 from tools.cli.console import echo
 from tools.cli.signals import check_interrupted
-from tools.files.atomic import alone
+from tools.files.atomic import locked
 from tools.files.download import RemoteFile, fetch, naming
 from tools.preparation.settings import DownloadVocSettings
 
@@ -33,19 +34,34 @@ FILE = re.compile(rf"VOCdevkit/VOC2007/{_INSIDE}/(?:{_NAME}/)?{_NAME}", re.ASCII
 FOLDER = re.compile(rf"VOCdevkit(?:/VOC2007(?:/{_INSIDE}(?:/{_NAME})?)?)?", re.ASCII)
 
 
-def run(settings: DownloadVocSettings) -> None:
-    """Fetch and place the splits that are not there yet."""
+def run(
+    settings: DownloadVocSettings,
+    *,
+    archives: Mapping[str, RemoteFile] = ARCHIVES,
+    counts: Mapping[str, int] = OFFICIAL_COUNTS,
+    mirrors: Sequence[str] = MIRRORS,
+) -> None:
+    """Download and place the missing splits.
+
+    Args:
+        settings: of the command; its mirrors are tried first.
+        archives: file of each split.
+        counts: images of each split.
+        mirrors: URLs of folders with these files.
+    """
     home = (settings.voc_root / "VOC2007").resolve()
-    archives = settings.archives or settings.voc_root / "archives"
+    folder = settings.archives or settings.voc_root / "archives"
     draft = home.with_name(".VOC2007.tmp")
-    wanted = [split for split in ARCHIVES if split in settings.splits]
-    missing = [split for split in wanted if not _is_in_place(settings.voc_root, split)]
+    wanted = [split for split in archives if split in settings.splits]
+    missing = [
+        split for split in wanted if not _is_in_place(settings.voc_root, split, counts[split])
+    ]
     if missing or draft.exists():
-        with alone(home):
+        with locked(home):
             _remove(draft)  # of a run that was killed
             for split in missing:
-                mirrors = [*settings.mirrors, *MIRRORS]
-                archive = fetch(ARCHIVES[split], archives, mirrors, timeout=settings.timeout)
+                urls = [*settings.mirrors, *mirrors]
+                archive = fetch(archives[split], folder, urls, timeout=settings.timeout)
                 echo(f"unpacking {archive}")
                 try:
                     _unpack(archive, draft)
@@ -53,33 +69,33 @@ def run(settings: DownloadVocSettings) -> None:
                 finally:
                     _remove(draft)
     for split in wanted:
-        echo(f"{OFFICIAL_COUNTS[split]} images of {split} are in {home}")
+        echo(f"{counts[split]} images of {split} are in {home}")
         if not settings.keep_archives:
-            (archives / ARCHIVES[split].name).unlink(missing_ok=True)
+            (folder / archives[split].name).unlink(missing_ok=True)
     echo(f"export VOC_ROOT={shlex.quote(str(settings.voc_root.resolve()))}")
 
 
-def _is_in_place(voc_root: Path, split: str) -> bool:
-    """Whether the list and all that it names are there.
+def _is_in_place(voc_root: Path, split: str, count: int) -> bool:
+    """Whether the list of the split and all files that it names exist.
 
     Raises:
-        FileExistsError: a list of that name is there, but not VOC2007's.
+        FileExistsError: the list has another number of images than VOC2007's.
     """
     try:
         ids = image_ids(voc_root, split)
     except FileNotFoundError:
         return False
-    if len(ids) != OFFICIAL_COUNTS[split]:
+    if len(ids) != count:
         raise FileExistsError(
-            f"{voc_root / 'VOC2007'}: other images are here, {len(ids)} of {split} instead of "
-            f"{OFFICIAL_COUNTS[split]} (name another --voc-root)"
+            f"{voc_root / 'VOC2007'}: another data set, {len(ids)} images of {split} instead of "
+            f"{count} (name another --voc-root)"
         )
     paths = (path(voc_root, image_id) for image_id in ids for path in (image_path, annotation_path))
     return all(path.is_file() for path in paths)
 
 
 def _unpack(archive: Path, draft: Path) -> None:
-    """Write the files of the archive below ``draft``, once each of its members has been allowed."""
+    """Write the files of the archive into ``draft``, after all members have been checked."""
     members = _allowed_files(archive)
     with archive.open("rb") as content:
         for member in members:
@@ -92,7 +108,7 @@ def _unpack(archive: Path, draft: Path) -> None:
 
 
 def _allowed_files(archive: Path) -> list[tarfile.TarInfo]:
-    """The files of an archive without compression; nothing but files and folders of VOC2007.
+    """The files of an uncompressed archive, which may hold files and folders of VOC2007 only.
 
     Raises:
         ValueError: names the first member that is not allowed.
@@ -122,18 +138,18 @@ def _refusal(member: tarfile.TarInfo, archive_size: int, is_known: bool) -> str 
     if not FILE.fullmatch(member.name):
         return "is not a file of VOC2007"
     if is_known:
-        return "is there twice"
-    # Bytes that lie in the archive, one file after the other, cannot be more than it holds.
+        return "is in the archive twice"
+    # The content of a file lies in the archive, so it cannot be larger than the archive.
     if not 0 <= member.size <= archive_size - member.offset_data:
-        return f"claims {member.size} bytes, more than there are"
+        return f"has a size of {member.size} bytes, more than the archive"
     return None
 
 
 def _place(draft: Path, home: Path, split: str) -> None:
-    """Rename what is new into ``home``, the list that makes a split complete last.
+    """Rename new files into ``home``; the list that makes a split complete is the last.
 
     Raises:
-        FileExistsError: a file is there with another content; nothing has been placed.
+        FileExistsError: a file exists with another content; nothing has been placed.
     """
     if not home.exists():
         draft.rename(home)

@@ -1,6 +1,6 @@
-"""Proposals of a set of images: made in parallel, kept one by one, put together at the end.
+"""Proposals of a set of images: made in parallel, stored image by image, joined at the end.
 
-Or taken from a published file.
+Or converted from a published file.
 """
 
 import json
@@ -24,7 +24,7 @@ from data.types import Proposals
 from tools.cli.console import echo, track, warn
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
-from tools.files.atomic import alone, pack_arrays, write_atomically
+from tools.files.atomic import locked, pack_arrays, write_atomically
 from tools.inputs.datasets import check_images_exist
 from tools.inputs.settings import require_voc_root
 from tools.pages.recall import write_recall_report
@@ -33,34 +33,39 @@ from tools.preparation.settings import MakeProposalsSettings
 LOCK_SECONDS = 10.0
 
 
-def run(settings: MakeProposalsSettings) -> None:
-    """Write the file, then what it is worth if asked."""
+def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) -> None:
+    """Write the file of proposals, then its recall if ``--report`` is given.
+
+    Args:
+        settings: of the command.
+        lock_timeout: seconds to wait for another process that writes the same file.
+    """
     check_images_exist(settings)
     if settings.from_mat is not None:
         _convert(settings, settings.from_mat)
     else:
-        _make(settings)
+        _make(settings, lock_timeout)
     if settings.report is not None:
         _report(settings, settings.report)
 
 
-def _make(settings: MakeProposalsSettings) -> None:
-    """Make what is missing and put all together."""
-    how = ProposeSettings(
+def _make(settings: MakeProposalsSettings, lock_timeout: float) -> None:
+    """Make the missing proposals and write all of them into one file."""
+    propose_settings = ProposeSettings(
         **{field.name: getattr(settings, field.name) for field in fields(ProposeSettings)}
     )
     images = _images(settings)
-    # What the boxes depend on beside the image. The working directory of the code is not in it.
+    # Everything that the boxes depend on, besides the image.
     made_with = {
-        "settings": to_dict(how),
+        "settings": to_dict(propose_settings),
         "revision": REVISION,
         "opencv": cv2.__version__,
         "format": FORMAT,
     }
     echo(f"{len(images)} images")
     keys = [_key(path, made_with) for path in images.values()]
-    # the workers of a process that was killed notice within five seconds
-    with alone(settings.out, wait=LOCK_SECONDS):
+    # the workers of a process that was killed end within five seconds
+    with locked(settings.out, wait=lock_timeout):
         known = _by_key(settings.out)
         folder = settings.out.with_suffix(".parts")
         folder.mkdir(exist_ok=True)
@@ -70,31 +75,31 @@ def _make(settings: MakeProposalsSettings) -> None:
             for key, image in zip(keys, images.values(), strict=True)
             if key not in known and not parts[key].is_file()
         }
-        _make_parts(missing, how, processes=settings.processes, total=len(images))
-        found = {
+        _make_parts(missing, propose_settings, processes=settings.processes, total=len(images))
+        proposals = {
             image_id: known[key] if key in known else load_proposals(parts[key])["part"]
             for image_id, key in zip(images, keys, strict=True)
         }
-        _write(settings.out, found, {**made_with, "keys": keys})
+        _write(settings.out, proposals, {**made_with, "keys": keys})
         shutil.rmtree(folder)
 
 
 def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
-    """Write what a published file holds of the images."""
+    """Write the proposals that a published file holds of the images."""
     if settings.out.exists():
-        load_proposals(settings.out)  # a file of something else stays
+        load_proposals(settings.out)  # a file of another kind is not overwritten
     images = _images(settings)
     echo(f"{len(images)} images")
-    found = convert_mat(mat, images)
+    proposals = convert_mat(mat, images)
     check_interrupted()
     with mat.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    _write(settings.out, found, {"from_mat": mat.name, "sha256": digest})
+    _write(settings.out, proposals, {"from_mat": mat.name, "sha256": digest})
 
 
 def _report(settings: MakeProposalsSettings, folder: Path) -> None:
-    """Compare the finished file with the annotations, which nothing before has read."""
+    """Compare the finished file with the annotations; only this step reads them."""
     root = require_voc_root(settings.voc_root)
     classes = settings.classes or VOC_CLASSES
     annotations = [
@@ -107,19 +112,19 @@ def _report(settings: MakeProposalsSettings, folder: Path) -> None:
     echo(f"report: {folder / 'recall.html'}")
 
 
-def _write(out: Path, found: dict[str, Proposals], meta: dict[str, object]) -> None:
-    content = _bytes(found, meta)
+def _write(out: Path, proposals: dict[str, Proposals], meta: dict[str, object]) -> None:
+    content = _bytes(proposals, meta)
     write_atomically(out, content)
-    count = sum(len(proposals.boxes) for proposals in found.values())
-    empty = [image_id for image_id, proposals in found.items() if not len(proposals.boxes)]
+    count = sum(len(of_image.boxes) for of_image in proposals.values())
+    empty = [image_id for image_id, of_image in proposals.items() if not len(of_image.boxes)]
     if empty:
         warn(f"images without any proposal, {len(empty)}: {name_first(empty)}")
-    echo(f"{count / len(found):.0f} boxes an image, sha256 {sha256(content).hexdigest()}")
+    echo(f"{count / len(proposals):.0f} boxes an image, sha256 {sha256(content).hexdigest()}")
     echo(f"proposals: {out}")
 
 
 def _images(settings: MakeProposalsSettings) -> dict[str, Path]:
-    """Files by image id; only lists are read, no annotation."""
+    """Files by image id; lists are read, annotations are not."""
     if settings.images is not None:
         rows = list_images(settings.images, settings.labels)
         return {row.image: settings.images / row.image for row in rows}
@@ -128,15 +133,15 @@ def _images(settings: MakeProposalsSettings) -> dict[str, Path]:
 
 
 def _key(image: Path, made_with: dict[str, object]) -> str:
-    """Of an image's content and everything else that its boxes depend on."""
+    """Hash of an image's content and everything else that its boxes depend on."""
     if not image.is_file():
         raise FileNotFoundError(f"{image}: no such image")
-    with_what = json.dumps(made_with, sort_keys=True).encode()
-    return sha256(sha256(image.read_bytes()).digest() + with_what).hexdigest()[:24]
+    conditions = json.dumps(made_with, sort_keys=True).encode()
+    return sha256(sha256(image.read_bytes()).digest() + conditions).hexdigest()[:24]
 
 
 def _by_key(out: Path) -> dict[str, Proposals]:
-    """What an earlier file holds need not be made again."""
+    """Proposals of an earlier file by key; they need not be made again."""
     if not out.exists():
         return {}
     known = load_proposals(out)
@@ -144,35 +149,35 @@ def _by_key(out: Path) -> dict[str, Proposals]:
 
 
 def _make_parts(
-    missing: dict[Path, Path], how: ProposeSettings, *, processes: int, total: int
+    missing: dict[Path, Path], settings: ProposeSettings, *, processes: int, total: int
 ) -> None:
     """Write a file for every missing image.
 
     Args:
-        missing: images by the part that is to be written.
-        how: the proposals are made.
-        processes: that work side by side, 0 for one a core.
-        total: images, with those that are there already.
+        missing: images by the file to write.
+        settings: of the proposals.
+        processes: number of parallel processes, 0 for one per core.
+        total: number of images, with those that are done already.
     """
-    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits for ever to end it
+    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits forever to end it
     made = map_parallel(
-        partial(_make_part, how), list(missing.items()), processes=processes or usable_cores()
+        partial(_make_part, settings), list(missing.items()), processes=processes or usable_cores()
     )
     done = total - len(missing)
     if done:
-        echo(f"{done} of {total} are there already")
+        echo(f"{done} of {total} are done already")
     for _ in track(made, "proposals", total=total, done=done):
         check_interrupted()
 
 
-def _make_part(how: ProposeSettings, part_and_image: tuple[Path, Path]) -> int:
-    """Make the proposals of an image and write its part, complete or not at all."""
+def _make_part(settings: ProposeSettings, part_and_image: tuple[Path, Path]) -> int:
+    """Make the proposals of an image and write its file, complete or not at all."""
     part, image = part_and_image
-    proposals = propose(read_image(image), how)
+    proposals = propose(read_image(image), settings)
     write_atomically(part, _bytes({"part": proposals}, {}))
     return len(proposals.boxes)
 
 
-def _bytes(found: dict[str, Proposals], meta: dict[str, object]) -> bytes:
+def _bytes(proposals: dict[str, Proposals], meta: dict[str, object]) -> bytes:
     """A file of proposals; the same bytes for the same content."""
-    return pack_arrays(**pack_proposals(found, meta))
+    return pack_arrays(**pack_proposals(proposals, meta))

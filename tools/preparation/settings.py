@@ -17,7 +17,7 @@ class CheckDataSettings(LabelSettings):
     """File of proposals to compare with the images."""
 
     cache: Path = IMAGE_STATES
-    """File that keeps what is known of images from one check to the next."""
+    """File that stores the state of each image for the next check."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class DownloadVocSettings:
     """Folder that will hold VOC2007; when not given $VOC_ROOT, or VOCdevkit."""
 
     splits: tuple[Literal["trainval", "test"], ...] = ("trainval", "test")
-    """Which of the two archives."""
+    """Splits to download."""
 
     archives: Path | None = None
-    """Folder where the tars are looked for and kept; VOC_ROOT/archives when not given."""
+    """Folder of the tar files; existing ones are used. VOC_ROOT/archives when not given."""
 
     keep_archives: bool = True
-    """Whether the tars stay after they are unpacked."""
+    """Keep the tar files after they are unpacked."""
 
     mirrors: tuple[str, ...] = ()
-    """Folders on the web to try before the built-in ones, such as http://server/voc2007."""
+    """URLs of folders to try before the built-in ones, such as http://server/voc2007."""
 
     timeout: float = 30.0
     """Seconds without a byte after which the next mirror is tried."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be downloaded."""
+        """Refuse invalid values."""
         check_positive(timeout=self.timeout)
         if not self.splits:
-            raise ValueError("--splits: none is named (trainval, test)")
+            raise ValueError("--splits is empty (trainval, test)")
         for mirror in self.mirrors:
             if not re.match(r"https?://[\w.-]+", mirror):
                 raise ValueError(
@@ -56,19 +56,19 @@ class DownloadVocSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MakeProposalsSettings(ImageSettings):
-    """Settings of one making."""
+    """Settings of one file of proposals."""
 
     out: Path
     """File to write (.npz)."""
 
     split: str = "trainval"
-    """List of VOC; of a folder all images are taken."""
+    """Split of VOC; of a folder all images are taken."""
 
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
 
     method: Literal["selective_search", "edge_boxes", "both"] = "both"
-    """How boxes are found."""
+    """Method that proposes boxes."""
 
     quality: bool = False
     """Selective search with more colors and similarities, several times slower."""
@@ -77,19 +77,19 @@ class MakeProposalsSettings(ImageSettings):
     """Longest side in pixels of the images that selective search works on, one run each."""
 
     edge_sizes: tuple[int, ...] = (350, 250)
-    """The same for edge boxes; the first one's edges judge all boxes."""
+    """The same for edge boxes; the edges at the first size score all boxes."""
 
     max_boxes: int = 4000
-    """Most boxes of one image, the best ones."""
+    """Largest number of boxes of one image; the best ones are kept."""
 
     min_score: float = 0.158
-    """Least score of a box; a lower one gives more boxes in rich images than in plain ones."""
+    """Smallest score of a box; a lower value adds more boxes to images with many edges."""
 
     min_size: float = 10.0
-    """Least width and height of a box in pixels."""
+    """Smallest width and height of a box in pixels."""
 
     processes: int = 0
-    """Processes that work side by side; 0 for one a core."""
+    """Number of parallel processes; 0 for one per core."""
 
     report: Path | None = None
     """Folder for recall.json and recall.html: the fraction of VOC's objects that the finished file
@@ -99,7 +99,7 @@ class MakeProposalsSettings(ImageSettings):
     """Names of the objects for --report; VOC's when empty."""
 
     def __post_init__(self) -> None:
-        """Refuse what gives no boxes or has no place."""
+        """Refuse invalid values."""
         super().__post_init__()
         check_positive(max_boxes=self.max_boxes, min_size=self.min_size)
         for option, sizes in (
@@ -109,7 +109,7 @@ class MakeProposalsSettings(ImageSettings):
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"{option} are above 0, got {list(sizes)}")
         if self.report is not None and self.images is not None:
-            raise ValueError("--report: where the objects of a folder are is not known")
+            raise ValueError("--report: a folder of images has no annotated objects")
         if self.out.suffix != ".npz":
             raise ValueError(f"--out ends in .npz, got {self.out}")
         if self.processes < 0 or not 0 <= self.min_score < 1:

@@ -37,18 +37,18 @@ def environment() -> dict[str, Any]:
 def _commit() -> str | None:
     if not (PROJECT / ".git").exists():
         return None
-    # tables are written between two trainings: they do not make the code another one
+    # tables are written between two trainings; they do not change the code
     code = ["--", ".", ":(exclude)README.md", ":(exclude)tools/results"]
     head = _git("rev-parse", "--short", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", *code)
     return f"{head}-dirty" if changed else head or None
 
 
-def _git(*words: str) -> str:
-    asked = subprocess.run(
-        ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=False
+def _git(*arguments: str) -> str:
+    finished = subprocess.run(
+        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False
     )
-    return asked.stdout.strip()
+    return finished.stdout.strip()
 
 
 def _processor() -> str:

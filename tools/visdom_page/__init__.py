@@ -1,1 +1,1 @@
-"""visdom's own page: the files it lacks, and a server for it."""
+"""visdom's page: the files that its package lacks, and a server."""

@@ -1,7 +1,7 @@
-"""All that visdom's page loads, put in place once and whole: its package brings only a part of it.
+"""All files that visdom's page loads; its package holds only a part of them.
 
-The rest is taken from a folder filled on another machine, from npm packages, or as visdom itself
-downloads it, which alone would end in a traceback where there is no internet.
+The others are taken from a folder filled on another machine, from npm packages, or from visdom's
+downloader, which would end in a traceback without internet access.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -23,11 +23,12 @@ from tools.cli.console import echo
 from tools.cli.signals import check_interrupted
 from tools.visdom_page.packages import PACKAGES, Package
 
-BUILT = "version.built"  # names the version of visdom whose page is complete
-SHIPPED = ("index.html", "css/style.css", "js/main.js")  # some of what its package brings
-PATIENCE_S = 300.0  # for 30 MB
+BUILT = "version.built"  # holds the version of visdom whose page is complete
+SHIPPED = ("index.html", "css/style.css", "js/main.js")  # some files of its package
+TIMEOUT_S = 300.0  # for 30 MB
 DOWNLOAD = "from visdom.server.build import download_scripts; download_scripts(install_dir='.')"
 Files = dict[str, bytes]
+Packages = Mapping[str, Sequence[Package]]  # by version of visdom
 
 
 def visdom_folder() -> Path:
@@ -36,66 +37,85 @@ def visdom_folder() -> Path:
     Raises:
         ModuleNotFoundError: visdom is not installed.
     """
-    found = importlib.util.find_spec("visdom")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("visdom")
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError("visdom is not installed (pip install '.[visdom]')")
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
-def complete_page(assets: Path | None = None) -> Path:
-    """A folder with everything that visdom's page loads; what is missing is put there.
+def complete_page(
+    assets: Path | None = None,
+    *,
+    package: Path | None = None,
+    packages: Packages = PACKAGES,
+    downloader: str = DOWNLOAD,
+    timeout: float = TIMEOUT_S,
+) -> Path:
+    """A folder with all files that visdom's page loads; missing ones are added.
 
     Args:
         assets: a folder laid out as visdom's ``static``, filled on another machine.
+        package: folder of visdom; the installed one when not given.
+        packages: npm packages with the files, by version of visdom.
+        downloader: Python program that downloads the files into ``static`` where it runs.
+        timeout: seconds for npm, and for the downloader.
 
     Returns:
-        visdom's own ``static``, or one in the user's cache where that may not be written to.
+        The package's ``static``, or a folder in the user's cache where that is not writable.
 
     Raises:
         ModuleNotFoundError: visdom is not installed.
-        ValueError: a version of visdom that is not known here, or ``assets`` is not whole.
-        FileNotFoundError: nothing gives the files; the message says what to do.
+        ValueError: an unknown version of visdom, or ``assets`` lacks files.
+        FileNotFoundError: no source has the files; the message names each problem.
     """
-    package = visdom_folder()
+    package = package or visdom_folder()
     version = (package / "VERSION").read_text().strip()
-    own, spare = package / "static", _spare_folder(version)
+    installed, cached = package / "static", _cache_folder(version)
     wanted = wanted_files(version)
-    for static in (own, spare):
+    for static in (installed, cached):
         if _is_complete(static, wanted, version):
             echo(f"visdom {version}: its page is complete in {static}")
             return static
-    files, source = _obtain(assets, version, wanted)
-    if os.access(own, os.W_OK):
-        static = own
+    if assets is not None:
+        files, source = _from_folder(assets, version, wanted), str(assets)
     else:
-        static = spare
-        shipped = (path for path in own.rglob("*") if path.is_file())
-        files = {path.relative_to(own).as_posix(): path.read_bytes() for path in shipped} | files
+        sources: dict[str, Callable[[], Files]] = {
+            "npm": lambda: _from_npm(packages[version], timeout),
+            "the network": lambda: _from_network(wanted, downloader, timeout),
+        }
+        files, source = _from_first(sources, version, wanted)
+    if os.access(installed, os.W_OK):
+        static = installed
+    else:
+        static = cached
+        shipped = (path for path in installed.rglob("*") if path.is_file())
+        copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
+        files = copied | files
     place(static, files, version)
     echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
     return static
 
 
 def save_assets(static: Path, folder: Path) -> None:
-    """Copy what was added to a complete page, for ``--assets`` on another machine."""
+    """Copy the added files of a complete page, for ``--assets`` on another machine."""
     version = (static / BUILT).read_text().strip()
     place(folder, {name: (static / name).read_bytes() for name in wanted_files(version)}, version)
 
 
 def wanted_files(version: str) -> list[str]:
-    """What the page loads beyond what visdom ships, as paths below ``static``.
+    """Files that the page loads and visdom's package lacks, as paths below ``static``.
 
     Raises:
-        ValueError: another version of visdom than those known here.
+        ValueError: an unknown version of visdom.
     """
     if version not in PACKAGES:
         known = " and ".join(PACKAGES)
-        raise ValueError(f"visdom {version}: only the pages of {known} are known here")
+        raise ValueError(f"visdom {version}: only the pages of {known} are known")
     return [name for package in PACKAGES[version] for name in package.files.values()]
 
 
 def place(static: Path, files: Files, version: str) -> None:
-    """Write each file beside its place, then rename it; ``version.built`` comes last."""
+    """Write each file under a temporary name, then rename it; ``version.built`` is the last."""
     (static / BUILT).unlink(missing_ok=True)
     for name, content in {**files, BUILT: version.encode()}.items():
         path = static / name
@@ -108,13 +128,13 @@ def place(static: Path, files: Files, version: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def _spare_folder(version: str) -> Path:
+def _cache_folder(version: str) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "wsddn-localizer" / f"visdom-{version}"
 
 
 def _is_complete(static: Path, wanted: Collection[str], version: str) -> bool:
-    """visdom's own downloader writes its mark even when a file has failed, so look at them all."""
+    """visdom's downloader writes ``version.built`` even if a file failed: all files are checked."""
     built = static / BUILT
     is_built = built.is_file() and built.read_text().strip() == version
     return is_built and not _lacking(static, (*SHIPPED, *wanted))
@@ -133,14 +153,10 @@ def _is_usable(path: Path) -> bool:
     return bool(start) and not (path.suffix in (".js", ".css") and start.startswith(b"<"))
 
 
-def _obtain(assets: Path | None, version: str, wanted: list[str]) -> tuple[Files, str]:
-    """The files from the first source that has them all, and what that source is called."""
-    if assets is not None:
-        return _from_folder(assets, version, wanted), str(assets)
-    sources: dict[str, Callable[[], Files]] = {
-        "npm": lambda: _from_npm(PACKAGES[version]),
-        "the network": lambda: _from_network(wanted),
-    }
+def _from_first(
+    sources: Mapping[str, Callable[[], Files]], version: str, wanted: Sequence[str]
+) -> tuple[Files, str]:
+    """The files from the first source that has them all, and the name of that source."""
     problems = []
     for name, take in sources.items():
         try:
@@ -149,8 +165,8 @@ def _obtain(assets: Path | None, version: str, wanted: list[str]) -> tuple[Files
             problems.append(f"{name}: {error}")
     raise FileNotFoundError(
         f"visdom {version}: {len(wanted)} files of its page are missing ({'; '.join(problems)}); "
-        "on a machine with internet run python -m tools.visdom_server --save-assets DIR, bring "
-        "DIR here, and start with --assets DIR"
+        "on a machine with internet run python -m tools.visdom_server --save-assets DIR, copy "
+        "DIR to this one, and start with --assets DIR"
     )
 
 
@@ -166,15 +182,16 @@ def _from_folder(folder: Path, version: str, wanted: Sequence[str]) -> Files:
     return {name: (folder / name).read_bytes() for name in wanted}
 
 
-def _from_npm(packages: Sequence[Package]) -> Files:
-    """Let npm fetch the packages and read the files out of them."""
+def _from_npm(packages: Sequence[Package], timeout: float) -> Files:
+    """Fetch the packages with npm and read the files out of them."""
     npm = shutil.which("npm")
     if npm is None:
         raise ConnectionError("not installed")
     echo(f"npm fetches {len(packages)} packages for visdom's page, 30 MB")
     names = [package.name for package in packages]
     quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
-    with _working_folder([npm, "pack", "--ignore-scripts", *quick, *names]) as folder:
+    command = [npm, "pack", "--ignore-scripts", *quick, *names]
+    with _finished_in_folder(command, timeout) as folder:
         files: dict[str, bytes] = {}
         for package in packages:
             path = folder / package.archive
@@ -185,10 +202,10 @@ def _from_npm(packages: Sequence[Package]) -> Files:
 
 
 def read_package(archive: bytes, package: Package) -> dict[str, bytes]:
-    """The files that the page takes from a package, by their path below ``static``.
+    """The files that the page loads from a package, by their path below ``static``.
 
     Raises:
-        ConnectionError: not the archive that is known here, or it lacks a file.
+        ConnectionError: another sha256, or a file is missing.
     """
     digest = hashlib.sha256(archive).hexdigest()
     if digest != package.sha256:
@@ -205,29 +222,29 @@ def read_package(archive: bytes, package: Package) -> dict[str, bytes]:
     return files
 
 
-def _from_network(wanted: Sequence[str]) -> Files:
-    """Let visdom's own downloader fill another folder, and look at what it has got."""
+def _from_network(wanted: Sequence[str], downloader: str, timeout: float) -> Files:
+    """Run visdom's downloader in a temporary folder, and check its files."""
     echo("visdom downloads the files of its page")
-    with _working_folder([sys.executable, "-c", DOWNLOAD]) as folder:
+    with _finished_in_folder([sys.executable, "-c", downloader], timeout) as folder:
         if lacking := _lacking(folder / "static", wanted):
-            raise ConnectionError(f"{len(lacking)} files did not come, the first is {lacking[0]}")
+            raise ConnectionError(f"{len(lacking)} files are missing, the first is {lacking[0]}")
         return {name: (folder / "static" / name).read_bytes() for name in wanted}
 
 
 @contextmanager
-def _working_folder(words: Sequence[str]) -> Iterator[Path]:
+def _finished_in_folder(command: Sequence[str], timeout: float) -> Iterator[Path]:
     """A temporary folder in which a program has run to its end.
 
     Raises:
         ConnectionError: it failed or took too long; with the first error that it printed.
-        Interrupted: a signal came; the program and all that it started are ended.
+        Interrupted: a signal was received; the program and its children have been ended.
     """
     with TemporaryDirectory() as name:
         log = Path(name) / "log.txt"
         with (
             log.open("wb") as out,
             subprocess.Popen(
-                words,
+                command,
                 cwd=name,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -236,7 +253,7 @@ def _working_folder(words: Sequence[str]) -> Iterator[Path]:
             ) as child,
         ):
             try:
-                code = _wait(child)
+                code = _wait(child, timeout)
             finally:
                 if child.poll() is None:
                     os.killpg(child.pid, signal.SIGKILL)
@@ -247,11 +264,11 @@ def _working_folder(words: Sequence[str]) -> Iterator[Path]:
         yield Path(name)
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    end = time.monotonic() + PATIENCE_S
+def _wait(child: subprocess.Popen[bytes], timeout: float) -> int:
+    end = time.monotonic() + timeout
     while (code := child.poll()) is None:
         check_interrupted()
         if time.monotonic() > end:
-            raise ConnectionError(f"not done after {PATIENCE_S:.0f} s")
+            raise ConnectionError(f"not done after {timeout:.0f} s")
         time.sleep(0.05)
     return code

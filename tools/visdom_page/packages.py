@@ -1,4 +1,4 @@
-"""The files that visdom's page loads but visdom does not ship, and the npm packages they are in."""
+"""Files that visdom's page loads but its package lacks, and the npm packages that hold them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """An npm package and the files that the page takes from it.
+    """An npm package and the files that the page loads from it.
 
     Attributes:
         name: name and version, as npm takes them.
         sha256: of the archive.
-        files: where they lie below ``static``, by their path in the package.
+        files: path below ``static`` by path in the package.
     """
 
     name: str

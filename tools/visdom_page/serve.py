@@ -14,26 +14,31 @@ from tools.visdom_page.assets import complete_page, save_assets, visdom_folder
 from tools.visdom_page.settings import VisdomServerSettings
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-MAX_EVENT = 1 << 30  # bytes, as visdom's own start allows
+MAX_EVENT = 1 << 30  # bytes, as visdom allows at its start
 
 
-def run(settings: VisdomServerSettings) -> None:
-    """Complete the page; then serve it, or save what was added."""
-    visdom_folder()  # refuses before anything else when visdom is not installed
+def run(settings: VisdomServerSettings, *, package: Path | None = None) -> None:
+    """Complete the page; then serve it, or save the added files.
+
+    Args:
+        settings: of the command.
+        package: folder of visdom; the installed one when not given.
+    """
+    package = package or visdom_folder()
     if settings.save_assets is not None:
-        save_assets(complete_page(settings.assets), settings.save_assets)
+        save_assets(complete_page(settings.assets, package=package), settings.save_assets)
         echo(f"copied into {settings.save_assets}, for --assets on another machine")
         return
-    _refuse_new_tornado()
+    check_tornado(metadata.version("tornado"))
     with _listen(settings.hostname, settings.port) as listener:
         settings.env_path.mkdir(parents=True, exist_ok=True)
-        static = complete_page(settings.assets)
+        static = complete_page(settings.assets, package=package)
         asyncio.run(_serve(settings, listener, static))
     check_interrupted()
 
 
-def _refuse_new_tornado() -> None:
-    version = metadata.version("tornado")
+def check_tornado(version: str) -> None:
+    """Raise ``ValueError`` for a version of tornado with which visdom's pages are forbidden."""
     numbers = [int(number) for number in re.findall(r"\d+", version)]
     if numbers >= [6, 6]:
         raise ValueError(
@@ -49,12 +54,12 @@ def _listen(hostname: str, port: int) -> socket.socket:
     """
     if hostname not in THIS_MACHINE:
         warn(
-            f"--hostname {hostname}: everybody who reaches port {port} of this machine can see, "
+            f"--hostname {hostname}: anyone who can reach port {port} of this machine can see, "
             "change and delete the windows"
         )
     try:
-        found = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM)
-        family, *_, address = min(found, key=lambda one: one[0] == socket.AF_INET6)
+        addresses = socket.getaddrinfo(hostname, port, type=socket.SOCK_STREAM)
+        family, *_, address = min(addresses, key=lambda info: info[0] == socket.AF_INET6)
         listener = socket.create_server(address, family=family)
     except OSError as error:
         reason = str(error.strerror).partition(" (while")[0]
@@ -64,7 +69,7 @@ def _listen(hostname: str, port: int) -> socket.socket:
 
 
 async def _serve(settings: VisdomServerSettings, listener: socket.socket, static: Path) -> None:
-    """Serve until a signal comes, then keep the environments."""
+    """Serve until a signal is received, then save the environments."""
     from tornado.httpclient import AsyncHTTPClient, HTTPClientError
     from tornado.httpserver import HTTPServer
 
@@ -76,23 +81,23 @@ async def _serve(settings: VisdomServerSettings, listener: socket.socket, static
     try:
         await AsyncHTTPClient().fetch(address)
     except (HTTPClientError, OSError) as error:
-        raise ConnectionError(f"{address}: visdom does not give its page ({error})") from error
+        raise ConnectionError(f"{address}: visdom does not serve its page ({error})") from error
     echo(f"visdom is at {address} (Ctrl-C ends it)")
     while not is_interrupted():
         await asyncio.sleep(0.1)
     server.stop()
-    _keep_environments(app)
-    echo(f"the windows are kept in {settings.env_path}")
+    _save_environments(app)
+    echo(f"the windows are saved in {settings.env_path}")
 
 
 def _application(settings: VisdomServerSettings, static: Path) -> Any:
-    """visdom's application on a page of our choice.
+    """visdom's application with the page in ``static``.
 
-    Its own start would download, listen on every address, and restart when a source changes.
+    visdom's start would download, listen on every address, and restart when a source changes.
     """
     visdom_app: Any = import_module("visdom.server.app")  # without annotations
 
-    # The page asks for the user's style sheet below static/, too, where it never is.
+    # The page requests the user's style sheet below static/ too, where it never exists.
     logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
     folder = str(static)
     visdom_app.tornado_settings |= {
@@ -104,8 +109,8 @@ def _application(settings: VisdomServerSettings, static: Path) -> Any:
     return visdom_app.Application(port=settings.port, env_path=str(settings.env_path))
 
 
-def _keep_environments(app: Any) -> None:
-    """Write those that were opened; visdom would write null for the others."""
+def _save_environments(app: Any) -> None:
+    """Write the environments that were opened; visdom would write null for the others."""
     opened = [name for name, env in app.state.items() if getattr(env, "_raw_dict", env) is not None]
     if hasattr(app, "storage"):  # visdom 0.3
         app.storage.save_envs(app.state, opened)

@@ -9,23 +9,23 @@ class VisdomServerSettings:
     """Settings of one server."""
 
     port: int = 8097
-    """Where it listens."""
+    """Port of the server."""
 
     hostname: str = "127.0.0.1"
-    """Address it listens on. On another one than this machine's own, everybody who reaches it can
-    see, change and delete the windows: visdom asks for no password."""
+    """Address of the server. With an address that other machines can reach, anyone there can see,
+    change and delete the windows: visdom asks for no password."""
 
     env_path: Path = Path("runs/visdom")
-    """Folder of its environments; read at the start and written at the end."""
+    """Folder of the environments; read at the start and written at the end."""
 
     assets: Path | None = None
-    """Folder with the files that visdom does not ship, as --save-assets writes it; used when they
+    """Folder with the files that visdom's package lacks, as --save-assets writes it; used when they
     are not in place yet."""
 
     save_assets: Path | None = None
     """Write those files into this folder for another machine, and serve nothing."""
 
     def __post_init__(self) -> None:
-        """Refuse ports that no machine has."""
+        """Refuse an invalid port."""
         if not 0 < self.port < 65536:
             raise ValueError(f"--port is from 1 to 65535, got {self.port}")

@@ -109,33 +109,26 @@ def test_a_job_that_ends_gives_0(run_job: RunJob, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "code", "line"),
     [
-        ValueError("wrong"),
-        TypeError("wrong"),
-        FileNotFoundError("wrong"),
-        FileExistsError("wrong"),
-        ModuleNotFoundError("wrong"),
-        PermissionError(errno.EACCES, "wrong"),
+        (ValueError("a.xml: two\n  lines (hint)"), 2, "a.xml: two lines (hint)"),
+        (TypeError("wrong"), 2, "wrong"),
+        (FileNotFoundError(errno.ENOENT, "gone", "two\nlines.jpg"), 2, r"two\nlines.jpg: gone"),
+        (FileExistsError("wrong"), 2, "wrong"),
+        (ModuleNotFoundError("wrong"), 2, "wrong"),
+        (PermissionError(errno.EACCES, "wrong", "a.xml"), 2, "a.xml: wrong"),
+        (ValueError("\x1b[31mred\udcff.jpg"), 2, r"\x1b[31mred\udcff.jpg"),
+        (RuntimeError("broke"), 1, "broke"),
+        (FloatingPointError("nan"), 1, "nan"),
+        (OSError(errno.ENOSPC, "full"), 1, "[Errno 28] full"),
+        (MemoryError(), 1, "MemoryError"),
     ],
 )
-def test_bad_input_gives_2(error: Exception, run_job: RunJob) -> None:
-    assert run_job(failing(error)) == 2
-
-
-@pytest.mark.parametrize(
-    "error", [RuntimeError("broke"), FloatingPointError("nan"), OSError(errno.ENOSPC, "full")]
-)
-def test_a_failure_while_running_gives_1(error: Exception, run_job: RunJob) -> None:
-    assert run_job(failing(error)) == 1
-
-
-def test_a_refusal_is_one_line_on_stderr_without_traceback(
-    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+def test_bad_input_gives_2_and_a_failure_1_in_one_line_without_traceback(
+    error: Exception, code: int, line: str, run_job: RunJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_job(failing(ValueError("a.xml: two\n  lines (hint)")))
-
-    assert capsys.readouterr() == ("", "error: a.xml: two lines (hint)\n")
+    assert run_job(failing(error)) == code
+    assert capsys.readouterr() == ("", f"error: {line}\n")
 
 
 def test_debug_puts_the_traceback_before_the_last_line(
@@ -147,41 +140,6 @@ def test_debug_puts_the_traceback_before_the_last_line(
     assert code == 2
     assert lines[0].startswith("Traceback")
     assert lines[-1] == "error: wrong"
-
-
-def test_an_error_of_the_system_names_the_file_first(
-    run_job: RunJob, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def job(settings: Any) -> None:
-        Path("/nowhere/at/all").read_text()
-
-    code = run_job(job)
-
-    assert code == 2
-    assert capsys.readouterr().err == "error: /nowhere/at/all: No such file or directory\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("\x1b[31mred\udcff.jpg"), r"\x1b[31mred\udcff.jpg"),
-        (FileNotFoundError(errno.ENOENT, "gone", "two\nlines.jpg"), r"two\nlines.jpg: gone"),
-    ],
-)
-def test_a_refusal_shows_what_a_terminal_would_obey_as_an_escape(
-    error: Exception, line: str, run_job: RunJob, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_job(failing(error))
-
-    assert capsys.readouterr().err == f"error: {line}\n"
-
-
-def test_an_error_without_words_is_named_by_its_kind(
-    run_job: RunJob, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_job(failing(MemoryError()))
-
-    assert capsys.readouterr().err == "error: MemoryError\n"
 
 
 # Signals
@@ -248,57 +206,40 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "refusal"),
+    ("word", "unknown", "hint"),
     [
-        ("--optim.lrr=0.1", "unknown setting --optim.lrr (did you mean --optim.lr?)"),
-        ("--batch-size=3", "unknown setting --batch-size (did you mean --loop.batch-size?)"),
-        ("--run-folder=3", "unknown setting --run-folder (did you mean --run-dir?)"),
-        ("--zzz", "unknown setting --zzz (see --help)"),
+        ("--optim.lrr=0.1", "optim.lrr", "did you mean --optim.lr?"),
+        ("--batch-size=3", "batch-size", "did you mean --loop.batch-size?"),
+        ("--run-folder=3", "run-folder", "did you mean --run-dir?"),
+        ("--zzz", "zzz", "see --help"),
+        ("optim: {lrr: 0.1}", "optim.lrr", "did you mean --optim.lr?"),
+        ("imagesize: 3", "imagesize", "did you mean --image-sizes?"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_a_suggestion(
-    word: str, refusal: str, capsys: pytest.CaptureFixture[str]
+    word: str, unknown: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if not word.startswith("--"):
+        (tmp_path / "my.yaml").write_text(word)
+        word = f"--config={tmp_path}/my.yaml"
+
     assert train_code("--run-dir", "run", word) == 2
-    assert capsys.readouterr().err == f"error: {refusal}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "refusal"),
-    [
-        ("optim: {lrr: 0.1}", "unknown setting --optim.lrr (did you mean --optim.lr?)"),
-        ("imagesize: 3", "unknown setting --imagesize (did you mean --image-sizes?)"),
-    ],
-)
-def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
-    text: str, refusal: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "my.yaml").write_text(text)
-
-    assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
-    assert capsys.readouterr().err == f"error: {refusal}\n"
+    assert capsys.readouterr().err == f"error: unknown setting --{unknown} ({hint})\n"
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        ("--optim.lr nan", "lr"),
         ("--optim.lr .nan", "--optim.lr"),
-        ("--optim.lr .inf", "--optim.lr"),
-        ("--optim.lr -0.1", "--optim.lr"),
         ("--optim.lr 0", "--optim.lr"),
         ("--optim.lr fast", "lr"),
         ("--optim.momentum 1", "momentum"),
-        ("--optim.momentum .nan", "momentum"),
-        ("--optim.weight-decay -1", "weight decay"),
         ("--optim.weight-decay .inf", "weight decay"),
         ("--optim.gamma 0", "gamma"),
         ("--optim.step-epochs 0", "--optim.step-epochs"),
-        ("--optim.warmup-epochs -1", "--optim.warmup-epochs"),
         ("--optim.average 1", "--optim.average"),
         ("--optim.warmup-epochs .nan", "--optim.warmup-epochs"),
         ("--optim.name adam", "adamw"),
-        ("--loop.epochs 0", "--loop.epochs"),
         ("--loop.epochs 1.5", "loop.epochs"),
         ("--loop.batch-size 0", "--loop.batch-size"),
         ("--loop.workers -1", "--loop.workers"),
@@ -306,10 +247,7 @@ def test_an_unknown_setting_in_a_file_is_refused_with_a_suggestion(
         ("--loop.checkpoint-every 0", "--loop.checkpoint-every"),
         ("--loop.histogram-every 0", "--loop.histogram-every"),
         ("--boxes.thresholds []", "--boxes.thresholds"),
-        ("--boxes.thresholds [0.0]", "--boxes.thresholds"),
         ("--boxes.thresholds [0.5,1.1]", "--boxes.thresholds"),
-        ("--boxes.thresholds [.nan]", "--boxes.thresholds"),
-        ("--image-sizes [0]", "--image-sizes"),
         ("--image-sizes []", "--image-sizes"),
         ("--eval-image-sizes [64,-1]", "--eval-image-sizes"),
         ("--frozen-backbone true", "--weights FILE"),
@@ -327,28 +265,14 @@ def test_settings_without_sense_are_refused_before_any_work(
     assert named in line
 
 
-def test_a_command_without_its_folder_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train_code() == 2
-    assert "required: run_dir" in capsys.readouterr().err
-
-
-def test_dashes_and_underscores_name_the_same_option_and_values_keep_theirs(
-    run_job: RunJob,
+@pytest.mark.parametrize("words", ["--out-dir a-b_c", "--out_dir=a-b_c", "--out-dir=a-b_c"])
+def test_dashes_and_underscores_name_the_same_option_and_other_defaults_are_kept(
+    words: str, run_job: RunJob
 ) -> None:
     seen: list[SmallSettings] = []
-    words = (("--out-dir", "a-b_c"), ("--out_dir=a-b_c",), ("--out-dir=a-b_c",))
-    for some in words:
-        assert run_job(seen.append, *some, "--optim.weight-decay=0.5") == 0
 
-    assert {settings.out_dir for settings in seen} == {Path("a-b_c")}
-    assert {settings.optim.weight_decay for settings in seen} == {0.5}
-
-
-def test_nested_settings_keep_the_defaults_that_are_not_given(run_job: RunJob) -> None:
-    seen: list[SmallSettings] = []
-    run_job(seen.append, "--optim.lr=0.5")
-
-    assert seen == [SmallSettings(optim=OptimSettings(lr=0.5))]
+    assert run_job(seen.append, *words.split(), "--optim.weight-decay=0.5") == 0
+    assert seen == [SmallSettings(Path("a-b_c"), OptimSettings(weight_decay=0.5))]
 
 
 def read_words(*words: str) -> Any:
@@ -382,11 +306,11 @@ def test_an_option_after_the_config_overrides_it(tmp_path: Path) -> None:
     assert (settings.run_dir, settings.seed) == (Path("other"), 7)
 
 
-@pytest.mark.parametrize("text", ["run_dir: [unclosed", "hello", "a: b: c", "\x00"])
-def test_a_config_that_is_no_mapping_is_refused_in_one_line(
-    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("text", [None, "run_dir: [unclosed", "hello", "\x00"])
+def test_without_its_folder_or_with_a_config_that_is_no_mapping_a_command_is_refused_in_one_line(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "my.yaml").write_text(text)
+    (tmp_path / "my.yaml").write_text(text or "seed: 7")
 
     assert train_code("--config", str(tmp_path / "my.yaml")) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -410,20 +334,16 @@ def test_the_data_folder_comes_from_the_environment_unless_told(
     assert read_words("--run-dir", "run", "--voc-root", "/told").voc_root == Path("/told")
 
 
-def test_without_a_data_folder_the_refusal_names_the_option(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("words", "named"), [((), "--voc-root"), (("--voc-root=/proc",), "/proc")])
+def test_a_data_folder_that_is_not_named_or_holds_no_voc_is_refused(
+    words: tuple[str, ...],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.delenv("VOC_ROOT", raising=False)
 
-    assert train_code("--run-dir", str(tmp_path / "run")) == 2
-    assert capsys.readouterr().err.startswith("error: --voc-root: no data (")
-
-
-def test_a_data_folder_without_voc_is_refused_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("--run-dir", str(tmp_path / "run"), "--voc-root", str(tmp_path))
-
-    assert train_code(*words) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: no VOC2007 in it (")
+    assert train_code("--run-dir", str(tmp_path / "run"), *words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {named}: ")
     assert not (tmp_path / "run").exists()

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tools.cli import console as progress
 from tools.cli.console import also_to, echo, track, warn
 
-OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colors, direction, and no text at all
+OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colors, direction, and what is no text
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -23,10 +22,9 @@ def test_progress_passes_every_item_through(
 
 
 def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    list(track([1, 2], "epoch 3", total=4, done=2, size=8))
+    list(track([1, 2], "epoch 3", total=4, done=2, size=8, interval=0.0))
 
     pattern = r"epoch 3: {}/4, \d+\.\d images/s, {} s left"
     lines = capsys.readouterr().out.splitlines()
@@ -53,7 +51,7 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(
     assert (tmp_path / "log.txt").read_text() == f"{shown}\nsecond line\nwarning: {shown}\n"
 
 
-def test_words_of_every_script_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_of_every_script_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     echo("für später/图 1.jpg: <b>кошка</b> 🐈")
 
     assert capsys.readouterr().out == "für später/图 1.jpg: <b>кошка</b> 🐈\n"

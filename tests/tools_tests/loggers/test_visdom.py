@@ -1,17 +1,24 @@
-"""How many windows a run opens, and which curves share one."""
+"""The windows of visdom: what they show, how many a run opens, and which curves share one."""
 
+import asyncio
 import json
+import math
+import socket
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tornado.httpserver import HTTPServer
 
 from data.datasets.voc import VOC_CLASSES
-from tools.loggers.logger import Logger, image_tag
+from tests.worlds import FakeVisdom, fake_visdom
+from tools.loggers.logger import Logger, image_tag, image_window, open_logger
 from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import VisdomSettings
 from tools.loggers.visdom import VisdomWindows, window_and_line
@@ -19,87 +26,28 @@ from tools.loggers.visdom import VisdomWindows, window_and_line
 IMAGE = torch.zeros(3, 8, 12, dtype=torch.uint8)
 
 
-class Request(BaseHTTPRequestHandler):
-    """One event, answered as visdom does and remembered."""
-
-    def do_POST(self) -> None:
-        server: Any = self.server
-        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        asks = self.path == "/win_exists"
-        if not asks:
-            server.events.append(event)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"true" if asks else event["win"].encode())
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class RecordingServer(ThreadingHTTPServer):
-    """Remembers what a visdom would have shown."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Request)
-        self.events: list[dict[str, Any]] = []
-
-    @property
-    def settings(self) -> VisdomSettings:
-        return VisdomSettings("127.0.0.1", self.server_address[1])
-
-    @property
-    def windows(self) -> set[str]:
-        return {event["win"] for event in self.events}
-
-    def lines(self, window: str) -> dict[str, tuple[list[float], list[float]]]:
-        """Steps and values of each line of a window, as visdom would put them together."""
-        lines: dict[str, tuple[list[float], list[float]]] = {}
-        for event in self.events:
-            if event["win"] == window:
-                if not event.get("append"):
-                    lines = {}
-                (data,) = event["data"]
-                steps, values = lines.setdefault(data["name"], ([], []))
-                steps += data["x"]
-                values += data["y"]
-        return lines
-
-
-@contextmanager
-def recording_server() -> Iterator[RecordingServer]:
-    with RecordingServer() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.05,))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
 @pytest.fixture
-def server() -> Iterator[RecordingServer]:
-    with recording_server() as running:
+def server() -> Iterator[FakeVisdom]:
+    with fake_visdom() as running:
         yield running
 
 
-def fail(message: str) -> None:
-    raise AssertionError(message)
+def windows_on(settings: VisdomSettings, **options: Any) -> Logger:
+    return Logger([VisdomWindows(settings, pause=0.02, **options)], warn=pytest.fail)
 
 
-def open_logger(server: RecordingServer, **options: Any) -> Logger:
-    return Logger([VisdomWindows(server.settings, pause=0.02, **options)], warn=fail)
-
-
-def test_the_classes_of_a_metric_are_lines_of_one_window(server: RecordingServer) -> None:
-    with open_logger(server) as logger:
+def test_the_classes_of_a_metric_are_lines_of_one_window(server: FakeVisdom) -> None:
+    with windows_on(server.settings) as logger:
+        logger.scalar("train/loss", 0.5, 1)
         for step in (1, 2):
             for name in ("cat", "dog"):
                 logger.scalar(f"validation/ap/{name}", step / 4, step)
 
-    assert server.windows == {"validation/ap"}
     line = ([1, 2], [1 / 4, 2 / 4])
     assert server.lines("validation/ap") == {"cat": line, "dog": line}
+    drawn = [event for event in server.events if not event.get("append")]
+    legends = {event["win"]: event["layout"]["showlegend"] for event in drawn}
+    assert legends == {"train/loss": False, "validation/ap": True}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +55,6 @@ def test_the_classes_of_a_metric_are_lines_of_one_window(server: RecordingServer
     [
         ("loss", "loss", "loss"),
         ("train/loss", "train/loss", "train/loss"),
-        ("validation/ap/cat", "validation/ap", "cat"),
         ("validation/ap/a/b", "validation/ap", "a/b"),
         ("validation/errors_part", "validation/errors", "part"),
         ("validation/box_map_area", "validation/box_map_area", "validation/box_map_area"),
@@ -120,17 +67,8 @@ def test_a_curve_has_a_window_of_its_own_or_is_a_line_of_a_shared_one(
     assert window_and_line(tag) == (window, line)
 
 
-def test_only_a_shared_window_has_a_legend(server: RecordingServer) -> None:
-    with open_logger(server) as logger:
-        logger.scalar("train/loss", 0.5, 1)
-        logger.scalar("validation/ap/cat", 0.5, 1)
-
-    legends = {event["win"]: event["layout"]["showlegend"] for event in server.events}
-    assert legends == {"train/loss": False, "validation/ap": True}
-
-
 def test_a_shared_window_is_redrawn_with_what_all_its_lines_have_behind_them(
-    server: RecordingServer,
+    server: FakeVisdom,
 ) -> None:
     history = {
         "validation/ap/cat": [(1, 0.25)],
@@ -138,59 +76,43 @@ def test_a_shared_window_is_redrawn_with_what_all_its_lines_have_behind_them(
         "validation/ap/cow": [],
         "train/loss": [(1, 2.0)],
     }
-    with open_logger(server, history=history) as logger:
+    with windows_on(server.settings, history=history) as logger:
         logger.scalar("validation/ap/dog", 0.75, 2)
 
     assert server.windows == {"validation/ap"}
-    assert server.lines("validation/ap") == {
-        "cat": ([1], [0.25]),
-        "dog": ([1, 2], [0.5, 0.75]),
-    }
-
-
-def test_names_of_lines_arrive_escaped(server: RecordingServer) -> None:
-    with open_logger(server) as logger:
-        for step in (1, 2):
-            logger.scalar("validation/ap/<b>cat's", 0.5, step)
-
-    assert server.lines("validation/ap") == {"&lt;b&gt;cat's": ([1, 2], [0.5, 0.5])}
+    assert server.lines("validation/ap") == {"cat": ([1], [0.25]), "dog": ([1, 2], [0.5, 0.75])}
 
 
 def log_epochs(logger: Logger, image: torch.Tensor, epochs: int) -> None:
     for epoch in range(epochs):
         for number in range(2):
-            window = f"{'last' if epoch else 'first'}_batch0_image{number}"
+            window = image_window(0, number, is_first=not epoch)
             logger.image(image_tag(epoch, 9, 0, number), image, epoch, window=window)
 
 
-def test_the_windows_of_an_image_are_made_one_after_the_other(server: RecordingServer) -> None:
-    with open_logger(server) as logger:
-        log_epochs(logger, IMAGE, epochs=3)
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_an_image_has_a_window_of_the_first_epoch_and_then_one_of_the_last(
+    epochs: int, server: FakeVisdom
+) -> None:
+    with windows_on(server.settings) as logger:
+        log_epochs(logger, IMAGE, epochs)
 
     titles = {event["win"]: event["opts"]["title"] for event in server.events}
     assert list(titles.items()) == [
         ("first_batch0_image0", "ep0_iter9_batch0_image0"),
-        ("last_batch0_image0", "ep2_iter9_batch0_image0"),
+        ("last_batch0_image0", f"ep{epochs - 1}_iter9_batch0_image0"),
         ("first_batch0_image1", "ep0_iter9_batch0_image1"),
-        ("last_batch0_image1", "ep2_iter9_batch0_image1"),
+        ("last_batch0_image1", f"ep{epochs - 1}_iter9_batch0_image1"),
     ]
-
-
-def test_a_run_of_one_epoch_shows_it_as_the_first_and_the_last(server: RecordingServer) -> None:
-    with open_logger(server) as logger:
-        log_epochs(logger, IMAGE, epochs=1)
-
-    titles = {event["win"]: event["opts"]["title"] for event in server.events}
-    assert titles["last_batch0_image1"] == titles["first_batch0_image1"] == image_tag(0, 9, 0, 1)
 
 
 @pytest.mark.parametrize(
     ("size", "shown"), [((240, 1400), (120, 700)), ((240, 700), (240, 700)), ((8, 12), (8, 12))]
 )
 def test_a_wide_image_is_shown_small_enough_for_two_in_a_row(
-    size: tuple[int, int], shown: tuple[int, int], server: RecordingServer
+    size: tuple[int, int], shown: tuple[int, int], server: FakeVisdom
 ) -> None:
-    with open_logger(server) as logger:
+    with windows_on(server.settings) as logger:
         log_epochs(logger, torch.zeros(3, *size, dtype=torch.uint8), epochs=2)
         logger.image("final_boxes", torch.zeros(3, 900, 1400, dtype=torch.uint8), 2)
 
@@ -203,23 +125,136 @@ def test_a_wide_image_is_shown_small_enough_for_two_in_a_row(
 
 @pytest.mark.parametrize("run", ["small_run", "detector_run"])
 def test_at_most_60_windows_are_open_however_long_the_run(
-    run: str, request: pytest.FixtureRequest, server: RecordingServer
+    run: str, request: pytest.FixtureRequest, server: FakeVisdom
 ) -> None:
     logged = read_metrics(request.getfixturevalue(run) / "metrics.jsonl")
     tags = {tag.rpartition("/")[0] if tag.count("/") > 1 else tag for tag in logged}
     for name in VOC_CLASSES:
         tags |= {f"validation/ap/{name}", f"validation/box_ap/{name}"}
 
-    with open_logger(server) as logger:
+    with windows_on(server.settings) as logger:
         for epoch in range(1, 6):
             for tag in sorted(tags):
                 logger.scalar(tag, 0.5, epoch)
             for number in range(16):
                 batch, image = divmod(number, 4)
-                side = "first" if epoch == 1 else "last"
-                window = f"{side}_batch{batch}_image{image}"
+                window = image_window(batch, image, is_first=epoch == 1)
                 logger.image(image_tag(epoch, 9, batch, image), IMAGE, epoch, window=window)
         logger.image("final_boxes", IMAGE, 5)
 
     assert len(server.windows) <= 60
     assert "last_batch3_image3" in server.windows
+
+
+# A real visdom server
+
+
+@pytest.fixture(scope="module")
+def real_visdom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisdomSettings]:
+    visdom_app: Any = import_module("visdom.server.app")  # without annotations
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+        async def start() -> HTTPServer:
+            app = visdom_app.Application(port=port, env_path=str(tmp_path_factory.mktemp("visdom")))
+            server = HTTPServer(app)
+            listener.setblocking(False)
+            server.add_socket(listener)
+            return server
+
+        thread.start()
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(30)
+        yield VisdomSettings("127.0.0.1", port)
+        asyncio.run_coroutine_threadsafe(server.close_all_connections(), loop).result(30)
+        loop.call_soon_threadsafe(server.stop)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def shown(settings: VisdomSettings) -> dict[str, Any]:
+    """Give the windows of an environment by their id."""
+    query = json.dumps({"win": None, "eid": settings.env}).encode()
+    url = f"http://{settings.server}:{settings.port}/win_data"
+    with urllib.request.urlopen(url, query, timeout=5) as answer:
+        text = answer.read().decode()
+    assert "Infinity" not in text  # a browser could not read it
+    windows: dict[str, Any] = json.loads(text)
+    return windows
+
+
+@pytest.fixture
+def there(real_visdom: VisdomSettings, request: pytest.FixtureRequest) -> VisdomSettings:
+    """The real server, and an environment of the test's own."""
+    return VisdomSettings(real_visdom.server, real_visdom.port, request.node.name)
+
+
+def test_a_curve_grows_in_one_window_and_values_that_are_not_finite_leave_a_gap(
+    there: VisdomSettings,
+) -> None:
+    with windows_on(there) as logger:
+        for step, value in enumerate([1.0, math.nan, math.inf, 2.0]):
+            logger.scalar("train/loss", torch.tensor(value), step)
+            time.sleep(0.1)
+
+    windows = shown(there)
+    assert list(windows) == ["train/loss"]
+    assert windows["train/loss"]["title"] == "train/loss"
+    (line,) = windows["train/loss"]["content"]["data"]
+    assert line["x"] == [0, 1, 2, 3]
+    assert line["y"] == [1, None, None, 2]
+
+
+def test_a_resumed_curve_is_drawn_whole_and_without_the_lost_steps(
+    there: VisdomSettings, tmp_path: Path
+) -> None:
+    with open_logger(tmp_path, there, resume_step=None) as logger:
+        for step in (1, 2, 3):
+            logger.scalar("loss", step, step)
+    with open_logger(tmp_path, there, resume_step=2) as logger:
+        for step in (3, 4):
+            logger.scalar("loss", 10 * step, step)
+
+    (line,) = shown(there)["loss"]["content"]["data"]
+    assert line["x"] == [1, 2, 3, 4]
+    assert line["y"] == [1, 2, 30, 40]
+
+
+def test_an_image_with_the_same_window_replaces_the_one_before(there: VisdomSettings) -> None:
+    with windows_on(there) as logger:
+        for epoch in (1, 2, 3):
+            window = None if epoch == 1 else "latest"
+            logger.image(image_tag(epoch, 9, 0, 2), IMAGE, epoch, window=window)
+            time.sleep(0.1)
+
+    windows = shown(there)
+    assert list(windows) == ["ep1_iter9_batch0_image2", "latest"]
+    assert windows["latest"]["title"] == "ep3_iter9_batch0_image2"
+    assert windows["latest"]["content"]["src"].startswith("data:image/jpeg")
+
+
+def test_names_of_windows_and_lines_reach_visdom_escaped(there: VisdomSettings) -> None:
+    with windows_on(there) as logger:
+        for step in (0, 1):
+            logger.scalar("AP/<b>cat</b>", 0.5, step)
+            logger.scalar("validation/ap/<i>cat's</i>", 0.5, step)
+            time.sleep(0.1)
+
+    text = json.dumps(shown(there))
+    assert "AP/&lt;b&gt;cat" in text
+    assert "&lt;i&gt;cat's&lt;/i&gt;" in text
+    assert "<b>" not in text
+    assert "<i>" not in text
+
+
+def test_kinds_that_visdom_cannot_show_do_nothing(there: VisdomSettings) -> None:
+    with windows_on(there) as logger:
+        logger.histogram("weights", torch.ones(3), 0)
+        logger.pr_curve("cat", torch.ones(3), torch.ones(3), 0)
+        logger.settings({"lr": 0.1}, {"map": 0.5})
+        logger.flush()
+        logger.scalar("loss", 1.0, 0)
+
+    assert list(shown(there)) == ["loss"]

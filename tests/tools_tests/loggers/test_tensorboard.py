@@ -1,0 +1,115 @@
+"""What TensorBoard reads of the events: finite values, small images, one budget for a run."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worlds import read_events
+from tools.loggers.logger import Logger, image_tag
+from tools.loggers.tensorboard import TensorBoardEvents, sample_values
+
+IMAGE = torch.arange(3 * 8 * 12, dtype=torch.uint8).reshape(3, 8, 12)
+
+
+def events_of(folder: Path, log: Callable[[Logger], None]) -> Any:
+    with Logger([TensorBoardEvents(folder)], warn=pytest.fail) as logger:
+        log(logger)
+    return read_events(folder)
+
+
+@pytest.mark.parametrize("values", [torch.full((5,), math.nan), torch.zeros(0)])
+def test_a_histogram_of_nothing_finite_is_left_out(values: Tensor, tmp_path: Path) -> None:
+    events = events_of(tmp_path, lambda logger: logger.histogram("weights", values, 0))
+
+    assert events.Tags()["histograms"] == []
+
+
+@pytest.mark.parametrize("values", [torch.tensor([1.0, math.nan, -math.inf, 3.0]), torch.eye(2)])
+def test_a_histogram_counts_the_finite_values(values: Tensor, tmp_path: Path) -> None:
+    events = events_of(tmp_path, lambda logger: logger.histogram("weights", values, 4))
+
+    (event,) = events.Histograms("weights")
+    assert event.step == 4
+    assert event.histogram_value.num == values.isfinite().sum()
+
+
+def test_a_sample_is_small_spread_over_everything_and_the_same_each_time() -> None:
+    values = torch.arange(1_000_000).reshape(1000, 1000)
+
+    sample = sample_values(values, limit=100)
+
+    assert len(sample) <= 100
+    assert sample.max() > 980_000
+    assert len(set((sample % 1000).tolist())) > 50
+    assert sample.equal(sample_values(values, limit=100))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_a_sample_of_few_values_is_all_of_them(count: int) -> None:
+    values = torch.arange(count, dtype=torch.float64)
+
+    assert sample_values(values, limit=7).equal(values)
+
+
+def test_tensorboard_keeps_every_image_as_jpeg_under_its_tag(tmp_path: Path) -> None:
+    def log(logger: Logger) -> None:
+        for epoch in (1, 2):
+            logger.image(image_tag(epoch, 5, 0, 3, "dog"), IMAGE, epoch, window="latest")
+        logger.image('a "b"\\c\nd <e>', IMAGE, 0)  # characters that its server cannot serve
+
+    events = events_of(tmp_path, log)
+
+    tags = ["ep1_iter5_batch0_image3_dog", "ep2_iter5_batch0_image3_dog"]
+    assert events.Tags()["images"] == [*tags, "a 'b''c'd <e>"]
+    (image,) = events.Images(tags[0])
+    assert (image.height, image.width) == (8, 12)
+    assert image.encoded_image_string[:2] == b"\xff\xd8"  # how every JPEG begins
+
+
+def test_a_full_budget_leaves_out_images_and_never_points_of_curves(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    for images in (range(50), range(50, 60)):  # the second time as a resumed run does
+        events = TensorBoardEvents(
+            tmp_path, last_step=images.start - 1, max_bytes=20_000, warn=warnings.append
+        )
+        with Logger([events]) as logger:
+            for number in images:
+                logger.image(f"image {number}", IMAGE, 0)
+                logger.scalar("train/loss", 1.0, number)
+
+    read = read_events(tmp_path)
+    assert 10 < len(read.Tags()["images"]) < 50
+    assert [point.step for point in read.Scalars("train/loss")] == list(range(60))
+    assert ["0.02 MB" in text for text in warnings] == [True, True]
+
+
+def test_a_precision_recall_curve_leaves_out_scores_that_are_not_finite(tmp_path: Path) -> None:
+    targets = torch.tensor([1.0, 0.0, 1.0, 0.0])
+    scores = torch.tensor([0.9, 0.2, 0.6, math.nan])
+
+    def log(logger: Logger) -> None:
+        logger.pr_curve("cat", targets, scores, 1)
+        logger.pr_curve("dog", targets[3:], scores[3:], 1)
+
+    events = events_of(tmp_path, log)
+
+    assert events.Tags()["tensors"] == ["custom_scalars__config__", "cat"]
+    (curve,) = events.Tensors("cat")
+    # true and false positives
+    assert (curve.tensor_proto.float_val[0], curve.tensor_proto.float_val[127]) == (2, 1)
+
+
+def test_settings_stand_beside_the_final_metrics(tmp_path: Path) -> None:
+    settings = {"optim.lr": 0.1, "model": "lite0", "sizes": [480, 576], "flip": True, "none": None}
+
+    events = events_of(tmp_path, lambda logger: logger.settings(settings, {"image_map": 0.5}))
+
+    assert events.Scalars("final/image_map")[0].value == 0.5
+    plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
+    assert b"optim.lr" in plugin.content
+    assert b"[480, 576]" in plugin.content

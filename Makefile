@@ -48,7 +48,7 @@ format: $(READY) ## rewrite the sources in the house format
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-results: $(READY) ## train and evaluate every row of the README that has no result yet (needs VOC_ROOT)
+results: $(READY) ## train and evaluate every row of the tables that has no result yet (needs VOC_ROOT)
 	$(RUN) -m tools.make_results $(if $(WEIGHTS_DIR),--weights-dir $(WEIGHTS_DIR))
 
 clean: ## remove the environment and the caches (never runs/)

@@ -18,22 +18,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run tests that take minutes, too")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    reasons = {}
-    if not config.getoption("--slow"):
-        reasons["slow"] = "takes minutes; run with --slow"
-    if not torch.cuda.is_available():
-        reasons["gpu"] = "no CUDA device"
-    for item in items:
-        for marker, reason in reasons.items():
-            if item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
-
-
 def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
     """Time and content of all that lies in a folder; the same before and after mere reading."""
     return {

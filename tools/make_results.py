@@ -1,11 +1,11 @@
-"""Train and evaluate every row of the README's tables, one after another.
+"""Train and evaluate every row of the result tables, one after another.
 
 python -m tools.make_results --weights-dir ../weights
 
 A row is one entry of tools/configs/results.yaml with one seed. Its numbers are written into
 tools/results/ROW-seedN.json; rows that have a file are skipped, interrupted ones continue. After
-each row the tables of README.md are written anew from those files. A row takes two to twenty
-minutes on two cores, the first one of a frozen backbone ten more for its features.
+each row the tables in tools/results/README.md are written anew from those files. A row takes two to
+twenty minutes on two cores, the first one of a frozen backbone ten more for its features.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Rows of the README's tables: trained, evaluated, kept as small JSON files, and written out."""
+"""Rows of the result tables: trained, evaluated, kept as small JSON files, and written out."""
 
 import json
 import shlex
@@ -28,7 +28,7 @@ from tools.training.wsddn import run as train_wsddn
 
 CONFIGS = PROJECT / "tools" / "configs"
 RESULTS = PROJECT / "tools" / "results"
-README = PROJECT / "README.md"
+TABLES = RESULTS / "README.md"
 KINDS = {"localizer": COLUMNS, "detector": DETECTOR_COLUMNS, "ablation": DETECTOR_COLUMNS}
 CLASSES = "classes"  # of a table: the detector's rows class by class
 
@@ -91,8 +91,8 @@ def run(settings: MakeResultsSettings) -> None:
 
 
 def _write_tables(rows: Sequence[Row]) -> None:
-    write_atomically(README, with_tables(README.read_text(), rows).encode())
-    echo(f"tables written into {README.name}")
+    write_atomically(TABLES, with_tables(TABLES.read_text(), rows).encode())
+    echo(f"tables: {TABLES}")
 
 
 def read_rows() -> list[Row]:
@@ -107,21 +107,21 @@ def read_rows() -> list[Row]:
     ]
 
 
-def with_tables(readme: str, rows: Sequence[Row]) -> str:
-    """The README with the tables between its marks written anew.
+def with_tables(page: str, rows: Sequence[Row]) -> str:
+    """The page with the tables between its marks written anew.
 
     Raises:
         ValueError: the marks of a table are missing.
     """
     for kind in (*KINDS, CLASSES):
         begin, end = marks(kind)
-        before, found_begin, rest = readme.partition(begin)
+        before, found_begin, rest = page.partition(begin)
         _, found_end, after = rest.partition(end)
         if not (found_begin and found_end):
-            raise ValueError(f"{README}: the marks {begin} and {end} are missing")
+            raise ValueError(f"{TABLES}: the marks {begin} and {end} are missing")
         text = class_table(rows) if kind == CLASSES else table(rows, kind)
-        readme = f"{before}{begin}\n{text}\n{end}{after}"
-    return readme
+        page = f"{before}{begin}\n{text}\n{end}{after}"
+    return page
 
 
 def marks(kind: str) -> tuple[str, str]:

@@ -3,36 +3,21 @@
 import contextlib
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from html.parser import HTMLParser
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 import torch
 
 from data.datasets.voc import VOCDataset
-from data.proposals.files import pack_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from data.types import Detections, Proposals
-from tools import evaluate, train_localizer, train_wsddn
+from data.types import Proposals
+from tests.worlds import random_boxes, write_proposals
+from tools import train_localizer, train_wsddn
 from tools.cli.signals import install_signal_handlers
-from tools.files.atomic import pack_arrays
 from tools.training.seeds import random_state, restore_random_state
 
 Words = Callable[..., list[str]]
-
-
-class PageTags(HTMLParser):
-    """The tags of a page with their attributes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
 
 
 @contextlib.contextmanager
@@ -58,81 +43,76 @@ def undo() -> Iterator[None]:
         yield
 
 
+Train = Callable[..., Path]
+
+
+def make_words(voc_root: Path, *words: str) -> Words:
+    """Words of a training of two epochs on small images, with a run folder and others added."""
+    every = f"--voc-root {voc_root} --classes [{','.join(SYNTHETIC_CLASSES)}] --split train"
+    every += " --val-split val --image-sizes [96] --amp off --device cpu"
+    every += " --loop.epochs 2 --loop.log-every 1"
+    return lambda run_dir, *others: ["--run-dir", str(run_dir), *every.split(), *words, *others]
+
+
 @pytest.fixture(scope="session")
 def words(tiny_voc: Path) -> Words:
-    """Words for ``train_localizer``: two epochs of three steps on small images, then others."""
-    small = f"--voc-root {tiny_voc} --classes [{','.join(SYNTHETIC_CLASSES)}]"
-    small += " --split train --val-split val"
-    small += " --model.backbone squeezenet1_1 --image-sizes [96] --amp off --device cpu"
-    small += " --loop.epochs 2 --loop.batch-size 4 --loop.log-every 1"
-
-    def words_for(run_dir: Path, *others: str) -> list[str]:
-        return ["--run-dir", str(run_dir), *small.split(), *others]
-
-    return words_for
+    """Words for ``train_localizer``; three steps an epoch."""
+    return make_words(tiny_voc, "--model.backbone=squeezenet1_1", "--loop.batch-size=4")
 
 
 @pytest.fixture(scope="session")
-def small_run(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training; not to be written to."""
-    run_dir = tmp_path_factory.mktemp("runs") / "small"
-    with process_as_before():
-        assert train_localizer.main(words(run_dir)) == 0
-    return run_dir
+def detector_words(tiny_voc: Path, proposals_file: Path) -> Words:
+    """Words for ``train_wsddn``; twelve steps an epoch."""
+    small = ("--model.width=16", "--model.pool-size=2", "--loop.batch-size=1")
+    return make_words(tiny_voc, f"--proposals={proposals_file}", *small)
 
 
 @pytest.fixture(scope="session")
-def robust_run(words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with channels dropped at random; not to be written to."""
-    run_dir = tmp_path_factory.mktemp("runs") / "robust"
-    with process_as_before():
-        assert train_localizer.main(words(run_dir, "--model.robust=true")) == 0
-    return run_dir
+def train(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """Trains a run; not to be written to."""
+
+    def train_run(main: Callable[[list[str]], int], words: Words, name: str, *others: str) -> Path:
+        run_dir = tmp_path_factory.mktemp("runs") / name
+        with process_as_before():
+            assert main(words(run_dir, *others)) == 0
+        return run_dir
+
+    return train_run
 
 
 @pytest.fixture(scope="session")
-def evaluated_run(
-    tiny_voc: Path, small_run: Path, robust_run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A copy of the first run, evaluated with the robust one beside it; not to be written to."""
-    folder = tmp_path_factory.mktemp("evaluated")
-    for run_dir in (small_run, robust_run):
-        shutil.copytree(run_dir, folder / run_dir.name)
-    argv = f"--run-dir {folder / 'small'} --beside {folder / 'robust'} --voc-root {tiny_voc}"
-    argv += " --corloc-split train --amp off --device cpu"
-    with process_as_before():
-        assert evaluate.main(argv.split()) == 0
-    return folder / "small"
+def small_run(train: Train, words: Words) -> Path:
+    return train(train_localizer.main, words, "small")
 
 
-def random_boxes(
-    count: int, image_size: tuple[int, int], generator: torch.Generator
-) -> torch.Tensor:
-    """Boxes on whole pixels of at least 20, anywhere in an image."""
-    ends = torch.tensor(image_size[::-1]).float()
-    sizes = (20 + torch.rand(count, 2, generator=generator) * (ends - 20)).floor()
-    corners = (torch.rand(count, 2, generator=generator) * (ends - sizes)).floor()
-    return torch.cat([corners, corners + sizes], dim=1)
+@pytest.fixture(scope="session")
+def robust_run(train: Train, words: Words) -> Path:
+    """The same with channels dropped at random."""
+    return train(train_localizer.main, words, "robust", "--model.robust=true")
+
+
+@pytest.fixture(scope="session")
+def detector_run(train: Train, detector_words: Words) -> Path:
+    return train(train_wsddn.main, detector_words, "detector")
+
+
+@pytest.fixture
+def copy(small_run: Path, tmp_path: Path) -> Path:
+    """The finished localizer for a test that writes to it."""
+    return Path(shutil.copytree(small_run, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="session")
 def some_proposals(tiny_voc: Path) -> dict[str, Proposals]:
     """In each image of every split 40 boxes at random and its objects'; tests only read them."""
     generator = torch.Generator().manual_seed(0)
-    found = {}
+    proposals = {}
     for split in ("trainval", "test"):
         for annotation in VOCDataset(tiny_voc, split, classes=SYNTHETIC_CLASSES).annotations:
-            anywhere = random_boxes(40, annotation.image_size, generator)
-            boxes = torch.cat([anywhere, annotation.boxes])
+            boxes = torch.cat([random_boxes(40, generator), annotation.boxes])
             scores = torch.rand(len(boxes), generator=generator)
-            found[annotation.image_id] = Proposals(boxes, scores)
-    return found
-
-
-def write_proposals(path: Path, found: Mapping[str, Proposals]) -> Path:
-    """A file of proposals as ``make_proposals`` writes it."""
-    path.write_bytes(pack_arrays(**pack_proposals(found, {})))
-    return path
+            proposals[annotation.image_id] = Proposals(boxes, scores)
+    return proposals
 
 
 @pytest.fixture(scope="session")
@@ -141,64 +121,3 @@ def proposals_file(
 ) -> Path:
     """Those boxes in a file; not to be written to."""
     return write_proposals(tmp_path_factory.mktemp("proposals") / "all.npz", some_proposals)
-
-
-@pytest.fixture(scope="session")
-def detector_words(tiny_voc: Path, proposals_file: Path) -> Words:
-    """Words for ``train_wsddn``: two epochs of twelve steps on small images, then others."""
-    small = f"--voc-root {tiny_voc} --classes [{','.join(SYNTHETIC_CLASSES)}]"
-    small += f" --split train --val-split val --proposals {proposals_file}"
-    small += " --model.width 16 --model.pool-size 2 --image-sizes [96] --amp off --device cpu"
-    small += " --loop.epochs 2 --loop.batch-size 1 --loop.log-every 1"
-
-    def words_for(run_dir: Path, *others: str) -> list[str]:
-        return ["--run-dir", str(run_dir), *small.split(), *others]
-
-    return words_for
-
-
-@pytest.fixture(scope="session")
-def detector_run(detector_words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished training of a detector; not to be written to."""
-    run_dir = tmp_path_factory.mktemp("runs") / "detector"
-    with process_as_before():
-        assert train_wsddn.main(detector_words(run_dir)) == 0
-    return run_dir
-
-
-def with_other_boxes(voc_root: Path, copy: Path) -> Path:
-    """A copy of a VOC folder in which every object has the same box, and its own name still."""
-    shutil.copytree(voc_root, copy)
-    for path in (copy / "VOC2007" / "Annotations").iterdir():
-        root = ET.fromstring(path.read_text())
-        for place in root.iter("bndbox"):
-            for name, value in (("xmin", 3), ("ymin", 5), ("xmax", 40), ("ymax", 30)):
-                next(place.iter(name)).text = str(value)
-        path.write_bytes(ET.tostring(root))
-    return copy
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Content of every file of a folder and those below, by path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def read_devkit(folder: Path, classes: tuple[str, ...]) -> dict[str, Detections]:
-    """As the devkit reads it: a name, a score and one-based closed corners a line."""
-    rows: dict[str, list[tuple[int, list[float]]]] = {}
-    for label, name in enumerate(classes):
-        for line in (folder / f"comp3_det_test_{name}.txt").read_text().splitlines():
-            image_id, *numbers = line.split(" ")
-            rows.setdefault(image_id, []).append((label, [float(number) for number in numbers]))
-    return {
-        image_id: Detections(
-            torch.tensor([[x1 - 1, y1 - 1, x2, y2] for _, (_, x1, y1, x2, y2) in of_image]),
-            torch.tensor([label for label, _ in of_image]),
-            torch.tensor([numbers[0] for _, numbers in of_image]),
-        )
-        for image_id, of_image in rows.items()
-    }

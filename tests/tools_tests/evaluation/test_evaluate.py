@@ -20,13 +20,8 @@ from data.evaluation.voc_eval import eval_detection_voc
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
 from localizer.model import Localizer
-from tests.tools_tests.conftest import (
-    files_of,
-    process_as_before,
-    read_devkit,
-    with_other_boxes,
-    write_proposals,
-)
+from tests.tools_tests.conftest import process_as_before
+from tests.worlds import files_of, read_devkit, with_other_boxes, write_proposals
 from tools.cli.command import parse_settings
 from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tools_tests.conftest import PageTags
+from tests.worlds import PageTags
 from tools.pages.report import COLUMNS, markdown_classes, markdown_table, write_report
 
 HOSTILE = "<script>alert('&')</script>\n\udcff"

@@ -1,11 +1,9 @@
-"""Shared by the tests of pages: a backend that remembers, a visdom that remembers, a browser."""
+"""Shared by the tests of pages: a backend that remembers its images, and a browser."""
 
 import json
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from playwright.sync_api import (
     ConsoleMessage,
     Dialog,
     Page,
-    Response,
     expect,
     sync_playwright,
 )
@@ -47,44 +44,6 @@ class Windows(Backend):
         self.tags[tag] = self.windows[window] = image
 
 
-class FakeVisdom(ThreadingHTTPServer):
-    """Answers as visdom does and remembers the events."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Request)
-        self.events: list[dict[str, Any]] = []
-
-    @property
-    def words(self) -> list[str]:
-        """Words of a command that sends to it."""
-        return ["--visdom.server=127.0.0.1", f"--visdom.port={self.server_address[1]}"]
-
-
-class _Request(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server: Any = self.server
-        server.events.append(event)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(event["win"].encode())
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def fake_visdom() -> Iterator[FakeVisdom]:
-    with FakeVisdom() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def content_of(page: Path) -> dict[str, Any]:
     """The data that the script of a gallery's page reads."""
     match = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page.read_text())
@@ -105,28 +64,29 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A fresh profile; at the end every request must have had its answer and no script failed."""
+    """A fresh profile; at the end every request must have its answer, and no script has failed."""
     troubles: list[str] = []
+
+    def note(text: str, is_trouble: bool = True) -> None:
+        if is_trouble:
+            troubles.append(text)
 
     def refuse(dialog: Dialog) -> None:
         troubles.append(dialog.message)
         dialog.dismiss()
 
-    def check_policy(message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text:
-            troubles.append(message.text)
-
-    def check_status(answer: Response) -> None:
-        if answer.status >= 400 and not answer.url.endswith("favicon.png"):
-            troubles.append(f"{answer.status} {answer.url}")
-
     opened = browser.new_context(viewport={"width": 1280, "height": 800})
     opened.set_default_timeout(WAIT_MS)
-    opened.on("requestfailed", lambda request: troubles.append(request.url))
-    opened.on("weberror", lambda error: troubles.append(str(error.error)))
+    opened.on("requestfailed", lambda request: note(request.url))
+    opened.on("weberror", lambda error: note(str(error.error)))
     opened.on("dialog", refuse)
-    opened.on("console", check_policy)
-    opened.on("response", check_status)
+    opened.on("console", lambda entry: note(entry.text, "Content Security Policy" in entry.text))
+    opened.on(
+        "response",
+        lambda answer: note(
+            answer.url, answer.status >= 400 and not answer.url.endswith("favicon.png")
+        ),
+    )
     yield opened
     opened.close()
     assert troubles == []

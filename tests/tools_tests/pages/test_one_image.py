@@ -17,8 +17,7 @@ from data.images import read_image
 from data.proposals.propose import ProposeSettings, propose
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
-from tests.tools_tests.conftest import write_proposals
-from tests.tools_tests.pages.conftest import FakeVisdom
+from tests.worlds import fake_visdom, free_port, write_proposals
 from tools.inspect_image import main
 
 CAR = """<annotation>
@@ -352,26 +351,25 @@ def test_an_image_that_does_not_exist_is_refused_in_one_line(
 
 
 def test_visdom_gets_both_drawings_in_windows_of_their_names(
-    inspect: Callable[..., int],
-    root: Path,
-    out: Path,
-    fake_visdom: FakeVisdom,
-    capsys: pytest.CaptureFixture[str],
+    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gray(image_path(root, "car"), 400, 600)
     path = write_proposals(root / "p.npz", {"car": boxes_in_a_row(3)})
-    words = [f"--proposals={path}", "--visdom.env=look", *fake_visdom.words]
+    words = ["--index=1", f"--proposals={path}", "--visdom.env=look"]
 
-    assert inspect("--index=1", *words) == 0
+    with fake_visdom() as server:
+        assert inspect(*words, *server.words) == 0
     assert capsys.readouterr().out.endswith(", environment look\n")
-    assert [(event["win"], event["eid"]) for event in fake_visdom.events] == [
-        ("trainval_1_car", "look"),
-        ("trainval_1_car_proposals", "look"),
-    ]
-    for event, name in zip(fake_visdom.events, ("image", "image_proposals"), strict=True):
+    for event, window, name in zip(
+        server.events,
+        ("trainval_1_car", "trainval_1_car_proposals"),
+        ("image.jpg", "image_proposals.jpg"),
+        strict=True,
+    ):
+        assert (event["win"], event["eid"]) == (window, "look")
         jpeg = b64decode(event["data"][0]["content"]["src"].partition(",")[2])
         shown = torch.from_numpy(np.array(Image.open(BytesIO(jpeg)))).permute(2, 0, 1)
-        written = read_image(out.with_name(f"{name}.jpg"))
+        written = read_image(out.with_name(name))
         assert (shown.int() - written.int()).abs().float().mean() < 3  # JPEG rounds
 
 
@@ -379,10 +377,11 @@ def test_a_visdom_that_is_down_is_a_failure_and_the_file_is_there(
     inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gray(image_path(root, "car"), 400, 600)
+    port = free_port()
 
-    assert inspect("--index=1", "--visdom.server=127.0.0.1", "--visdom.port=1") == 1
+    assert inspect("--index=1", "--visdom.server=127.0.0.1", f"--visdom.port={port}") == 1
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert line.startswith("error: 127.0.0.1:1: ")
+    assert line.startswith(f"error: 127.0.0.1:{port}: ")
     assert "sent:" not in captured.out
     assert out.exists()

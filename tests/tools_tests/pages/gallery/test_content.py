@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.datasets.image_set import ImageSet
 from data.types import Annotation, Proposals
-from tests.tools_tests.conftest import PageTags
 from tests.tools_tests.pages.conftest import content_of
-from tests.worlds import annotate, detect
+from tests.worlds import PageTags, annotate, detect, image_set
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import script_json, write_gallery_page
@@ -38,10 +36,8 @@ def scored(count: int, classes: tuple[str, ...] = ("cat", "dog"), **changes: Any
 def content(scores: SavedScores, *annotations: Annotation, **changes: Any) -> dict[str, Any]:
     """Of images that nobody reads, without objects unless they are given."""
     given = list(annotations) or [annotate([], image_id=image_id) for image_id in scores.ids]
-    labels = [(torch.zeros(len(scores.classes)),) * 2 for _ in given]
-    dataset = ImageSet("test", scores.classes, [Path("x.jpg")] * len(given), given, labels)
     options: dict[str, Any] = {"count": 3, "detections": None, "proposals": None, "heatmap": {}}
-    numbers = list(range(len(scores.ids)))
+    dataset, numbers = image_set(given, scores.classes), range(len(given))
     return gallery_content("title", dataset, scores, numbers, **options | changes)
 
 

@@ -11,10 +11,9 @@ import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from data.datasets.image_set import ImageSet
 from data.types import Proposals, no_detections
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
-from tests.worlds import annotate, detect
+from tests.worlds import annotate, detect, image_set
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import write_gallery_page
@@ -53,8 +52,7 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
         objects = annotate([]) if number % 3 else cat_and_cow
         annotations.append(replace(objects, image_id=name, image_size=(60, 80)))
         detections[name] = no_detections() if number % 3 else detected
-    zeros = torch.zeros(3)
-    images = ImageSet("test", CLASSES, [folder] * count, annotations, [(zeros, zeros)] * count)
+    images = image_set(annotations, CLASSES)
     options: dict[str, Any] = {
         "count": 5,
         "detections": detections,

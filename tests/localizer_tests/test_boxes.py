@@ -48,9 +48,16 @@ def test_one_hot_cell_gives_its_square() -> None:
     assert scores == [1]
 
 
-def test_a_region_gives_the_union_of_its_squares() -> None:
-    boxes, _ = find([[0, 0, 9, 0], [0, 9, 9, 0], [0, 0, 0, 0]])
-    assert boxes == [square(1, 0, 2, 1)]
+@pytest.mark.parametrize(
+    ("rows", "box"),
+    [
+        ([[0, 0, 9, 0], [0, 9, 9, 0], [0, 0, 0, 0]], square(1, 0, 2, 1)),
+        ([[9, 0, 0], [0, 9, 0], [0, 0, 9]], square(0, 0, 2, 2)),  # cells touch at a corner
+        ([[9, 9, 9], [9, 0, 9], [9, 9, 9]], square(0, 0, 2, 2)),  # a ring has its hole
+    ],
+)
+def test_a_region_gives_the_union_of_its_squares(rows: list[list[float]], box: list[float]) -> None:
+    assert find(rows) == ([box], [1])
 
 
 def test_regions_apart_give_a_box_each() -> None:
@@ -65,49 +72,28 @@ def test_extent_bridges_regions_apart() -> None:
     assert scores == [1]
 
 
-def test_cells_that_touch_at_a_corner_are_one_region() -> None:
-    boxes, _ = find([[9, 0, 0], [0, 9, 0], [0, 0, 9]])
-    assert boxes == [square(0, 0, 2, 2)]
-
-
-def test_a_ring_is_one_region_with_its_hole() -> None:
-    boxes, _ = find([[9, 9, 9], [9, 0, 9], [9, 9, 9]])
-    assert boxes == [square(0, 0, 2, 2)]
-
-
 # --- thresholds -----------------------------------------------------------------------------------
 
 
-def test_a_cell_exactly_at_the_threshold_is_hot() -> None:
-    boxes, _ = find([[0, 2, 4]], thresholds=[0.5])
-    assert boxes == [square(1, 0, 2, 0)]
-
-
-def test_a_cell_just_below_the_threshold_is_not() -> None:
-    boxes, _ = find([[0, 2, 4]], thresholds=[0.501])
-    assert boxes == [square(2, 0, 2, 0)]
-
-
-def test_a_threshold_of_one_leaves_the_peak() -> None:
-    boxes, scores = find([[0.1, 0.3, 0.7]], thresholds=[1.0])
-    assert boxes == [square(2, 0, 2, 0)]
-    assert scores == [1]
-
-
-def test_the_range_begins_at_the_lowest_cell_and_not_at_zero() -> None:
-    boxes, scores = find([[-10, -7, -6]], thresholds=[0.75])
-    assert boxes == [square(1, 0, 2, 0)]
-    assert scores == [1]
+@pytest.mark.parametrize(
+    ("row", "threshold", "box"),
+    [
+        ([0, 2, 4], 0.5, square(1, 0, 2, 0)),  # a cell exactly at the threshold is hot
+        ([0, 2, 4], 0.501, square(2, 0, 2, 0)),
+        ([0.1, 0.3, 0.7], 1.0, square(2, 0, 2, 0)),  # the peak
+        ([-10, -7, -6], 0.75, square(1, 0, 2, 0)),  # the range begins at the lowest cell, not at 0
+    ],
+)
+def test_a_threshold_is_a_fraction_of_the_range(
+    row: list[float], threshold: float, box: list[float]
+) -> None:
+    assert find([row], thresholds=[threshold]) == ([box], [1])
 
 
 def test_every_threshold_gives_its_own_boxes() -> None:
     boxes, scores = find([[0, 2, 4]], thresholds=[0.5, 0.9])
     assert boxes == [square(1, 0, 2, 0), square(2, 0, 2, 0)]
     assert scores == [1, 1]
-
-
-def test_no_thresholds_give_no_boxes() -> None:
-    assert find([[0, 4]], thresholds=[]) == ([], [])
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
@@ -117,43 +103,35 @@ def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
         find([[0, 1]], thresholds=[0.5, threshold])
 
 
-# --- what is left out -----------------------------------------------------------------------------
+# --- what is left out, and the order --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["components", "extent"])
-@pytest.mark.parametrize("value", [-3.0, 0.0, 3.0])
-def test_a_constant_map_gives_no_boxes(mode: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        ([[-3.0] * 4] * 3, {}),
+        ([[0.0] * 4] * 3, {"mode": "extent"}),
+        ([[5.0]], {}),
+        ([[0, 1]], {"min_cells": 2}),
+        ([[0, 4]], {"thresholds": []}),
+    ],
+    ids=["constant", "constant zero", "one cell", "all too small", "no thresholds"],
+)
+def test_no_boxes_have_their_shape(rows: list[list[float]], options: dict[str, Any]) -> None:
     boxes, scores = heatmap_to_boxes(
-        torch.full((3, 4), value),
-        ALEXNET,
-        LARGE,
-        thresholds=[0.5],
-        mode=mode,  # type: ignore[arg-type]
+        torch.tensor(rows), ALEXNET, LARGE, **{"thresholds": [0.5], **options}
     )
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
 
 
-def test_a_map_of_one_cell_gives_no_boxes() -> None:
-    assert find([[5]]) == ([], [])
-
-
-@pytest.mark.parametrize(("min_cells", "count"), [(1, 2), (2, 1), (3, 0)])
-def test_smaller_regions_are_dropped(min_cells: int, count: int) -> None:
-    boxes, scores = find(TWO_REGIONS, min_cells=min_cells)
+@pytest.mark.parametrize(
+    ("mode", "min_cells", "count"),
+    [("components", 2, 1), ("components", 3, 0), ("extent", 3, 1), ("extent", 4, 0)],
+)
+def test_regions_of_fewer_cells_are_dropped(mode: str, min_cells: int, count: int) -> None:
+    boxes, scores = find(TWO_REGIONS, mode=mode, min_cells=min_cells)
     assert len(boxes) == len(scores) == count
-
-
-@pytest.mark.parametrize(("min_cells", "count"), [(3, 1), (4, 0)])
-def test_an_extent_of_fewer_cells_is_dropped(min_cells: int, count: int) -> None:
-    assert len(find(TWO_REGIONS, mode="extent", min_cells=min_cells)[0]) == count
-
-
-def test_when_all_is_dropped_the_boxes_keep_their_shape() -> None:
-    boxes, _ = heatmap_to_boxes(
-        torch.tensor([[0.0, 1.0]]), ALEXNET, LARGE, thresholds=[0.5], min_cells=2
-    )
-    assert boxes.shape == (0, 4)
 
 
 def test_only_the_best_boxes_are_returned() -> None:
@@ -162,29 +140,39 @@ def test_only_the_best_boxes_are_returned() -> None:
     assert scores == pytest.approx([1, 7 / 8])
 
 
-def test_a_higher_score_comes_before_a_larger_box() -> None:
-    boxes, _ = find([[7, 7, 7, 0, 8]])
-    assert boxes == [square(4, 0, 4, 0), square(0, 0, 2, 0)]
-
-
-def test_of_equal_scores_the_larger_comes_first() -> None:
-    boxes, _ = find([[8, 0, 8, 8, 8, 0, 8, 8]])
-    assert boxes == [square(2, 0, 4, 0), square(6, 0, 7, 0), square(0, 0, 0, 0)]
+@pytest.mark.parametrize(
+    ("rows", "boxes"),
+    [
+        ([[7, 7, 7, 0, 8]], [square(4, 0, 4, 0), square(0, 0, 2, 0)]),  # score before area
+        (
+            [[8, 0, 8, 8, 8, 0, 8, 8]],  # then area, larger first
+            [square(2, 0, 4, 0), square(6, 0, 7, 0), square(0, 0, 0, 0)],
+        ),
+        (
+            [[0, 0, 0, 0, 8], [8, 0, 8, 0, 0], [0, 0, 0, 0, 0], [0, 8, 0, 0, 0]],
+            [square(4, 0, 4, 0), square(0, 1, 0, 1), square(2, 1, 2, 1), square(1, 3, 1, 3)],
+        ),  # then top to bottom, then left to right
+    ],
+)
+def test_the_order_is_complete(rows: list[list[float]], boxes: list[list[float]]) -> None:
+    assert find(rows)[0] == boxes
 
 
 # --- frames ---------------------------------------------------------------------------------------
 
 
-def test_boxes_end_at_the_border_of_the_image() -> None:
-    boxes, _ = find([[0, 0], [0, 9]], size=(50, 45))  # the cell reaches from 39.5 to 55.5
-    assert boxes == [[39.5, 39.5, 45, 50]]
-
-
-def test_boxes_do_not_begin_before_the_image() -> None:
-    boxes, _ = heatmap_to_boxes(
-        torch.tensor([[9.0, 0.0]]), Geometry(16, 3), (64, 64), thresholds=[0.5]
-    )  # the cell reaches from -4.5 to 11.5
-    assert boxes.tolist() == [[0, 0, 11.5, 11.5]]
+@pytest.mark.parametrize(
+    ("rows", "geometry", "size", "box"),
+    [
+        ([[0, 0], [0, 9]], ALEXNET, (50, 45), [39.5, 39.5, 45, 50]),  # the cell ends at 55.5
+        ([[9, 0]], Geometry(16, 3), (64, 64), [0, 0, 11.5, 11.5]),  # the cell begins at -4.5
+    ],
+)
+def test_boxes_end_at_the_borders_of_the_image(
+    rows: list[list[float]], geometry: Geometry, size: tuple[int, int], box: list[float]
+) -> None:
+    boxes, _ = heatmap_to_boxes(torch.tensor(rows).float(), geometry, size, thresholds=[0.5])
+    assert boxes.tolist() == [box]
 
 
 def test_boxes_and_scores_are_float32_on_the_cpu() -> None:
@@ -230,7 +218,7 @@ def test_boxes_are_well_formed_and_inside_the_image(
 
 
 @given(small_maps, some_thresholds, modes)
-def test_scores_fall_from_one_and_stay_above_zero(
+def test_scores_fall_from_one_and_are_above_zero(
     heatmap: Tensor, thresholds: list[float], mode: str
 ) -> None:
     _, scores = find(heatmap, thresholds=thresholds, mode=mode)
@@ -250,7 +238,7 @@ def test_stretching_the_map_changes_nothing(
 
 
 @given(small_maps, some_thresholds)
-def test_flipping_the_map_mirrors_the_boxes(heatmap: Tensor, thresholds: list[float]) -> None:
+def test_flipping_the_map_flips_the_boxes(heatmap: Tensor, thresholds: list[float]) -> None:
     width = 31.5 + 16 * 3 + 31.5
     boxes, scores = find(heatmap, thresholds=thresholds)
     flipped_boxes, flipped_scores = find(heatmap.flip(1), thresholds=thresholds)

@@ -45,8 +45,10 @@ def test_between_columns_the_values_are_shared_out() -> None:
 
 def test_a_slope_is_flipped_exactly_except_beyond_the_last_cell() -> None:
     centers = 31.5 + 16 * torch.arange(29.0)
-    seen_flipped = (512 - centers).expand(1, 1, 29)  # each cell says where it is in the upright
-    upright = flip_heatmaps(seen_flipped, ALEXNET, 512, 29)[0, 0]
+    flipped_positions = (512 - centers).expand(
+        1, 1, 29
+    )  # each cell says where it is in the upright
+    upright = flip_heatmaps(flipped_positions, ALEXNET, 512, 29)[0, 0]
     torch.testing.assert_close(upright[1:], centers[1:])
     assert float(upright[0]) == 512 - float(centers[-1])  # 32.5: there is no cell at 31.5
 

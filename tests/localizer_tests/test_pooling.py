@@ -32,36 +32,40 @@ def pool(name: str, logits: Tensor, valid: Tensor | None = None) -> Tensor:
 FOUR = maps([[1.0, 2.0], [3.0, 6.0]])
 
 
-def test_max_takes_the_best_cell() -> None:
+def test_max_takes_the_highest_cell_and_mean_every_cell() -> None:
     assert max_pool_logits(FOUR, all_cells(FOUR)).tolist() == [[6]]
-
-
-def test_mean_takes_every_cell() -> None:
     assert mean_pool_logits(FOUR, all_cells(FOUR)).tolist() == [[3]]
 
 
-def test_log_sum_exp_is_the_logarithm_of_the_mean_exponential() -> None:
+@pytest.mark.parametrize(
+    ("sharpness", "pooled"), [(1.0, math.log(4 / 2)), (2.0, math.log(10 / 2) / 2)]
+)
+def test_log_sum_exp_is_the_logarithm_of_the_mean_exponential(
+    sharpness: float, pooled: float
+) -> None:
     logits = maps([[0.0, math.log(3)]])
-    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 1.0)
-    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 3) / 2)]]))
+    found = log_sum_exp_pool_logits(logits, all_cells(logits), sharpness)
+    torch.testing.assert_close(found, torch.tensor([[pooled]]))
 
 
-def test_log_sum_exp_divides_by_its_sharpness() -> None:
-    logits = maps([[0.0, math.log(3)]])
-    pooled = log_sum_exp_pool_logits(logits, all_cells(logits), 2.0)
-    torch.testing.assert_close(pooled, torch.tensor([[math.log((1 + 9) / 2) / 2]]))
+@pytest.mark.parametrize(
+    ("sharpness", "pooled"),
+    [
+        (1e-3, 3),
+        (1e3, 6),
+    ],  # half of the sharpness times the variance, and log(4) / 1000 are missing
+)
+def test_log_sum_exp_lies_between_mean_and_maximum(sharpness: float, pooled: float) -> None:
+    found = float(log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness))
+    assert found == pytest.approx(pooled, abs=2e-3)
+    assert 3 < found < 6
 
 
-def test_top_takes_the_mean_of_the_highest_fraction() -> None:
-    assert top_pool_logits(FOUR, all_cells(FOUR), 0.5).tolist() == [[(6 + 3) / 2]]
-
-
-def test_top_rounds_the_number_of_cells_up() -> None:
-    assert top_pool_logits(FOUR, all_cells(FOUR), 0.26).tolist() == [[(6 + 3) / 2]]
-
-
-def test_top_takes_at_least_one_cell() -> None:
-    assert top_pool_logits(FOUR, all_cells(FOUR), 1e-6).tolist() == [[6]]
+@pytest.mark.parametrize(
+    ("fraction", "pooled"), [(0.5, (6 + 3) / 2), (0.26, (6 + 3) / 2), (1e-6, 6)]
+)
+def test_top_takes_the_mean_of_a_fraction_rounded_up(fraction: float, pooled: float) -> None:
+    assert top_pool_logits(FOUR, all_cells(FOUR), fraction).tolist() == [[pooled]]
 
 
 def test_top_counts_the_fraction_of_each_image_by_itself() -> None:
@@ -73,22 +77,6 @@ def test_top_counts_the_fraction_of_each_image_by_itself() -> None:
 def test_classes_are_pooled_apart() -> None:
     logits = torch.cat([FOUR, -FOUR], dim=1)
     assert max_pool_logits(logits, all_cells(logits)).tolist() == [[6, -1]]
-
-
-@pytest.mark.parametrize("sharpness", [0.01, 1.0, 100.0])
-def test_log_sum_exp_lies_between_mean_and_maximum(sharpness: float) -> None:
-    pooled = float(log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness))
-    assert 3 < pooled < 6
-
-
-def test_log_sum_exp_nears_the_mean_for_a_small_sharpness() -> None:
-    pooled = log_sum_exp_pool_logits(FOUR, all_cells(FOUR), 1e-3)
-    assert float(pooled) == pytest.approx(3, abs=2e-3)  # half of the sharpness times the variance
-
-
-def test_log_sum_exp_nears_the_maximum_for_a_large_sharpness() -> None:
-    pooled = log_sum_exp_pool_logits(FOUR, all_cells(FOUR), 1e3)
-    assert float(pooled) == pytest.approx(6, abs=2e-3)  # log(4) / 1000 is missing
 
 
 def test_log_sum_exp_of_huge_logits_is_finite() -> None:
@@ -125,17 +113,12 @@ def test_negative_maps_with_hidden_cells_do_not_pool_to_zero(name: str) -> None:
     torch.testing.assert_close(pool(name, FOUR - 10, valid), torch.tensor([[-9.0]]))
 
 
-def test_the_gradient_of_the_maximum_goes_to_one_cell() -> None:
-    logits = FOUR.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(max_pool_logits(logits, all_cells(logits)).sum(), logits)
-    assert gradient.tolist() == [[[[0, 0], [0, 1]]]]
-
-
-def test_the_gradient_of_the_top_fraction_is_spread_over_it() -> None:
-    logits = FOUR.clone().requires_grad_()
-    pooled = top_pool_logits(logits, all_cells(logits), 0.5)
-    (gradient,) = torch.autograd.grad(pooled.sum(), logits)
-    assert gradient.tolist() == [[[[0, 0], [0.5, 0.5]]]]
+def test_the_gradient_reaches_the_highest_cell_or_the_top_fraction() -> None:
+    logits, valid = FOUR.clone().requires_grad_(), all_cells(FOUR)
+    (of_max,) = torch.autograd.grad(max_pool_logits(logits, valid).sum(), logits)
+    (of_top,) = torch.autograd.grad(top_pool_logits(logits, valid, 0.5).sum(), logits)
+    assert of_max.tolist() == [[[[0, 0], [0, 1]]]]
+    assert of_top.tolist() == [[[[0, 0], [0.5, 0.5]]]]
 
 
 @pytest.mark.parametrize("sharpness", [0.0, -1.0, math.nan])

@@ -1,4 +1,4 @@
-"""Detectors on every backbone: what they are built of, and which published weights they take."""
+"""Detectors on every backbone: their parts, and the pretrained weights that they take."""
 
 import math
 from typing import Any
@@ -36,16 +36,26 @@ def test_a_detector_on_every_backbone_scores_its_proposals(name: str, rng: torch
     assert output.detection_logits.isfinite().all()
 
 
-def test_what_is_asked_of_the_head_reaches_it() -> None:
+def test_options_of_the_head_reach_it() -> None:
     head = small(temperature=3.0, box_score=4.0, dropout=0.25).head
 
     assert (head.temperature, head.box_score, head.dropout) == (3.0, 4.0, 0.25)
     assert head.pool_size == 2
 
 
-def test_an_unknown_backbone_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"backbone is one of alexnet, .*; got 'lenet'"):
-        small("lenet")
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"backbone": "lenet"}, r"backbone is one of alexnet, .*; got 'lenet'"),
+        ({"offset_fraction": -0.1}, "offset .* got -0.1"),
+        ({"offset_fraction": 1.1}, "offset .* got 1.1"),
+        ({"offset_fraction": math.nan}, "offset .* got nan"),
+        ({"frozen_layers": -1}, "frozen, got -1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        small(**options)
 
 
 # Where the cells lie
@@ -63,14 +73,6 @@ def test_cells_are_moved_by_a_fraction_of_the_backbones_offset(
     assert (geometry.stride, geometry.offset) == (16, offset)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
-def test_a_fraction_outside_of_zero_to_one_is_refused(fraction: float) -> None:
-    with pytest.raises(
-        ValueError, match=rf"the fraction of the offset is in \[0, 1\], got {fraction}"
-    ):
-        small(offset_fraction=fraction)
-
-
 def rois_between_ties(count: int, rng: torch.Generator) -> Tensor:
     """Rois none of whose coordinates lies in the middle between multiples of 16."""
     corner = torch.rand(count, 2, generator=rng) * 300
@@ -79,22 +81,15 @@ def rois_between_ties(count: int, rng: torch.Generator) -> Tensor:
     return rois[(distance > 1e-3).all(dim=1)]  # 1e-3: far above the rounding of a division
 
 
-def test_without_offset_a_roi_takes_the_rounded_cells_of_plain_pooling(
+def test_without_offset_rois_take_the_cells_and_features_of_plain_pooling(
     rng: torch.Generator,
 ) -> None:
-    rois = rois_between_ties(200, rng)
-
-    cells = roi_cells(rois, small(offset_fraction=0.0).head.geometry, (30, 30))
-
-    assert len(rois) > 150
-    assert cells.equal((rois / 16).round().long())
-
-
-def test_without_offset_features_are_those_of_plain_pooling(rng: torch.Generator) -> None:
     rois = rois_between_ties(200, rng)
     features = torch.randn(1, 3, 30, 30, generator=rng)
     cells = roi_cells(rois, small(offset_fraction=0.0).head.geometry, (30, 30))
 
+    assert len(rois) > 150
+    assert cells.equal((rois / 16).round().long())
     assert pool_cells(features, cells, 6).equal(roi_pool(features, [rois], 6, spatial_scale=1 / 16))
 
 
@@ -116,7 +111,7 @@ def test_the_first_convolutions_do_not_learn(count: int, frozen: list[str]) -> N
     assert found == frozen
 
 
-# Published weights
+# Pretrained weights
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +120,7 @@ def alexnet_weights() -> Weights:
     return weights
 
 
-def test_alexnets_published_backbone_fc6_and_fc7_are_taken_by_name(
+def test_alexnets_pretrained_backbone_fc6_and_fc7_are_taken_by_name(
     alexnet_weights: Weights,
 ) -> None:
     model = build_wsddn("alexnet", 3, state_dict=alexnet_weights)
@@ -137,15 +132,11 @@ def test_alexnets_published_backbone_fc6_and_fc7_are_taken_by_name(
         "classifier.4": model.head.fc7,
     }
     for name, layer in layers.items():
-        for own in ("weight", "bias"):
-            assert layer.get_parameter(own).equal(alexnet_weights[f"{name}.{own}"])
-
-
-def test_loaded_layers_are_copies_that_learn(alexnet_weights: Weights) -> None:
-    fc7 = build_wsddn("alexnet", 3, state_dict=alexnet_weights).head.fc7
-
-    assert fc7.weight.requires_grad
-    assert fc7.weight.data_ptr() != alexnet_weights["classifier.4.weight"].data_ptr()
+        for kind in ("weight", "bias"):
+            parameter, given = layer.get_parameter(kind), alexnet_weights[f"{name}.{kind}"]
+            assert parameter.equal(given)
+            assert parameter.requires_grad
+            assert parameter.data_ptr() != given.data_ptr()
 
 
 def test_another_width_takes_the_backbone_and_new_layers(alexnet_weights: Weights) -> None:
@@ -156,7 +147,7 @@ def test_another_width_takes_the_backbone_and_new_layers(alexnet_weights: Weight
     assert model.head.fc6.weight.shape == (8, 256 * 6**2)
 
 
-def test_a_backbone_without_published_layers_takes_its_own_weights_alone() -> None:
+def test_a_backbone_without_pretrained_layers_takes_its_own_weights_alone() -> None:
     weights = models.squeezenet1_1(weights=None).state_dict()
 
     model = build_wsddn("squeezenet1_1", 3, pool_size=1, state_dict=weights)
@@ -167,31 +158,22 @@ def test_a_backbone_without_published_layers_takes_its_own_weights_alone() -> No
 
 
 @pytest.mark.parametrize(("name", "pool_size"), [("alexnet", 6), ("vgg16", 7)])
-def test_published_layers_fit_the_pool_size_of_their_network(name: str, pool_size: int) -> None:
+def test_pretrained_layers_fit_the_pool_size_of_their_network(name: str, pool_size: int) -> None:
     with torch.device("meta"):  # shapes without memory
-        published: nn.Module = getattr(models, name)(weights=None)
+        pretrained: nn.Module = getattr(models, name)(weights=None)
         head = build_wsddn(name, 3, pool_size=pool_size).head
 
-    for layer, own in zip(PRETRAINED[name], (head.fc6, head.fc7), strict=True):
-        assert published.get_parameter(f"{layer}.weight").shape == own.weight.shape
-        assert published.get_parameter(f"{layer}.bias").shape == own.bias.shape
+    for key, layer in zip(PRETRAINED[name], (head.fc6, head.fc7), strict=True):
+        assert pretrained.get_parameter(f"{key}.weight").shape == layer.weight.shape
+        assert pretrained.get_parameter(f"{key}.bias").shape == layer.bias.shape
 
 
-def test_a_pool_size_that_does_not_fit_the_published_fc6_is_refused(
-    alexnet_weights: Weights,
-) -> None:
+def test_weights_that_do_not_fit_are_refused(alexnet_weights: Weights) -> None:
     says = r"classifier\.1\.weight is \[4096, 1024\] here and \[4096, 9216\] in the weights"
     with pytest.raises(ValueError, match=says):
         build_wsddn("alexnet", 3, pool_size=2, state_dict=alexnet_weights)
-
-
-def test_weights_without_fc6_are_refused(alexnet_weights: Weights) -> None:
     backbone_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
-
-    with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* and nothing in the weights"):
+    with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* nothing in the weights"):
         build_wsddn("alexnet", 3, pool_size=1, state_dict=backbone_only)
-
-
-def test_weights_of_another_backbone_are_refused(alexnet_weights: Weights) -> None:
     with pytest.raises(ValueError, match="the weights lack"):
-        build_wsddn("squeezenet1_1", 3, width=8, pool_size=2, state_dict=alexnet_weights)
+        small("squeezenet1_1", state_dict=alexnet_weights)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from data.types import ImageBatch, Proposals
 from localizer.backbones import BACKBONES, Geometry
+from wsddn.criterion import drop_proposals, wsddn_losses
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
-from wsddn.scores import combine_scores, image_scores, log_scores
-from wsddn.criterion import drop_proposals, wsddn_losses
+from wsddn.scores import image_scores, log_scores
 
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
@@ -52,18 +52,6 @@ def two_images(rng: torch.Generator) -> ImageBatch:
     )
 
 
-def alone(batch: ImageBatch, index: int) -> ImageBatch:
-    one = slice(index, index + 1)
-    return ImageBatch(
-        batch.image_ids[one],
-        batch.images[one],
-        batch.sizes[one],
-        batch.targets[one],
-        batch.weights[one],
-        batch.rois[one],
-    )
-
-
 def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> None:
     for stream in (head.class_stream, head.detection_stream):
         torch.nn.init.zeros_(stream.weight)
@@ -78,11 +66,14 @@ def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> Non
     torch.testing.assert_close(scores, torch.full((1, 4), 1 / 4))
 
 
-def test_both_losses_are_those_of_their_functions(head: WSDDNHead, rng: torch.Generator) -> None:
+def test_losses_and_scores_are_those_of_their_functions(
+    head: WSDDNHead, rng: torch.Generator
+) -> None:
     batch = one_image(rng)
     targets, weights = batch.targets[0], batch.weights[0]
 
-    losses, _ = wsddn_losses(head, batch, spatial_weight=0.5)
+    losses, scores = wsddn_losses(head, batch, spatial_weight=0.5)
+    without, _ = wsddn_losses(head, batch, spatial_weight=0)
 
     output = head(batch.images, BOXES, batch.rois[0].scores)
     logs = log_scores(output.class_logits, output.detection_logits)
@@ -91,29 +82,10 @@ def test_both_losses_are_those_of_their_functions(head: WSDDNHead, rng: torch.Ge
     torch.testing.assert_close(losses["image_label"], image_level_loss(logs, targets, weights))
     torch.testing.assert_close(losses["spatial"], 0.5 * pulled)
     assert losses["spatial"].item() > 0
-
-
-def test_image_scores_are_sums_over_proposals_and_take_no_gradient(
-    head: WSDDNHead, rng: torch.Generator
-) -> None:
-    batch = one_image(rng)
-
-    _, scores = wsddn_losses(head, batch)
-
-    output = head(batch.images, BOXES, batch.rois[0].scores)
-    expected = image_scores(combine_scores(output.class_logits, output.detection_logits))
-    torch.testing.assert_close(scores, expected[None])
-    assert scores.shape == (1, 4)
-    assert not scores.requires_grad
-
-
-def test_a_regularizer_of_weight_zero_is_left_out(head: WSDDNHead, rng: torch.Generator) -> None:
-    batch = one_image(rng)
-
-    without, _ = wsddn_losses(head, batch, spatial_weight=0)
-
     assert list(without) == ["image_label"]
-    assert without["image_label"].equal(wsddn_losses(head, batch)[0]["image_label"])
+    assert without["image_label"].equal(losses["image_label"])
+    torch.testing.assert_close(scores, image_scores(logs.exp())[None])
+    assert not scores.requires_grad
 
 
 def test_a_class_of_weight_zero_pulls_no_neighbors(head: WSDDNHead, rng: torch.Generator) -> None:
@@ -132,7 +104,11 @@ def test_two_images_have_the_mean_of_their_losses_and_scores_of_their_own(
     losses, scores = wsddn_losses(head, batch, spatial_weight=0.5)
 
     (one, first), (other, second) = (
-        wsddn_losses(head, alone(batch, index), spatial_weight=0.5) for index in range(2)
+        wsddn_losses(head, alone, spatial_weight=0.5)
+        for alone in (
+            batch_of(batch.images[n : n + 1], batch.targets[n : n + 1].tolist(), batch.rois[n])
+            for n in range(2)
+        )
     )
     for name in ("image_label", "spatial"):
         torch.testing.assert_close(losses[name], (one[name] + other[name]) / 2)
@@ -168,11 +144,12 @@ def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
-def test_an_image_without_proposals_is_refused(head: WSDDNHead) -> None:
-    nothing = Proposals(torch.zeros(0, 4), None)
-
+def test_images_without_rois_or_with_an_empty_set_are_refused(head: WSDDNHead) -> None:
+    images, targets = torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="rois"):
+        wsddn_losses(head, batch_of(images, targets))
     with pytest.raises(ValueError, match="without proposals"):
-        wsddn_losses(head, batch_of(torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]], nothing))
+        wsddn_losses(head, batch_of(images, targets, Proposals(torch.zeros(0, 4), None)))
 
 
 def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
@@ -190,7 +167,7 @@ def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Genera
         torch.testing.assert_close(whole[name], parts[name])
 
 
-def test_dropped_proposals_take_no_part_in_a_step(head: WSDDNHead, rng: torch.Generator) -> None:
+def test_dropped_proposals_take_no_part(head: WSDDNHead, rng: torch.Generator) -> None:
     batch = two_images(rng)
     torch.manual_seed(3)
     left = tuple(drop_proposals(rois, 0.5) for rois in batch.rois)
@@ -217,15 +194,10 @@ def test_proposals_are_dropped_at_the_rate_asked_for_with_their_scores() -> None
     assert bool((left.scores.diff() > 0).all())
 
 
-def test_one_proposal_is_left_at_least() -> None:
+def test_one_proposal_is_left_at_least_and_dropping_none_draws_nothing() -> None:
     torch.manual_seed(0)
-    for _ in range(20):
-        assert len(drop_proposals(Proposals(BOXES[:2], None), 0.999).boxes) == 1
-
-
-def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
-    before = torch.get_rng_state()
-    given = Proposals(BOXES, None)
-
+    before, given = torch.get_rng_state(), Proposals(BOXES[:2], None)
     assert drop_proposals(given, 0) is given
     assert torch.get_rng_state().equal(before)
+    for _ in range(20):
+        assert len(drop_proposals(given, 0.999).boxes) == 1

@@ -1,4 +1,4 @@
-"""Scores averaged over views of an image, and which proposals stay as detections."""
+"""Scores averaged over views of an image, and the proposals chosen as detections."""
 
 import math
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from data.transforms import flip_boxes
 from data.types import Proposals
 from localizer.backbones import Geometry
+from tests.worlds import random_boxes
 from wsddn.detect import (
     average_boxes,
     gather_support,
@@ -26,17 +27,17 @@ SIDE = 160  # of the image whose features have 10 cells in a row
 # Scores
 
 
-class Told(WSDDNHead):
-    """Says of each view the class logits that it was told, and 0 of which proposal it is."""
+class GivenLogits(WSDDNHead):
+    """Gives of each view the class logits that it was given, and 0 of the other stream."""
 
     def __init__(self, *class_logits: Tensor) -> None:
         super().__init__(1, PLAIN, 2, width=1, pool_size=1)
-        self.answers = iter(class_logits)
+        self.of_views = iter(class_logits)
 
     def forward(
         self, features: Tensor, rois: Tensor, roi_scores: Tensor | None = None
     ) -> WSDDNOutput:
-        logits = next(self.answers)
+        logits = next(self.of_views)
         return WSDDNOutput(logits, torch.zeros_like(logits), torch.zeros(len(logits), 1))
 
 
@@ -49,13 +50,6 @@ def head(rng: torch.Generator) -> WSDDNHead:
     return WSDDNHead(3, PLAIN, 4, width=8, pool_size=2).eval()
 
 
-def random_proposals(count: int, rng: torch.Generator) -> Proposals:
-    corner = torch.rand(count, 2, generator=rng) * 90
-    size = 10 + torch.rand(count, 2, generator=rng) * 60
-    boxes = torch.cat([corner, corner + size], dim=1)
-    return Proposals(boxes, torch.rand(count, generator=rng))
-
-
 def flipped(features: Tensor, proposals: Proposals) -> tuple[Tensor, Proposals]:
     return features.flip(-1), Proposals(flip_boxes(proposals.boxes, SIDE), proposals.scores)
 
@@ -64,7 +58,7 @@ def test_scores_are_the_mean_over_the_views() -> None:
     first = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # 3/4 1/4; 1/2 1/2
     second = torch.zeros(2, 2)  # 1/2 everywhere
 
-    scores = score_proposals(Told(first, second), [view(), view()])
+    scores = score_proposals(GivenLogits(first, second), (view() for _ in range(2)))
 
     # each of two proposals has half of the image: 3/8 1/8; 1/4 1/4 and 1/4 everywhere
     torch.testing.assert_close(scores, torch.tensor([[5 / 16, 3 / 16], [1 / 4, 1 / 4]]))
@@ -74,7 +68,7 @@ def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
     head: WSDDNHead, rng: torch.Generator
 ) -> None:
     features = torch.randn(1, 3, 10, 10, generator=rng)
-    rois = random_proposals(20, rng)
+    rois = Proposals(random_boxes(20, rng), torch.rand(20, generator=rng))
 
     scores = score_proposals(head, [(features, rois)])
 
@@ -82,52 +76,22 @@ def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
         output = head(features, rois.boxes, rois.scores)
     assert scores.equal(combine_scores(output.class_logits, output.detection_logits))
     assert not scores.requires_grad
+    assert score_proposals(head, [(features, rois[:0])] * 2).shape == (0, 4)
 
 
-def test_both_sides_of_an_image_average(head: WSDDNHead, rng: torch.Generator) -> None:
-    features = torch.randn(1, 3, 10, 10, generator=rng)
-    upright = (features, random_proposals(20, rng))
-    other = flipped(*upright)
-
-    scores = score_proposals(head, [upright, other])
-
-    alone = [score_proposals(head, [one]) for one in (upright, other)]
-    torch.testing.assert_close(scores, (alone[0] + alone[1]) / 2)
-    assert not alone[0].allclose(alone[1])
-
-
-def test_a_flipped_image_has_the_same_scores_when_both_sides_are_seen(
+def test_an_image_and_the_flipped_one_have_the_mean_of_both_scores(
     head: WSDDNHead, rng: torch.Generator
 ) -> None:
     features = torch.randn(1, 3, 10, 10, generator=rng)
-    upright = (features, random_proposals(20, rng))
+    upright = (features, Proposals(random_boxes(20, rng), torch.rand(20, generator=rng)))
     other = flipped(*upright)
 
-    torch.testing.assert_close(
-        score_proposals(head, [upright, flipped(*upright)]),
-        score_proposals(head, [other, flipped(*other)]),
-    )
+    both = score_proposals(head, [upright, other])
 
-
-def test_views_may_be_made_one_after_the_other() -> None:
-    told = Told(torch.zeros(2, 2), torch.zeros(2, 2))
-
-    scores = score_proposals(told, (view() for _ in range(2)))
-
-    torch.testing.assert_close(scores, torch.full((2, 2), 1 / 4))
-
-
-def test_no_proposals_have_no_scores(head: WSDDNHead) -> None:
-    nothing = Proposals(torch.zeros(0, 4), torch.zeros(0))
-
-    scores = score_proposals(head, [(torch.zeros(1, 3, 10, 10), nothing)] * 2)
-
-    assert scores.shape == (0, 4)
-
-
-def test_an_image_without_views_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one view"):
-        score_proposals(Told(), [])
+    torch.testing.assert_close(both, score_proposals(head, [other, flipped(*other)]))
+    alone = [score_proposals(head, [one]) for one in (upright, other)]
+    torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
+    assert not alone[0].allclose(alone[1])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -135,7 +99,9 @@ def test_a_score_that_is_not_finite_is_refused(value: float) -> None:
     good, bad = torch.zeros(2, 2), torch.tensor([[0.0, value], [0.0, 0.0]])
 
     with pytest.raises(ValueError, match="score is not finite"):
-        score_proposals(Told(bad, good), [view(), view()])
+        score_proposals(GivenLogits(bad, good), [view(), view()])
+    with pytest.raises(ValueError, match="at least one view"):
+        score_proposals(GivenLogits(), [])
 
 
 # Selection
@@ -146,7 +112,7 @@ MOST = [0.0, 0.0, 10.0, 8.0]  # 4/5; with the half 5/8
 ELSEWHERE = [50.0, 50.0, 60.0, 60.0]
 
 
-def test_a_score_at_the_threshold_stays_and_one_below_goes() -> None:
+def test_a_score_at_the_threshold_is_kept_and_one_below_is_removed() -> None:
     boxes = torch.tensor([SQUARE, ELSEWHERE])
     below = torch.nextafter(torch.tensor(0.3), torch.tensor(0.0)).item()
 
@@ -155,7 +121,7 @@ def test_a_score_at_the_threshold_stays_and_one_below_goes() -> None:
     assert found.boxes.tolist() == [SQUARE]
 
 
-def test_of_two_boxes_of_one_class_that_overlap_the_lower_goes() -> None:
+def test_of_two_boxes_of_one_class_that_overlap_the_lower_is_removed() -> None:
     found = select_detections(torch.tensor([SQUARE, MOST]), torch.tensor([[0.2], [0.6]]))
 
     assert found.boxes.tolist() == [MOST]
@@ -170,33 +136,24 @@ def test_boxes_of_two_classes_do_not_suppress_each_other() -> None:
 
     assert found.boxes.tolist() == [SQUARE, MOST]
     assert found.labels.tolist() == [0, 1]
-
-
-def test_one_box_may_be_of_several_classes() -> None:
     found = select_detections(torch.tensor([SQUARE]), torch.tensor([[0.2, 0.0, 0.7]]))
-
-    assert found.boxes.tolist() == [SQUARE, SQUARE]
-    assert found.labels.tolist() == [2, 0]
+    assert found.labels.tolist() == [2, 0]  # one box may be of several
 
 
-@pytest.mark.parametrize(("threshold", "stay"), [(0.5, [SQUARE, HALF]), (0.49, [SQUARE])])
-def test_a_box_whose_overlap_equals_the_threshold_stays(
-    threshold: float, stay: list[list[float]]
+@pytest.mark.parametrize(
+    ("bottom", "threshold", "count"), [(5.0, 0.5, 2), (5.0, 0.49, 1), (4.0, 0.4, 2)]
+)
+def test_a_box_whose_overlap_equals_the_threshold_is_kept(
+    bottom: float, threshold: float, count: int
 ) -> None:
-    scores = torch.tensor([[0.9], [0.8]])
+    boxes = torch.tensor([SQUARE, [0.0, 0.0, 10.0, bottom]])  # in float32 4 / 10 is above .4
 
-    found = select_detections(torch.tensor([SQUARE, HALF]), scores, nms_threshold=threshold)
+    found = select_detections(boxes, torch.tensor([[0.9], [0.8]]), nms_threshold=threshold)
 
-    assert found.boxes.tolist() == stay
-
-
-def test_an_overlap_of_four_tenths_is_not_above_four_tenths() -> None:
-    boxes = torch.tensor([SQUARE, [0.0, 0.0, 10.0, 4.0]])  # in float32 their overlap is above .4
-
-    assert len(select_detections(boxes, torch.tensor([[0.9], [0.8]])).boxes) == 2
+    assert found.boxes.equal(boxes[:count])
 
 
-def test_a_box_that_went_suppresses_no_other() -> None:
+def test_a_removed_box_suppresses_no_other() -> None:
     boxes = torch.tensor([SQUARE, MOST, HALF])
     scores = torch.tensor([[0.9], [0.8], [0.7]])
 
@@ -205,7 +162,7 @@ def test_a_box_that_went_suppresses_no_other() -> None:
     assert found.boxes.tolist() == [SQUARE, HALF]
 
 
-def test_the_best_of_all_classes_together_stay_by_descending_score() -> None:
+def test_the_best_of_all_classes_together_are_kept_by_descending_score() -> None:
     boxes = torch.tensor([SQUARE, ELSEWHERE])
     scores = torch.tensor([[0.1, 0.4], [0.3, 0.2]])
 
@@ -217,7 +174,7 @@ def test_the_best_of_all_classes_together_stay_by_descending_score() -> None:
 
 
 def slow_selection(boxes: Tensor, scores: Tensor, threshold: float) -> list[tuple[int, int]]:
-    """Row and class of what stays, best first, one box after the other."""
+    """Row and class of the detections, best first, one box after the other."""
 
     def overlap(one: list[float], other: list[float]) -> float:
         width = min(one[2], other[2]) - max(one[0], other[0])
@@ -235,9 +192,9 @@ def slow_selection(boxes: Tensor, scores: Tensor, threshold: float) -> list[tupl
     return kept
 
 
-@pytest.mark.parametrize("count", [40, 500])  # torchvision has one way for few, another for many
+@pytest.mark.parametrize("count", [40, 500])  # torchvision works in two ways
 def test_selection_equals_one_box_after_the_other(count: int, rng: torch.Generator) -> None:
-    boxes = random_proposals(count, rng).boxes
+    boxes = random_boxes(count, rng)
     scores = torch.rand(count, 3, generator=rng)
 
     found = select_detections(
@@ -254,7 +211,9 @@ def test_selection_equals_one_box_after_the_other(count: int, rng: torch.Generat
     ("boxes", "scores"),
     [(torch.zeros(0, 4), torch.zeros(0, 3)), (torch.tensor([SQUARE]), torch.zeros(1, 3))],
 )
-def test_without_boxes_or_sure_ones_nothing_is_detected(boxes: Tensor, scores: Tensor) -> None:
+def test_without_boxes_or_scores_above_the_threshold_nothing_is_detected(
+    boxes: Tensor, scores: Tensor
+) -> None:
     found = select_detections(boxes, scores)
 
     assert found.boxes.shape == (0, 4)
@@ -269,14 +228,8 @@ def test_support_is_the_sum_of_scores_by_overlap() -> None:
     found = gather_support(boxes, scores, min_iou=0.5)
 
     torch.testing.assert_close(found, torch.tensor([[0.5], [0.4], [0.1]]))
-
-
-def test_support_from_a_higher_overlap_leaves_scores_alone() -> None:
-    scores = torch.tensor([[0.4], [0.2]])
-
-    torch.testing.assert_close(
-        gather_support(torch.tensor([SQUARE, HALF]), scores, min_iou=0.6), scores
-    )
+    torch.testing.assert_close(gather_support(boxes, scores, min_iou=0.6), scores)
+    assert gather_support(boxes[:0], scores[:0], min_iou=0.5).shape == (0, 1)
 
 
 def test_support_never_exceeds_the_sum_of_all_scores(rng: torch.Generator) -> None:
@@ -290,10 +243,6 @@ def test_support_never_exceeds_the_sum_of_all_scores(rng: torch.Generator) -> No
     assert (found >= scores - 1e-6).all()
 
 
-def test_support_of_nothing_is_nothing() -> None:
-    assert gather_support(torch.zeros(0, 4), torch.zeros(0, 3), min_iou=0.5).shape == (0, 3)
-
-
 def test_a_box_moves_to_the_weighted_mean_of_those_around_it() -> None:
     boxes = torch.tensor([SQUARE, HALF, [50.0, 50.0, 60.0, 60.0]])
     weights = torch.tensor([[3.0, 1.0, 9.0]])
@@ -304,15 +253,10 @@ def test_a_box_moves_to_the_weighted_mean_of_those_around_it() -> None:
     torch.testing.assert_close(
         moved, torch.tensor([[0.0, 0.0, (3 * 10 + x2) / 4, (3 * 10 + y2) / 4]])
     )
+    assert average_boxes(boxes[:1], boxes, 0 * weights, min_iou=0.5).equal(boxes[:1])
 
 
-def test_a_box_without_weights_around_it_stays() -> None:
-    boxes = torch.tensor([SQUARE])
-
-    assert average_boxes(boxes, boxes, torch.zeros(1, 1), min_iou=0.5).tolist() == [SQUARE]
-
-
-def test_boxes_that_agree_win_over_a_surer_one_alone() -> None:
+def test_boxes_that_agree_exceed_a_single_one_of_higher_score() -> None:
     shifted = [[0.0, 0.0, 10.0, 10.0 + step] for step in range(4)]
     boxes = torch.tensor([*shifted, [50.0, 50.0, 60.0, 60.0]])
     scores = torch.tensor([[0.2], [0.2], [0.2], [0.2], [0.3]])
@@ -349,16 +293,9 @@ def test_the_top_scoring_box_of_each_class_needs_no_score(support_iou: float) ->
 # Weights of proposals
 
 
-def test_scores_move_to_the_weighty_and_their_sum_stays() -> None:
+def test_scores_move_to_larger_weights_and_their_sum_does_not_change() -> None:
     scores = torch.tensor([[0.6, 0.1], [0.2, 0.1]])
     moved = rescore_proposals(scores, torch.tensor([[0.5, 0.0], [1.5, 1.0]]))
     torch.testing.assert_close(moved, torch.tensor([[0.4, 0.0], [0.4, 0.2]]))
-
-
-def test_scores_without_any_weight_are_0() -> None:
-    moved = rescore_proposals(torch.tensor([[0.6], [0.2]]), torch.zeros(2, 1))
-    assert moved.tolist() == [[0.0], [0.0]]
-
-
-def test_no_proposals_have_no_scores_to_move() -> None:
-    assert rescore_proposals(torch.zeros(0, 3), torch.zeros(0, 3)).shape == (0, 3)
+    assert rescore_proposals(scores, torch.zeros(2, 2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert rescore_proposals(scores[:0], torch.zeros(0, 2)).shape == (0, 2)

@@ -1,12 +1,13 @@
-"""The detector's two streams: shared features change nothing, scores scale, dropout only trains."""
+"""The detector's two streams: shared features, scores, temperature, prior and dropout."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from localizer.backbones import BACKBONES, Geometry
-from wsddn.model import WSDDN, WSDDNHead, WSDDNOutput
+from localizer.backbones import Geometry
+from tests.worlds import random_boxes
+from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.rois import pool_cells, roi_cells
 from wsddn.scores import combine_scores
 
@@ -17,11 +18,6 @@ def small_head(*, box_score: float = 10.0, temperature: float = 2.0) -> WSDDNHea
     return WSDDNHead(
         3, PLAIN, 4, width=8, pool_size=2, temperature=temperature, box_score=box_score
     ).eval()
-
-
-def random_rois(count: int, rng: torch.Generator) -> Tensor:
-    corner = torch.rand(count, 2, generator=rng) * 90
-    return torch.cat([corner, corner + 20 + torch.rand(count, 2, generator=rng) * 40], dim=1)
 
 
 def one_by_one(
@@ -41,7 +37,7 @@ def one_by_one(
 def test_sharing_features_changes_no_score(rng: torch.Generator, scored: bool) -> None:
     head = small_head()
     features = torch.randn(1, 3, 10, 10, generator=rng)
-    rois = random_rois(200, rng)  # on 10x10 cells: many cover the same
+    rois = random_boxes(200, rng)  # on 10x10 cells: many cover the same
     scores = torch.rand(200, generator=rng) if scored else None
 
     found, expected = head(features, rois, scores), one_by_one(head, features, rois, scores)
@@ -53,7 +49,7 @@ def test_sharing_features_changes_no_score(rng: torch.Generator, scored: bool) -
 def test_gradients_are_those_without_sharing(rng: torch.Generator) -> None:
     head = small_head()
     features = torch.randn(1, 3, 10, 10, generator=rng)
-    rois, scores = random_rois(200, rng), torch.rand(200, generator=rng)
+    rois, scores = random_boxes(200, rng), torch.rand(200, generator=rng)
     target = torch.randn(200, 4, generator=rng)
 
     gradients = []
@@ -67,21 +63,22 @@ def test_gradients_are_those_without_sharing(rng: torch.Generator) -> None:
 
 
 @pytest.mark.parametrize("scored", [False, True])
-@pytest.mark.parametrize("count", [0, 7, 200])  # none, one full part, many with a smaller last
+@pytest.mark.parametrize("count", [0, 1, 7, 200])  # 7: one full part, 200: with a smaller last
 def test_proposals_in_parts_give_what_all_at_once_give(
-    count: int, scored: bool, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+    count: int, scored: bool, rng: torch.Generator
 ) -> None:
     head = small_head()
     features = torch.randn(1, 3, 10, 10, generator=rng, requires_grad=True)
-    rois = random_rois(count, rng)
+    rois = random_boxes(count, rng)
     scores = torch.rand(count, generator=rng) if scored else None
     learning = [features, *head.parameters()]
 
     outputs, gradients = [], []
     for at_once in (1024, 7):
-        monkeypatch.setattr("wsddn.model.POOLED_AT_ONCE", at_once)
+        head.pooled_at_once = at_once
         output = head(features, rois, scores)
         parts = [output.class_logits, output.detection_logits, output.fc7]
+        assert [part.shape for part in parts] == [(count, 4), (count, 4), (count, 8)]
         outputs.append(parts)
         squares = torch.stack([part.square().sum() for part in parts]).sum()
         gradients.append(torch.autograd.grad(squares, learning))
@@ -93,18 +90,21 @@ def test_proposals_in_parts_give_what_all_at_once_give(
         torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)
 
 
-def test_scores_of_zero_and_no_scores_multiply_by_one(rng: torch.Generator) -> None:
-    head, features, rois = small_head(), torch.randn(1, 3, 10, 10), random_rois(20, rng)
-
-    unknown, zero = head(features, rois), head(features, rois, torch.zeros(20))
-
-    torch.testing.assert_close(unknown.class_logits, zero.class_logits)
+def test_no_scores_multiply_by_one_and_a_base_of_zero_leaves_the_score(
+    rng: torch.Generator,
+) -> None:
+    features, rois = torch.randn(1, 3, 10, 10), random_boxes(20, rng)
+    head = small_head(box_score=1.0)
+    unknown = head(features, rois).fc7
+    torch.testing.assert_close(head(features, rois, torch.zeros(20)).fc7, unknown)
+    head.box_base = 0.0
+    torch.testing.assert_close(head(features, rois, torch.ones(20)).fc7, unknown)
 
 
 def test_the_temperature_divides_the_detection_stream_alone(rng: torch.Generator) -> None:
     warm, cold = small_head(), small_head(temperature=1.0)
     cold.load_state_dict(warm.state_dict())
-    features, rois = torch.randn(1, 3, 10, 10), random_rois(20, rng)
+    features, rois = torch.randn(1, 3, 10, 10), random_boxes(20, rng)
 
     ours, plain = warm(features, rois), cold(features, rois)
 
@@ -112,17 +112,8 @@ def test_the_temperature_divides_the_detection_stream_alone(rng: torch.Generator
     torch.testing.assert_close(ours.detection_logits * 2, plain.detection_logits)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_proposal_stay_two_dimensional(count: int, rng: torch.Generator) -> None:
-    output = small_head()(torch.randn(1, 3, 10, 10), random_rois(count, rng), torch.ones(count))
-
-    assert output.class_logits.shape == (count, 4)
-    assert output.detection_logits.shape == (count, 4)
-    assert output.fc7.shape == (count, 8)
-
-
 def test_dropout_works_while_training_alone(rng: torch.Generator) -> None:
-    head, features, rois = small_head(), torch.randn(1, 3, 10, 10), random_rois(20, rng)
+    head, features, rois = small_head(), torch.randn(1, 3, 10, 10), random_boxes(20, rng)
 
     calm = [head(features, rois).class_logits for _ in range(2)]
     head.train()
@@ -130,17 +121,6 @@ def test_dropout_works_while_training_alone(rng: torch.Generator) -> None:
 
     assert calm[0].equal(calm[1])
     assert not noisy[0].equal(noisy[1])
-
-
-def test_a_whole_detector_is_its_backbone_and_its_head(rng: torch.Generator) -> None:
-    backbone = BACKBONES["alexnet"]
-    model = WSDDN(backbone, WSDDNHead(256, backbone.geometry, 4, width=8, pool_size=2)).eval()
-    image = torch.randn(1, 3, 224, 200, generator=rng)
-    rois = random_rois(5, rng)
-
-    whole, parts = model(image, rois), model.head(model.features(image), rois)
-
-    assert whole.class_logits.equal(parts.class_logits)
 
 
 def test_features_of_two_images_and_scores_of_others_are_refused() -> None:
@@ -152,20 +132,11 @@ def test_features_of_two_images_and_scores_of_others_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "what"), [({"temperature": 0.0}, "above 0"), ({"dropout": 1.0}, "in .0, 1.")]
+    ("wrong", "range_"), [({"temperature": 0.0}, "above 0"), ({"dropout": 1.0}, "in .0, 1.")]
 )
-def test_values_without_meaning_are_refused(wrong: dict[str, float], what: str) -> None:
-    with pytest.raises(ValueError, match=what):
+def test_values_out_of_range_are_refused(wrong: dict[str, float], range_: str) -> None:
+    with pytest.raises(ValueError, match=range_):
         WSDDNHead(3, PLAIN, 4, width=8, pool_size=2, **wrong)
-
-
-def test_a_base_of_zero_multiplies_by_the_score_alone(rng: torch.Generator) -> None:
-    head = WSDDNHead(3, PLAIN, 4, width=8, pool_size=2, box_score=1.0, box_base=0.0).eval()
-    features, rois = torch.randn(1, 3, 10, 10, generator=rng), random_rois(5, rng)
-
-    once = head(features, rois, torch.ones(5))
-
-    torch.testing.assert_close(once.fc7, head(features, rois).fc7)
 
 
 def test_the_area_prior_counts_a_proposal_by_its_area(rng: torch.Generator) -> None:
@@ -175,7 +146,7 @@ def test_the_area_prior_counts_a_proposal_by_its_area(rng: torch.Generator) -> N
 
     plain = head(features, rois).detection_logits.softmax(dim=0)
     head.area_prior = 0.5
-    weighed = head(features, rois).detection_logits.softmax(dim=0)
+    weighted = head(features, rois).detection_logits.softmax(dim=0)
 
     # four times the area to the power of a half: twice the odds
-    torch.testing.assert_close(weighed[1] / weighed[0], 2 * plain[1] / plain[0])
+    torch.testing.assert_close(weighted[1] / weighted[0], 2 * plain[1] / plain[0])

@@ -1,4 +1,4 @@
-"""Rois take the cells that they cover: by hand, by a moving square, and on every backbone."""
+"""Rois take the cells that they cover: by hand, by a bright cell, and on every backbone."""
 
 import pytest
 import torch
@@ -25,18 +25,13 @@ def test_a_roi_takes_the_cells_whose_squares_it_overlaps(
     assert roi_cells(torch.tensor([roi]), PLAIN, (4, 10)).tolist() == [cells]
 
 
-def test_a_shifted_map_shifts_the_cells() -> None:
-    alexnet = BACKBONES["alexnet"].geometry  # squares begin at 7.5
-    rois = torch.tensor([[8.0, 8.0, 23.0, 23.0], [464.0, 464.0, 479.0, 479.0]])
-
-    assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
-
-
-def test_a_roi_in_the_uncovered_frame_takes_the_nearest_cell() -> None:
-    alexnet = BACKBONES["alexnet"].geometry
-    rois = torch.tensor([[0.0, 0.0, 5.0, 5.0], [475.0, 475.0, 480.0, 480.0]])
-
-    assert roi_cells(rois, alexnet, (29, 29)).tolist() == [[0, 0, 0, 0], [28, 28, 28, 28]]
+@pytest.mark.parametrize(("pixel", "cell"), [(8, 0), (464, 28), (0, 0), (475, 28)])
+def test_a_shifted_map_shifts_the_cells_and_its_frame_takes_the_nearest(
+    pixel: int, cell: int
+) -> None:
+    alexnet = BACKBONES["alexnet"].geometry  # squares begin at 7.5 and end at 471.5
+    roi = torch.tensor([[pixel, pixel, pixel + 5, pixel + 5]])
+    assert roi_cells(roi, alexnet, (29, 29)).tolist() == [[cell] * 4]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "vgg16", "resnet18"])
@@ -55,7 +50,7 @@ def test_no_box_inside_of_the_image_is_without_features(name: str, rng: torch.Ge
     assert (pooled == 1).all()
 
 
-def test_the_roi_that_follows_a_bright_square_sees_it_and_its_neighbor_does_not() -> None:
+def test_the_roi_around_a_bright_cell_sees_it_and_its_neighbor_does_not() -> None:
     for column in range(10):
         features = torch.zeros(1, 1, 4, 10)
         features[0, 0, 1, column] = 1
@@ -90,8 +85,8 @@ def test_pooling_equals_maxima_by_hand(rng: torch.Generator) -> None:
 
     pooled = pool_cells(features, cells, 4)
 
-    for row, found in zip(cells.tolist(), pooled, strict=True):
-        torch.testing.assert_close(found, slow_maxima(features, row, 4), rtol=0, atol=0)
+    for row, maxima in zip(cells.tolist(), pooled, strict=True):
+        torch.testing.assert_close(maxima, slow_maxima(features, row, 4), rtol=0, atol=0)
 
 
 def test_half_precision_features_are_pooled_as_float32(rng: torch.Generator) -> None:
@@ -108,10 +103,10 @@ def test_equal_cells_are_pooled_once_and_found_again() -> None:
     rois = torch.tensor([[0.0, 0, 30, 30], [40.0, 0, 60, 20], [1.0, 2, 31, 29]])
     cells = roi_cells(rois, PLAIN, (4, 10))
 
-    different, which = unique_cells(cells)
+    different, index = unique_cells(cells)
 
     assert len(different) == 2
-    assert different[which].equal(cells)
+    assert different[index].equal(cells)
 
 
 def test_no_rois_have_no_features() -> None:

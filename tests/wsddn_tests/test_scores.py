@@ -36,12 +36,12 @@ def test_no_proposals_have_no_scores_and_make_an_image_of_zeros() -> None:
     assert image_scores(scores).tolist() == [0.0, 0.0, 0.0]
 
 
-def test_the_image_is_never_surer_than_certain(rng: torch.Generator) -> None:
+def test_a_score_of_the_image_never_exceeds_one(rng: torch.Generator) -> None:
     for _ in range(50):
-        sure = torch.full((1000, 2), -40.0)
-        sure[:, 0] = 40.0
-        found = image_scores(combine_scores(sure, torch.randn(1000, 2, generator=rng)))
-        assert found[0] <= 1
+        logits = torch.full((1000, 2), -40.0)
+        logits[:, 0] = 40.0
+        scores = image_scores(combine_scores(logits, torch.randn(1000, 2, generator=rng)))
+        assert scores[0] <= 1
 
 
 def test_half_precision_logits_are_summed_in_float32() -> None:

@@ -29,10 +29,7 @@ from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
 from wsddn.rois import roi_cells, unique_cells
 
-SIZE = 688  # of the longest side, the middle one of the paper's
-ROIS = 2000
 CLASSES = 20
-ROUNDS = 3
 LEAST_SIDE = 20  # pixels
 LARGEST_SIZE = 1200
 LARGEST_ROIS = 4000
@@ -42,15 +39,15 @@ VGG_FROZEN = 4  # conv1_1 to conv2_2
 class PlainDetector(nn.Module):
     """The detector as PyTorch ports write it: every roi, pooled at 1/16, through every layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.features = nn.Sequential(*list(models.alexnet(weights=None).features[:12]))
         self.fcs = nn.Sequential(
-            *(nn.Dropout(), nn.Linear(256 * 36, 4096), nn.ReLU()),
-            *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(256 * 36, width), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(width, width), nn.ReLU()),
         )
-        self.fc_c = nn.Linear(4096, CLASSES)
-        self.fc_d = nn.Linear(4096, CLASSES)
+        self.fc_c = nn.Linear(width, CLASSES)
+        self.fc_d = nn.Linear(width, CLASSES)
 
     def forward(self, images: Tensor, rois: Tensor) -> Tensor:
         """``[R, C]`` scores."""
@@ -60,27 +57,36 @@ class PlainDetector(nn.Module):
         return scores
 
 
-def measure_detector_step(paths: Sequence[Path]) -> dict[str, float]:
+def measure_detector_step(
+    paths: Sequence[Path], *, size: int = 688, most: int = 2000, width: int = 4096, rounds: int = 3
+) -> dict[str, float]:
     """Ratios of CPU time, in turns, on three kinds of rois of the same images.
 
     Our proposals hardly repeat each other's cells, those of selective search at full size do, and
     of random ones those that repeat are left out here.
+
+    Args:
+        paths: of the images.
+        size: of the longest side in pixels; 688 is the middle one of the paper's.
+        most: rois of an image.
+        width: of fc6 and fc7.
+        rounds: of turns; the fastest counts.
     """
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    plain, ours = _plain_step(), _our_step()
+    plain, ours = _plain_step(width), _our_step(width)
     seconds: dict[tuple[str, str], list[float]] = {}
     fractions: dict[str, list[float]] = {}
     for path in track(paths, "images", total=len(paths)):
-        batch = _batch(path, size=SIZE, most=ROIS)
+        batch = _batch(path, size=size, most=most)
         kinds = {
             "our proposals": batch,
-            "selective search": replace(batch, rois=(_searched(path, batch),)),
-            "rois that all differ": replace(batch, rois=(_different(batch),)),
+            "selective search": replace(batch, rois=(_searched(path, batch, most),)),
+            "rois that all differ": replace(batch, rois=(_different(batch, most),)),
         }
         for kind, of_kind in kinds.items():
             fractions.setdefault(kind, []).append(_fraction_of_different(of_kind))
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for kind, of_kind in kinds.items():
                 check_interrupted()
                 for name, step in (("plain", plain), ("ours", ours)):
@@ -117,8 +123,8 @@ def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
     return {"proposals": float(len(batch.rois[0].boxes)), "peak memory in GB": peak / 1e9}
 
 
-def _plain_step() -> Callable[[ImageBatch], None]:
-    model = PlainDetector()
+def _plain_step(width: int) -> Callable[[ImageBatch], None]:
+    model = PlainDetector(width)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
 
     def step(batch: ImageBatch) -> None:
@@ -133,9 +139,9 @@ def _plain_step() -> Callable[[ImageBatch], None]:
     return step
 
 
-def _our_step() -> Callable[[ImageBatch], None]:
+def _our_step(width: int) -> Callable[[ImageBatch], None]:
     device = Device("cpu", "bf16")
-    model = build_wsddn("alexnet", CLASSES, box_score=0).train()
+    model = build_wsddn("alexnet", CLASSES, width=width, box_score=0).train()
     device.place(model)
     optimizer = build_optimizer(list(model.parameters()), OptimSettings(name="adamw", lr=1e-5))
 
@@ -152,9 +158,9 @@ def _our_step() -> Callable[[ImageBatch], None]:
 def _batch(path: Path, *, size: int, most: int) -> ImageBatch:
     """An image at the size, with its best proposals."""
     image = read_image(path)
-    found = propose(image, ProposeSettings(min_score=0.0))[:most]
+    proposals = propose(image, ProposeSettings(min_score=0.0))[:most]
     resized, scale = resize_image(image, size, "longest_side")
-    rois = Proposals((found.boxes * scale.repeat(2)).float(), found.scores)
+    rois = Proposals((proposals.boxes * scale.repeat(2)).float(), proposals.scores)
     targets = torch.zeros(CLASSES)
     targets[:2] = 1
     network_size = (resized.shape[1], resized.shape[2])
@@ -170,29 +176,29 @@ def _normalized(batch: ImageBatch) -> ImageBatch:
     )
 
 
-def _searched(path: Path, batch: ImageBatch) -> Proposals:
+def _searched(path: Path, batch: ImageBatch, most: int) -> Proposals:
     """OpenCV's selective search, "quality", at full size: what published recipes take."""
     image = read_image(path)
     maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     maker.setBaseImage(np.ascontiguousarray(image.permute(1, 2, 0).numpy()[:, :, ::-1]))
     maker.switchToSelectiveSearchQuality()
-    found = torch.from_numpy(maker.process()).float()
-    found = found[(found[:, 2:] >= LEAST_SIDE).all(dim=1)][:ROIS]
+    sides = torch.from_numpy(maker.process()).float()  # x, y, width, height
+    sides = sides[(sides[:, 2:] >= LEAST_SIDE).all(dim=1)][:most]
     height, width = batch.sizes[0].tolist()
     scale = torch.tensor([width / image.shape[2], height / image.shape[1]]).repeat(2)
-    return Proposals(torch.cat([found[:, :2], found[:, :2] + found[:, 2:]], dim=1) * scale, None)
+    return Proposals(torch.cat([sides[:, :2], sides[:, :2] + sides[:, 2:]], dim=1) * scale, None)
 
 
-def _different(batch: ImageBatch) -> Proposals:
+def _different(batch: ImageBatch, most: int) -> Proposals:
     """Random rois, no two of which cover the same cells."""
     height, width = batch.sizes[0].tolist()
     ends = torch.tensor([width, height, width, height])
-    draws = torch.rand(8 * ROIS, 2, 2).sort(dim=1).values.flatten(1) * ends
+    draws = torch.rand(8 * most, 2, 2).sort(dim=1).values.flatten(1) * ends
     draws = draws[((draws[:, 2:] - draws[:, :2]) >= LEAST_SIDE).all(dim=1)]
     _, which = unique_cells(_cells(draws, batch))
     first = torch.zeros(int(which.max()) + 1, dtype=torch.int64)
     first = first.scatter(0, which.flip(0), torch.arange(len(which)).flip(0))
-    return Proposals(draws[first[:ROIS]], None)
+    return Proposals(draws[first[:most]], None)
 
 
 def _fraction_of_different(batch: ImageBatch) -> float:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from data.datasets.voc import image_ids, image_path
 from tests.benchmarks.run import main
+from tests.benchmarks.steps import measure_detector_step
 
 
 def test_the_speed_of_proposals_is_a_ratio_to_selective_search(
@@ -24,16 +26,12 @@ def test_the_speed_of_proposals_is_a_ratio_to_selective_search(
 
 
 def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
-    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_voc: Path,
 ) -> None:
-    for name, value in (("SIZE", 128), ("ROIS", 20), ("ROUNDS", 1)):
-        monkeypatch.setattr(f"tests.benchmarks.steps.{name}", value)
-    out = tmp_path / "benchmark.json"
-    words = ["--voc-root", str(tiny_voc), "--split", "test", "--count", "1"]
+    path = image_path(tiny_voc, image_ids(tiny_voc, "test")[0])
 
-    assert main([*words, "--what", "detector_step", "--out", str(out)]) == 0
+    numbers = measure_detector_step([path], size=128, most=20, width=64, rounds=1)
 
-    numbers = json.loads(out.read_text())["detector_step"]
     for kind in ("our proposals", "selective search", "rois that all differ"):
         plain, ours = (numbers[f"{kind}: CPU seconds of {who} step"] for who in ("a plain", "our"))
         assert numbers[f"{kind}: plain beside ours"] == pytest.approx(plain / ours)

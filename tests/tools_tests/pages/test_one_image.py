@@ -17,6 +17,7 @@ from data.images import read_image
 from data.proposals.propose import ProposeSettings, propose
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
+from tests.conftest import snapshot
 from tests.worlds import fake_visdom, free_port, write_proposals
 from tools.inspect_image import main
 
@@ -51,10 +52,25 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "drawn" / "image.jpg"
 
 
+Inspect = Callable[..., tuple[int, str, str]]
+
+
 @pytest.fixture
-def inspect(root: Path, out: Path) -> Callable[..., int]:
-    """Runs the command on that VOC; returns its exit code."""
-    return lambda *words: main([f"--voc-root={root}", f"--out={out}", *words])
+def inspect(root: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Inspect:
+    """Runs the command on that VOC; returns its exit code, output and errors."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        return main([f"--voc-root={root}", f"--out={out}", *words]), *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def car(root: Path) -> Path:
+    """The image of the second annotation."""
+    path = image_path(root, "car")
+    gray(path, 400, 600)
+    return path
 
 
 def gray(path: Path, height: int, width: int) -> None:
@@ -85,12 +101,12 @@ def has_words(pixels: Tensor) -> bool:
 
 
 def test_lists_and_annotations_are_enough_for_the_words(
-    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    inspect: Inspect, root: Path, out: Path
 ) -> None:
-    assert inspect("--index", "1") == 0
+    code, text, errors = inspect("--index", "1")
 
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [
+    assert (code, errors) == (0, "")
+    assert text.splitlines() == [
         "trainval 1: car",
         f"file: {image_path(root, 'car')}",
         "size: 600x400",
@@ -100,7 +116,6 @@ def test_lists_and_annotations_are_enough_for_the_words(
         "  car: 4 4 60 60",
         "the image is not there, so nothing is drawn",
     ]
-    assert captured.err == ""
     assert not out.parent.exists()
 
 
@@ -115,27 +130,26 @@ def test_the_first_image_of_trainval_of_the_voc_in_the_environment_is_the_defaul
     assert lines[2:4] == ["size: 8x6", "classes: none"]
 
 
-def test_a_voc_is_only_read(tiny_voc: Path, out: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in tiny_voc.rglob("*")}
+def test_a_voc_is_only_read(tiny_voc: Path, inspect: Inspect) -> None:
+    before = snapshot(tiny_voc)
     classes = f"--classes=[{','.join(SYNTHETIC_CLASSES)}]"
-    words = [f"--voc-root={tiny_voc}", f"--out={out}", classes, "--split=test", "--index=5"]
 
-    assert main(words) == 0
-    assert {path: path.stat().st_mtime_ns for path in tiny_voc.rglob("*")} == before
+    assert inspect(f"--voc-root={tiny_voc}", classes, "--split=test", "--index=5")[0] == 0
+    assert snapshot(tiny_voc) == before
 
 
 @pytest.mark.voc
 def test_the_boxes_and_the_best_proposals_of_a_real_image_are_drawn(
-    voc_root: Path, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    voc_root: Path, tmp_path: Path, out: Path, inspect: Inspect
 ) -> None:
     dataset = VOCDataset(voc_root, "test")
     annotation = dataset.annotations[7]
     proposals = propose(read_image(dataset.paths[7]), ProposeSettings())
     path = write_proposals(tmp_path / "p.npz", {annotation.image_id: proposals})
-    words = [f"--voc-root={voc_root}", f"--out={out}", "--split=test", "--index=7"]
 
-    assert main([*words, f"--proposals={path}"]) == 0
-    text = capsys.readouterr().out
+    words = (f"--voc-root={voc_root}", "--split=test", "--index=7", f"--proposals={path}")
+    code, text, _ = inspect(*words)
+    assert code == 0
     assert text.startswith(f"test 7: {annotation.image_id}\n")
     assert len(re.findall(r"^  \w+: ", text, re.MULTILINE)) == len(annotation.boxes)
     assert tuple(read_image(out).shape[1:]) == annotation.image_size
@@ -145,13 +159,12 @@ def test_the_boxes_and_the_best_proposals_of_a_real_image_are_drawn(
 # The drawing
 
 
-def test_boxes_and_their_classes_are_drawn_where_they_belong(
-    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gray(image_path(root, "car"), 400, 600)
+@pytest.mark.usefixtures("car")
+def test_boxes_and_their_classes_are_drawn_where_they_belong(inspect: Inspect, out: Path) -> None:
+    code, text, _ = inspect("--index", "1")
 
-    assert inspect("--index", "1") == 0
-    assert capsys.readouterr().out.endswith(f"  car: 4 4 60 60\ndrawn: {out}\n")
+    assert code == 0
+    assert text.endswith(f"  car: 4 4 60 60\ndrawn: {out}\n")
     drawn = read_image(out)
     lime = is_lime(drawn)
     assert lime.shape == (400, 600)
@@ -168,32 +181,27 @@ def test_boxes_and_their_classes_are_drawn_where_they_belong(
 
 
 def test_an_image_without_objects_is_drawn_as_it_is(
-    inspect: Callable[..., int], root: Path, out: Path
+    inspect: Inspect, root: Path, out: Path
 ) -> None:
     gray(image_path(root, "empty"), 6, 8)
 
-    assert inspect() == 0
+    assert inspect()[0] == 0
     assert (read_image(out).int() - 128).abs().max() <= 2  # JPEG rounds
 
 
 @pytest.mark.parametrize("damage", ["another size", "no image"])
 def test_a_damaged_image_is_refused_by_name_after_the_words(
-    damage: str,
-    inspect: Callable[..., int],
-    root: Path,
-    out: Path,
-    capsys: pytest.CaptureFixture[str],
+    damage: str, inspect: Inspect, car: Path, out: Path
 ) -> None:
-    path = image_path(root, "car")
-    gray(path, 600, 400)
+    gray(car, 600, 400)
     if damage == "no image":
-        path.write_bytes(b"<html>")
+        car.write_bytes(b"<html>")
 
-    assert inspect("--index", "1") == 2
-    captured = capsys.readouterr()
-    assert "car: 4 4 60 60" in captured.out
-    assert captured.err.startswith(f"error: {path}: ")
-    assert ("400x600" in captured.err) == (damage == "another size")
+    code, text, errors = inspect("--index", "1")
+    assert code == 2
+    assert "car: 4 4 60 60" in text
+    assert errors.startswith(f"error: {car}: ")
+    assert ("400x600" in errors) == (damage == "another size")
     assert not out.exists()
 
 
@@ -206,43 +214,39 @@ def boxes_in_a_row(count: int, *, with_scores: bool = True) -> Proposals:
     return Proposals(boxes, torch.arange(count) / 100 if with_scores else None)
 
 
-@pytest.mark.parametrize(("with_scores", "drawn"), [(True, range(2, 12)), (False, range(10))])
+@pytest.mark.usefixtures("car")
+@pytest.mark.parametrize(
+    ("count", "with_scores", "drawn", "summary"),
+    [
+        (12, True, range(2, 12), "12, best scores 0.110, 0.100, 0.090, "),
+        (12, False, range(10), "12 without scores\n"),
+        (0, True, range(0), "none\n"),
+    ],
+)
 def test_the_ten_best_proposals_are_drawn_in_another_image(
+    count: int,
     with_scores: bool,
     drawn: range,
-    inspect: Callable[..., int],
-    root: Path,
+    summary: str,
+    inspect: Inspect,
+    tmp_path: Path,
     out: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    gray(image_path(root, "car"), 400, 600)
-    proposals = {"car": boxes_in_a_row(12, with_scores=with_scores), "another": boxes_in_a_row(1)}
-    path = write_proposals(root / "p.npz", proposals)
+    proposals = boxes_in_a_row(count, with_scores=with_scores)
+    both = {"car": proposals, "another": boxes_in_a_row(1)}
+    path = write_proposals(tmp_path / "p.npz", both)
 
-    assert inspect("--index=1", f"--proposals={path}") == 0
+    code, text, _ = inspect("--index=1", f"--proposals={path}")
+    assert code == 0
     best = out.with_name("image_proposals.jpg")
-    summary = "12, best scores 0.110, 0.100, 0.090, " if with_scores else "12 without scores\n"
-    text = capsys.readouterr().out
     assert f"\nproposals: {summary}" in text
     assert text.endswith(f"\ndrawn: {out}\ndrawn: {best}\n")
     pixels = read_image(best)
     bottoms = is_magenta(pixels)[119]  # below the texts
     assert [n for n in range(12) if bottoms[40 * n + 4 : 40 * n + 16].all()] == list(drawn)
-    assert has_words(pixels[:, 100:116, 80:116]) == with_scores
+    assert has_words(pixels[:, 100:116, 80:116]) == (with_scores and count > 0)
     assert is_lime(read_image(out)).any()
     assert not is_lime(pixels).any()
-
-
-def test_an_image_with_no_proposals_is_drawn_as_it_is(
-    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gray(image_path(root, "car"), 400, 600)
-    path = write_proposals(root / "p.npz", {"car": boxes_in_a_row(0)})
-
-    assert inspect("--index=1", f"--proposals={path}") == 0
-    assert "\nproposals: none\n" in capsys.readouterr().out
-    drawn = read_image(out.with_name("image_proposals.jpg"))
-    assert (drawn.int() - 128).abs().max() < 3
 
 
 @pytest.mark.parametrize(
@@ -254,45 +258,35 @@ def test_an_image_with_no_proposals_is_drawn_as_it_is(
     ],
 )
 def test_proposals_of_other_images_are_refused_before_the_words(
-    proposals: Mapping[str, Proposals] | None,
-    message: str,
-    inspect: Callable[..., int],
-    root: Path,
-    capsys: pytest.CaptureFixture[str],
+    proposals: Mapping[str, Proposals] | None, message: str, inspect: Inspect, tmp_path: Path
 ) -> None:
-    path = root / "p.npz"
+    path = tmp_path / "p.npz"
     if proposals is not None:
         write_proposals(path, proposals)
 
-    assert inspect("--index=1", f"--proposals={path}") == 2
-    captured = capsys.readouterr()
-    assert captured.err.startswith(f"error: {path}: ")
-    assert message in captured.err
-    assert captured.out == ""
+    code, text, errors = inspect("--index=1", f"--proposals={path}")
+    assert (code, text) == (2, "")
+    assert errors.startswith(f"error: {path}: ")
+    assert message in errors
 
 
 # Any folder
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two images and labels beside them."""
-    gray(tmp_path / "photographs" / "a b.png", 6, 8)
-    gray(tmp_path / "photographs" / "图" / "c.png", 12, 10)
-    (tmp_path / "labels.csv").write_text("image,labels\na b.png,\n图/c.png,dog|cat\n")
-    return tmp_path / "photographs"
-
-
-def test_an_image_of_a_folder_has_labels_and_no_boxes(
-    folder: Path,
+def test_an_image_of_a_folder_has_labels_if_they_are_known_and_no_boxes(
+    tmp_path: Path,
     out: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("VOC_ROOT", raising=False)
-    argv = [f"--images={folder}", f"--labels={folder.parent / 'labels.csv'}", f"--out={out}"]
+    folder, labels = tmp_path / "photographs", tmp_path / "labels.csv"
+    gray(folder / "a b.png", 6, 8)
+    gray(folder / "图" / "c.png", 12, 10)
+    labels.write_text("image,labels\na b.png,\n图/c.png,dog|cat\n")
+    words = [f"--images={folder}", f"--out={out}", "--split=all"]
 
-    assert main([*argv, "--split=all", "--index=1"]) == 0
+    assert main([*words, f"--labels={labels}", "--index=1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "all 1: 图/c.png",
         f"file: {folder}/图/c.png",
@@ -302,15 +296,9 @@ def test_an_image_of_a_folder_has_labels_and_no_boxes(
     ]
     assert read_image(out).shape == (3, 12, 10)
 
-
-def test_an_image_without_labels_has_no_classes_and_no_number_is_beyond_the_folder(
-    folder: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    argv = [f"--images={folder}", f"--out={out}", "--split=all", "--classes=[cat]"]
-
-    assert main(argv) == 0
+    assert main([*words, "--classes=[cat]"]) == 0
     assert "\nclasses: none\n" in capsys.readouterr().out
-    assert main([*argv, "--index=2"]) == 2
+    assert main([*words, "--classes=[cat]", "--index=2"]) == 2
     assert "--index 2" in capsys.readouterr().err
 
 
@@ -328,38 +316,33 @@ def test_an_image_without_labels_has_no_classes_and_no_number_is_beyond_the_fold
     ],
 )
 def test_an_image_that_does_not_exist_is_refused_in_one_line(
-    words: list[str],
-    message: str,
-    inspect: Callable[..., int],
-    out: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    words: list[str], message: str, inspect: Inspect, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VOC_ROOT", raising=False)
 
-    assert inspect(*words) == 2
+    code, text, errors = inspect(*words)
 
-    captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
+    assert (code, text) == (2, "")
+    (line,) = errors.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert captured.out == ""
     assert not out.exists()
 
 
 # The window
 
 
+@pytest.mark.usefixtures("car")
 def test_visdom_gets_both_drawings_in_windows_of_their_names(
-    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    inspect: Inspect, tmp_path: Path, out: Path
 ) -> None:
-    gray(image_path(root, "car"), 400, 600)
-    path = write_proposals(root / "p.npz", {"car": boxes_in_a_row(3)})
-    words = ["--index=1", f"--proposals={path}", "--visdom.env=look"]
+    path = write_proposals(tmp_path / "p.npz", {"car": boxes_in_a_row(3)})
 
     with fake_visdom() as server:
-        assert inspect(*words, *server.words) == 0
-    assert capsys.readouterr().out.endswith(", environment look\n")
+        words = (f"--proposals={path}", "--visdom.env=look", *server.words)
+        code, text, _ = inspect("--index=1", *words)
+    assert code == 0
+    assert text.endswith(", environment look\n")
     for event, window, name in zip(
         server.events,
         ("trainval_1_car", "trainval_1_car_proposals"),
@@ -373,15 +356,15 @@ def test_visdom_gets_both_drawings_in_windows_of_their_names(
         assert (shown.int() - written.int()).abs().float().mean() < 3  # JPEG rounds
 
 
-def test_a_visdom_that_is_down_is_a_failure_and_the_file_is_there(
-    inspect: Callable[..., int], root: Path, out: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("car")
+def test_a_visdom_that_is_down_is_a_failure_and_the_file_is_written(
+    inspect: Inspect, out: Path
 ) -> None:
-    gray(image_path(root, "car"), 400, 600)
     port = free_port()
 
-    assert inspect("--index=1", "--visdom.server=127.0.0.1", f"--visdom.port={port}") == 1
-    captured = capsys.readouterr()
-    (line,) = captured.err.splitlines()
+    code, text, errors = inspect("--index=1", "--visdom.server=127.0.0.1", f"--visdom.port={port}")
+    assert code == 1
+    (line,) = errors.splitlines()
     assert line.startswith(f"error: 127.0.0.1:{port}: ")
-    assert "sent:" not in captured.out
+    assert "sent:" not in text
     assert out.exists()

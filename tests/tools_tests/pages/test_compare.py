@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 from tools.compare_runs import main
+from tools.runs.folder import evaluation_folder
 
 
-def make_run(folder: Path, model: str, value: float) -> Path:
+def make_run(folder: Path, model: str, value: float, name: str = "test") -> Path:
     """A run folder with a report and a curve of two points."""
-    folder.mkdir(parents=True)
+    evaluation = evaluation_folder(folder, name)
+    evaluation.mkdir(parents=True)
     numbers = {"image_map": value, "split": "test", "seconds": 60.0, "errors_part": None}
-    (folder / "report.json").write_text(json.dumps({model: numbers, "settings": {}}))
+    (evaluation / "report.json").write_text(json.dumps({model: numbers, "settings": {}}))
     lines = [{"step": step, "tag": "train/loss", "value": value} for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
@@ -58,29 +60,36 @@ def test_curves_can_be_chosen(runs: list[Path], tmp_path: Path) -> None:
     assert "<polyline" not in (tmp_path / "out" / "compare.html").read_text()
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    both = [make_run(tmp_path / side / "run", "localizer", 0.5) for side in ("x", "y")]
+def test_folders_of_one_name_are_told_apart_and_evaluations_have_names(tmp_path: Path) -> None:
+    both = [make_run(tmp_path / side / "run", "localizer", 0.5, "last") for side in ("x", "y")]
 
-    assert compare(both, tmp_path / "out") == 0
+    assert compare(both, tmp_path / "out", "--name", "last") == 0
     assert "| x/run localizer |" in (tmp_path / "out" / "compare.md").read_text()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"localizer": 3}'])
+@pytest.mark.parametrize("content", ["", "no json", "[]", '{"localizer": 3}'])
 def test_a_folder_without_a_report_is_refused(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    folder.mkdir()
+    folder = evaluation_folder(tmp_path / "run", "test")
+    folder.mkdir(parents=True)
     if content:
         (folder / "report.json").write_text(content)
 
-    assert compare([folder], tmp_path / "out") == 2
-    assert f"error: {folder / 'report.json'}: no" in capsys.readouterr().err
+    assert compare([tmp_path / "run"], tmp_path / "out") == 2
+    assert f"error: {folder / 'report.json'}: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_comparison_of_nothing_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("names", [[], ["run", "run"], ["run", "{tmp}/run"]])
+def test_a_comparison_of_nothing_or_of_a_run_with_itself_is_refused(
+    names: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert compare([], tmp_path / "out") == 2
-    assert "--runs: name one run or more" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run", "localizer", 0.5)
+
+    assert compare([Path(name.format(tmp=tmp_path)) for name in names], tmp_path / "out") == 2
+    assert "error: --runs: " in capsys.readouterr().err

@@ -58,10 +58,9 @@ class _Mapped(Dataset[Result | Exception]):
         except Exception as error:  # of any kind: the caller's process raises it
             if get_worker_info() is None:
                 raise
-            if not _can_be_pickled(error):
-                error = RuntimeError(f"{type(error).__name__}: {error}")
-            error.add_note(traceback.format_exc())
-            return error
+            sent = error if _pickles(error) else RuntimeError(f"{type(error).__name__}: {error}")
+            sent.add_note(traceback.format_exc())
+            return sent
 
 
 def _result(outcome: Result | Exception) -> Result:
@@ -73,7 +72,7 @@ def _result(outcome: Result | Exception) -> Result:
         del outcome  # else it and this frame refer to each other, and the processes do not end
 
 
-def _can_be_pickled(error: Exception) -> bool:
+def _pickles(error: Exception) -> bool:
     """Whether it is the same after a pickle; without one the caller would wait forever."""
     try:
         return str(pickle.loads(pickle.dumps(error))) == str(error)

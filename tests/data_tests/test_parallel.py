@@ -44,10 +44,10 @@ class DecodeError(ValueError):
 
 @pytest.mark.parametrize("processes", [0, 1, 2])
 def test_named_results_come_in_the_order_of_the_items(processes: int) -> None:
-    found = list(map_parallel(measure, ["ccc", "a"], processes=processes))
+    results = list(map_parallel(measure, ["ccc", "a"], processes=processes))
 
-    assert found == [Found("ccc", 3), Found("a", 1)]
-    assert {type(result) for result in found} == {Found}
+    assert results == [Found("ccc", 3), Found("a", 1)]
+    assert {type(result) for result in results} == {Found}
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])
@@ -99,10 +99,10 @@ def test_no_items_give_nothing(processes: int) -> None:
 def test_no_more_processes_start_than_asked_for_or_than_items(
     processes: int, items: int, count: int
 ) -> None:
-    found = set(map_parallel(process_of, range(items), processes=processes))
+    used = set(map_parallel(process_of, range(items), processes=processes))
 
-    assert len(found) == max(count, 1)
-    assert (os.getpid() in found) == (count == 0)
+    assert len(used) == max(count, 1)
+    assert (os.getpid() in used) == (count == 0)
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])

@@ -49,21 +49,21 @@ def test_the_way_back_to_the_original_takes_x_first() -> None:
 
 
 def test_a_score_is_the_classs_probability_times_the_fraction_of_the_heatmap() -> None:
-    found = find(heatmap(TWO, probability=0.8))
-    torch.testing.assert_close(found.scores, torch.tensor([0.8, 0.8 * 6 / 9]))
+    detections = find(heatmap(TWO, probability=0.8))
+    torch.testing.assert_close(detections.scores, torch.tensor([0.8, 0.8 * 6 / 9]))
 
 
 def test_labels_are_the_numbers_of_the_maps() -> None:
-    found = find(heatmap(FLAT, ONE))
-    assert found.labels.tolist() == [1]
-    assert found.labels.dtype == torch.int64
+    detections = find(heatmap(FLAT, ONE))
+    assert detections.labels.tolist() == [1]
+    assert detections.labels.dtype == torch.int64
 
 
 def test_detections_come_best_first_over_all_classes() -> None:
     heatmaps = replace(heatmap(TWO, ONE), image_logits=torch.tensor([0.0, 2.0]))
-    found = find(heatmaps)
-    assert found.labels.tolist() == [1, 0, 0]
-    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    detections = find(heatmaps)
+    assert detections.labels.tolist() == [1, 0, 0]
+    assert detections.scores.tolist() == sorted(detections.scores.tolist(), reverse=True)
 
 
 def test_only_the_asked_for_classes_are_boxed() -> None:
@@ -75,10 +75,10 @@ def test_no_asked_for_classes_give_no_detections() -> None:
 
 
 def test_a_constant_map_gives_no_detections() -> None:
-    found = find(heatmap(FLAT))
-    assert found.boxes.shape == (0, 4)
-    assert found.labels.shape == found.scores.shape == (0,)
-    check_detections(found, 1)
+    detections = find(heatmap(FLAT))
+    assert detections.boxes.shape == (0, 4)
+    assert detections.labels.shape == detections.scores.shape == (0,)
+    check_detections(detections, 1)
 
 
 def test_the_mode_reaches_the_boxes() -> None:
@@ -98,14 +98,14 @@ NESTED = [[9.0, 9.0, 6.0, 0.0]]  # two cells at a threshold of .9, three at .5: 
 def test_of_overlapping_boxes_of_a_class_the_lower_one_goes(
     nms_threshold: float, count: int
 ) -> None:
-    found = find(heatmap(NESTED), thresholds=[0.5, 0.9], nms_threshold=nms_threshold)
-    assert len(found.boxes) == count
-    assert found.boxes[0].tolist() == [23.5, 23.5, 71.5, 39.5]  # the larger of equal scores
+    detections = find(heatmap(NESTED), thresholds=[0.5, 0.9], nms_threshold=nms_threshold)
+    assert len(detections.boxes) == count
+    assert detections.boxes[0].tolist() == [23.5, 23.5, 71.5, 39.5]  # the larger of equal scores
 
 
 def test_boxes_of_different_classes_do_not_hide_each_other() -> None:
-    found = find(heatmap(ONE, ONE))
-    assert sorted(found.labels.tolist()) == [0, 1]
+    detections = find(heatmap(ONE, ONE))
+    assert sorted(detections.labels.tolist()) == [0, 1]
 
 
 def test_overlap_is_measured_in_the_original_image() -> None:
@@ -118,8 +118,8 @@ def test_a_class_below_the_score_threshold_is_not_boxed() -> None:
 
 
 def test_a_box_below_the_score_threshold_is_dropped_and_one_at_it_is_kept() -> None:
-    found = find(heatmap(TWO, probability=0.5), score_threshold=0.5)
-    assert found.scores.tolist() == [0.5]
+    detections = find(heatmap(TWO, probability=0.5), score_threshold=0.5)
+    assert detections.scores.tolist() == [0.5]
 
 
 def test_a_score_threshold_of_zero_keeps_a_box_of_every_class() -> None:
@@ -129,8 +129,8 @@ def test_a_score_threshold_of_zero_keeps_a_box_of_every_class() -> None:
 
 def test_the_best_detections_of_all_classes_together_are_kept() -> None:
     heatmaps = replace(heatmap(TWO, TWO), image_logits=torch.tensor([3.0, 0.0]))
-    found = find(heatmaps, max_detections=2)
-    assert found.labels.tolist() == [0, 0]
+    detections = find(heatmaps, max_detections=2)
+    assert detections.labels.tolist() == [0, 0]
 
 
 def test_detections_of_random_maps_are_well_formed(rng: torch.Generator) -> None:
@@ -142,10 +142,10 @@ def test_detections_of_random_maps_are_well_formed(rng: torch.Generator) -> None
             (110, 75),
             (333, 250),
         )
-        found = find(heatmaps, thresholds=[0.3, 0.6])
-        check_detections(found, 5)
-        assert (found.boxes[:, 2] <= 250 + 1e-3).all()  # rescaling rounds
-        assert (found.boxes[:, 3] <= 333 + 1e-3).all()
+        detections = find(heatmaps, thresholds=[0.3, 0.6])
+        check_detections(detections, 5)
+        assert (detections.boxes[:, 2] <= 250 + 1e-3).all()  # rescaling rounds
+        assert (detections.boxes[:, 3] <= 333 + 1e-3).all()
 
 
 # --- predict_heatmaps -----------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def test_log_sum_exp_is_the_logarithm_of_the_mean_exponential(
     sharpness: float, pooled: float
 ) -> None:
     logits = maps([[0.0, math.log(3)]])
-    found = log_sum_exp_pool_logits(logits, all_cells(logits), sharpness)
-    torch.testing.assert_close(found, torch.tensor([[pooled]]))
+    result = log_sum_exp_pool_logits(logits, all_cells(logits), sharpness)
+    torch.testing.assert_close(result, torch.tensor([[pooled]]))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_log_sum_exp_is_the_logarithm_of_the_mean_exponential(
     ],  # half of the sharpness times the variance, and log(4) / 1000 are missing
 )
 def test_log_sum_exp_lies_between_mean_and_maximum(sharpness: float, pooled: float) -> None:
-    found = float(log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness))
-    assert found == pytest.approx(pooled, abs=2e-3)
-    assert 3 < found < 6
+    result = float(log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness))
+    assert result == pytest.approx(pooled, abs=2e-3)
+    assert 3 < result < 6
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,8 @@ def test_without_offset_rois_take_the_cells_and_features_of_plain_pooling(
 def test_the_first_convolutions_do_not_learn(count: int, frozen: list[str]) -> None:
     model = small(frozen_layers=count)
 
-    found = [name for name, weight in model.named_parameters() if not weight.requires_grad]
-    assert found == frozen
+    fixed = [name for name, weight in model.named_parameters() if not weight.requires_grad]
+    assert fixed == frozen
 
 
 # Pretrained weights

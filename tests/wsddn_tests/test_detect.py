@@ -116,28 +116,28 @@ def test_a_score_at_the_threshold_is_kept_and_one_below_is_removed() -> None:
     boxes = torch.tensor([SQUARE, ELSEWHERE])
     below = torch.nextafter(torch.tensor(0.3), torch.tensor(0.0)).item()
 
-    found = select_detections(boxes, torch.tensor([[0.3], [below]]), score_threshold=0.3)
+    detections = select_detections(boxes, torch.tensor([[0.3], [below]]), score_threshold=0.3)
 
-    assert found.boxes.tolist() == [SQUARE]
+    assert detections.boxes.tolist() == [SQUARE]
 
 
 def test_of_two_boxes_of_one_class_that_overlap_the_lower_is_removed() -> None:
-    found = select_detections(torch.tensor([SQUARE, MOST]), torch.tensor([[0.2], [0.6]]))
+    detections = select_detections(torch.tensor([SQUARE, MOST]), torch.tensor([[0.2], [0.6]]))
 
-    assert found.boxes.tolist() == [MOST]
-    assert found.labels.tolist() == [0]
-    torch.testing.assert_close(found.scores, torch.tensor([0.6]))
+    assert detections.boxes.tolist() == [MOST]
+    assert detections.labels.tolist() == [0]
+    torch.testing.assert_close(detections.scores, torch.tensor([0.6]))
 
 
 def test_boxes_of_two_classes_do_not_suppress_each_other() -> None:
     scores = torch.tensor([[0.9, 0.0], [0.0, 0.8]])
 
-    found = select_detections(torch.tensor([SQUARE, MOST]), scores)
+    detections = select_detections(torch.tensor([SQUARE, MOST]), scores)
 
-    assert found.boxes.tolist() == [SQUARE, MOST]
-    assert found.labels.tolist() == [0, 1]
-    found = select_detections(torch.tensor([SQUARE]), torch.tensor([[0.2, 0.0, 0.7]]))
-    assert found.labels.tolist() == [2, 0]  # one box may be of several
+    assert detections.boxes.tolist() == [SQUARE, MOST]
+    assert detections.labels.tolist() == [0, 1]
+    detections = select_detections(torch.tensor([SQUARE]), torch.tensor([[0.2, 0.0, 0.7]]))
+    assert detections.labels.tolist() == [2, 0]  # one box may be of several
 
 
 @pytest.mark.parametrize(
@@ -148,29 +148,29 @@ def test_a_box_whose_overlap_equals_the_threshold_is_kept(
 ) -> None:
     boxes = torch.tensor([SQUARE, [0.0, 0.0, 10.0, bottom]])  # in float32 4 / 10 is above .4
 
-    found = select_detections(boxes, torch.tensor([[0.9], [0.8]]), nms_threshold=threshold)
+    detections = select_detections(boxes, torch.tensor([[0.9], [0.8]]), nms_threshold=threshold)
 
-    assert found.boxes.equal(boxes[:count])
+    assert detections.boxes.equal(boxes[:count])
 
 
 def test_a_removed_box_suppresses_no_other() -> None:
     boxes = torch.tensor([SQUARE, MOST, HALF])
     scores = torch.tensor([[0.9], [0.8], [0.7]])
 
-    found = select_detections(boxes, scores, nms_threshold=0.6)
+    detections = select_detections(boxes, scores, nms_threshold=0.6)
 
-    assert found.boxes.tolist() == [SQUARE, HALF]
+    assert detections.boxes.tolist() == [SQUARE, HALF]
 
 
 def test_the_best_of_all_classes_together_are_kept_by_descending_score() -> None:
     boxes = torch.tensor([SQUARE, ELSEWHERE])
     scores = torch.tensor([[0.1, 0.4], [0.3, 0.2]])
 
-    found = select_detections(boxes, scores, max_detections=3)
+    detections = select_detections(boxes, scores, max_detections=3)
 
-    torch.testing.assert_close(found.scores, torch.tensor([0.4, 0.3, 0.2]))
-    assert found.labels.tolist() == [1, 0, 1]
-    assert found.boxes.tolist() == [SQUARE, ELSEWHERE, ELSEWHERE]
+    torch.testing.assert_close(detections.scores, torch.tensor([0.4, 0.3, 0.2]))
+    assert detections.labels.tolist() == [1, 0, 1]
+    assert detections.boxes.tolist() == [SQUARE, ELSEWHERE, ELSEWHERE]
 
 
 def slow_selection(boxes: Tensor, scores: Tensor, threshold: float) -> list[tuple[int, int]]:
@@ -197,14 +197,14 @@ def test_selection_equals_one_box_after_the_other(count: int, rng: torch.Generat
     boxes = random_boxes(count, rng)
     scores = torch.rand(count, 3, generator=rng)
 
-    found = select_detections(
+    detections = select_detections(
         boxes, scores, score_threshold=0.0, nms_threshold=0.3, max_detections=count * 3
     )
 
     expected = slow_selection(boxes, scores, 0.3)
-    assert found.scores.tolist() == [scores[pair].item() for pair in expected]
-    assert found.labels.tolist() == [label for _, label in expected]
-    assert found.boxes.equal(boxes[[row for row, _ in expected]])
+    assert detections.scores.tolist() == [scores[pair].item() for pair in expected]
+    assert detections.labels.tolist() == [label for _, label in expected]
+    assert detections.boxes.equal(boxes[[row for row, _ in expected]])
 
 
 @pytest.mark.parametrize(
@@ -214,20 +214,20 @@ def test_selection_equals_one_box_after_the_other(count: int, rng: torch.Generat
 def test_without_boxes_or_scores_above_the_threshold_nothing_is_detected(
     boxes: Tensor, scores: Tensor
 ) -> None:
-    found = select_detections(boxes, scores)
+    detections = select_detections(boxes, scores)
 
-    assert found.boxes.shape == (0, 4)
-    assert (found.labels.shape, found.labels.dtype) == ((0,), torch.int64)
-    assert found.scores.shape == (0,)
+    assert detections.boxes.shape == (0, 4)
+    assert (detections.labels.shape, detections.labels.dtype) == ((0,), torch.int64)
+    assert detections.scores.shape == (0,)
 
 
 def test_support_is_the_sum_of_scores_by_overlap() -> None:
     boxes = torch.tensor([SQUARE, HALF, [50.0, 50.0, 60.0, 60.0]])  # the first two overlap by .5
     scores = torch.tensor([[0.4], [0.2], [0.1]])
 
-    found = gather_support(boxes, scores, min_iou=0.5)
+    support = gather_support(boxes, scores, min_iou=0.5)
 
-    torch.testing.assert_close(found, torch.tensor([[0.5], [0.4], [0.1]]))
+    torch.testing.assert_close(support, torch.tensor([[0.5], [0.4], [0.1]]))
     torch.testing.assert_close(gather_support(boxes, scores, min_iou=0.6), scores)
     assert gather_support(boxes[:0], scores[:0], min_iou=0.5).shape == (0, 1)
 
@@ -237,10 +237,10 @@ def test_support_never_exceeds_the_sum_of_all_scores(rng: torch.Generator) -> No
     boxes = torch.cat([corner, corner + 20], dim=1)
     scores = torch.rand(50, 3, generator=rng) / 50
 
-    found = gather_support(boxes, scores, min_iou=0.3)
+    support = gather_support(boxes, scores, min_iou=0.3)
 
-    assert (found <= scores.sum(dim=0) + 1e-6).all()  # float32
-    assert (found >= scores - 1e-6).all()
+    assert (support <= scores.sum(dim=0) + 1e-6).all()  # float32
+    assert (support >= scores - 1e-6).all()
 
 
 def test_a_box_moves_to_the_weighted_mean_of_those_around_it() -> None:
@@ -262,10 +262,10 @@ def test_boxes_that_agree_exceed_a_single_one_of_higher_score() -> None:
     scores = torch.tensor([[0.2], [0.2], [0.2], [0.2], [0.3]])
 
     assert select_detections(boxes, scores).boxes[0].tolist() == [50, 50, 60, 60]
-    found = select_detections(boxes, scores, support_iou=0.5)
+    detections = select_detections(boxes, scores, support_iou=0.5)
 
-    assert found.boxes[0].tolist() == [0, 0, 10, 11.5]
-    assert len(found.boxes) == 2
+    assert detections.boxes[0].tolist() == [0, 0, 10, 11.5]
+    assert len(detections.boxes) == 2
 
 
 def test_boxes_that_move_onto_each_other_leave_one() -> None:
@@ -273,9 +273,9 @@ def test_boxes_that_move_onto_each_other_leave_one() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [3.5, 0, 13.5, 10], [7.0, 0, 17.0, 10]])
     scores = torch.tensor([[0.3], [0.2], [0.3]])
 
-    found = select_detections(boxes, scores, support_iou=0.3, nms_threshold=0.4)
+    detections = select_detections(boxes, scores, support_iou=0.3, nms_threshold=0.4)
 
-    assert len(found.boxes) == 1
+    assert len(detections.boxes) == 1
 
 
 @pytest.mark.parametrize("support_iou", [0.0, 0.5])
@@ -283,10 +283,10 @@ def test_the_top_scoring_box_of_each_class_needs_no_score(support_iou: float) ->
     boxes = torch.tensor([SQUARE, [50.0, 50.0, 60.0, 60.0]])
     scores = torch.tensor([[1e-9, 0.5], [0.0, 0.6]])
 
-    found = top1_detections(boxes, scores, support_iou=support_iou)
+    detections = top1_detections(boxes, scores, support_iou=support_iou)
 
-    assert found.labels.tolist() == [0, 1]
-    assert found.boxes.tolist() == boxes.tolist()
+    assert detections.labels.tolist() == [0, 1]
+    assert detections.boxes.tolist() == boxes.tolist()
     assert len(top1_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0
 
 

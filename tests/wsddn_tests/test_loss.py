@@ -76,19 +76,19 @@ def test_the_regularizer_equals_its_formula() -> None:
     fc7 = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0]])
     scores = torch.tensor([[0.5, 0.1], [0.4, 0.1], [0.2, 0.1], [0.1, 0.1], [0.1, 0.1]])
 
-    found = spatial_regularizer(BOXES, fc7, scores, torch.tensor([1.0, 0.0]))
+    loss = spatial_regularizer(BOXES, fc7, scores, torch.tensor([1.0, 0.0]))
 
     # neighbors 1 and 2: (.4 * 2)^2 + (.2 * 1)^2, halved, over two classes
-    torch.testing.assert_close(found, torch.tensor((0.64 + 0.04) / 4))
+    torch.testing.assert_close(loss, torch.tensor((0.64 + 0.04) / 4))
 
 
 def test_only_the_best_scored_neighbors_count() -> None:
     fc7 = torch.tensor([[1.0, 0.0], [3.0, 0.0], [1.0, 1.0], [9.0, 9.0], [9.0, 9.0]])
     scores = torch.tensor([[0.5], [0.4], [0.2], [0.1], [0.1]])
 
-    found = spatial_regularizer(BOXES, fc7, scores, torch.ones(1), top=1)
+    loss = spatial_regularizer(BOXES, fc7, scores, torch.ones(1), top=1)
 
-    torch.testing.assert_close(found, torch.tensor(0.64 / 2))
+    torch.testing.assert_close(loss, torch.tensor(0.64 / 2))
 
 
 def test_the_regularizers_gradient_is_that_of_finite_differences(rng: torch.Generator) -> None:
@@ -130,6 +130,6 @@ def test_without_present_classes_or_neighbors_it_is_zero(
 ) -> None:
     fc7 = torch.ones(len(boxes), 2)
 
-    found = spatial_regularizer(boxes, fc7, torch.ones(len(boxes), 2), torch.tensor(targets))
+    loss = spatial_regularizer(boxes, fc7, torch.ones(len(boxes), 2), torch.tensor(targets))
 
-    assert found.item() == 0
+    assert loss.item() == 0

@@ -40,10 +40,10 @@ def test_sharing_features_changes_no_score(rng: torch.Generator, scored: bool) -
     rois = random_boxes(200, rng)  # on 10x10 cells: many cover the same
     scores = torch.rand(200, generator=rng) if scored else None
 
-    found, expected = head(features, rois, scores), one_by_one(head, features, rois, scores)
+    shared, expected = head(features, rois, scores), one_by_one(head, features, rois, scores)
 
     for name in ("class_logits", "detection_logits", "fc7"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+        torch.testing.assert_close(getattr(shared, name), getattr(expected, name))
 
 
 def test_gradients_are_those_without_sharing(rng: torch.Generator) -> None:

@@ -324,15 +324,15 @@ def files(problems: list[Problem]) -> list[str]:
 
 
 def test_a_clean_data_set_has_lists_and_annotations_and_no_problems(tiny_voc: Path) -> None:
-    found = scan_voc(tiny_voc, SYNTHETIC_CLASSES)
-    assert found.problems == []
-    assert {split: len(names) for split, names in found.splits.items()} == {
+    scan = scan_voc(tiny_voc, SYNTHETIC_CLASSES)
+    assert scan.problems == []
+    assert {split: len(names) for split, names in scan.splits.items()} == {
         "train": 12,
         "val": 6,
         "trainval": 18,
         "test": 6,
     }
-    assert len(found.annotations) == 24
+    assert len(scan.annotations) == 24
 
 
 def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
@@ -352,12 +352,12 @@ def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
 def test_a_bad_list_is_one_problem_and_the_others_are_read(
     tmp_path: Path, text: str | bytes, what: str
 ) -> None:
-    found = scan_voc(voc(tmp_path, {"train": "a", "val": text}), ["cat"])
-    (problem,) = found.problems
+    scan = scan_voc(voc(tmp_path, {"train": "a", "val": text}), ["cat"])
+    (problem,) = scan.problems
     assert problem.where.name == "val.txt"
     assert problem.what.startswith(what)
     assert problem.cure == "correct the list"
-    assert found.splits == {"train": ["a"]}
+    assert scan.splits == {"train": ["a"]}
 
 
 def test_every_bad_annotation_is_named_once(tmp_path: Path) -> None:
@@ -370,10 +370,10 @@ def test_every_bad_annotation_is_named_once(tmp_path: Path) -> None:
     names = "\n".join(["good", *bad, "missing"])
     root = voc(tmp_path, {"train": names, "trainval": names}, bad)
     (root / "VOC2007" / "Annotations" / "missing.xml").unlink()
-    found = scan_voc(root, ["cat"])
-    assert files(found.problems) == [f"{name}.xml" for name in [*bad, "missing"]]
-    assert list(found.annotations) == ["good"]
-    for problem in found.problems:
+    scan = scan_voc(root, ["cat"])
+    assert files(scan.problems) == [f"{name}.xml" for name in [*bad, "missing"]]
+    assert list(scan.annotations) == ["good"]
+    for problem in scan.problems:
         assert not problem.what.startswith("/")
         assert problem.cure == "restore or correct the file, or take the name off the lists"
 
@@ -386,8 +386,8 @@ def test_an_annotation_that_may_not_be_read_is_one_problem_among_others(
 
     root = voc(tmp_path, {"train": "a\nb"})
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    found = scan_voc(root, ["cat"])
-    assert files(found.problems) == ["a.xml", "b.xml"]
+    scan = scan_voc(root, ["cat"])
+    assert files(scan.problems) == ["a.xml", "b.xml"]
 
 
 @pytest.mark.parametrize(
@@ -396,8 +396,8 @@ def test_an_annotation_that_may_not_be_read_is_one_problem_among_others(
 def test_a_name_on_two_lists_is_a_problem_of_the_second(
     tmp_path: Path, one: str, other: str
 ) -> None:
-    found = scan_voc(voc(tmp_path, {one: "a\nc\nb", other: "c\nd\nb"}), ["cat"])
-    (problem,) = found.problems
+    scan = scan_voc(voc(tmp_path, {one: "a\nc\nb", other: "c\nd\nb"}), ["cat"])
+    (problem,) = scan.problems
     assert problem.where.name == f"{other}.txt"
     assert problem.what == f"2 images are in {one} too, such as b"
 
@@ -406,9 +406,9 @@ def test_a_name_on_two_lists_is_a_problem_of_the_second(
 def test_the_parts_of_trainval_may_be_in_it_and_other_lists_absent(
     tmp_path: Path, part: str
 ) -> None:
-    found = scan_voc(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"])
-    assert found.splits == {part: ["a"], "trainval": ["a", "b"]}
-    assert found.problems == []
+    scan = scan_voc(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"])
+    assert scan.splits == {part: ["a"], "trainval": ["a", "b"]}
+    assert scan.problems == []
 
 
 def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
@@ -447,9 +447,9 @@ def of_proposals(path: Path, boxes: Mapping[str, torch.Tensor]) -> ProposalScan:
 def test_a_split_without_any_image_in_the_file_is_no_problem(
     names: str, splits: list[str], tmp_path: Path
 ) -> None:
-    found = of_proposals(tmp_path / "p.npz", dict.fromkeys(names, INSIDE))
+    scan = of_proposals(tmp_path / "p.npz", dict.fromkeys(names, INSIDE))
 
-    assert found == ProposalScan(splits, [])
+    assert scan == ProposalScan(splits, [])
 
 
 @pytest.mark.parametrize(
@@ -505,8 +505,8 @@ def test_a_file_of_proposals_that_cannot_be_read_is_one_problem(
     if content is not None:
         path.write_bytes(content)
 
-    found = scan_proposals(path, SPLITS, PLACES, STATES)
-    (problem,) = found.problems
+    scan = scan_proposals(path, SPLITS, PLACES, STATES)
+    (problem,) = scan.problems
     assert problem.where == path
     assert problem.what.startswith("not a file of" if content is not None else "no such file of")
-    assert found.splits == []
+    assert scan.splits == []

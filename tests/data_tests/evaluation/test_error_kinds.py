@@ -14,9 +14,9 @@ BESIDE = [20.0, 0.0, 30.0, 10.0]
 FAR = [80.0, 80.0, 90.0, 90.0]
 
 
-def fractions_of(found: Detections, truth: Annotation) -> dict[str, float]:
+def fractions_of(detections: Detections, truth: Annotation) -> dict[str, float]:
     """Of a single class in a single image, the kinds that there are."""
-    fractions = eval_error_kinds({"a": found}, [truth], num_classes=1)
+    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=1)
     return {kind: fraction for kind, (fraction,) in fractions.items() if fraction > 0}
 
 
@@ -46,9 +46,12 @@ def test_a_detection_is_of_the_kind_that_its_areas_say(
 
 
 def test_a_second_detection_on_a_taken_object_is_a_duplicate() -> None:
-    found = detect([SQUARE, SQUARE], [0.75, 0.5])
+    detections = detect([SQUARE, SQUARE], [0.75, 0.5])
 
-    assert fractions_of(found, annotate([SQUARE, BESIDE])) == {"hit": 1 / 2, "duplicate": 1 / 2}
+    assert fractions_of(detections, annotate([SQUARE, BESIDE])) == {
+        "hit": 1 / 2,
+        "duplicate": 1 / 2,
+    }
 
 
 def test_two_objects_of_two_classes_are_no_group() -> None:
@@ -60,9 +63,9 @@ def test_two_objects_of_two_classes_are_no_group() -> None:
 
 def test_a_box_on_nothing_of_its_class_is_background() -> None:
     truth = annotate([SQUARE, FAR], labels=[0, 1])
-    found = detect([BESIDE, SQUARE], [0.5, 0.5], labels=[0, 1])
+    detections = detect([BESIDE, SQUARE], [0.5, 0.5], labels=[0, 1])
 
-    fractions = eval_error_kinds({"a": found}, [truth], num_classes=2)
+    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=2)
     assert fractions["background"].tolist() == [1, 1]
 
 
@@ -74,9 +77,9 @@ def test_a_box_in_another_image_is_background() -> None:
 
 
 def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
-    found, truth = {"a": detect([[0, 0, 10, 6]], [0.5])}, [annotate([SQUARE])]
+    detections, truth = {"a": detect([[0, 0, 10, 6]], [0.5])}, [annotate([SQUARE])]
 
-    at = [eval_error_kinds(found, truth, num_classes=1, iou_threshold=t) for t in (0.6, 0.61)]
+    at = [eval_error_kinds(detections, truth, num_classes=1, iou_threshold=t) for t in (0.6, 0.61)]
     assert [fractions["hit"][0] for fractions in at] == [1, 0]
     assert [fractions["part"][0] for fractions in at] == [0, 1]
 
@@ -85,10 +88,10 @@ def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
 
 
 def test_as_many_detections_are_counted_as_there_are_objects() -> None:
-    found = detect([FAR, SQUARE, BESIDE], [0.25, 0.75, 0.5])
+    detections = detect([FAR, SQUARE, BESIDE], [0.25, 0.75, 0.5])
 
-    assert fractions_of(found, annotate([SQUARE])) == {"hit": 1}
-    assert fractions_of(found, annotate([SQUARE, [50, 50, 60, 60]])) == {
+    assert fractions_of(detections, annotate([SQUARE])) == {"hit": 1}
+    assert fractions_of(detections, annotate([SQUARE, [50, 50, 60, 60]])) == {
         "hit": 1 / 2,
         "background": 1 / 2,
     }
@@ -112,9 +115,9 @@ def test_fewer_detections_than_objects_share_the_whole() -> None:
 
 def test_the_top_scoring_are_chosen_over_all_images() -> None:
     truths = [annotate([SQUARE], image_id="a"), annotate([SQUARE], image_id="b")]
-    found = {"a": detect([SQUARE, FAR], [0.25, 0.5]), "b": detect([FAR], [0.75])}
+    detections = {"a": detect([SQUARE, FAR], [0.25, 0.5]), "b": detect([FAR], [0.75])}
 
-    fractions = eval_error_kinds(found, truths, num_classes=1)
+    fractions = eval_error_kinds(detections, truths, num_classes=1)
     assert fractions["background"].tolist() == [1]
 
 
@@ -122,7 +125,7 @@ def test_the_top_scoring_are_chosen_over_all_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "truth"),
+    ("detections", "truth"),
     [
         (detect([SQUARE], [0.5]), annotate([])),
         (detect([FAR], [0.5]), annotate([SQUARE], difficult=[True])),
@@ -132,9 +135,9 @@ def test_the_top_scoring_are_chosen_over_all_images() -> None:
     ids=["no objects", "difficult ones only", "no detections", "those on difficult ones only"],
 )
 def test_without_objects_or_detections_that_count_every_kind_is_nan(
-    found: Detections, truth: Annotation
+    detections: Detections, truth: Annotation
 ) -> None:
-    fractions = eval_error_kinds({"a": found}, [truth], num_classes=1)
+    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=1)
     assert list(fractions) == list(KINDS)
     assert all(np.isnan(column).all() for column in fractions.values())
 
@@ -153,18 +156,18 @@ Crowd = tuple[dict[str, Detections], list[Annotation]]
 @pytest.fixture
 def crowd(rng: torch.Generator) -> Crowd:
     """In each of eight images five objects of three classes, and 30 boxes near them and not."""
-    found, truths = {}, []
+    detections, truths = {}, []
     for image_id in "abcdefgh":
         objects, labels = random_boxes(5, rng, corner=40), torch.randint(3, (5,), generator=rng)
         flags = torch.rand(5, generator=rng) < 0.3
         truths.append(Annotation(image_id, (100, 100), objects, labels, flags, flags))
         near = objects.repeat(4, 1) + torch.rand(20, 4, generator=rng) * 12 - 6
-        found[image_id] = Detections(
+        detections[image_id] = Detections(
             torch.cat([near, random_boxes(10, rng, corner=60, sides=(5, 40))]),
             torch.cat([labels.repeat(4), torch.randint(3, (10,), generator=rng)]),
             torch.rand(30, generator=rng),
         )
-    return found, truths
+    return detections, truths
 
 
 def test_fractions_sum_to_one(crowd: Crowd) -> None:
@@ -176,20 +179,20 @@ def test_fractions_sum_to_one(crowd: Crowd) -> None:
 
 
 def test_the_order_of_the_images_does_not_matter(crowd: Crowd) -> None:
-    found, truths = crowd
-    other = {image_id: found[image_id] for image_id in reversed(found)}
+    detections, truths = crowd
+    other = {image_id: detections[image_id] for image_id in reversed(detections)}
 
-    forth = eval_error_kinds(found, truths, num_classes=3)
+    forth = eval_error_kinds(detections, truths, num_classes=3)
     back = eval_error_kinds(other, truths[::-1], num_classes=3)
     for kind in KINDS:
         assert forth[kind].tolist() == back[kind].tolist()
 
 
 def test_hits_are_those_that_ap_counts(crowd: Crowd) -> None:
-    found, truths = crowd
-    fractions = eval_error_kinds(found, truths, num_classes=3, iou_threshold=0.3)
+    detections, truths = crowd
+    fractions = eval_error_kinds(detections, truths, num_classes=3, iou_threshold=0.3)
 
-    every = match_detections(found, truths, num_classes=3, iou_threshold=0.3)
+    every = match_detections(detections, truths, num_classes=3, iou_threshold=0.3)
     for label, matches in enumerate(every):
         top_scoring = matches.is_hit[~matches.is_ignored][: matches.num_objects]
         assert fractions["hit"][label] == pytest.approx(top_scoring.mean(), abs=1e-15)

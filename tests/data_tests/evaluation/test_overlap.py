@@ -61,23 +61,23 @@ def test_tables_follow_the_order_of_the_annotations() -> None:
         annotate([BOX], [n], image_id=name) for name, n in {"b": 0, "c": 2, "a": 0}.items()
     ]
 
-    objects, found = tabulate_boxes({"a": last, "b": first}, annotations, 3)
+    objects, detected = tabulate_boxes({"a": last, "b": first}, annotations, 3)
 
     assert objects.groups.tolist() == [0, 5, 6]
-    assert found.groups.tolist() == [1, 6]
-    assert found.values.tolist() == [0.25, 0.75]
-    assert found.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 2, 2]]
+    assert detected.groups.tolist() == [1, 6]
+    assert detected.values.tolist() == [0.25, 0.75]
+    assert detected.boxes.tolist() == [[0, 0, 1, 1], [0, 0, 2, 2]]
 
 
 def test_no_images_give_tables_without_rows() -> None:
-    objects, found = tabulate_boxes({}, [], 3)
-    assert objects.boxes.shape == found.boxes.shape == (0, 4)
+    objects, detected = tabulate_boxes({}, [], 3)
+    assert objects.boxes.shape == detected.boxes.shape == (0, 4)
 
 
 def test_scores_that_a_model_can_still_learn_from_are_read() -> None:
     scores = torch.tensor([0.5], requires_grad=True)
-    found = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), scores)
-    assert tabulate_boxes({"a": found}, [ONE], 1)[1].values.tolist() == [0.5]
+    detected = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), scores)
+    assert tabulate_boxes({"a": detected}, [ONE], 1)[1].values.tolist() == [0.5]
 
 
 def test_an_image_annotated_twice_is_refused() -> None:

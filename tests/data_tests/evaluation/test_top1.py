@@ -23,8 +23,8 @@ def test_a_box_on_a_difficult_object_is_neither_right_nor_wrong() -> None:
 
 def test_only_the_top_scoring_box_of_a_class_is_judged_and_the_first_of_equals() -> None:
     right, wrong = [0.0, 0, 10, 10], [50.0, 50, 60, 60]
-    found = detect([wrong, right, wrong, wrong], [0.4, 0.6, 0.6, 0.9], [0, 0, 0, 1])
+    detections = detect([wrong, right, wrong, wrong], [0.4, 0.6, 0.6, 0.9], [0, 0, 0, 1])
     annotations = [annotate([right] * (name != "a"), image_id=name) for name in "abc"]
 
-    assert verdicts({"b": found}, annotations, 2) == [".r.", ".w."]
+    assert verdicts({"b": detections}, annotations, 2) == [".r.", ".w."]
     assert verdicts({}, annotations, 2) == ["...", "..."]

@@ -19,8 +19,10 @@ from tests.worlds import annotate, detect
 ROW = [[10.0 * k, 0.0, 10.0 * k + 8, 8.0] for k in range(10)]  # ten boxes that do not touch
 
 
-def ap_of(found: Detections, truth: Annotation, *, use_07_metric: bool = True) -> float:
-    metric = eval_detection_voc({"a": found}, [truth], num_classes=1, use_07_metric=use_07_metric)
+def ap_of(detections: Detections, truth: Annotation, *, use_07_metric: bool = True) -> float:
+    metric = eval_detection_voc(
+        {"a": detections}, [truth], num_classes=1, use_07_metric=use_07_metric
+    )
     return metric.mean
 
 
@@ -28,14 +30,14 @@ def ap_of(found: Detections, truth: Annotation, *, use_07_metric: bool = True) -
 
 
 def test_a_perfect_detection_has_ap_one() -> None:
-    found, truth = detect(ROW[:1], [0.5]), annotate(ROW[:1])
-    assert ap_of(found, truth) == pytest.approx(1, abs=1e-15)  # eleven times 1 / 11
-    assert ap_of(found, truth, use_07_metric=False) == 1
+    detections, truth = detect(ROW[:1], [0.5]), annotate(ROW[:1])
+    assert ap_of(detections, truth) == pytest.approx(1, abs=1e-15)  # eleven times 1 / 11
+    assert ap_of(detections, truth, use_07_metric=False) == 1
 
 
 def test_a_second_hit_on_one_object_is_a_false_positive() -> None:
-    found = detect([ROW[0], ROW[0]], [0.5, 0.75])
-    (matches,) = match_detections({"a": found}, [annotate(ROW[:1])], num_classes=1)
+    detections = detect([ROW[0], ROW[0]], [0.5, 0.75])
+    (matches,) = match_detections({"a": detections}, [annotate(ROW[:1])], num_classes=1)
     assert matches.scores.tolist() == [0.75, 0.5]
     assert matches.is_hit.tolist() == [True, False]
     assert matches.is_ignored.tolist() == [False, False]
@@ -43,8 +45,8 @@ def test_a_second_hit_on_one_object_is_a_false_positive() -> None:
 
 def test_a_detection_stays_with_the_object_it_overlaps_most_though_another_is_free() -> None:
     truth = annotate([[0, 0, 10, 10], [0, 2, 10, 12]])
-    found = detect([[0, 0, 10, 10], [0, 0, 10, 11]], [0.75, 0.5])
-    (matches,) = match_detections({"a": found}, [truth], num_classes=1)
+    detections = detect([[0, 0, 10, 10], [0, 0, 10, 11]], [0.75, 0.5])
+    (matches,) = match_detections({"a": detections}, [truth], num_classes=1)
     assert matches.is_hit.tolist() == [True, False]
 
 
@@ -66,33 +68,38 @@ def test_an_overlap_of_one_half_is_a_hit_and_one_just_below_is_not(
 
 
 def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
-    truth, found = [annotate([[0, 0, 8, 8]])], {"a": detect([[0, 0, 8, 6]], [0.5])}
-    at = [eval_detection_voc(found, truth, iou_threshold=t).mean > 0.5 for t in (0.5, 0.75, 0.76)]
+    truth, detections = [annotate([[0, 0, 8, 8]])], {"a": detect([[0, 0, 8, 6]], [0.5])}
+    at = [
+        eval_detection_voc(detections, truth, iou_threshold=t).mean > 0.5 for t in (0.5, 0.75, 0.76)
+    ]
     assert at == [True, True, False]
 
 
 def test_a_box_of_another_class_is_a_false_positive() -> None:
     truth = annotate(ROW[:2], labels=[0, 1])
-    found = detect(ROW[:2], [0.75, 0.5], labels=[1, 0])
-    assert eval_detection_voc({"a": found}, [truth], num_classes=2).per_class.tolist() == [0, 0]
+    detections = detect(ROW[:2], [0.75, 0.5], labels=[1, 0])
+    assert eval_detection_voc({"a": detections}, [truth], num_classes=2).per_class.tolist() == [
+        0,
+        0,
+    ]
 
 
 def test_a_box_in_another_image_is_a_false_positive() -> None:
     truths = [annotate(ROW[:1], image_id="a"), annotate(ROW[1:2], image_id="b")]
-    found = {"a": detect(ROW[1:2], [0.5]), "b": detect(ROW[:1], [0.5])}
-    assert eval_detection_voc(found, truths, num_classes=1).mean == 0
+    detections = {"a": detect(ROW[1:2], [0.5]), "b": detect(ROW[:1], [0.5])}
+    assert eval_detection_voc(detections, truths, num_classes=1).mean == 0
 
 
 # Difficult objects
 
 
 def test_difficult_objects_neither_hurt_nor_help() -> None:
-    truth, found = annotate(ROW[:2], difficult=[False, True]), detect(ROW[:1], [0.5])
-    alone = ap_of(found, annotate(ROW[:1]))
-    assert ap_of(found, truth) == alone
+    truth, detections = annotate(ROW[:2], difficult=[False, True]), detect(ROW[:1], [0.5])
+    alone = ap_of(detections, annotate(ROW[:1]))
+    assert ap_of(detections, truth) == alone
     assert ap_of(detect([ROW[0], ROW[1], ROW[1]], [0.5, 0.75, 0.625]), truth) == alone
     assert ap_of(detect(ROW[1:2], [0.5]), truth) == 0
-    assert math.isnan(ap_of(found, annotate(ROW[:1], difficult=[True])))
+    assert math.isnan(ap_of(detections, annotate(ROW[:1], difficult=[True])))
 
 
 # Order
@@ -100,9 +107,9 @@ def test_difficult_objects_neither_hurt_nor_help() -> None:
 
 def test_of_equal_scores_the_earlier_image_comes_first() -> None:
     truths = [annotate(ROW[:1], image_id="a"), annotate([], image_id="b")]
-    found = {"b": detect(ROW[:1], [0.5]), "a": detect(ROW[:1], [0.5])}
-    forth = eval_detection_voc(found, truths, num_classes=1, use_07_metric=False)
-    back = eval_detection_voc(found, truths[::-1], num_classes=1, use_07_metric=False)
+    detections = {"b": detect(ROW[:1], [0.5]), "a": detect(ROW[:1], [0.5])}
+    forth = eval_detection_voc(detections, truths, num_classes=1, use_07_metric=False)
+    back = eval_detection_voc(detections, truths[::-1], num_classes=1, use_07_metric=False)
     assert (forth.mean, back.mean) == (1, 1 / 2)
 
 
@@ -122,8 +129,8 @@ def test_scores_that_differ_in_the_twelfth_decimal_are_ordered() -> None:
 
 
 def test_the_curve_counts_hits_and_false_positives_from_the_top_scoring_on() -> None:
-    found = detect([ROW[0], ROW[5], ROW[1]], [0.75, 0.5, 0.25])
-    (matches,) = match_detections({"a": found}, [annotate(ROW[:4])], num_classes=1)
+    detections = detect([ROW[0], ROW[5], ROW[1]], [0.75, 0.5, 0.25])
+    (matches,) = match_detections({"a": detections}, [annotate(ROW[:4])], num_classes=1)
     curve = precision_recall(matches)
     assert curve.scores.tolist() == [0.75, 0.5, 0.25]
     assert curve.precision.tolist() == [1, 1 / 2, 2 / 3]
@@ -132,8 +139,8 @@ def test_the_curve_counts_hits_and_false_positives_from_the_top_scoring_on() -> 
 
 def test_ignored_detections_are_no_points_of_the_curve() -> None:
     truth = annotate(ROW[:2], difficult=[True, False])
-    found = detect(ROW[:2], [0.75, 0.5])
-    (matches,) = match_detections({"a": found}, [truth], num_classes=1)
+    detections = detect(ROW[:2], [0.75, 0.5])
+    (matches,) = match_detections({"a": detections}, [truth], num_classes=1)
     assert precision_recall(matches).scores.tolist() == [0.5]
 
 
@@ -172,8 +179,8 @@ def test_only_a_recall_of_three_tenths_misses_its_own_point(
     num_found: int, num_points: int
 ) -> None:
     # MATLAB's 0:.1:1 holds 0.30000000000000004, but 0.6 and 0.7 exactly.
-    found = detect(ROW[:num_found], [0.5] * num_found)
-    assert ap_of(found, annotate(ROW)) == pytest.approx(num_points / 11, abs=1e-15)
+    detections = detect(ROW[:num_found], [0.5] * num_found)
+    assert ap_of(detections, annotate(ROW)) == pytest.approx(num_points / 11, abs=1e-15)
 
 
 def test_two_shapes_are_no_curve() -> None:
@@ -211,8 +218,8 @@ def test_a_class_without_objects_stays_out_of_the_mean() -> None:
 @pytest.mark.parametrize("use_07_metric", [True, False])
 def test_objects_without_detections_have_ap_zero(use_07_metric: bool) -> None:
     truth = [annotate(ROW[:1])]
-    for found in ({}, {"a": no_detections()}):
-        metric = eval_detection_voc(found, truth, num_classes=1, use_07_metric=use_07_metric)
+    for detections in ({}, {"a": no_detections()}):
+        metric = eval_detection_voc(detections, truth, num_classes=1, use_07_metric=use_07_metric)
         assert metric.per_class.tolist() == [0]
 
 
@@ -232,8 +239,8 @@ def test_a_threshold_out_of_range_and_malformed_input_are_refused(
 # CorLoc
 
 
-def corloc_of(found: Detections, truth: Annotation) -> float:
-    return corloc({"a": found}, [truth], num_classes=1).mean
+def corloc_of(detections: Detections, truth: Annotation) -> float:
+    return corloc({"a": detections}, [truth], num_classes=1).mean
 
 
 def test_corloc_asks_the_top_scoring_detection_only_and_the_first_of_equals() -> None:
@@ -253,12 +260,12 @@ def test_difficult_objects_are_ignored_by_corloc() -> None:
 
 def test_an_image_without_detections_of_its_class_is_a_miss_of_corloc() -> None:
     truths = [annotate(ROW[:1], image_id=image_id) for image_id in "abc"]
-    found = {"a": detect(ROW[:1], [0.5]), "b": no_detections()}
-    assert corloc(found, truths, num_classes=1).mean == 1 / 3
+    detections = {"a": detect(ROW[:1], [0.5]), "b": no_detections()}
+    assert corloc(detections, truths, num_classes=1).mean == 1 / 3
 
 
 def test_detections_of_classes_that_an_image_lacks_do_not_matter_for_corloc() -> None:
-    found = detect([ROW[0], ROW[0]], [0.25, 0.75], labels=[0, 1])
-    metric = corloc({"a": found}, [annotate(ROW[:1])], num_classes=2)
+    detections = detect([ROW[0], ROW[0]], [0.25, 0.75], labels=[0, 1])
+    metric = corloc({"a": detections}, [annotate(ROW[:1])], num_classes=2)
     assert metric.per_class[0] == 1
     assert metric.num_absent == 1

@@ -25,27 +25,27 @@ Maker = Callable[[Generator, int], torch.Tensor]
 @dataclass(slots=True)
 class World:
     truths: list[Annotation]
-    found: dict[str, Detections]
+    detections: dict[str, Detections]
     num_classes: int = 3
 
     def evaluate(self, use_07_metric: bool) -> Floats:
         return eval_detection_voc(
-            self.found, self.truths, num_classes=self.num_classes, use_07_metric=use_07_metric
+            self.detections, self.truths, num_classes=self.num_classes, use_07_metric=use_07_metric
         ).per_class
 
     def corloc(self) -> Floats:
-        return corloc(self.found, self.truths, num_classes=self.num_classes).per_class
+        return corloc(self.detections, self.truths, num_classes=self.num_classes).per_class
 
     def shuffled(self, rng: Generator) -> "World":
         """The same with images and detections in another order."""
-        found = {}
-        for image_id, of_image in self.found.items():
+        detections = {}
+        for image_id, of_image in self.detections.items():
             rows = torch.from_numpy(rng.permutation(len(of_image.boxes)))
-            found[image_id] = Detections(
+            detections[image_id] = Detections(
                 of_image.boxes[rows], of_image.labels[rows], of_image.scores[rows]
             )
         truths = [self.truths[k] for k in rng.permutation(len(self.truths))]
-        return World(truths, found, self.num_classes)
+        return World(truths, detections, self.num_classes)
 
 
 def coarse_boxes(rng: Generator, count: int) -> torch.Tensor:
@@ -77,7 +77,7 @@ def random_world(
     scores: Maker,
 ) -> World:
     """A few images of up to three classes; any of them may lack objects or detections."""
-    truths, found = [], {}
+    truths, detections = [], {}
     label_fractions = rng.dirichlet([1, 1, 0.3])
     difficult_fraction = rng.choice([0, 0.3, 1], p=[0.3, 0.6, 0.1])
     for k in rng.permutation(int(rng.integers(1, 7))):
@@ -94,8 +94,8 @@ def random_world(
         )
         if rng.random() < 0.8:
             labels = torch.from_numpy(rng.choice(3, count, p=label_fractions))
-            found[image_id] = Detections(boxes(rng, count), labels, scores(rng, count))
-    return World(truths, found)
+            detections[image_id] = Detections(boxes(rng, count), labels, scores(rng, count))
+    return World(truths, detections)
 
 
 def one_based_closed(boxes: torch.Tensor) -> list[list[float]]:
@@ -127,10 +127,10 @@ def mark_like_the_devkit(world: World, label: int) -> tuple[list[int], list[int]
         difficult = [bool(truth.difficult[k]) for k in rows]
         npos += difficult.count(False)
         objects.append((boxes, difficult, [False] * len(rows)))
-        found = world.found.get(truth.image_id, no_detections())
-        for k, box in enumerate(one_based_closed(found.boxes)):
-            if found.labels[k] == label:
-                lines.append((float(found.scores[k]), len(objects) - 1, box))
+        detections = world.detections.get(truth.image_id, no_detections())
+        for k, box in enumerate(one_based_closed(detections.boxes)):
+            if detections.labels[k] == label:
+                lines.append((float(detections.scores[k]), len(objects) - 1, box))
     lines.sort(key=lambda line: -line[0])
 
     tp, fp = [0] * len(lines), [0] * len(lines)
@@ -186,11 +186,11 @@ def corloc_image_by_image(world: World, label: int) -> float:
         if not boxes:
             continue
         images += 1
-        found = world.found.get(truth.image_id, no_detections())
+        detections = world.detections.get(truth.image_id, no_detections())
         top, best = -math.inf, None
-        for k, box in enumerate(one_based_closed(found.boxes)):
-            if found.labels[k] == label and found.scores[k] > top:
-                top, best = float(found.scores[k]), box
+        for k, box in enumerate(one_based_closed(detections.boxes)):
+            if detections.labels[k] == label and detections.scores[k] > top:
+                top, best = float(detections.scores[k]), box
         if best is not None and max(overlap_of_the_devkit(best, box) for box in boxes) >= 0.5:
             hits += 1
     return hits / images if images else math.nan
@@ -229,14 +229,14 @@ def test_the_random_worlds_hold_what_they_are_for() -> None:
     halves = 0
     for _ in range(125):
         world = random_world(rng, coarse_boxes, tied_scores)
-        for matches in match_detections(world.found, world.truths, num_classes=3):
+        for matches in match_detections(world.detections, world.truths, num_classes=3):
             seen["hit"] += int(matches.is_hit.sum())
             seen["ignored"] += int(matches.is_ignored.sum())
             seen["false positive"] += int((~matches.is_hit & ~matches.is_ignored).sum())
             seen["no objects"] += matches.num_objects == 0
             seen["no detections"] += len(matches.scores) == 0
         for truth in world.truths:
-            for bb in one_based_closed(world.found.get(truth.image_id, no_detections()).boxes):
+            for bb in one_based_closed(world.detections.get(truth.image_id, no_detections()).boxes):
                 for bbgt in one_based_closed(truth.boxes):
                     halves += overlap_of_the_devkit(bb, bbgt) == 1 / 2
     assert min(seen.values()) >= 20, seen
@@ -250,13 +250,15 @@ def test_without_the_ignored_detections_and_the_difficult_objects_ap_is_the_same
         before = world.evaluate(True)
         ignored = {
             float(score)
-            for matches in match_detections(world.found, world.truths, num_classes=3)
+            for matches in match_detections(world.detections, world.truths, num_classes=3)
             for score in matches.scores[matches.is_ignored]
         }
-        for image_id, found in world.found.items():
-            kept = torch.tensor([s not in ignored for s in found.scores.tolist()], dtype=torch.bool)
-            world.found[image_id] = Detections(
-                found.boxes[kept], found.labels[kept], found.scores[kept]
+        for image_id, detections in world.detections.items():
+            kept = torch.tensor(
+                [s not in ignored for s in detections.scores.tolist()], dtype=torch.bool
+            )
+            world.detections[image_id] = Detections(
+                detections.boxes[kept], detections.labels[kept], detections.scores[kept]
             )
         np.testing.assert_array_equal(world.evaluate(True), before)
 

@@ -29,13 +29,13 @@ def write(path: Path, **changes: Any) -> Path:
 
 
 def test_a_written_file_is_read(tmp_path: Path) -> None:
-    found = load_proposals(write(tmp_path / "p.npz"))
+    proposals = load_proposals(write(tmp_path / "p.npz"))
 
-    assert list(found) == ["a", "b"]
-    assert found["a"].boxes.equal(BOXES)
-    torch.testing.assert_close(found["a"].scores, THREE.scores, rtol=0, atol=0)
-    assert found["b"].boxes.shape == (0, 4)
-    assert found.meta["keys"] == ["x", "y"]
+    assert list(proposals) == ["a", "b"]
+    assert proposals["a"].boxes.equal(BOXES)
+    torch.testing.assert_close(proposals["a"].scores, THREE.scores, rtol=0, atol=0)
+    assert proposals["b"].boxes.shape == (0, 4)
+    assert proposals.meta["keys"] == ["x", "y"]
 
 
 def test_unknown_scores_stay_unknown(tmp_path: Path) -> None:
@@ -125,11 +125,11 @@ def test_selection_takes_the_first_that_are_large_enough() -> None:
 
 
 def test_repeated_boxes_are_removed_and_without_scores_the_order_is_kept() -> None:
-    found = without_repetition(Proposals(torch.cat([BOXES[2:], BOXES, BOXES[:1]]), None))
+    proposals = without_repetition(Proposals(torch.cat([BOXES[2:], BOXES, BOXES[:1]]), None))
     scored = without_repetition(Proposals(BOXES[[0, 1, 0]], torch.tensor([0.1, 0.5, 0.9])))
 
-    assert found.boxes.tolist() == BOXES[[2, 0, 1]].tolist()
-    assert found.scores is None
+    assert proposals.boxes.tolist() == BOXES[[2, 0, 1]].tolist()
+    assert proposals.scores is None
     assert scored.boxes.tolist() == BOXES[:2].tolist()
     torch.testing.assert_close(scored.scores, torch.tensor([0.9, 0.5]))
     assert without_repetition(NONE).boxes.shape == (0, 4)

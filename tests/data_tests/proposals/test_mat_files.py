@@ -25,12 +25,12 @@ def test_boxes_become_zero_based_with_x_first(kind: Any, tmp_path: Path) -> None
     images = cells("000012.jpg", "000017")
     savemat(tmp_path / "m.mat", {"images": images, "boxes": boxes})
 
-    found = parse_mat(tmp_path / "m.mat")
+    proposals = parse_mat(tmp_path / "m.mat")
 
-    assert list(found) == ["000012", "000017"]
-    assert found["000012"].boxes.tolist() == [[0, 0, 30, 40], [5, 6, 10, 50]]
-    assert found["000012"].scores is None
-    assert found["000017"].boxes.shape == (0, 4)
+    assert list(proposals) == ["000012", "000017"]
+    assert proposals["000012"].boxes.tolist() == [[0, 0, 30, 40], [5, 6, 10, 50]]
+    assert proposals["000012"].scores is None
+    assert proposals["000017"].boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_boxes_belong_to_images_by_name(images: dict[str, Path], tmp_path: Path)
     boxes = {"other.jpg": TALL, "wide.jpg": WIDE, "tall": np.concatenate([TALL, TALL])}
     path = save(tmp_path / "m.mat", boxes)
 
-    found = convert_mat(path, images)
+    proposals = convert_mat(path, images)
 
-    assert list(found) == ["tall", "x/wide.png"]
-    assert found["tall"].boxes.tolist() == [[0, 0, 60, 100], [20, 10, 40, 30]]
-    assert found["x/wide.png"].boxes.tolist() == [[0, 0, 100, 60], [70, 10, 80, 20]]
-    assert found["tall"].scores is None
+    assert list(proposals) == ["tall", "x/wide.png"]
+    assert proposals["tall"].boxes.tolist() == [[0, 0, 60, 100], [20, 10, 40, 30]]
+    assert proposals["x/wide.png"].boxes.tolist() == [[0, 0, 100, 60], [70, 10, 80, 20]]
+    assert proposals["tall"].scores is None
 
 
 @pytest.mark.parametrize("name", ["boxScores", "scores"])
@@ -120,11 +120,11 @@ def test_boxes_with_scores_are_ordered_and_an_image_may_have_none(
     boxes = {"tall": TALL, "wide": np.zeros((0, 4))}
     path = save(tmp_path / "m.mat", boxes, **{name: scores})
 
-    found = select_images(parse_mat(path), images, path)
+    proposals = select_images(parse_mat(path), images, path)
 
-    assert found["tall"].boxes.tolist() == [[20, 10, 40, 30], [0, 0, 60, 100]]
-    torch.testing.assert_close(found["tall"].scores, torch.tensor([0.5, 0.25]))
-    assert found["x/wide.png"].boxes.shape == (0, 4)
+    assert proposals["tall"].boxes.tolist() == [[20, 10, 40, 30], [0, 0, 60, 100]]
+    torch.testing.assert_close(proposals["tall"].scores, torch.tensor([0.5, 0.25]))
+    assert proposals["x/wide.png"].boxes.shape == (0, 4)
 
 
 def x_first(boxes: Any) -> Any:
@@ -153,11 +153,11 @@ def test_other_columns_another_base_and_wrapped_numbers_are_refused(
 
 
 def test_images_without_proposals_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
-    found = parse_mat(save(tmp_path / "m.mat", {"a": TALL}))
+    proposals = parse_mat(save(tmp_path / "m.mat", {"a": TALL}))
 
     images = {name: tmp_path / f"{name}.jpg" for name in "abcdefgh"}
     with pytest.raises(ValueError, match=r"of 7 of 8 images: b, c, d, e, f and 2 more$"):
-        select_images(found, images, tmp_path)
+        select_images(proposals, images, tmp_path)
     images = {"x/a.jpg": tmp_path / "x/a.jpg", "a.png": tmp_path / "a.png"}
     with pytest.raises(ValueError, match=r"two images would get the proposals of a$"):
-        select_images(found, images, tmp_path)
+        select_images(proposals, images, tmp_path)

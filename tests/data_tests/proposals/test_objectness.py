@@ -32,9 +32,9 @@ def test_edges_just_inside_count_and_those_just_outside_are_taken_off() -> None:
     edges = Edges(np.zeros((10, 20), np.float32), np.zeros((10, 20), np.float32))
     edges.strength[4, 5] = 1  # inside of the first box, outside of the second
 
-    found = edge_contrast(boxes([5, 2, 11, 8], [6, 2, 12, 8]), (10, 20), edges, power=1.0)
+    contrast = edge_contrast(boxes([5, 2, 11, 8], [6, 2, 12, 8]), (10, 20), edges, power=1.0)
 
-    assert found.tolist() == pytest.approx([1 / 12, -0.5 / 12])
+    assert contrast.tolist() == pytest.approx([1 / 12, -0.5 / 12])
 
 
 def test_edges_in_the_middle_of_a_box_do_not_count() -> None:

@@ -33,21 +33,21 @@ def square_image() -> Tensor:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_square_is_among_the_best_and_boxes_are_the_same_to_the_bit(method: str) -> None:
     settings = ProposeSettings(method=method)  # type: ignore[arg-type]
-    found, again = (propose(square_image(), settings) for _ in range(2))
+    proposals, again = (propose(square_image(), settings) for _ in range(2))
 
-    assert box_iou(found.boxes[:20], torch.tensor([SQUARE])).max() > 0.8
-    torch.testing.assert_close(asdict(again), asdict(found), rtol=0, atol=0)
+    assert box_iou(proposals.boxes[:20], torch.tensor([SQUARE])).max() > 0.8
+    torch.testing.assert_close(asdict(again), asdict(proposals), rtol=0, atol=0)
 
 
 def test_boxes_are_inside_come_once_and_begin_with_the_top_scoring(tiny_voc: Path) -> None:
     image = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)[0].image
 
-    found = propose(image, ProposeSettings())
+    proposals = propose(image, ProposeSettings())
 
-    check_proposals(found, (image.shape[1], image.shape[2]))
-    assert found.scores is not None
-    assert (found.scores.diff() <= 0).all()
-    assert len(np.unique(found.boxes.numpy(), axis=0)) == len(found.boxes) > 50
+    check_proposals(proposals, (image.shape[1], image.shape[2]))
+    assert proposals.scores is not None
+    assert (proposals.scores.diff() <= 0).all()
+    assert len(np.unique(proposals.boxes.numpy(), axis=0)) == len(proposals.boxes) > 50
 
 
 def test_limits_are_kept() -> None:
@@ -65,9 +65,9 @@ def test_limits_are_kept() -> None:
 
 
 def test_no_two_boxes_overlap_more_than_allowed() -> None:
-    found = propose(square_image(), ProposeSettings(), most_overlap=0.7)
+    proposals = propose(square_image(), ProposeSettings(), most_overlap=0.7)
 
-    overlaps = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
+    overlaps = box_iou(proposals.boxes, proposals.boxes).fill_diagonal_(0)
     assert float(overlaps.max()) <= 0.7
 
 
@@ -87,9 +87,9 @@ def test_whole_segments_raise_a_score_by_half_and_own_colors_to_four_times() -> 
 def test_an_even_surface_of_any_size_gives_no_failure(method: str, size: tuple[int, int]) -> None:
     even = torch.full((3, *size), 128, dtype=torch.uint8)
 
-    found = propose(even, ProposeSettings(method=method))  # type: ignore[arg-type]
+    proposals = propose(even, ProposeSettings(method=method))  # type: ignore[arg-type]
 
-    check_proposals(found, size)
+    check_proposals(proposals, size)
 
 
 def test_boxes_of_another_size_are_scored_as_those_of_the_first() -> None:
@@ -123,8 +123,8 @@ def in_their_own_order(image: Tensor) -> Proposals:
     maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     maker.setBaseImage(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     maker.switchToSelectiveSearchFast(75, 75)
-    found = torch.from_numpy(maker.process()).float() / scale
-    return Proposals(torch.cat([found[:, :2], found[:, :2] + found[:, 2:]], dim=1), None)
+    corners = torch.from_numpy(maker.process()).float() / scale
+    return Proposals(torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1), None)
 
 
 @pytest.mark.voc
@@ -138,6 +138,7 @@ def test_boxes_of_selective_search_find_more_real_objects_in_our_order(voc_root:
         theirs[image_id] = in_their_own_order(image)
 
     our, their = (
-        find_objects(found, images.annotations).recall([300])["0.7"][0] for found in (ours, theirs)
+        find_objects(proposals, images.annotations).recall([300])["0.7"][0]
+        for proposals in (ours, theirs)
     )
     assert our > their + 0.05

@@ -23,18 +23,18 @@ ELSEWHERE = [50.0, 50.0, 60.0, 60.0]
 
 
 def test_an_overlap_of_exactly_one_half_finds_the_object() -> None:
-    found = find_objects({"a": proposals(HALF)}, [annotate([SQUARE])])
+    result = find_objects({"a": proposals(HALF)}, [annotate([SQUARE])])
 
-    assert found.recall((1,)) == {"0.5": [1.0], "0.7": [0.0], "average": [1 / len(IOUS)]}
+    assert result.recall((1,)) == {"0.5": [1.0], "0.7": [0.0], "average": [1 / len(IOUS)]}
 
 
 def test_the_better_box_comes_second_so_it_takes_two() -> None:
     two = proposals(HALF, NEARLY, scores=[0.9, 0.8])
 
-    found = find_objects({"a": two}, [annotate([SQUARE])])
+    result = find_objects({"a": two}, [annotate([SQUARE])])
 
-    assert found.recall((1, 2))["0.7"] == [0.0, 1.0]
-    assert found.recall((1, 2))["average"] == pytest.approx([1 / 10, 7 / 10])
+    assert result.recall((1, 2))["0.7"] == [0.0, 1.0]
+    assert result.recall((1, 2))["average"] == pytest.approx([1 / 10, 7 / 10])
 
 
 def test_one_score_cuts_all_images_so_a_rich_one_has_more_boxes() -> None:
@@ -42,10 +42,10 @@ def test_one_score_cuts_all_images_so_a_rich_one_has_more_boxes() -> None:
     plain = proposals(ELSEWHERE, SQUARE, scores=[0.3, 0.2])
     objects = [annotate([SQUARE], image_id=name) for name in "rp"]
 
-    found = find_objects({"r": rich, "p": plain}, objects)
+    result = find_objects({"r": rich, "p": plain}, objects)
 
-    assert found.needed[:, 0].tolist() == [1.0, 2.0]  # second of two images' four boxes, fourth
-    assert found.recall((1,))["0.5"] == [0.5]
+    assert result.needed[:, 0].tolist() == [1.0, 2.0]  # second of two images' four boxes, fourth
+    assert result.recall((1,))["0.5"] == [0.5]
 
 
 def test_without_scores_the_order_within_the_image_counts() -> None:
@@ -53,32 +53,32 @@ def test_without_scores_the_order_within_the_image_counts() -> None:
     unknown = proposals(ELSEWHERE, SQUARE)
     objects = [annotate([SQUARE], image_id=name) for name in "ku"]
 
-    found = find_objects({"k": known, "u": unknown}, objects)
+    result = find_objects({"k": known, "u": unknown}, objects)
 
-    assert found.needed[:, 0].tolist() == [1.0, 2.0]
+    assert result.needed[:, 0].tolist() == [1.0, 2.0]
 
 
 def test_difficult_objects_do_not_count() -> None:
     both = annotate([SQUARE, ELSEWHERE], difficult=[False, True])
 
-    found = find_objects({"a": proposals(SQUARE)}, [both])
+    result = find_objects({"a": proposals(SQUARE)}, [both])
 
-    assert found.labels.tolist() == [0]
-    assert found.sides.tolist() == [10.0]
+    assert result.labels.tolist() == [0]
+    assert result.sides.tolist() == [10.0]
 
 
 def test_an_image_without_proposals_misses_its_objects_and_is_named() -> None:
-    found = find_objects({"a": proposals(scores=[])}, [annotate([SQUARE])])
+    result = find_objects({"a": proposals(scores=[])}, [annotate([SQUARE])])
 
-    assert found.empty == ("a",)
-    assert found.boxes == 0
-    assert found.recall((1000, math.inf))["0.5"] == [0.0, 0.0]
+    assert result.empty == ("a",)
+    assert result.boxes == 0
+    assert result.recall((1000, math.inf))["0.5"] == [0.0, 0.0]
 
 
 def test_no_objects_have_no_recall() -> None:
-    found = find_objects({"a": proposals(SQUARE)}, [annotate([])])
+    result = find_objects({"a": proposals(SQUARE)}, [annotate([])])
 
-    assert all(math.isnan(values[0]) for values in found.recall((1,)).values())
+    assert all(math.isnan(values[0]) for values in result.recall((1,)).values())
 
 
 def test_recall_equals_a_slow_count(rng: torch.Generator) -> None:

@@ -81,11 +81,6 @@ def page(open_page: OpenPage, folder: Path) -> Page:
     return open_page((folder / "index.html").as_uri())
 
 
-def names_in(page: Page, end: str) -> list[str]:
-    names: list[str] = page.locator(f"#{end} .cell .name").all_text_contents()
-    return names
-
-
 def words_of(page: Page, end: str, place: int) -> list[str]:
     """The words of one cell."""
     return page.locator(f"#{end} .cell .words").nth(place).inner_text().split("\n")
@@ -101,7 +96,7 @@ def count_in(page: Page, kind: str, where: str = "main") -> int:
 
 
 def resize(page: Page, width: int, height: int) -> None:
-    """Change the window's size and wait until the page has taken note."""
+    """Change the window's size and wait until the page knows it."""
     page.evaluate("window.addEventListener('resize', () => { window.resized = true })")
     if page.viewport_size != {"width": width, "height": height}:
         page.set_viewport_size({"width": width, "height": height})
@@ -117,8 +112,10 @@ def wait_for(page: Page, condition: str) -> None:
     raise TimeoutError(condition)
 
 
-def focused(page: Page) -> str | None:
-    """Number of the image that the keyboard is on."""
+def press(page: Page, *keys: str) -> str | None:
+    """Presses keys one after the other; returns the number of the image that has the focus."""
+    for key in keys:
+        page.keyboard.press(key)
     number: str | None = page.evaluate("document.activeElement.dataset.image")
     return number
 
@@ -129,7 +126,8 @@ def focused(page: Page) -> str | None:
 def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: Page) -> None:
     assert images_in(page, "highest") == [38, 39, 36, 37, 34]
     assert images_in(page, "lowest") == [0, 1, 2, 3, 4]
-    assert names_in(page, "lowest") == [f"image {number:04d}" for number in range(5)]
+    names = page.locator("#lowest .cell .name").all_text_contents()
+    assert names == [f"image {number:04d}" for number in range(5)]
 
 
 def test_a_cell_tells_score_truth_and_whether_it_is_right(page: Page) -> None:
@@ -145,7 +143,7 @@ def test_how_many_can_be_chosen(page: Page) -> None:
     resize(page, 1280, 4000)
     for typed, shown in (("0", 5), ("2", 2), ("9999", 40)):
         page.fill("#count", typed)
-        page.keyboard.press("Enter")
+        press(page, "Enter")
 
         assert len(images_in(page, "highest")) == len(images_in(page, "lowest")) == shown
         assert page.input_value("#count") == str(shown)
@@ -186,10 +184,9 @@ def test_a_class_is_chosen_by_list_button_and_key(page: Page) -> None:
 
     page.click("#previous")
     assert page.input_value("#class") == "1"
-    page.keyboard.press("p")
-    page.keyboard.press("p")  # there is none before the first
+    press(page, "p", "p")  # there is none before the first
     assert page.input_value("#class") == "0"
-    page.keyboard.press("n")
+    press(page, "n")
     assert images_in(page, "highest") == [0, 1, 2, 3, 4]
     assert page.locator("#next").is_enabled()
 
@@ -213,7 +210,7 @@ def test_a_layer_is_switched_by_key_and_by_button(page: Page) -> None:
         button = page.locator(f'#layers button:has(kbd:text-is("{key}"))')
         at_first = kind != "proposal"
         for pressed in (not at_first, at_first):
-            page.keyboard.press(key)
+            press(page, key)
             assert count_in(page, kind) == (drawn if pressed else 0)
             assert button.get_attribute("aria-pressed") == str(pressed).lower()
         button.click()
@@ -222,7 +219,7 @@ def test_a_layer_is_switched_by_key_and_by_button(page: Page) -> None:
 
 def test_boxes_of_other_classes_come_with_their_names(page: Page) -> None:
     page.locator("#box-score").fill("-4")
-    page.keyboard.press("5")
+    press(page, "5")
 
     texts = page.locator('#highest [data-image="39"] text').all_text_contents()
     assert texts == ["cat", "<b>cow</b>", "<b>cow</b> 0.050", "cat 0.800"]
@@ -235,10 +232,9 @@ def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: Page) ->
         return [image.get_attribute("src") for image in cells[:2]]
 
     assert sources() == ["thumbs/000038.jpg", "thumbs/000039.jpg"]
-    page.keyboard.press("1")
+    press(page, "1")
     assert sources() == ["thumbs/000038.jpg", "thumbs/000040.jpg"]
-    page.keyboard.press("n")
-    page.keyboard.press("End")
+    press(page, "n", "End")
     assert page.locator('[data-image="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
 
 
@@ -252,8 +248,7 @@ def test_layers_of_nothing_are_not_offered(open_page: OpenPage, tmp_path: Path) 
     assert page.locator("#box-score").is_hidden()
     filters = page.locator("#filter option").all_text_contents()
     assert filters == ["all images", "score right", "score wrong"]
-    page.keyboard.press("1")
-    page.keyboard.press("4")
+    press(page, "1", "4")
     assert count_in(page, "proposal") == 0
 
 
@@ -261,60 +256,49 @@ def test_layers_of_nothing_are_not_offered(open_page: OpenPage, tmp_path: Path) 
 
 
 def test_keys_move_from_image_to_image_and_from_end_to_end(page: Page) -> None:
-    page.keyboard.press("j")
-    assert focused(page) == "39"
-    page.keyboard.press("ArrowRight")
-    assert focused(page) == "36"
-    page.keyboard.press("k")
-    page.keyboard.press("ArrowLeft")
-    page.keyboard.press("ArrowLeft")  # there is none before the first
-    assert focused(page) == "38"
-    page.keyboard.press("End")
-    assert focused(page) == "4"
-    page.keyboard.press("ArrowUp")
-    assert focused(page) == "34"
-    page.keyboard.press("ArrowDown")
-    assert focused(page) == "4"
-    page.keyboard.press("Home")
-    assert focused(page) == "38"
+    for keys, image in (
+        (["j"], "39"),
+        (["ArrowRight"], "36"),
+        (["k", "ArrowLeft", "ArrowLeft"], "38"),  # there is none before the first
+        (["End"], "4"),
+        (["ArrowUp"], "34"),
+        (["ArrowDown"], "4"),
+        (["Home"], "38"),
+    ):
+        assert press(page, *keys) == image
 
 
 def test_rows_are_those_of_the_window(page: Page) -> None:
     page.fill("#count", "20")
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     resize(page, 800, 800)
-    page.keyboard.press("Home")
-    page.keyboard.press("ArrowDown")
 
     columns = (800 - 2 * 16 + 8) // (190 + 8)  # margins, gaps, the slider's width to begin with
-    assert focused(page) == str(images_in(page, "highest")[columns])
+    assert press(page, "Home", "ArrowDown") == str(images_in(page, "highest")[columns])
 
 
 def test_a_slash_moves_to_the_classes_and_escape_back(page: Page) -> None:
-    page.keyboard.press("j")
-    page.keyboard.press("/")
-    page.keyboard.press("j")  # types, does not move
+    press(page, "j", "/", "j")  # the last one types, it does not move
     assert page.evaluate("document.activeElement.id") == "class"
-    page.keyboard.press("Escape")
-    assert focused(page) is not None
+    assert press(page, "Escape") is not None
 
 
 def test_enter_opens_the_large_view_and_escape_closes_it(page: Page) -> None:
     large = page.locator("#large")
     assert large.is_hidden()
-    page.keyboard.press("Enter")
+    press(page, "Enter")
     assert large.is_visible()
     assert page.inner_text("#large-name") == "image 0038"
-    page.keyboard.press("ArrowRight")
+    press(page, "ArrowRight")
     assert page.inner_text("#large-name") == f"z {HOSTILE}"
     assert count_in(page, "truth", "#stage") == 1
-    page.keyboard.press("2")
+    press(page, "2")
     assert count_in(page, "truth", "#stage") == 0
     page.locator('#large-layers [data-layer="truth"]').click()
     assert count_in(page, "truth", "#stage") == 1
     rows = page.locator("#large-scores tr").all_text_contents()
     assert rows == ["cat0.950✓present", "<b>cow</b>0.500✓absent", f"{HOSTILE}0.050✓absent"]
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     assert large.is_hidden()
     expect(page.locator('#highest [data-image="39"]')).to_be_focused()
 
@@ -324,20 +308,19 @@ def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: Page) -> N
     assert page.inner_text("#large-name") == "image 0003"
     page.click("#after")
     assert page.inner_text("#large-place") == "5. lowest of cat"
-    page.keyboard.press("n")
+    press(page, "n")
     assert page.inner_text("#large-place") == f"1. highest of {HOSTILE}"
-    page.keyboard.press("/")
+    press(page, "/")
     assert page.locator("#large").is_hidden()
     page.wait_for_timeout(100)  # the event of closing comes a little later
     assert page.evaluate("document.activeElement.id") == "class"
 
 
 def test_keys_are_explained_in_the_page(page: Page) -> None:
-    page.keyboard.press("?")
+    press(page, "?")
     explained = set(page.locator("#help kbd").all_text_contents())
     assert {*"←→↑↓jkfnp/12345", "Enter", "Esc", "Home", "End"} <= explained
-    page.keyboard.press("2")  # has no effect while the help is open
-    page.keyboard.press("Escape")
+    press(page, "2", "Escape")  # the first has no effect while the help is open
     assert page.locator("#help").is_hidden()
     assert count_in(page, "truth") == 4
 
@@ -353,9 +336,7 @@ def test_of_five_thousand_images_only_those_in_sight_are_in_the_page(
     page = open_page(path.as_uri())
     page.fill("#count", "5000")
     assert page.locator(".cell").count() < 100
-    page.keyboard.press("Enter")
-    page.keyboard.press("End")
-    assert focused(page) == "4999"
+    assert press(page, "Enter", "End") == "4999"
     wait_for(page, "document.querySelectorAll('.cell').length < 100")
     assert page.locator('#lowest [data-image="4999"]').is_visible()
     milliseconds = page.evaluate(
@@ -371,8 +352,7 @@ def test_nothing_reaches_over_the_edge(width: int, page: Page) -> None:
 
     overflow = "document.documentElement.scrollWidth - window.innerWidth"
     assert page.evaluate(overflow) <= 0
-    page.keyboard.press("Escape")
-    page.keyboard.press("Enter")
+    press(page, "Escape", "Enter")
     stage = page.locator("#stage .frame").bounding_box()
     assert stage is not None
     assert stage["x"] >= 0
@@ -382,13 +362,11 @@ def test_nothing_reaches_over_the_edge(width: int, page: Page) -> None:
 
 
 def test_images_have_words_and_buttons_are_buttons(page: Page) -> None:
-    page.keyboard.press("1")
+    press(page, "1")
     texts = [image.get_attribute("alt") for image in page.locator("#highest img").all()]
     assert texts[:2] == ["image 0038", f"heatmap of cat in z {HOSTILE}"]
     for button in page.locator("button").all():
-        label = button.get_attribute("aria-label") or button.text_content()
-        assert label
-        assert label.strip()
+        assert (button.get_attribute("aria-label") or button.text_content() or "").strip()
         assert button.get_attribute("type") == "button"
     for field in page.locator("select, input").all():
         name = field.get_attribute("id")
@@ -402,7 +380,7 @@ def test_names_are_shown_and_never_run(page: Page) -> None:
     assert page.title() == HOSTILE
     assert page.inner_text("#title") == HOSTILE
     assert page.locator("#class option").all_text_contents() == list(CLASSES)
-    assert names_in(page, "highest")[1] == f"z {HOSTILE}"
+    assert page.locator("#highest .cell .name").nth(1).text_content() == f"z {HOSTILE}"
     assert page.locator("script").count() == 2
     assert page.locator("b b, img[src=x]").count() == 0
 

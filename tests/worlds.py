@@ -13,6 +13,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.process import BaseProcess
@@ -27,9 +28,10 @@ from PIL import Image
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import image_level_labels
 from data.proposals.files import pack_proposals
-from data.types import Annotation, Detections, Proposals
+from data.types import Annotation, Detections, ImageBatch, ImageSample, Proposals
 from tools.files.atomic import pack_arrays
 from tools.loggers.settings import VisdomSettings
+from tools.models.device import Device
 from tools.runs.checkpoint import load_checkpoint
 
 Box = Sequence[float]
@@ -100,6 +102,25 @@ def image_set(annotations: Sequence[Annotation], classes: Sequence[str]) -> Imag
         annotations,
         [image_level_labels(annotation, len(classes)) for annotation in annotations],
     )
+
+
+@dataclass(frozen=True)
+class NumberedImages:
+    """Images of one pixel that hold their own number, negative when flipped; odd ones a class."""
+
+    count: int
+    multiple: int = 1
+
+    def __len__(self) -> int:
+        return self.count
+
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        pixel = torch.full((1, 1, 1), float(-index if flipped else index))
+        target = torch.tensor([float(index % 2)])
+        return ImageSample(f"{index:06d}", pixel, target, torch.ones(1), (1, 1))
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        return batch
 
 
 # Files and processes

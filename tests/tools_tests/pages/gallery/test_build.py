@@ -7,9 +7,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
 from tests.conftest import snapshot
 from tests.tools_tests.pages.conftest import content_of
-from tests.worlds import free_port, write_proposals
+from tests.worlds import annotate, free_port, image_set, write_proposals
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.files.atomic import pack_arrays, write_scores
 from tools.files.detections import write_detections
@@ -35,7 +34,6 @@ from tools.pages.gallery.thumbnails import OriginalImage, Source, make_thumbnail
 from tools.pages.heatmaps import HEIGHT
 
 NUM_CLASSES = len(SYNTHETIC_CLASSES)
-Gallery = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
@@ -67,36 +65,48 @@ def save_detections(path: Path, dataset: ImageSet, classes: tuple[str, ...] = ()
     write_detections(path, classes or dataset.classes, detections, sizes)
 
 
-@pytest.fixture
-def evaluation(dataset: VOCDataset, tmp_path: Path) -> Path:
-    """The files that a gallery needs, and nothing else: no settings, no checkpoint."""
-    folder = tmp_path / "run" / "evaluations" / "test"
-    folder.mkdir(parents=True)
-    save_scores(folder / "scores.npz", dataset)
-    save_detections(folder / "detections.json", dataset)
-    return folder
+class World:
+    """A run with scores and nothing else, and the words of a gallery's command."""
+
+    def __init__(self, run_dir: Path, split: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.words = f"--run-dir={run_dir} --split={split} --processes=1".split()
+        self.evaluation = run_dir / "evaluations" / split
+        self.gallery, self.thumbs = self.evaluation / "gallery", self.evaluation / "gallery/thumbs"
+        self.capsys = capsys
+        self.evaluation.mkdir(parents=True)
+
+    def make(self, *words: str) -> dict[str, Any]:
+        """What the page of the command shows."""
+        assert main([*self.words, *words]) == 0
+        return content_of(self.gallery / "index.html")
+
+    def refusal(self, *words: str) -> str:
+        """The line of the command's refusal."""
+        self.capsys.readouterr()
+        assert main([*self.words, *words]) == 2
+        (line,) = self.capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        return line
 
 
 @pytest.fixture
-def make(evaluation: Path, tmp_path: Path, tiny_voc: Path) -> Gallery:
-    """Runs the command on one process; returns its exit code."""
-    words = f"--run-dir={tmp_path / 'run'} --voc-root={tiny_voc} --processes=1".split()
-    return lambda *others: main([*words, *others])
+def world(
+    dataset: VOCDataset, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> World:
+    """An evaluation of six images without settings and checkpoint."""
+    made = World(tmp_path / "run", "test", capsys)
+    made.words.append(f"--voc-root={tiny_voc}")
+    save_scores(made.evaluation / "scores.npz", dataset)
+    save_detections(made.evaluation / "detections.json", dataset)
+    return made
 
 
-def thumbs_of(folder: Path) -> list[Path]:
-    return sorted((folder / "thumbs").iterdir())
-
-
-def test_images_are_in_the_order_of_their_names(
-    make: Gallery, evaluation: Path, dataset: VOCDataset
-) -> None:
+def test_images_are_in_the_order_of_their_names(world: World, dataset: VOCDataset) -> None:
     reordered = dataset.subset([3, 0, 5, 1, 4, 2])
-    save_scores(evaluation / "scores.npz", reordered)
+    save_scores(world.evaluation / "scores.npz", reordered)
 
-    assert make() == 0
+    shown = world.make()
 
-    shown = content_of(evaluation / "gallery" / "index.html")
     assert shown["names"] == sorted(dataset.ids)
     for place, image_id in enumerate(shown["names"]):
         first = reordered.ids.index(image_id) * NUM_CLASSES + 1
@@ -113,11 +123,11 @@ def test_images_are_in_the_order_of_their_names(
 
 @pytest.mark.parametrize("longest_side", [50, 4000])
 def test_thumbnails_are_numbered_and_reduced_to_the_size_that_is_asked(
-    longest_side: int, make: Gallery, evaluation: Path, dataset: VOCDataset
+    longest_side: int, world: World, dataset: VOCDataset
 ) -> None:
-    assert make(f"--longest-side={longest_side}") == 0
+    world.make(f"--longest-side={longest_side}")
 
-    paths = thumbs_of(evaluation / "gallery")
+    paths = sorted(world.thumbs.iterdir())
     assert [path.name for path in paths] == [f"{number:06d}.jpg" for number in range(6)]
     for path, whole in zip(paths, dataset.annotations, strict=True):
         fraction = min(1, longest_side / max(whole.image_size))
@@ -126,18 +136,19 @@ def test_thumbnails_are_numbered_and_reduced_to_the_size_that_is_asked(
 
 
 def test_made_again_nothing_changes_and_the_run_and_the_data_set_are_only_read(
-    make: Gallery, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, tiny_voc: Path, tmp_path: Path
 ) -> None:
     gallery = tmp_path / "elsewhere" / "gallery"
+    words = [*world.words, f"--out={gallery}"]
     before = snapshot(tmp_path / "run"), snapshot(tiny_voc)
-    assert make(f"--out={gallery}") == 0
+    assert main(words) == 0
     thumbs, page = snapshot(gallery / "thumbs"), (gallery / "index.html").read_bytes()
 
-    assert make(f"--out={gallery}") == 0
+    assert main(words) == 0
 
     assert snapshot(gallery / "thumbs") == thumbs
     assert (gallery / "index.html").read_bytes() == page
-    assert "6 of 6 thumbnails" in capsys.readouterr().out
+    assert "6 of 6 thumbnails" in world.capsys.readouterr().out
     assert (snapshot(tmp_path / "run"), snapshot(tiny_voc)) == before
 
 
@@ -153,54 +164,47 @@ def images(dataset: VOCDataset, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def words(images: Path, tmp_path: Path) -> list[str]:
-    """Words for a gallery of them, from scores alone."""
-    folder = tmp_path / "own" / "evaluations" / "all"
-    folder.mkdir(parents=True)
-    ids = sorted(path.name for path in images.iterdir())
-    zeros = np.zeros((3, 1))
-    arrays = {"scores": zeros + 0.5, "targets": zeros, "weights": zeros}
-    names = {"ids": np.array(ids), "classes": np.array(["<b>cat"])}
-    write_scores(folder / "scores.npz", **names, **arrays)
-    own = f"--run-dir={tmp_path / 'own'} --out={tmp_path / 'gallery'} --images={images}"
-    return f"{own} --split=all --processes=1".split()
+def own(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> World:
+    """Scores of them, without labels."""
+    made = World(tmp_path / "own", "all", capsys)
+    made.words.append(f"--images={images}")
+    names = sorted(path.name for path in images.iterdir())
+    unlabeled = image_set([annotate([], image_id=name) for name in names], ("<b>cat",))
+    save_scores(made.evaluation / "scores.npz", unlabeled, weights=np.zeros((3, 1)))
+    return made
 
 
-def test_images_need_no_boxes_and_no_plain_names(words: list[str], tmp_path: Path) -> None:
-    assert main(words) == 0
+def test_images_need_no_boxes_and_no_plain_names(own: World) -> None:
+    shown = own.make()
 
-    folder = tmp_path / "gallery"
-    shown = content_of(folder / "index.html")
     assert len(shown["names"]) == 3
     assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
-    assert [path.name for path in thumbs_of(folder)] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    names = sorted(path.name for path in own.thumbs.iterdir())
+    assert names == ["000000.jpg", "000001.jpg", "000002.jpg"]
 
 
 def test_images_and_classes_come_from_the_settings_and_scores_of_the_run(
-    words: list[str], images: Path, tmp_path: Path
+    own: World, images: Path, tmp_path: Path
 ) -> None:
+    own.words.remove(f"--images={images}")
     settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
     (tmp_path / "own" / "settings.yaml").write_text(yaml.safe_dump(settings))
 
-    assert main([word for word in words if not word.startswith("--images")]) == 0
-
-    shown = content_of(tmp_path / "gallery" / "index.html")
+    shown = own.make()
     assert len(shown["names"]) == 3
     assert shown["classes"] == ["<b>cat"]
 
 
 def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(
-    words: list[str], images: Path, tmp_path: Path
+    own: World, images: Path
 ) -> None:
-    assert main(words) == 0
-    folder = tmp_path / "gallery"
-    before = snapshot(folder / "thumbs")
+    own.make()
+    before = snapshot(own.thumbs)
     Image.new("RGB", (30, 20), "red").save(min(images.iterdir()), "JPEG")
 
-    assert main(words) == 0
+    numbers = own.make()["thumbs"]
 
-    after = snapshot(folder / "thumbs")
-    numbers = content_of(folder / "index.html")["thumbs"]
+    after = snapshot(own.thumbs)
     assert numbers == [3, 1, 2]
     assert {path.name for path in after} == {f"{number:06d}.jpg" for number in numbers}
     kept = set(before) & set(after)
@@ -208,39 +212,28 @@ def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(
     assert all(before[path] == after[path] for path in kept)
 
 
-def test_a_refused_image_leaves_the_earlier_gallery_whole(
-    words: list[str], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 0
-    before = snapshot(tmp_path / "gallery")
+def test_a_refused_image_leaves_the_earlier_gallery_whole(own: World, images: Path) -> None:
+    own.make()
+    before = snapshot(own.gallery)
     first, second, _ = sorted(images.iterdir())
     Image.new("RGB", (30, 20), "red").save(first, "JPEG")
     second.write_bytes(second.read_bytes()[:-2000])
 
-    assert main(words) == 2
-
-    assert "does not decode" in capsys.readouterr().err
-    after = snapshot(tmp_path / "gallery")
-    assert all(
-        after[path] == before[path] for path in before if path.name not in ("thumbs", "log.txt")
-    )
+    assert "does not decode" in own.refusal()
+    after = snapshot(own.gallery)
+    changed = {path.name for path in before if after[path] != before[path]}
+    assert changed <= {"thumbs", "log.txt"}
 
 
-class Stopping(NamedTuple):
+class Stopping(OriginalImage):
     """An image in the middle of whose reading the process gets a signal."""
-
-    image: OriginalImage
-
-    @property
-    def path(self) -> Path:
-        return self.image.path
 
     def read(self) -> Tensor:
         os.kill(os.getpid(), signal.SIGTERM)
-        return self.image.read()
+        return super().read()
 
     def __repr__(self) -> str:
-        return repr(self.image)
+        return repr(OriginalImage(*self))
 
 
 def test_stopped_thumbnails_are_continued_where_they_were(
@@ -251,7 +244,7 @@ def test_stopped_thumbnails_are_continued_where_they_were(
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
     ]
     install_signal_handlers()
-    stopped: list[Source] = [*images[:2], Stopping(images[2]), *images[3:]]
+    stopped: list[Source] = [*images[:2], Stopping(*images[2]), *images[3:]]
     with pytest.raises(Interrupted):
         make_thumbnails(tmp_path, stopped, longest_side=50, processes=1)
     assert len(list(tmp_path.iterdir())) == 3
@@ -264,59 +257,44 @@ def test_stopped_thumbnails_are_continued_where_they_were(
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"00000{n}.jpg" for n in range(6)]
 
 
-def test_other_files_in_the_folder_are_kept(make: Gallery, evaluation: Path) -> None:
-    thumbs = evaluation / "gallery" / "thumbs"
-    thumbs.mkdir(parents=True)
-    Image.new("RGB", (8, 8)).save(thumbs / "000001.jpg")
-    (thumbs / "000002.jpg").write_bytes(b"not an image")
-    (thumbs / "notes.jpg").write_bytes(b"a note")
-    (thumbs / "000004.jpg").mkdir()
-    before = snapshot(thumbs)
+def test_other_files_in_the_folder_are_kept(world: World) -> None:
+    (world.thumbs / "000004.jpg").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(world.thumbs / "000001.jpg")
+    for name in ("000002.jpg", "notes.jpg"):
+        (world.thumbs / name).write_bytes(b"not an image")
+    before = snapshot(world.thumbs)
 
-    assert make() == 0
-
-    assert content_of(evaluation / "gallery" / "index.html")["thumbs"] == [0, 3, 5, 6, 7, 8]
-    assert before.items() <= snapshot(thumbs).items()
+    assert world.make()["thumbs"] == [0, 3, 5, 6, 7, 8]
+    assert before.items() <= snapshot(world.thumbs).items()
 
 
 # Heatmaps
 
 
-@pytest.fixture
-def strip(dataset: VOCDataset) -> Callable[..., Path]:
-    """Writes a strip as ``view_heatmaps`` does: a gray image, then red, green, blue panels."""
-
-    def write(folder: Path, row: int, panels: int) -> Path:
-        folder.mkdir(exist_ok=True)
-        height, width = dataset.annotations[row].image_size
-        parts = [fit_height(torch.full((3, height, width), 128, dtype=torch.uint8), HEIGHT)]
-        for number in range(panels):
-            parts.append(torch.zeros_like(parts[0]))
-            parts[-1][number % 3] = 255
-        path = folder / f"test_{dataset.ids[row]}.jpg"
-        write_jpeg(path, in_a_row([caption(part, "words") for part in parts]))
-        return path
-
-    return write
+def write_strip(path: Path, image_size: tuple[int, int], panels: int) -> None:
+    """As ``view_heatmaps`` does: a gray image, then red, green, blue panels."""
+    path.parent.mkdir()
+    parts = [fit_height(torch.full((3, *image_size), 128, dtype=torch.uint8), HEIGHT)]
+    for number in range(panels):
+        parts.append(torch.zeros_like(parts[0]))
+        parts[-1][number % 3] = 255
+    write_jpeg(path, in_a_row([caption(part, "words") for part in parts]))
 
 
-def test_heatmaps_are_cut_out_class_by_class(
-    make: Gallery, evaluation: Path, dataset: VOCDataset, strip: Callable[..., Path]
-) -> None:
+def test_heatmaps_are_cut_out_class_by_class(world: World, dataset: VOCDataset) -> None:
     row = int(dataset.targets.sum(dim=1).argmax())
     labels = dataset.targets[row].nonzero().flatten().tolist()
     assert len(labels) >= 2
-    strip(evaluation / "heatmaps", row, len(labels))
+    height, width = dataset.annotations[row].image_size
+    path = world.evaluation / "heatmaps" / f"test_{dataset.ids[row]}.jpg"
+    write_strip(path, (height, width), len(labels))
 
-    assert make() == 0
+    heatmap = world.make()["heatmap"]
 
-    gallery = evaluation / "gallery"
-    heatmap = content_of(gallery / "index.html")["heatmap"]
     assert list(heatmap) == [str(row)]
     assert list(heatmap[str(row)]) == [str(label) for label in labels]
-    height, width = dataset.annotations[row].image_size
     for channel, number in enumerate(heatmap[str(row)].values()):
-        panel = read_image(gallery / "thumbs" / f"{number:06d}.jpg").double()
+        panel = read_image(world.thumbs / f"{number:06d}.jpg").double()
         assert panel.shape[2] / panel.shape[1] == pytest.approx(width / height, rel=0.02)
         means = panel.mean(dim=(1, 2))
         assert int(means.argmax()) == channel % 3
@@ -324,41 +302,23 @@ def test_heatmaps_are_cut_out_class_by_class(
 
 
 def test_a_strip_of_other_classes_is_left_out_with_a_warning(
-    make: Gallery,
-    evaluation: Path,
-    tmp_path: Path,
-    strip: Callable[..., Path],
-    capsys: pytest.CaptureFixture[str],
+    world: World, dataset: VOCDataset, tmp_path: Path
 ) -> None:
-    path = strip(tmp_path / "strips", 0, NUM_CLASSES)
+    path = tmp_path / "strips" / f"test_{dataset.ids[0]}.jpg"
+    write_strip(path, dataset.annotations[0].image_size, NUM_CLASSES)
 
-    assert make(f"--heatmaps={path.parent}") == 0
-
-    assert content_of(evaluation / "gallery" / "index.html")["heatmap"] == {}
-    assert capsys.readouterr().err.startswith(f"warning: {path.parent}: ")
+    assert world.make(f"--heatmaps={path.parent}")["heatmap"] == {}
+    assert world.capsys.readouterr().err.startswith(f"warning: {path.parent}: ")
 
 
 # Refusals
 
 
-@pytest.fixture
-def refuse(make: Gallery, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The line of a refusal."""
-
-    def line_of(*words: str) -> str:
-        assert make(*words) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ")
-        return line
-
-    return line_of
-
-
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "pickle", "other"])
 def test_a_missing_or_damaged_file_of_scores_is_refused_and_nothing_is_made(
-    damage: str, refuse: Callable[..., str], evaluation: Path, dataset: VOCDataset
+    damage: str, world: World, dataset: VOCDataset
 ) -> None:
-    path = evaluation / "scores.npz"
+    path = world.evaluation / "scores.npz"
     whole = path.read_bytes()
     path.write_bytes(b"scores" if damage == "text" else whole[: len(whole) // 2])
     if damage == "missing":
@@ -368,8 +328,8 @@ def test_a_missing_or_damaged_file_of_scores_is_refused_and_nothing_is_made(
     if damage == "other":
         path.write_bytes(pack_arrays(ids=np.array(dataset.ids)))
 
-    assert refuse().startswith(f"error: {path}: ")
-    assert not (evaluation / "gallery").exists()
+    assert world.refusal().startswith(f"error: {path}: ")
+    assert not world.gallery.exists()
 
 
 ONES = np.ones((6, NUM_CLASSES))
@@ -387,49 +347,39 @@ ONES = np.ones((6, NUM_CLASSES))
     ],
 )
 def test_scores_that_fit_nothing_are_refused(
-    change: dict[str, Any],
-    message: str,
-    refuse: Callable[..., str],
-    evaluation: Path,
-    dataset: VOCDataset,
+    change: dict[str, Any], message: str, world: World, dataset: VOCDataset
 ) -> None:
-    save_scores(evaluation / "scores.npz", dataset, **change)
+    save_scores(world.evaluation / "scores.npz", dataset, **change)
 
-    line = refuse()
-
-    assert f"{evaluation}/scores.npz: " in line
+    line = world.refusal()
+    assert f"{world.evaluation}/scores.npz: " in line
     assert message in line
 
 
-def test_images_without_scores_are_named(
-    refuse: Callable[..., str], evaluation: Path, dataset: VOCDataset
-) -> None:
-    save_scores(evaluation / "scores.npz", dataset.subset([0, 1, 2, 3]))
+def test_images_without_scores_are_named(world: World, dataset: VOCDataset) -> None:
+    save_scores(world.evaluation / "scores.npz", dataset.subset([0, 1, 2, 3]))
 
-    line = refuse()
-
-    assert f"{dataset.ids[4]}, {dataset.ids[5]}" in line
-    assert "evaluate --split test" in line
+    assert f"images without scores: {dataset.ids[4]}, {dataset.ids[5]}" in world.refusal()
 
 
 def test_detections_of_other_classes_or_images_are_refused(
-    refuse: Callable[..., str], evaluation: Path, tiny_voc: Path, dataset: VOCDataset
+    world: World, tiny_voc: Path, dataset: VOCDataset
 ) -> None:
-    path = evaluation / "detections.json"
+    path = world.evaluation / "detections.json"
     save_detections(path, dataset, classes=tuple(reversed(SYNTHETIC_CLASSES)))
-    assert f"{path}: classes " in refuse()
+    assert f"{path}: classes " in world.refusal()
 
     others = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
     save_detections(path, others)
-    assert min(others.ids) in refuse()
+    assert min(others.ids) in world.refusal()
 
 
-def test_the_page_of_another_is_not_overwritten(refuse: Callable[..., str], tmp_path: Path) -> None:
+def test_the_page_of_another_is_not_overwritten(world: World, tmp_path: Path) -> None:
     out = tmp_path / "site"
     out.mkdir()
     (out / "index.html").write_text("<h1>My site</h1>")
 
-    assert f"{out}/index.html: " in refuse(f"--out={out}")
+    assert f"{out}/index.html: " in world.refusal(f"--out={out}")
     assert [path.name for path in out.iterdir()] == ["index.html"]
 
 
@@ -447,54 +397,41 @@ def test_the_page_of_another_is_not_overwritten(refuse: Callable[..., str], tmp_
         ("--serve=65536", "--serve"),
     ],
 )
-def test_an_invalid_setting_is_refused(
-    option: str, message: str, refuse: Callable[..., str], evaluation: Path, tiny_voc: Path
+def test_a_wrong_setting_is_refused(
+    option: str, message: str, world: World, tiny_voc: Path
 ) -> None:
-    assert message in refuse(option.format(voc=tiny_voc))
-    assert not (evaluation / "gallery").exists()
+    assert message in world.refusal(option.format(voc=tiny_voc))
+    assert not world.gallery.exists()
 
 
 def test_ten_proposals_are_shown_and_an_image_without_them_is_refused(
-    make: Gallery,
-    refuse: Callable[..., str],
-    evaluation: Path,
-    dataset: VOCDataset,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    world: World, dataset: VOCDataset, tmp_path: Path
 ) -> None:
     twelve = Proposals(torch.tensor([[0.0, 0, 9, 9 + side] for side in range(12)]), None)
     path = write_proposals(tmp_path / "proposals.npz", dict.fromkeys(dataset.ids, twelve))
-    assert make(f"--proposals={path}") == 0
-    shown = content_of(evaluation / "gallery" / "index.html")["proposals"]
+    shown = world.make(f"--proposals={path}")["proposals"]
     assert shown == [[[0, 0, 90, 90 + 10 * side] for side in range(10)]] * 6
 
-    capsys.readouterr()
     write_proposals(path, dict.fromkeys(dataset.ids[1:], twelve))
-    assert dataset.ids[0] in refuse(f"--proposals={path}")
+    assert dataset.ids[0] in world.refusal(f"--proposals={path}")
 
 
 # The server
 
 
-def test_a_port_in_use_ends_the_command_before_any_work(
-    make: Gallery, evaluation: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_in_use_ends_the_command_before_any_work(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert make(f"--serve={port}") == 1
+        assert main([*world.words, f"--serve={port}"]) == 1
 
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = world.capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: 127.0.0.1:{port}: ")
-    assert not (evaluation / "gallery").exists()
+    assert not world.gallery.exists()
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_gallery_is_shown_until_a_signal_comes(
-    stop: signal.Signals,
-    code: int,
-    make: Gallery,
-    evaluation: Path,
-    capsys: pytest.CaptureFixture[str],
+    stop: signal.Signals, code: int, world: World
 ) -> None:
     port = free_port()
     answers: list[tuple[int, bytes]] = []
@@ -510,13 +447,13 @@ def test_a_gallery_is_shown_until_a_signal_comes(
     thread = threading.Thread(target=look_and_stop)
     thread.start()
     try:
-        assert make(f"--serve={port}") == code
+        assert main([*world.words, f"--serve={port}"]) == code
     finally:
         thread.join()
 
-    assert answers[0] == (200, (evaluation / "gallery" / "index.html").read_bytes())
+    assert answers[0] == (200, (world.gallery / "index.html").read_bytes())
     assert [status for status, _ in answers] == [200, 200, 404, 404, 404]
-    assert capsys.readouterr().err == f"stopped by {stop.name}\n"
+    assert world.capsys.readouterr().err == f"stopped by {stop.name}\n"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
 
@@ -536,15 +473,8 @@ def answer_of(port: int, path: str) -> tuple[int, bytes]:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-@pytest.mark.parametrize(
-    ("given", "filled"),
-    [
-        ("--serve", "--serve 8000"),
-        ("--serve --count 3", "--serve 8000 --count 3"),
-        ("--serve 9000", "--serve 9000"),
-        ("--serve=9000 --count=3", "--serve=9000 --count=3"),
-        ("", ""),
-    ],
-)
-def test_a_server_without_a_number_has_the_usual_port(given: str, filled: str) -> None:
-    assert with_port(given.split()) == filled.split()
+def test_a_server_without_a_number_has_the_usual_port() -> None:
+    assert with_port(["--serve"]) == ["--serve", "8000"]
+    assert with_port(["--serve", "--count", "3"]) == ["--serve", "8000", "--count", "3"]
+    assert with_port(["--serve", "9000"]) == ["--serve", "9000"]
+    assert with_port(["--serve=9000", "--count=3"]) == ["--serve=9000", "--count=3"]

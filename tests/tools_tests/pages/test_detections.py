@@ -15,12 +15,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, Detections, no_detections
 from tests.tools_tests.pages.conftest import Windows
 from tools.loggers.logger import Logger
-from tools.pages.detections import (
-    HEIGHT,
-    detection_sheets,
-    image_with_detections,
-    log_detections,
-)
+from tools.pages.detections import HEIGHT, detection_sheets, image_with_detections, log_detections
 from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.pages.heatmaps import chosen_images
 
@@ -28,7 +23,7 @@ HITS, FAILURES = (
     "Detections: the top-scoring one of a class hits",
     "Detections: none of the top-scoring ones hits",
 )
-CORNER = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+CORNER = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # touches no object
 
 
 @pytest.fixture
@@ -47,12 +42,10 @@ def detect(boxes: Tensor, label: int, scores: list[float]) -> Detections:
 
 
 def on_the_object(annotation: Annotation) -> Detections:
-    """The box of the first object."""
     return detect(annotation.boxes[:1], int(annotation.labels[0]), [0.5])
 
 
 def far_away(annotation: Annotation) -> Detections:
-    """A corner of one pixel, of the first object's class."""
     return detect(CORNER, int(annotation.labels[0]), [0.5])
 
 

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,8 +23,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from tests.tools_tests.conftest import process_as_before
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
+from tests.worlds import free_port
 from tools import compare_runs, evaluate, gallery, train_localizer, view_heatmaps
 from tools.loggers.logger import image_tag, open_logger
 from tools.loggers.settings import VisdomSettings
@@ -66,23 +65,22 @@ def running(*words: str | Path, errors: IO[str] | int) -> Iterator[subprocess.Po
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisdomSettings]:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[VisdomSettings]:
     """A visdom as the command starts it, with a run and a heatmap in it."""
-    folder = tmp_path_factory.mktemp("visdom")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    options = f"--port {port} --env-path {folder / 'env'}".split()
+    port = free_port()
+    options = f"--port {port} --env-path {tmp_path / 'env'}".split()
     command = (sys.executable, "-m", "tools.visdom_server", *options)
-    with (folder / "errors.txt").open("w") as errors, running(*command, errors=errors) as process:
+    path = tmp_path / "errors.txt"
+    with path.open("w") as errors, running(*command, errors=errors) as process:
         assert process.stdout is not None
-        said = iter(process.stdout.readline, "")
-        if not any(line.startswith("visdom is at") for line in said):
-            reason = (folder / "errors.txt").read_text()
+        lines = iter(process.stdout.readline, "")
+        if not any(line.startswith("visdom is at") for line in lines):
+            reason = path.read_text()
             assert "files of its page are missing" in reason
             pytest.skip(reason)
         settings = VisdomSettings("127.0.0.1", port, "run")
-        log_a_run(folder / "run", settings)
+        log_a_run(tmp_path / "run", settings)
         client = visdom.Visdom(
             port=port, env=settings.env, use_incoming_socket=False, raise_exceptions=True
         )
@@ -92,12 +90,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VisdomSettings]
         assert process.wait(timeout=10) == 143
 
 
-@pytest.fixture(scope="module")
-def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@pytest.fixture
+def tensorboard(tmp_path: Path) -> Iterator[str]:
     """The address of a TensorBoard that has read a run."""
-    run_dir = tmp_path_factory.mktemp("tensorboard") / "run"
-    log_a_run(run_dir, VisdomSettings())
-    command = (TENSORBOARD, "--logdir", run_dir / "events", "--host", "127.0.0.1", "--port", "0")
+    log_a_run(tmp_path, VisdomSettings())
+    command = (TENSORBOARD, "--logdir", tmp_path / "events", "--host", "127.0.0.1", "--port", "0")
     with running(*command, errors=subprocess.STDOUT) as process:
         assert process.stdout is not None
         text = ""
@@ -114,14 +111,10 @@ def tensorboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
     """Three epochs, with two images in the windows that a training names."""
-
-    def fail(message: str) -> None:
-        raise AssertionError(message)
-
     red = torch.zeros(3, 60, 90, dtype=torch.uint8)
     red[0] = 255
     targets, scores = torch.tensor([1.0, 0, 1, 0]), torch.tensor([0.9, 0.8, 0.4, 0.1])
-    with open_logger(run_dir, settings, resume_step=None, warn=fail) as logger:
+    with open_logger(run_dir, settings, resume_step=None, warn=pytest.fail) as logger:
         for epoch in range(3):
             logger.scalar("train/loss", 1 / (epoch + 1), epoch)
             logger.histogram("weights/conv1", torch.linspace(-1, 1, 99) ** 3, epoch)
@@ -215,42 +208,37 @@ def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall
         assert page.title() == "TensorBoard"
 
 
-@pytest.fixture(scope="module")
-def hostile_run(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained on images with such names and classes, as is its folder; with all its pages."""
-    folder = tmp_path_factory.mktemp("hostile")
+def test_hostile_names_are_text_on_every_page(
+    tiny_voc: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    images, labels = tmp_path / "images", tmp_path / "labels.csv"
+    images.mkdir()
     rows = [("image", "labels", "split")]
-    (folder / "images").mkdir()
     paths = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES).paths
     for number, (name, path) in enumerate(zip(HOSTILE_IMAGES, paths, strict=False)):
-        shutil.copyfile(path, folder / "images" / name)
+        shutil.copyfile(path, images / name)
         rows.append((name, HOSTILE_CLASSES[number % 2], "val" if number > 3 else "train"))
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+    with labels.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
-    data = ["--images", str(folder / "images"), "--labels", str(folder / "labels.csv")]
+    run_dir = tmp_path / "<img src=x onerror=alert(5)>"
+    data = ["--images", str(images), "--labels", str(labels)]
     small = "--split train --val-split val --model.backbone squeezenet1_1 --image-sizes [64]"
     small += " --loop.epochs 2 --loop.batch-size 4 --amp off --device cpu"
-    run_dir = folder / "<img src=x onerror=alert(5)>"
     run = ["--run-dir", str(run_dir), "--split", "all"]
-    with process_as_before():
-        assert train_localizer.main(["--run-dir", str(run_dir), *data, *small.split()]) == 0
-        assert evaluate.main([*run, "--amp", "off", "--device", "cpu"]) == 0
-        assert view_heatmaps.main([*run, "--amp", "off", "--device", "cpu"]) == 0
-        assert gallery.main([*run, "--processes", "1"]) == 0
-        runs = json.dumps([str(run_dir)])
-        assert compare_runs.main(["--runs", runs, "--split", "all", "--out", str(run_dir)]) == 0
-    return run_dir
+    compared = ["--runs", json.dumps([str(run_dir)]), "--split", "all", "--out", str(run_dir)]
+    assert train_localizer.main(["--run-dir", str(run_dir), *data, *small.split()]) == 0
+    assert evaluate.main([*run, "--amp", "off", "--device", "cpu"]) == 0
+    assert view_heatmaps.main([*run, "--amp", "off", "--device", "cpu"]) == 0
+    assert gallery.main([*run, "--processes", "1"]) == 0
+    assert compare_runs.main(compared) == 0
 
-
-def test_hostile_names_are_text_on_every_page(hostile_run: Path, open_page: OpenPage) -> None:
-    of_run = f"{hostile_run.name} on all"
-    evaluation = evaluation_folder(hostile_run, "all")
-    for path, title, texts in (
-        (evaluation / "report.html", of_run, HOSTILE_CLASSES),
-        (hostile_run / "compare.html", "1 models", (hostile_run.name, *HOSTILE_CLASSES)),
-        (evaluation / "gallery" / "index.html", of_run, (*HOSTILE_CLASSES, *HOSTILE_IMAGES)),
+    title, evaluation = f"{run_dir.name} on all", evaluation_folder(run_dir, "all")
+    for path, shown_title, texts in (
+        (evaluation / "report.html", title, HOSTILE_CLASSES),
+        (run_dir / "compare.html", "1 models", (run_dir.name, *HOSTILE_CLASSES)),
+        (evaluation / "gallery" / "index.html", title, (*HOSTILE_CLASSES, *HOSTILE_IMAGES)),
     ):
         page = open_page(path.as_uri())
         shown = page.inner_text("body")
         assert [text for text in texts if text.replace("\n", " ") not in shown] == []
-        assert page.title() == title
+        assert page.title() == shown_title

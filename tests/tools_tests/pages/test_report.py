@@ -82,7 +82,7 @@ def test_a_number_that_is_not_there_is_shown_as_such(value: float | None, tmp_pa
     assert content["localizer"]["corloc"] is None
 
 
-def test_the_numbers_of_every_model_and_class_are_shown(tmp_path: Path) -> None:
+def test_the_numbers_of_every_model_and_class_are_shown_with_their_origin(tmp_path: Path) -> None:
     models = {"localizer": model(0.25), "localizer_robust": model(0.75)}
     page, content = write(tmp_path, models=models)
 
@@ -90,11 +90,6 @@ def test_the_numbers_of_every_model_and_class_are_shown(tmp_path: Path) -> None:
     assert cells.count("0.250") == cells.count("0.750") == 2 * len(COLUMNS)
     assert content["localizer_robust"]["per_class"]["cat"] == numbers(0.75)
     assert content["localizer"]["threshold_curve"] == {"0.5": 0.25}
-
-
-def test_the_json_says_how_the_numbers_came_about(tmp_path: Path) -> None:
-    _, content = write(tmp_path)
-
     assert content["settings"] == {"optim.lr": 0.1}
     assert content["command"] == "python -m tools.evaluate"
     assert "commit" in content["environment"]

@@ -45,19 +45,16 @@ def test_every_model_has_a_line(
     assert numbers["plain localizer"]["image_map"] == 0.25
 
 
-def test_the_page_holds_both_curves_and_names_as_text(runs: list[Path], tmp_path: Path) -> None:
-    assert compare(runs, tmp_path / "out") == 0
+def test_the_page_holds_the_chosen_curves_and_names_as_text(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    for chosen, count in (("", 2), ("validation/", 0)):
+        assert compare(runs, tmp_path / "out", "--curves", chosen) == 0
 
-    page = (tmp_path / "out" / "compare.html").read_text()
-    assert page.count("<polyline") == 2
-    assert "<b>" not in page.replace("<figcaption><b>", "")
-    assert "&lt;b&gt; detector" in page
-
-
-def test_curves_can_be_chosen(runs: list[Path], tmp_path: Path) -> None:
-    assert compare(runs, tmp_path / "out", "--curves", "validation/") == 0
-
-    assert "<polyline" not in (tmp_path / "out" / "compare.html").read_text()
+        page = (tmp_path / "out" / "compare.html").read_text()
+        assert page.count("<polyline") == count
+        assert "<b>" not in page.replace("<figcaption><b>", "")
+        assert "&lt;b&gt; detector" in page
 
 
 def test_folders_of_one_name_are_told_apart_and_evaluations_have_names(tmp_path: Path) -> None:

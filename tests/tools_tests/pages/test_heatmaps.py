@@ -138,10 +138,9 @@ def test_a_sheet_shows_images_without_labels_with_what_the_model_predicts(
 ) -> None:
     let_see(model, {1: 3.0})
     named = [("m", model.eval(), samples_of(dataset, model), BoxSettings())]
-    for index, annotation in enumerate(dataset.annotations):  # no true boxes
-        dataset.annotations[index] = replace(
-            annotation, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64)
-        )
+    dataset.annotations = [
+        replace(one, boxes=one.boxes[:0], labels=one.labels[:0]) for one in dataset.annotations
+    ]
 
     dataset.targets[:] = dataset.weights[:] = 0
     unlabeled = box_sheet(named, dataset, CPU, count=2)

@@ -95,33 +95,26 @@ def test_the_numbers_of_every_model_and_class_are_shown_with_their_origin(tmp_pa
     assert "commit" in content["environment"]
 
 
-def test_a_curve_fills_its_chart_from_zero_to_its_highest_value(tmp_path: Path) -> None:
-    page, _ = write(tmp_path, curves={"loss": {"localizer": [(10, 4.0), (20, 1.0), (30, 0.0)]}})
-
-    assert lines_of(page) == ["50.0,20.0 300.0,155.0 550.0,200.0"]
-    assert ">10</text>" in page
-    assert ">30</text>" in page
-
-
-def test_points_that_are_not_finite_leave_the_curve(tmp_path: Path) -> None:
-    points = [(0, math.nan), (1, 1.0), (2, math.inf), (3, 2.0)]
-    page, _ = write(tmp_path, curves={"loss": {"localizer": points}})
-
-    assert lines_of(page) == ["50.0,110.0 550.0,20.0"]
-
-
-def test_a_curve_without_points_has_no_chart(tmp_path: Path) -> None:
-    curves = {"empty heading": {"localizer": [], "localizer_robust": [(0, math.nan)]}}
+def test_curves_fill_their_charts_from_zero_to_their_highest_finite_value(tmp_path: Path) -> None:
+    nan, inf = math.nan, math.inf
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {
+        "a": {"localizer": [(10, 4.0), (20, 1.0), (30, 0.0)]},
+        "b": {"localizer": [(0, nan), (1, 1.0), (2, inf), (3, 2.0)]},
+        "constant": {"localizer": [(1, 0.0), (2, 0.0)]},
+        "one point": {"localizer": [(5, 1.0)]},
+        "empty heading": {"localizer": [], "localizer_robust": [(0, nan)]},
+    }
     page, _ = write(tmp_path, curves=curves)
 
-    assert lines_of(page) == []
+    assert lines_of(page) == [
+        "50.0,20.0 300.0,155.0 550.0,200.0",
+        "50.0,110.0 550.0,20.0",
+        "50.0,200.0 550.0,200.0",
+        "50.0,20.0",
+    ]
+    assert ">10</text>" in page
+    assert ">30</text>" in page
     assert "empty heading" not in page
-
-
-def test_a_constant_curve_and_a_single_point_are_drawn(tmp_path: Path) -> None:
-    page, _ = write(tmp_path, curves={"a": {"x": [(1, 0.0), (2, 0.0)]}, "b": {"x": [(5, 1.0)]}})
-
-    assert lines_of(page) == ["50.0,200.0 550.0,200.0", "50.0,20.0"]
 
 
 def test_the_table_for_a_terminal_has_a_line_for_each_model() -> None:

@@ -81,11 +81,6 @@ def page(open_page: OpenPage, folder: Path) -> Page:
     return open_page((folder / "index.html").as_uri())
 
 
-def words_of(page: Page, end: str, place: int) -> list[str]:
-    """The words of one cell."""
-    return page.locator(f"#{end} .cell .words").nth(place).inner_text().split("\n")
-
-
 def images_in(page: Page, end: str) -> list[int]:
     cells = page.locator(f"#{end} .cell").all()
     return [int(str(cell.get_attribute("data-image"))) for cell in cells]
@@ -131,12 +126,13 @@ def test_the_highest_and_the_lowest_are_listed_and_ties_by_name(page: Page) -> N
 
 
 def test_a_cell_tells_score_truth_and_whether_it_is_right(page: Page) -> None:
-    neither = "\N{EN DASH}"
-    assert words_of(page, "highest", 0) == ["0.950", neither, "ignored", "image 0038"]
-    assert words_of(page, "highest", 1) == ["0.950", "✓", "present", f"z {HOSTILE}", "box ✓"]
+    def words(end: str, place: int) -> list[str]:
+        return page.locator(f"#{end} .cell .words").nth(place).inner_text().split("\n")
 
+    assert words("highest", 0) == ["0.950", "\N{EN DASH}", "ignored", "image 0038"]
+    assert words("highest", 1) == ["0.950", "✓", "present", f"z {HOSTILE}", "box ✓"]
     page.select_option("#class", "1")
-    assert words_of(page, "lowest", 2) == ["0.100", "✓", "absent", "image 0036"]
+    assert words("lowest", 2) == ["0.100", "✓", "absent", "image 0036"]
 
 
 def test_how_many_can_be_chosen(page: Page) -> None:
@@ -268,7 +264,7 @@ def test_keys_move_from_image_to_image_and_from_end_to_end(page: Page) -> None:
         assert press(page, *keys) == image
 
 
-def test_rows_are_those_of_the_window(page: Page) -> None:
+def test_rows_are_those_of_the_window_and_a_slash_moves_to_the_classes(page: Page) -> None:
     page.fill("#count", "20")
     press(page, "Escape")
     resize(page, 800, 800)
@@ -276,9 +272,7 @@ def test_rows_are_those_of_the_window(page: Page) -> None:
     columns = (800 - 2 * 16 + 8) // (190 + 8)  # margins, gaps, the slider's width to begin with
     assert press(page, "Home", "ArrowDown") == str(images_in(page, "highest")[columns])
 
-
-def test_a_slash_moves_to_the_classes_and_escape_back(page: Page) -> None:
-    press(page, "j", "/", "j")  # the last one types, it does not move
+    press(page, "/", "j")  # the last one types, it does not move
     assert page.evaluate("document.activeElement.id") == "class"
     assert press(page, "Escape") is not None
 
@@ -350,8 +344,7 @@ def test_nothing_reaches_over_the_edge(width: int, page: Page) -> None:
     resize(page, width, 800)
     page.select_option("#class", "1")
 
-    overflow = "document.documentElement.scrollWidth - window.innerWidth"
-    assert page.evaluate(overflow) <= 0
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     press(page, "Escape", "Enter")
     stage = page.locator("#stage .frame").bounding_box()
     assert stage is not None

@@ -1,0 +1,68 @@
+"""Files that are whole or not there, and what they hold of numbers that JSON cannot say."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.worlds import files_of_at_most
+from tools.files.atomic import write_atomically, write_json, write_scores
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_file_is_replaced_as_a_whole(shared: bool, tmp_path: Path) -> None:
+    for data in (b"one", b"other"):
+        write_atomically(tmp_path / "file", data, shared=shared)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"other"
+
+
+def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"one")
+
+    with files_of_at_most(10), pytest.raises(OSError, match=rf"{path}: 20 bytes"):
+        write_atomically(path, bytes(20))
+
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"one"
+
+
+def test_what_is_not_a_number_becomes_null(tmp_path: Path) -> None:
+    content = {"a": math.nan, 0.5: [math.inf, (1.5, np.float64(2.5))], "p": Path("x"), "n": None}
+    write_json(tmp_path / "a.json", content)
+
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": None,
+        "0.5": [None, [1.5, 2.5]],
+        "p": "x",
+        "n": None,
+    }
+
+
+def test_what_json_cannot_say_is_refused_and_leaves_the_file_before(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": 1})
+
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": torch.ones(1)})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+
+
+def test_scores_are_read_without_pickle_and_hold_nothing_else(tmp_path: Path) -> None:
+    write_scores(tmp_path / "scores.npz", ids=np.array(["000001", "ä"]), scores=np.eye(2))
+
+    with np.load(tmp_path / "scores.npz", allow_pickle=False) as read:
+        assert sorted(read.files) == ["ids", "scores"]
+        assert read["ids"].tolist() == ["000001", "ä"]
+        assert (read["scores"] == np.eye(2)).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.npz"]
+
+
+def test_scores_that_need_a_pickle_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pickle"):
+        write_scores(tmp_path / "scores.npz", ids=np.array([{}]))
+    assert not (tmp_path / "scores.npz").exists()

@@ -1,6 +1,7 @@
-"""Rows of the README: skipped when they have a file, summed up with their deviation."""
+"""Rows of the result tables: skipped when they have a file, summed up with their deviation."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from data.proposals.files import load_proposals
+from data.synthetic.dataset import write_synthetic_voc
 from tools.evaluation.settings import EvaluateSettings
 from tools.make_proposals import main as make_proposals
 from tools.make_results import main
@@ -23,22 +25,26 @@ from tools.pipelines.results import (
     table,
     with_tables,
 )
+from tools.runs.folder import evaluation_folder
 
-
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
-    return tmp_path
-
-
-def row(seeds: tuple[int, ...] = (0, 1)) -> Row:
-    return Row("toy", "A toy", "demo.yaml", (), seeds)
+Make = Callable[..., int]
+TOY = Row("toy", "A toy", "demo.yaml", (), (0, 1))
+DETECTOR = replace(TOY, kind="detector")
 
 
 def page(inside: str = "old") -> str:
     """A page with the marks of every table."""
     parts = [f"{begin}\n{inside}\n{end}" for begin, end in map(marks, (*KINDS, CLASSES))]
     return "\n".join(["before", *parts, "after"]) + "\n"
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of the one with the results, with a page of empty tables."""
+    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
+    monkeypatch.setattr(make_results, "TABLES", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(page())
+    return tmp_path
 
 
 def write_result(results: Path, seed: int, value: float) -> None:
@@ -48,53 +54,41 @@ def write_result(results: Path, seed: int, value: float) -> None:
     (results / f"toy-seed{seed}.json").write_text(json.dumps(content))
 
 
-def test_two_seeds_give_mean_and_sample_deviation(results: Path) -> None:
+# Tables
+
+
+def test_two_seeds_give_mean_and_sample_deviation_and_one_has_none(results: Path) -> None:
     write_result(results, 0, 0.4)
+    assert "± " not in table([TOY], "localizer")
     write_result(results, 1, 0.6)
     # deviations of .1 each, two seeds: sqrt(.01 + .01) = .141
-    line = table([row()], "localizer").splitlines()[-1]
+    line = table([TOY], "localizer").splitlines()[-1]
     assert line.startswith("| A toy | 0.500 ± 0.141 | ")
     assert line.endswith(" | 2 | 2 |")
 
 
-def test_one_seed_has_no_deviation(results: Path) -> None:
-    write_result(results, 0, 0.25)
-    assert "± " not in table([row((0,))], "localizer")
-
-
 def test_a_row_without_files_says_so(results: Path) -> None:
-    assert "not yet run" in table([row()], "localizer").splitlines()[-1]
+    assert "not yet run" in table([TOY], "localizer").splitlines()[-1]
 
 
 def test_only_the_parts_between_the_marks_are_replaced(results: Path) -> None:
-    new = with_tables(page(), [row()])
+    new = with_tables(page(), [TOY])
     assert new.startswith(f"before\n{marks('localizer')[0]}\n| localizer |")
     assert new.endswith(f"|\n{marks(CLASSES)[1]}\nafter\n")
     assert "old" not in new
+    with pytest.raises(ValueError, match="the marks"):
+        with_tables("no tables here", [TOY])
 
 
-def test_each_table_holds_the_rows_of_its_kind(results: Path) -> None:
-    detector = Row("toy", "A toy", "demo.yaml", (), (0,), kind="detector")
-    write_result(results, 0, 0.25)
-    assert "A toy" in table([detector], "detector")
-    assert "A toy" not in table([detector], "localizer")
-
-
-def test_a_detector_is_shown_class_by_class_and_an_absent_class_has_no_number(
-    results: Path,
-) -> None:
-    detector = Row("toy", "A toy", "demo.yaml", (), (0, 1), kind="detector")
+def test_each_table_holds_the_rows_of_its_kind_and_a_detector_its_classes(results: Path) -> None:
     write_result(results, 0, 0.25)
     write_result(results, 1, 0.25)
-    assert class_table([detector]).splitlines()[2:] == [
+    assert "A toy" in table([DETECTOR], "detector")
+    assert "A toy" not in table([DETECTOR], "localizer")
+    assert class_table([DETECTOR]).splitlines()[2:] == [
         "| cat | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 |",
-        "| dog | n/a | n/a | n/a |",
+        "| dog | n/a | n/a | n/a |",  # absent
     ]
-
-
-def test_a_page_without_marks_is_refused(results: Path) -> None:
-    with pytest.raises(ValueError, match="the marks"):
-        with_tables("no tables here", [row()])
 
 
 def test_rows_name_configs_that_exist() -> None:
@@ -102,87 +96,88 @@ def test_rows_name_configs_that_exist() -> None:
         assert (make_results.CONFIGS / listed.config).is_file()
 
 
-def test_a_row_is_made_once_and_then_skipped(
-    results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(page())
-    monkeypatch.setattr(make_results, "README", readme)
+# Making rows
+
+
+@pytest.fixture(scope="module")
+def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("few")
+    write_synthetic_voc(root, num_train=2, num_val=1, num_test=1)
+    return root
+
+
+@pytest.fixture
+def make(results: Path, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes rows from those images, in ``runs``."""
+
+    def make_rows(rows: list[Row], *words: str) -> int:
+        monkeypatch.setattr(make_results, "read_rows", lambda: rows)
+        return main(["--voc-root", str(few_images), "--runs", str(tmp_path / "runs"), *words])
+
+    return make_rows
+
+
+def test_a_row_is_made_once_and_then_skipped(results: Path, make: Make) -> None:
     words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--split", "train")
-    toy = Row("toy", "A toy", "demo.yaml", words, (3,))
-    monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
-    argv = ["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]
-    assert main(argv) == 0
-    result = tmp_path / "toy-seed3.json"
+    toy = replace(TOY, settings=words, seeds=(3,))
+    assert make([toy]) == 0
+    result = results / "toy-seed3.json"
     content = json.loads(result.read_text())
     assert content["seed"] == 3
     assert content["command"].startswith("python -m tools.train_localizer --config tools/configs/")
-    assert "| A toy |" in readme.read_text()
+    assert "| A toy |" in (results / "README.md").read_text()
     stamp = result.stat().st_mtime_ns
-    assert main(argv) == 0
+    assert make([toy]) == 0
     assert result.stat().st_mtime_ns == stamp
 
 
 def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
-    results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, make: Make, few_images: Path, tmp_path: Path
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(page())
-    monkeypatch.setattr(make_results, "README", readme)
     words = (
         *("--image_sizes", "[96]", "--loop.epochs", "1", "--from-localizer", "null"),
         *("--frozen-backbone", "false", "--model.width", "8", "--max-proposals", "20"),
     )
     toy = Row("toy", "A toy", "demo_wsddn.yaml", words, (0,), kind="ablation", split="val")
-    monkeypatch.setattr(make_results, "read_rows", lambda: [toy])
     made = tmp_path / "runs" / "proposals" / "trainval.npz"
-    place = ["--voc-root", str(tiny_voc), "--split", "trainval", "--out", str(made)]
+    place = ["--voc-root", str(few_images), "--split", "trainval", "--out", str(made)]
     assert make_proposals([*place, "--max-boxes", "3"]) == 0  # another way of making them
 
-    assert main(["--voc-root", str(tiny_voc), "--runs", str(tmp_path / "runs")]) == 0
+    assert make([toy]) == 0
 
-    content = json.loads((tmp_path / "toy-seed0.json").read_text())
+    content = json.loads((results / "toy-seed0.json").read_text())
     assert (content["split"], content["corloc_split"]) == ("val", "val")
     assert "--split train" in content["command"]
     assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
-    assert min(len(found.boxes) for found in load_proposals(made).values()) > 3
+    assert min(len(proposals.boxes) for proposals in load_proposals(made).values()) > 3
 
 
 def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
-    results: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme, runs = tmp_path / "README.md", tmp_path / "runs"
-    readme.write_text(page())
     trained: list[Path] = []
     evaluated: list[EvaluateSettings] = []
 
     def evaluate(settings: EvaluateSettings) -> None:
         evaluated.append(settings)
         numbers: dict[str, Any] = dict.fromkeys(COLUMNS | DETECTOR_COLUMNS, 0.5)
-        numbers |= {
-            "threshold_curve": {},
-            "split": "val",
-            "corloc_split": "val",
-            "weights_sha256": "",
-        }
-        numbers |= {"per_class": {}, "seconds": 1.0, "evaluation_seconds": 1.0}
-        settings.run_dir.mkdir(parents=True, exist_ok=True)
-        (settings.run_dir / "report.json").write_text(json.dumps({"detector": numbers}))
+        numbers |= {"split": "val", "corloc_split": "val", "threshold_curve": {}, "per_class": {}}
+        numbers |= {"weights_sha256": "", "seconds": 1.0, "evaluation_seconds": 1.0}
+        folder = evaluation_folder(settings.run_dir, settings.name)
+        folder.mkdir(parents=True)
+        (folder / "report.json").write_text(json.dumps({"detector": numbers}))
 
     for name in ("train_localizer", "train_wsddn"):
         monkeypatch.setattr(make_results, name, lambda settings: trained.append(settings.run_dir))
     monkeypatch.setattr(make_results, "evaluate", evaluate)
-    monkeypatch.setattr(make_results, "README", readme)
     warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
     plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
     both = replace(plain, name="both", title="Both", training="plain", rescore_from="warm")
-    monkeypatch.setattr(make_results, "read_rows", lambda: [warm, plain, both])
 
-    argv = ["--voc-root", str(tiny_voc), "--runs", str(runs), "--only", "both"]
-    assert main(argv) == 0
+    assert make([warm, plain, both], "--only", "both") == 0
 
-    assert trained == [runs / "plain-seed1", runs / "warm-seed1"]
-    assert [(s.run_dir, s.rescore_from) for s in evaluated] == [tuple(trained)]
+    assert trained == [tmp_path / "runs" / "plain-seed1", tmp_path / "runs" / "warm-seed1"]
+    assert [(s.run_dir, s.rescore_from, s.name) for s in evaluated] == [(*trained, "both")]
     content = json.loads((results / "both-seed1.json").read_text())
     assert "train_wsddn" in content["command"]
     assert content["rescore_from"] == "warm"

@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from playwright.sync_api import (
 from torch import Tensor
 
 from tools.loggers.backend import Backend
+from tools.pages.gallery.server import PageServer
 
 CHROMIUM = shutil.which("chromium")
 WAIT_MS = 15_000  # for a page on a busy machine
@@ -50,6 +53,19 @@ def content_of(page: Path) -> dict[str, Any]:
     assert match is not None
     content: dict[str, Any] = json.loads(match[1])
     return content
+
+
+@contextmanager
+def serving(table: Mapping[str, Path]) -> Iterator[PageServer]:
+    with PageServer(0) as server:
+        server.table = table
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(scope="package")

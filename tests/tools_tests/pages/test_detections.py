@@ -14,6 +14,7 @@ from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, Detections, no_detections
 from tests.tools_tests.pages.conftest import Windows
+from tests.worlds import detect
 from tools.loggers.logger import Logger
 from tools.pages.detections import HEIGHT, detection_sheets, image_with_detections, log_detections
 from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
@@ -23,7 +24,7 @@ HITS, FAILURES = (
     "Detections: the top-scoring one of a class hits",
     "Detections: none of the top-scoring ones hits",
 )
-CORNER = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # touches no object
+CORNER = (0, 0, 1, 1)  # touches no object
 
 
 @pytest.fixture
@@ -37,26 +38,22 @@ def dataset(tiny_voc: Path) -> VOCDataset:
     return opened
 
 
-def detect(boxes: Tensor, label: int, scores: list[float]) -> Detections:
-    return Detections(boxes, torch.full((len(boxes),), label), torch.tensor(scores))
-
-
 def on_the_object(annotation: Annotation) -> Detections:
-    return detect(annotation.boxes[:1], int(annotation.labels[0]), [0.5])
+    return detect(annotation.boxes[:1].tolist(), [0.5], annotation.labels[:1].tolist())
 
 
 def far_away(annotation: Annotation) -> Detections:
-    return detect(CORNER, int(annotation.labels[0]), [0.5])
+    return detect([CORNER], [0.5], annotation.labels[:1].tolist())
 
 
 def second_best_is_right(annotation: Annotation) -> Detections:
-    boxes = torch.cat([annotation.boxes[:1], CORNER])
-    return detect(boxes, int(annotation.labels[0]), [0.5, 0.75])
+    boxes = [annotation.boxes[0].tolist(), CORNER]
+    return detect(boxes, [0.5, 0.75], [int(annotation.labels[0])] * 2)
 
 
 def of_another_class(annotation: Annotation) -> Detections:
     absent = next(label for label in range(6) if label not in annotation.labels)
-    return detect(annotation.boxes[:1], absent, [0.5])
+    return detect(annotation.boxes[:1].tolist(), [0.5], [absent])
 
 
 def detections_with_hits(dataset: ImageSet, *hits: int) -> dict[str, Detections]:
@@ -87,11 +84,11 @@ def test_without_detections_the_image_has_its_true_boxes_if_it_has_any(
 
 
 def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) -> None:
-    box = torch.tensor([[20.0, 30.0, 90.0, 120.0]])
+    box = [20.0, 30.0, 90.0, 120.0]
     true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
-    drawn = draw_boxes(true, box, DETECTION, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
+    drawn = draw_boxes(true, torch.tensor([box]), DETECTION, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
 
-    shown = image_with_detections(dataset, 0, detect(box, 2, [0.25]))
+    shown = image_with_detections(dataset, 0, detect([box], [0.25], [2]))
 
     assert shown.equal(caption(fit_height(drawn, HEIGHT), dataset.ids[0]))
 
@@ -107,13 +104,12 @@ def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) 
 def test_at_most_six_detections_are_drawn_from_half_of_the_best_score_on(
     scores: list[float], drawn: list[int], dataset: VOCDataset
 ) -> None:
-    left = torch.arange(float(len(scores))) * 20
-    boxes = torch.stack([left, left * 0 + 20, left + 15, left * 0 + 60], dim=1)
+    boxes = [(20 * number, 20, 20 * number + 15, 60) for number in range(len(scores))]
 
-    shown = image_with_detections(dataset, 0, detect(boxes, 1, scores))
+    shown = image_with_detections(dataset, 0, detect(boxes, scores))
 
     for rows in (drawn, drawn[:-1]):
-        these = detect(boxes[rows], 1, [scores[row] for row in rows])
+        these = detect([boxes[row] for row in rows], [scores[row] for row in rows])
         assert shown.equal(image_with_detections(dataset, 0, these)) == (rows == drawn)
 
 
@@ -123,7 +119,7 @@ def test_at_most_six_detections_are_drawn_from_half_of_the_best_score_on(
 def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: VOCDataset) -> None:
     several = next(i for i, a in enumerate(dataset.annotations) if len(set(a.labels.tolist())) > 1)
     annotation = dataset.annotations[several]
-    last = detect(annotation.boxes[-1:], int(annotation.labels[-1]), [0.125])
+    last = detect(annotation.boxes[-1:].tolist(), [0.125], annotation.labels[-1:].tolist())
 
     sheets = detection_sheets(dataset, detections_with_hits(dataset) | {annotation.image_id: last})
 

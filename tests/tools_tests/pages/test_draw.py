@@ -35,13 +35,17 @@ def heatmap(logits: Tensor) -> ImageHeatmaps:
 # Heatmap
 
 
-def test_the_highest_cell_is_red_and_the_lowest_blue() -> None:
+def test_the_highest_cell_is_red_and_the_lowest_blue_as_is_a_constant_map() -> None:
     logits = torch.tensor([[5.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, -5.0]])
     drawn = overlay_heatmap(plain(0, 40, 40), heatmap(logits), 0).int()
 
     highest, lowest = drawn[:, 11, 11], drawn[:, 27, 27]  # centers of the first and last cell
     assert highest[0] > 10 * highest[2]
     assert lowest[2] > lowest[0]
+
+    constant = overlay_heatmap(plain(0, 40, 40), heatmap(torch.full((3, 3), 7.0)), 0)
+    assert (constant[:, 7:31, 7:31] == constant[:, 20:21, 20:21]).all()
+    assert constant[2, 20, 20] > constant[0, 20, 20]
 
 
 def test_the_frame_that_no_cell_covers_keeps_the_image() -> None:
@@ -51,13 +55,6 @@ def test_the_frame_that_no_cell_covers_keeps_the_image() -> None:
     changed = (drawn != image).any(dim=0)
     assert changed[7:31, 7:31].all()
     assert changed.sum() == 24 * 24
-
-
-def test_a_constant_map_is_all_blue() -> None:
-    drawn = overlay_heatmap(plain(0, 40, 40), heatmap(torch.full((3, 3), 7.0)), 0)
-
-    assert (drawn[:, 7:31, 7:31] == drawn[:, 20:21, 20:21]).all()
-    assert drawn[2, 20, 20] > drawn[0, 20, 20]
 
 
 # Boxes
@@ -138,14 +135,11 @@ def test_a_caption_stands_above_the_image() -> None:
     assert (drawn[:, :22] > 200).any()
 
 
-@pytest.mark.parametrize(("size", "width"), [((50, 100), 40), ((100, 50), 10), ((400, 1), 1)])
-def test_a_fitted_image_keeps_its_proportions(size: tuple[int, int], width: int) -> None:
-    assert fit_height(plain(0, *size), 20).shape == (3, 20, width)
+def test_images_of_one_height_keep_their_proportions_and_have_white_gaps_in_a_row() -> None:
+    for size, width in (((50, 100), 40), ((100, 50), 10), ((400, 1), 1)):
+        assert fit_height(plain(0, *size), 20).shape == (3, 20, width)
 
-
-def test_images_in_a_row_have_a_white_gap() -> None:
     row = in_a_row([plain(0, 10, 20), plain(0, 10, 30)])
-
     assert row.shape == (3, 10, 20 + 4 + 30)
     assert row[:, :, 20:24].eq(255).all()
     assert row.eq(0).all(dim=0).sum() == 10 * 50

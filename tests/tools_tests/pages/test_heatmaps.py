@@ -36,10 +36,8 @@ def samples_of(dataset: VOCDataset, model: Localizer) -> list[PixelSamples]:
 
 
 def log(windows: Windows, dataset: VOCDataset, model: Localizer, epoch: int) -> None:
-    samples = samples_of(dataset, model)
-    log_heatmaps(
-        Logger([windows]), model, samples, dataset, CPU, epoch=epoch, step=7, is_first=epoch == 0
-    )
+    logger, samples, is_first = Logger([windows]), samples_of(dataset, model), epoch == 0
+    log_heatmaps(logger, model, samples, dataset, CPU, epoch=epoch, step=7, is_first=is_first)
 
 
 def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: VOCDataset) -> None:

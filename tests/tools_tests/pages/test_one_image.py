@@ -26,8 +26,6 @@ CAR = """<annotation>
     <object><name>car</name><truncated>1</truncated><difficult>0</difficult>
         <bndbox><xmin>101</xmin><ymin>201</ymin><xmax>300</xmax><ymax>360</ymax></bndbox></object>
     <object><name>person</name><difficult>1</difficult>
-        <part><name>head</name>
-            <bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>
         <bndbox><xmin>401</xmin><ymin>1</ymin><xmax>600</xmax><ymax>99.5</ymax></bndbox></object>
     <object><name>car</name>
         <bndbox><xmin>5</xmin><ymin>5</ymin><xmax>60</xmax><ymax>60</ymax></bndbox></object>

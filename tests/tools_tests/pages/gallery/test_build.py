@@ -174,24 +174,19 @@ def own(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Wor
     return made
 
 
-def test_images_need_no_boxes_and_no_plain_names(own: World) -> None:
-    shown = own.make()
-
-    assert len(shown["names"]) == 3
-    assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
-    assert {path.name for path in own.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
-
-
-def test_images_and_classes_come_from_the_settings_and_scores_of_the_run(
+def test_images_need_no_boxes_and_no_plain_names_and_are_known_by_the_settings_of_a_run(
     own: World, images: Path, tmp_path: Path
 ) -> None:
-    own.words.remove(f"--images={images}")
-    settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
-    (tmp_path / "own" / "settings.yaml").write_text(yaml.safe_dump(settings))
-
     shown = own.make()
     assert len(shown["names"]) == 3
     assert shown["classes"] == ["<b>cat"]
+    assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
+    assert {path.name for path in own.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
+
+    own.words.remove(f"--images={images}")
+    settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
+    (tmp_path / "own" / "settings.yaml").write_text(yaml.safe_dump(settings))
+    assert own.make() == shown
 
 
 def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(

@@ -111,10 +111,7 @@ def test_names_from_outside_cannot_end_their_element(tmp_path: Path) -> None:
     read = content_of(tmp_path / "index.html")
     assert (read["names"], read["classes"], read["title"]) == (list(ids), [HOSTILE, "dog"], HOSTILE)
 
-
-def test_the_json_in_the_page_is_ascii_without_markup() -> None:
     text = script_json({HOSTILE: [HOSTILE, 0.1, None]})
-
     assert text.isascii()
     assert not set(text) & set("<>&\n")
     assert json.loads(text) == {HOSTILE: [HOSTILE, 0.1, None]}

@@ -1,6 +1,5 @@
 """The gallery's page in a browser, opened from disk: choices, layers, keys, and no network."""
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from data.types import Proposals, no_detections
-from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
+from tests.tools_tests.pages.conftest import OpenPage, needs_chromium, serving
 from tests.worlds import annotate, detect, image_set
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import write_gallery_page
-from tools.pages.gallery.server import PageServer
 
 pytestmark = needs_chromium
 
@@ -399,13 +397,6 @@ def test_images_are_seen_from_disk_and_from_the_server(open_page: OpenPage, fold
     seen = "[...document.images].filter((image) => image.naturalWidth === 80).length === 10"
     wait_for(open_page((folder / "index.html").as_uri()), seen)
 
-    with PageServer(0) as server:
-        thumbs = {f"/thumbs/{path.name}": path for path in (folder / "thumbs").iterdir()}
-        server.table = {"/": folder / "index.html", **thumbs}
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            wait_for(open_page(server.address), seen)
-        finally:
-            server.shutdown()
-            thread.join()
+    thumbs = {f"/thumbs/{path.name}": path for path in (folder / "thumbs").iterdir()}
+    with serving({"/": folder / "index.html", **thumbs}) as server:
+        wait_for(open_page(server.address), seen)

@@ -1,12 +1,12 @@
 """The server of the gallery: the files of its table and no others, on this machine alone."""
 
 import http.client
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.tools_tests.pages.conftest import serving
 from tools.pages.gallery.server import PageServer
 
 
@@ -16,18 +16,14 @@ def served(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "thumbs").mkdir()
     for name in ("index.html", "secret.html", "thumbs/000000.jpg", "thumbs/000001.jpg"):
         (tmp_path / name).write_bytes(name.encode())
-    with PageServer(0) as server:
-        server.table = {
-            "/": tmp_path / "index.html",
-            "/index.html": tmp_path / "index.html",
-            "/thumbs/000000.jpg": tmp_path / "thumbs" / "000000.jpg",
-            "/thumbs/000002.jpg": tmp_path / "thumbs" / "000002.jpg",
-        }
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    table = {
+        "/": tmp_path / "index.html",
+        "/index.html": tmp_path / "index.html",
+        "/thumbs/000000.jpg": tmp_path / "thumbs" / "000000.jpg",
+        "/thumbs/000002.jpg": tmp_path / "thumbs" / "000002.jpg",
+    }
+    with serving(table) as server:
         yield server.server_address[1]
-        server.shutdown()
-        thread.join()
 
 
 def ask(

@@ -234,7 +234,7 @@ def test_an_image_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> N
 
 
 def test_coco_holds_a_corner_with_width_and_height(tmp_path: Path) -> None:
-    boxes = [[10, 20, 30.5, 60], [0, 0, 2, 3]]
+    boxes = [(10, 20, 30.5, 60), (0, 0, 2, 3)]
     found = {"a": no_detections(), "b": detect(boxes, [0.75, 0.5], [1, 0])}
     sizes, files = {"a": (3, 4), "b": (100, 200)}, {"a": "a.jpg", "b": "sub/b.png"}
     write_coco(tmp_path / "coco.json", CLASSES, found, sizes, files)

@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Dialog,
-    Page,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from torch import Tensor
 
 from tools.loggers.backend import Backend
@@ -87,15 +79,12 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
         if is_trouble:
             troubles.append(text)
 
-    def refuse(dialog: Dialog) -> None:
-        troubles.append(dialog.message)
-        dialog.dismiss()
-
     opened = browser.new_context(viewport={"width": 1280, "height": 800})
     opened.set_default_timeout(WAIT_MS)
     opened.on("requestfailed", lambda request: note(request.url))
     opened.on("weberror", lambda error: note(str(error.error)))
-    opened.on("dialog", refuse)
+    opened.on("dialog", lambda dialog: note(dialog.message))
+    opened.on("dialog", lambda dialog: dialog.dismiss())
     opened.on("console", lambda entry: note(entry.text, "Content Security Policy" in entry.text))
     opened.on(
         "response",
@@ -113,20 +102,17 @@ def open_page(context: BrowserContext) -> Iterator[OpenPage]:
     """Opens our pages; none of them may warn or ask for anything outside its folder or server."""
     folders: list[str] = []
     requests: list[str] = []
-    warnings: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):  # a browser reports other things as well
-            warnings.append(message.text)
+    messages: list[tuple[str, str]] = []
 
     def open_it(address: str) -> Page:
         page = context.new_page()
-        page.on("console", listen)
+        page.on("console", lambda message: messages.append((message.type, message.text)))
         page.on("request", lambda request: requests.append(request.url))
         folders.append(address.rpartition("/")[0])
         page.goto(address)
         return page
 
     yield open_it
-    assert warnings == []
+    # a browser reports other things as well
+    assert [text for kind, text in messages if kind in ("error", "warning")] == []
     assert [url for url in requests if not url.startswith((*folders, "data:,"))] == []

@@ -11,7 +11,7 @@ from tools.runs.checkpoint import load_checkpoint, weights_sha256
 
 
 def small_demo(folder: Path) -> list[str]:
-    return f"--run-dir {folder} --num-train 4 --num-test 2 --epochs 1".split()
+    return f"--run-dir {folder} --num-train 2 --num-test 1 --epochs 1".split()
 
 
 @pytest.fixture(scope="module")

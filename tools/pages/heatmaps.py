@@ -44,7 +44,7 @@ def chosen_images(dataset: ImageSet, count: int) -> list[int]:
 def log_heatmaps(
     logger: Logger,
     model: LocalizerHead,
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     dataset: ImageSet,
     device: Device,
     *,
@@ -63,21 +63,21 @@ def log_heatmaps(
             present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
                 image_tag(epoch, step, batch, image, "_".join(present)),
-                heatmap_row(model, scales, dataset, index, device),
+                heatmap_row(model, inputs, dataset, index, device),
                 step,
                 window=image_window(batch, image, is_first=is_first),
             )
 
 
 def heatmap_row(
-    model: LocalizerHead, scales: Sequence[Samples], dataset: ImageSet, index: int, device: Device
+    model: LocalizerHead, inputs: Sequence[Samples], dataset: ImageSet, index: int, device: Device
 ) -> Tensor:
     """An image, and beside it the heatmap of each of its classes: ``[3, H, W]`` uint8.
 
     An image without labels gets the heatmaps of the classes that the model predicts.
     """
     image = dataset[index].image
-    heatmaps = heatmaps_of(model, scales, dataset, index, device)
+    heatmaps = heatmaps_of(model, inputs, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
     labels = _shown_labels(dataset, index, probabilities)
     overlays = [
@@ -112,8 +112,8 @@ def box_sheet(
     cells = []
     for index in chosen_images(dataset, count):
         views = [
-            _boxed(name, model, scales, dataset, index, boxes, device)
-            for name, model, scales, boxes in models
+            _boxed(name, model, inputs, dataset, index, boxes, device)
+            for name, model, inputs, boxes in models
         ]
         cells.append(in_a_row(views))
     return sheet(cells, columns=2 if len(models) > 1 else 4)
@@ -137,13 +137,13 @@ def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[
 def _boxed(
     name: str,
     model: LocalizerHead,
-    scales: Sequence[Samples],
+    inputs: Sequence[Samples],
     dataset: ImageSet,
     index: int,
     boxes: BoxSettings,
     device: Device,
 ) -> Tensor:
-    heatmaps = heatmaps_of(model, scales, dataset, index, device)
+    heatmaps = heatmaps_of(model, inputs, dataset, index, device)
     probabilities = heatmaps.image_logits.sigmoid()
     label = _shown_labels(dataset, index, probabilities)[0]
     annotation = dataset.annotations[index]

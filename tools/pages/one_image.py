@@ -42,7 +42,7 @@ def run(settings: InspectImageSettings) -> None:
         corners = " ".join(f"{value:g}" for value in box.tolist())
         echo(f"  {texts[row]}: {corners}{flags}")
     if not path.exists():
-        echo("the image is not there, so nothing is drawn")
+        echo("the image does not exist, so nothing is drawn")
         return
     image = read_image(path)
     if tuple(image.shape[1:]) != annotation.image_size:

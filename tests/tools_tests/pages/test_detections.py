@@ -194,7 +194,7 @@ def test_a_training_logs_the_same_images_at_every_evaluation(dataset: VOCDataset
 
     tags = [f"_iter7_batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
     assert list(windows.tags) == [f"ep{epoch}{tag}" for epoch in range(3) for tag in tags]
-    assert len(windows.windows) == 2 * 6  # the first evaluation keeps its own
+    assert len(windows.windows) == 2 * 6  # the first evaluation keeps its windows
     for tag, index in zip(tags, chosen_images(dataset, 16), strict=True):
         image = image_with_detections(dataset, index, detections[dataset.ids[index]])
         assert all(windows.tags[f"ep{epoch}{tag}"].equal(image) for epoch in range(3))

@@ -108,7 +108,7 @@ def test_lists_and_annotations_are_enough_for_the_words(
         "  car: 100 200 300 360, truncated",
         "  person: 400 0 600 99.5, difficult",
         "  car: 4 4 60 60",
-        "the image is not there, so nothing is drawn",
+        "the image does not exist, so nothing is drawn",
     ]
     assert not out.parent.exists()
 

@@ -38,7 +38,7 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
     parts = [
         f"{problem}: {name_first(names)}"
         for problem, names in (
-            ("scores of images that are not there", unknown),
+            ("scores of images that do not exist", unknown),
             ("images without scores", unscored),
         )
         if names
@@ -77,7 +77,7 @@ def gallery_content(
         scores: of the same images in the same order.
         thumbnails: number of each image's thumbnail.
         count: images at each end at first.
-        detections: by image id, None where there are none.
+        detections: by image id, None if there are none.
         proposals: those to show, by image id.
         heatmap: numbers of the heatmaps' thumbnails by image id and label.
     """

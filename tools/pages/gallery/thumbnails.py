@@ -104,7 +104,7 @@ def make_thumbnails(
     )
     done = len(sources) - len(missing)
     if done:
-        echo(f"{done} of {len(sources)} thumbnails are there already")
+        echo(f"{done} of {len(sources)} thumbnails exist already")
     for _ in track(made, "thumbnails", total=len(sources), done=done):
         check_interrupted()
     return numbers
@@ -134,7 +134,7 @@ def _known(folder: Path) -> tuple[dict[str, int], set[int]]:
 
 
 def _mark_of(path: Path) -> str:
-    """The comment in a JPEG file; empty where there is none."""
+    """The comment in a JPEG file; empty if there is none."""
     if path.is_symlink() or not path.is_file():
         return ""
     try:

@@ -164,41 +164,41 @@ def images(dataset: VOCDataset, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> World:
+def unlabeled(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> World:
     """Scores of them, without labels."""
-    made = World(tmp_path / "own", "all", capsys)
+    made = World(tmp_path / "unlabeled", "all", capsys)
     made.words.append(f"--images={images}")
     names = sorted(path.name for path in images.iterdir())
-    unlabeled = image_set([annotate([], image_id=name) for name in names], ("<b>cat",))
-    save_scores(made.evaluation / "scores.npz", unlabeled, weights=np.zeros((3, 1)))
+    dataset = image_set([annotate([], image_id=name) for name in names], ("<b>cat",))
+    save_scores(made.evaluation / "scores.npz", dataset, weights=np.zeros((3, 1)))
     return made
 
 
 def test_images_need_no_boxes_and_no_plain_names_and_are_known_by_the_settings_of_a_run(
-    own: World, images: Path, tmp_path: Path
+    unlabeled: World, images: Path, tmp_path: Path
 ) -> None:
-    shown = own.make()
+    shown = unlabeled.make()
     assert len(shown["names"]) == 3
     assert shown["classes"] == ["<b>cat"]
     assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
-    assert {path.name for path in own.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
+    assert {path.name for path in unlabeled.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
 
-    own.words.remove(f"--images={images}")
+    unlabeled.words.remove(f"--images={images}")
     settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
-    (tmp_path / "own" / "settings.yaml").write_text(yaml.safe_dump(settings))
-    assert own.make() == shown
+    (tmp_path / "unlabeled" / "settings.yaml").write_text(yaml.safe_dump(settings))
+    assert unlabeled.make() == shown
 
 
 def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(
-    own: World, images: Path
+    unlabeled: World, images: Path
 ) -> None:
-    own.make()
-    before = snapshot(own.thumbs)
+    unlabeled.make()
+    before = snapshot(unlabeled.thumbs)
     Image.new("RGB", (30, 20), "red").save(min(images.iterdir()), "JPEG")
 
-    numbers = own.make()["thumbs"]
+    numbers = unlabeled.make()["thumbs"]
 
-    after = snapshot(own.thumbs)
+    after = snapshot(unlabeled.thumbs)
     assert numbers == [3, 1, 2]
     assert {path.name for path in after} == {f"{number:06d}.jpg" for number in numbers}
     kept = set(before) & set(after)
@@ -206,15 +206,15 @@ def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(
     assert all(before[path] == after[path] for path in kept)
 
 
-def test_a_refused_image_leaves_the_earlier_gallery_whole(own: World, images: Path) -> None:
-    own.make()
-    before = snapshot(own.gallery)
+def test_a_refused_image_leaves_the_earlier_gallery_whole(unlabeled: World, images: Path) -> None:
+    unlabeled.make()
+    before = snapshot(unlabeled.gallery)
     first, second, _ = sorted(images.iterdir())
     Image.new("RGB", (30, 20), "red").save(first, "JPEG")
     second.write_bytes(second.read_bytes()[:-2000])
 
-    assert "does not decode" in own.refusal()
-    after = snapshot(own.gallery)
+    assert "does not decode" in unlabeled.refusal()
+    after = snapshot(unlabeled.gallery)
     changed = {path.name for path in before if after[path] != before[path]}
     assert changed <= {"thumbs", "log.txt"}
 

@@ -97,7 +97,7 @@ def resize(page: Page, width: int, height: int) -> None:
 
 
 def wait_for(page: Page, condition: str) -> None:
-    """Until it holds; the page's policy forbids playwright's own way of asking."""
+    """Wait until it holds; the page's policy forbids playwright's wait_for_function."""
     for _ in range(200):
         if page.evaluate(condition):
             return

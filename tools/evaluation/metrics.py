@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a model reaches on a split.
+    """The numbers of a model on a split.
 
     Attributes:
         scores: ``[N, C]`` probabilities in the order of the data set.
@@ -59,11 +59,13 @@ def summarize(
     """Compare with the annotations.
 
     Args:
-        dataset: the split. scores: ``[N, C]`` probabilities that an image holds a class.
-        detections: by image id, for AP, recall of boxes and kinds of errors. top-scoring: by image
-        id, with the top-scoring box of each class whatever its score, for CorLoc.
+        dataset: the split.
+        scores: ``[N, C]`` probabilities that an image holds a class.
+        detections: by image id, for AP, recall of boxes and kinds of errors.
+        top_scoring: by image id, with the top-scoring box of each class whatever its score, for
+            CorLoc.
         further: other numbers by name, ``[C]`` each.
-        threshold_curve: goes into the evaluation as it is.
+        threshold_curve: kept in the evaluation as it is.
     """
     annotations, count = dataset.annotations, len(dataset.classes)
     image = eval_classification(
@@ -78,7 +80,7 @@ def summarize(
         "box_map_11point": ap_of_matches(matches, use_07_metric=True).per_class,
         "box_map_area": ap_of_matches(matches, use_07_metric=False).per_class,
         "corloc": corloc(top_scoring, annotations, num_classes=count).per_class,
-        "box_recall": np.array([_found_at_all(of_class) for of_class in matches]),
+        "box_recall": np.array([_final_recall(of_class) for of_class in matches]),
         **(further or {}),
         **{f"errors_{kind}": fractions for kind, fractions in kinds.items()},
     }
@@ -99,7 +101,7 @@ def summarize(
     )
 
 
-def _found_at_all(matches: ClassMatches) -> float:
+def _final_recall(matches: ClassMatches) -> float:
     """Fraction of a class's objects that some detection hits, however low its score."""
     return float(matches.is_hit.sum()) / matches.num_objects if matches.num_objects else math.nan
 

@@ -14,7 +14,7 @@ from localizer.localize import ImageHeatmaps
 
 TRUTH, DETECTION = "lime", "magenta"
 FONT, TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-HEATMAP_WEIGHT = 0.5  # of the heatmap in a covered pixel; the rest is the image
+OPACITY = 0.5  # of a heatmap over the image
 
 
 def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
@@ -32,11 +32,7 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
     bytes_ = (rendered.nan_to_num() * 255).round().to(torch.uint8).numpy()
     colored = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
     heatmap = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1)
-    mixed = (
-        (image.float() * (1 - HEATMAP_WEIGHT) + heatmap.float() * HEATMAP_WEIGHT)
-        .round()
-        .to(torch.uint8)
-    )
+    mixed = (image.float() * (1 - OPACITY) + heatmap.float() * OPACITY).round().to(torch.uint8)
     return torch.where(covered, mixed, image)
 
 

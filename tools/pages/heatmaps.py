@@ -100,8 +100,8 @@ def box_sheet(
     """Images with the heatmap of one of their classes, its top-scoring box, and the true ones.
 
     Args:
-        models: shown side by side, for example plain and robust; each with its name, its input
-            scales, and the settings of its boxes.
+        models: shown side by side, for example plain and robust; each with its name, its
+            inputs, and the settings of its boxes.
         dataset: the split.
         device: for the models.
         count: images, as ``chosen_images`` chooses them.

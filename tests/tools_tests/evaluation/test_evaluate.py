@@ -27,7 +27,6 @@ from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
 from tools.runs.checkpoint import load_checkpoint
 from tools.runs.folder import evaluation_folder, locked_run, write_settings
-from tools.runs.saved import learned_from_voc_alone
 
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {
@@ -311,29 +310,6 @@ def test_images_alone_have_the_same_scores_and_no_box_numbers(
     assert all(detector[name] is None for name in ("box_map_area", "corloc", "errors_part"))
 
 
-# What the model has learned from
-
-
-def test_a_detector_has_learned_from_whatever_its_localizer_has_learned_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    alone = {"pretrained": False, "weights": None}
-    for name, changed in (
-        ("random", {}),
-        ("imagenet", {"pretrained": True}),
-        ("file", {"weights": "a.pth"}),
-    ):
-        (tmp_path / name).mkdir()
-        write_settings(tmp_path / name, alone | changed)
-        assert learned_from_voc_alone(alone | changed) == (name == "random")
-        detector = alone | {"from_localizer": str(tmp_path / name)}
-        assert learned_from_voc_alone(detector) == (name == "random")
-    assert capsys.readouterr().err == ""
-
-    assert not learned_from_voc_alone(alone | {"from_localizer": str(tmp_path / "gone")})
-    assert capsys.readouterr().err.startswith(f"warning: {tmp_path / 'gone'}: ")
-
-
 def test_a_detector_from_a_pretrained_localizer_enters_the_fourth_competition_alone(
     copies: Callable[[str], Path], tiny_voc: Path, tmp_path: Path
 ) -> None:
@@ -362,16 +338,6 @@ def test_other_images_under_the_name_of_an_evaluation_are_refused(
     assert main(words(runs / "detector", tiny_voc, "--split", "val", "--name", "test")) == 2
     assert capsys.readouterr().err.startswith(f"error: {runs}/detector/evaluations/test: ")
     assert files_of(runs / "detector" / "evaluations") == before
-
-
-def test_names_of_evaluations_cannot_leave_their_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "evaluations"
-
-    assert evaluation_folder(tmp_path, "a/b") == folder / "a%2Fb"
-    assert evaluation_folder(tmp_path, "../\udcff ä") == folder / "..%2F%FF %C3%A4"
-    for name in ("", ".", ".."):
-        with pytest.raises(ValueError, match="--name"):
-            evaluation_folder(tmp_path, name)
 
 
 def test_a_folder_without_a_run_is_refused_and_not_made(

@@ -107,7 +107,7 @@ def test_any_number_of_workers_gives_the_same_batches(workers: int, images: Pixe
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3])
-def test_an_epoch_entered_in_the_middle_goes_on_as_the_whole_one(first: int) -> None:
+def test_an_epoch_entered_in_the_middle_continues_as_the_whole_one(first: int) -> None:
     assert pixels_of(batches_of(first=first)) == pixels_of(batches_of()[first:])
 
 

@@ -277,7 +277,7 @@ def test_without_any_quality_no_checkpoint_is_the_best(run: Run) -> None:
     assert run.state.best == -math.inf
 
 
-def test_a_finished_training_goes_on_to_nothing(run: Run) -> None:
+def test_a_finished_training_does_nothing(run: Run) -> None:
     run.go()
     saved = run.state.saved
     run.go()
@@ -400,7 +400,7 @@ def test_weights_that_are_not_finite_are_never_saved(run: Run) -> None:
     assert run.loaded()["step"] == 1
 
 
-# Stopping and going on
+# Stopping and continuing
 
 
 def interrupt_at(run: Run, number: int, during: Criterion | None = None) -> Criterion:
@@ -415,7 +415,7 @@ def interrupt_at(run: Run, number: int, during: Criterion | None = None) -> Crit
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 1), (2, 2)])  # three steps an epoch
 @pytest.mark.parametrize("number", range(6))
-def test_a_stopped_training_goes_on_bit_by_bit(
+def test_a_stopped_training_continues_bit_by_bit(
     number: int, batch_size: int, accumulate: int, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"batch_size": batch_size, "accumulate": accumulate}

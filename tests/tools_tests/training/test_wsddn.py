@@ -139,7 +139,7 @@ def stopped_at(step: int) -> Iterator[None]:
         yield
 
 
-def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_by_bit(
+def test_a_run_stopped_in_the_middle_of_an_epoch_continues_bit_by_bit(
     detector_run: Path,
     detector_words: Words,
     tmp_path: Path,
@@ -155,7 +155,7 @@ def test_a_run_stopped_in_the_middle_of_an_epoch_goes_on_bit_by_bit(
     assert_same_run(run_dir, detector_run)
 
 
-def test_a_killed_run_goes_on_bit_by_bit(
+def test_a_killed_run_continues_bit_by_bit(
     start: Start, detector_run: Path, detector_words: Words, tmp_path: Path
 ) -> None:
     run_dir = tmp_path / "run"
@@ -170,7 +170,7 @@ def test_a_killed_run_goes_on_bit_by_bit(
     assert_same_run(run_dir, detector_run)
 
 
-def test_a_run_that_drops_proposals_goes_on_bit_by_bit(
+def test_a_run_that_drops_proposals_continues_bit_by_bit(
     detector_words: Words, tmp_path: Path
 ) -> None:
     words = ("--drop-proposals", "0.5", *SHORT)

@@ -20,13 +20,13 @@ def run(settings: ViewHeatmapsSettings) -> None:
     saved = load_run(settings.run_dir, settings.checkpoint)
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     # A few images are quicker computed than a cache filled.
-    dataset, scales, fed = open_run_on(saved, settings, settings.split, device, cached=False)
+    dataset, inputs, module = open_run_on(saved, settings, settings.split, device, cached=False)
     folder = evaluation_folder(settings.run_dir, settings.name or settings.split) / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
-        row = heatmap_row(fed, scales, dataset, index, device)
+        row = heatmap_row(module, inputs, dataset, index, device)
         path = strip_path(folder, settings.split, dataset.ids[index])
         if backend is None:
             write_jpeg(path, row)

@@ -1,5 +1,6 @@
 """The logger against kills, full disks, wrong folders and every kind of bad visdom server."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -129,8 +130,7 @@ def test_a_server_that_never_answers_costs_less_than_five_seconds(tmp_path: Path
 def test_a_server_that_is_not_there_costs_one_warning_at_the_next_event(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    nobody = VisdomSettings("127.0.0.1", 1)
-    logger = open_logger(tmp_path, nobody, resume_step=None)
+    logger = open_logger(tmp_path, VisdomSettings("127.0.0.1", 1), resume_step=None)
     printed = ""
     for step in range(1000):
         logger.scalar("other", 1.0, step)
@@ -189,23 +189,22 @@ def test_an_events_folder_that_is_a_file_costs_one_warning(tmp_path: Path) -> No
     assert len(read_metrics(tmp_path / "metrics.jsonl")["train/loss"]) == len(STEPS)
 
 
-def test_a_disk_that_fills_up_costs_one_warning_a_backend(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_full_from_the_start", [False, True])
+def test_a_full_disk_costs_one_warning_a_backend(
+    is_full_from_the_start: bool, tmp_path: Path
+) -> None:
     warnings: list[str] = []
-    logger = open_logger(tmp_path, VisdomSettings(), resume_step=None, warn=warnings.append)
-    with files_of_at_most(1000):
+    with contextlib.ExitStack() as disk:
+        if is_full_from_the_start:
+            disk.enter_context(files_of_at_most(0))
+        logger = open_logger(tmp_path, VisdomSettings(), resume_step=None, warn=warnings.append)
+        disk.enter_context(files_of_at_most(0 if is_full_from_the_start else 1000))
         log_a_run(logger)
 
     assert [message.split()[0] for message in warnings] == ["TensorBoard", "metrics.jsonl"]
-    assert 5 < len(read_metrics(tmp_path / "metrics.jsonl")["train/loss"]) < len(STEPS)
-    assert read_events(tmp_path / "events").Scalars("train/loss")
-
-
-def test_a_disk_that_is_full_from_the_start_costs_one_warning_a_backend(tmp_path: Path) -> None:
-    warnings: list[str] = []
-    with files_of_at_most(0):
-        log_a_run(open_logger(tmp_path, VisdomSettings(), resume_step=None, warn=warnings.append))
-
-    assert [message.split()[0] for message in warnings] == ["TensorBoard", "metrics.jsonl"]
+    if not is_full_from_the_start:
+        assert 5 < len(read_metrics(tmp_path / "metrics.jsonl")["train/loss"]) < len(STEPS)
+        assert read_events(tmp_path / "events").Scalars("train/loss")
 
 
 def log_until_killed(run_dir: Path) -> None:

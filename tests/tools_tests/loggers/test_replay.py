@@ -161,23 +161,21 @@ def test_a_server_that_is_not_there_is_a_failure(
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
-    [((), "metrics.jsonl: no run in this folder"), (("--visdom.server=",), "--visdom.server")],
+    ("word", "is_there", "named"),
+    [
+        ("--visdom.port=1", False, "{0}/metrics.jsonl"),
+        ("--visdom.port=1", True, "{0}"),  # a run that logged nothing
+        ("--visdom.server=", True, "--visdom.server"),
+    ],
 )
 def test_what_cannot_be_replayed_is_refused(
-    words: tuple[str, ...], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    word: str, is_there: bool, named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--run-dir", str(tmp_path), *words]) == 2
-    assert named in capsys.readouterr().err
+    if is_there:
+        (tmp_path / "metrics.jsonl").touch()
 
-
-def test_a_run_that_logged_nothing_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "metrics.jsonl").touch()
-
-    assert main(["--run-dir", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: ")
+    assert main(["--run-dir", str(tmp_path), word]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {named.format(tmp_path)}: ")
 
 
 def test_an_image_that_does_not_decode_is_named(

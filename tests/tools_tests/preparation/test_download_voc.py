@@ -126,7 +126,7 @@ class Folder(SimpleHTTPRequestHandler):
 
 
 class Stopping(Folder):
-    """Lets the process be told to stop by whoever asks for a file."""
+    """Stops the process when a file is requested."""
 
     def do_GET(self) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -305,24 +305,20 @@ def test_an_archive_that_is_no_plain_tar_or_not_the_official_one_is_refused(
     assert tree(root) == {}
 
 
-def test_a_file_with_another_content_is_never_overwritten(
-    root: Path, refused: Callable[..., str]
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_with_another_content_or_a_link_to_nowhere_is_never_replaced(
+    is_link: bool, root: Path, refused: Callable[..., str]
 ) -> None:
     path = root / "VOC2007" / "JPEGImages" / "000007.jpg"
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"mine")
+    if is_link:
+        path.symlink_to(root / "nowhere")
+    else:
+        path.write_bytes(b"mine")
 
     assert refused(root).startswith(f"error: {path}: ")
-    assert tree(root) == {"JPEGImages/000007.jpg": b"mine"}
-
-
-def test_a_link_to_nowhere_is_not_replaced(root: Path, refused: Callable[..., str]) -> None:
-    path = root / "VOC2007" / "JPEGImages" / "000007.jpg"
-    path.parent.mkdir(parents=True)
-    path.symlink_to(root / "nowhere")
-
-    assert refused(root).startswith(f"error: {path}: ")
-    assert path.is_symlink()
+    assert list(path.parent.iterdir()) == [path]
+    assert path.is_symlink() if is_link else path.read_bytes() == b"mine"
 
 
 def test_a_file_with_the_same_content_may_be_there(root: Path, download: Download) -> None:

@@ -26,13 +26,13 @@ def test_a_second_run_is_refused_while_the_first_holds_the_folder(tmp_path: Path
 
 def hold(run_dir: Path) -> None:
     with locked_run(run_dir):
-        (run_dir / "held").touch()
+        (run_dir / "locked").touch()
         signal.pause()
 
 
 def test_a_killed_run_lets_go_of_its_folder(tmp_path: Path) -> None:
     with forked(hold, tmp_path) as holder:
-        while not (tmp_path / "held").exists():
+        while not (tmp_path / "locked").exists():
             assert holder.is_alive()
         with pytest.raises(FileExistsError), locked_run(tmp_path):
             pass

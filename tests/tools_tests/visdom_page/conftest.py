@@ -17,7 +17,7 @@ WHOLE = {**FILES, "version.built": VERSION.encode()}
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package without what somebody may have added, on a machine without npm."""
+    """A copy of the package without added files, on a machine without npm."""
     copy = tmp_path / "packages" / "visdom"
     shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__", "*.map"))
     for name in ADDED:

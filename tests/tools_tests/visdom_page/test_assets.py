@@ -189,7 +189,7 @@ def test_the_traceback_of_visdoms_own_download_becomes_a_reason(
     static: Path, complete: Complete, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody there
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # no server
     monkeypatch.setenv("no_proxy", "")
 
     with pytest.raises(FileNotFoundError, match=r"the network: .*Connection refused"):

@@ -30,9 +30,6 @@ from tools.visdom_server import main
 T = TypeVar("T")
 
 
-# Refusals
-
-
 def test_a_missing_visdom_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +70,7 @@ def test_a_port_that_no_machine_has_is_refused(
 def test_another_address_than_this_machines_own_is_warned_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--hostname", "192.0.2.1"]) == 2  # an address of examples, which nobody has
+    assert main(["--hostname", "192.0.2.1"]) == 2  # an address for examples
 
     warning, error = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: --hostname 192.0.2.1: ")

@@ -331,6 +331,14 @@ def test_what_holds_no_image_is_refused_by_its_name(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_for_detections_among_the_images_is_refused(
+    small_run: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(small_run, images, images / "out")) == 2
+    assert capsys.readouterr().err.startswith(f"error: --out {images / 'out'}: ")
+    assert not (images / "out").exists()
+
+
 def test_a_folder_without_a_run_is_refused(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

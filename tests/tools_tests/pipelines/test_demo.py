@@ -54,7 +54,11 @@ def test_a_demo_that_is_repeated_trains_nothing_again(
     assert "epoch 1: " not in capsys.readouterr().out
 
 
-def test_a_demo_of_no_images_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_demo_of_other_images_in_its_folder_or_of_none_is_refused(
+    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*small_demo(demo), "--num-train", "3"]) == 2
+    assert f"error: {demo / 'data'}: 2 train images, 3 are asked for" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "demo"), "--num-train", "0"]) == 2
     assert "error: --num-train is above 0, got 0" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()

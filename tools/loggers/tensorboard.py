@@ -29,9 +29,8 @@ from tools.cli import console as progress
 from tools.loggers.backend import Backend
 
 JPEG_QUALITY = 80
-UNSAFE = re.compile(
-    r'["\\\x00-\x1f]'
-)  # TensorBoard's server cannot serve an image with them in its tag
+# TensorBoard's server cannot serve an image with these characters in its tag.
+UNSAFE = re.compile(r'["\\\x00-\x1f]')
 BYTES_OF_A_RUN = 150_000_000  # the events of one training; curves alone take a few percent of it
 
 # The page CUSTOM SCALARS: related curves in one chart.

@@ -8,7 +8,7 @@ import pytest
 from tests.worlds import forked
 from tools.cli.console import echo, warn
 from tools.cli.settings import flatten, to_dict
-from tools.runs.folder import locked_run, read_settings, write_settings
+from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
 from tools.training.settings import TrainLocalizerSettings
 
 
@@ -89,3 +89,13 @@ def test_settings_that_are_none_are_refused_by_name_and_run_no_code(
     with pytest.raises(ValueError, match=r"settings\.yaml"):
         read_settings(tmp_path)
     assert not trace.exists()
+
+
+def test_names_of_evaluations_cannot_leave_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "evaluations"
+
+    assert evaluation_folder(tmp_path, "a/b") == folder / "a%2Fb"
+    assert evaluation_folder(tmp_path, "../\udcff ä") == folder / "..%2F%FF %C3%A4"
+    for name in ("", ".", ".."):
+        with pytest.raises(ValueError, match="--name"):
+            evaluation_folder(tmp_path, name)

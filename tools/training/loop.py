@@ -23,7 +23,7 @@ Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
 
 def train(
     state: TrainingState,
-    step: Criterion,
+    criterion: Criterion,
     batches: Callable[[int, int], Iterator[ImageBatch]],
     *,
     steps_per_epoch: int,
@@ -37,7 +37,7 @@ def train(
 
     Args:
         state: what is trained; changed in place.
-        step: a prepared batch to its losses by name and its image scores ``[B, C]``.
+        criterion: a batch to its losses by name and its image scores ``[B, C]``.
         batches: (epoch, first batch) to the batches of that epoch from there on.
         steps_per_epoch: number of steps, each of ``settings.accumulate`` batches or what is left.
         settings: epochs, how often to log and to save.
@@ -63,7 +63,7 @@ def train(
             size=settings.batch_size * count,
         )
         for group in shown:
-            _optimize(state, step, group, device)
+            _optimize(state, criterion, group, device)
             state.update_average()
             state.step += 1
             state.batch += 1
@@ -83,20 +83,20 @@ def train(
 
 
 def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[ImageBatch]]:
-    """So many batches at a time; the last group may be smaller."""
+    """``count`` batches at a time; the last group may be smaller."""
     while group := list(islice(batches, count)):
         yield group
 
 
 def _optimize(
-    state: TrainingState, step: Criterion, group: list[ImageBatch], device: Device
+    state: TrainingState, criterion: Criterion, group: list[ImageBatch], device: Device
 ) -> None:
     """One step along the mean gradient of some batches."""
     state.optimizer.zero_grad(set_to_none=True)
     values: dict[str, list[float]] = {}
     for batch in group:
         with device.autocast():
-            losses, scores = step(batch)
+            losses, scores = criterion(batch)
         total = torch.stack(list(losses.values())).sum()
         parts = {name: float(loss.detach()) for name, loss in losses.items()}
         if not math.isfinite(float(total.detach())):

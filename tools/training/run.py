@@ -180,7 +180,7 @@ def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: b
 
 def fit(
     state: TrainingState,
-    step: Criterion,
+    criterion: Criterion,
     inputs: Sequence[Samples],
     settings: TrainSettings,
     *,
@@ -191,7 +191,7 @@ def fit(
     """Train to the last epoch on images at their sizes; see ``tools.training.loop.train``."""
     train(
         state,
-        step,
+        criterion,
         lambda epoch, first: training_batches(
             inputs,
             seed=settings.seed,

@@ -127,7 +127,7 @@ class TrainSettings(DataSettings):
     """The same for evaluation, which averages over them; those of training when empty."""
 
     flip: bool = True
-    """Mirror half of the images at random."""
+    """Flip half of the images horizontally, at random."""
 
     pretrained: bool = False
     """Start the backbone from ImageNet weights (packaged or downloaded, or from --weights)."""

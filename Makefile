@@ -33,7 +33,7 @@ demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report 
 	$(RUN) -m tools.demo --run-dir runs/demo
 
 test: $(READY) ## the test suite (real images too when VOC_ROOT is set)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(READY) ## the speed of making proposals (WHAT=detector_step, detector_memory: of the detector)
 	$(RUN) -m tests.benchmarks.run $(if $(WHAT),--what $(WHAT))

@@ -163,7 +163,7 @@ class TrainSettings(DataSettings):
     """Warn of operators that give other numbers each time (there are none on a CPU)."""
 
     resume: str = ""
-    """auto continues from the newest good checkpoint, or starts; a path continues from that file."""
+    """auto continues from the newest good checkpoint, or starts; a path from that file."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""

@@ -11,10 +11,7 @@ from tools.evaluation.metrics import Evaluation, summarize
 from tools.inputs.rois import WithProposals
 from tools.models.device import Device, evaluation_mode
 from tools.prediction.detector import Rescoring, detections_of, scores_of
-from wsddn.detect import (
-    rescore_proposals,
-    top1_detections,
-)
+from wsddn.detect import rescore_proposals, top1_detections
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores
 
@@ -42,7 +39,7 @@ def evaluate_detector(
         device: computes.
         flip: look at flipped images too.
         support_iou: see ``select_detections``.
-        heatmap: number of an image and its proposals to their weights ``[R, C]``.
+        rescoring: number of an image and its proposals to their weights ``[R, C]``.
         description: for the progress.
 
     Raises:

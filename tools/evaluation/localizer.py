@@ -19,7 +19,7 @@ from tools.inputs.samples import Samples
 from tools.models.device import Device, evaluation_mode
 from tools.models.settings import BoxSettings
 from tools.prediction.detector import MAX_DETECTIONS, SCORE_THRESHOLD
-from tools.prediction.localizer import _detect, heatmaps_of
+from tools.prediction.localizer import every_box, heatmaps_of
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
 
@@ -51,7 +51,7 @@ def evaluate_localizer(
             heatmaps = heatmaps_of(model, inputs, dataset, index, device)
             annotation = dataset.annotations[index]
             scores[index] = heatmaps.image_logits.double().sigmoid().numpy()
-            every[annotation.image_id] = _detect(heatmaps, boxes)
+            every[annotation.image_id] = every_box(heatmaps, boxes)
             shapes.add(heatmaps, annotation, boxes.thresholds[0])
             present = present_labels(annotation)
             for threshold, of_images in best.items():

@@ -8,12 +8,11 @@ from data.collate import collate_images
 from data.types import Detections, Proposals
 from tools.inputs.rois import WithProposals
 from tools.models.device import Device
-from wsddn.detect import (
-    score_proposals,
-    select_detections,
-)
+from wsddn.detect import score_proposals, select_detections
 from wsddn.model import WSDDN, WSDDNHead
 
+MAX_DETECTIONS = 100  # of an image
+SCORE_THRESHOLD = 1e-4
 NMS_THRESHOLD = 0.4
 Rescoring = Callable[[int, Tensor], Tensor]
 
@@ -51,7 +50,3 @@ def detections_of(boxes: Tensor, scores: Tensor, support_iou: float) -> Detectio
         max_detections=MAX_DETECTIONS,
         support_iou=support_iou,
     )
-
-
-MAX_DETECTIONS = 100
-SCORE_THRESHOLD = 1e-4

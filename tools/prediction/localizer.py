@@ -39,7 +39,7 @@ def heatmaps_of(
     return replace(by_size[0], image_logits=image_logits)
 
 
-def _detect(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:
+def every_box(heatmaps: ImageHeatmaps, boxes: BoxSettings) -> Detections:
     """Every box of every class, however low its score."""
     return localize(
         heatmaps,

@@ -60,8 +60,9 @@ def serving(table: Mapping[str, Path]) -> Iterator[PageServer]:
             thread.join()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium for one file: as long as it runs, no other test can run an event loop."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]

@@ -1,7 +1,10 @@
 """One function over many items in several processes, results in the items' order."""
 
+import atexit
+import multiprocessing
 import os
 import pickle
+import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -18,6 +21,23 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process may use all cores
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def ignore_signals(_: int) -> None:
+    """Leave SIGTERM and SIGINT to the main process; for ``DataLoader(worker_init_fn=...)``.
+
+    systemd, SLURM and timeout signal every process of a group. A worker that ended then would be
+    an error in the main process, before that one has saved its work. Workers end when the main
+    process asks them to or is gone; one that is stuck is killed when it exits.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register  # runs before multiprocessing waits for its processes
+def _kill_stuck_workers() -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def map_parallel(
@@ -39,6 +59,7 @@ def map_parallel(
         _Mapped(function, items),
         batch_size=None,
         num_workers=min(processes, len(items)) if processes > 1 else 0,
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
     return map(_result, loader)

@@ -30,7 +30,10 @@ BAD_INPUT = (
     ModuleNotFoundError,
 )
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+set_parsing_settings(
+    docstring_parse_attribute_docstrings=True,
+    import_path_denylist=["*"],  # settings name values, never code
+)
 
 
 def run_command(
@@ -78,6 +81,8 @@ class _Parser(ArgumentParser):
         return re.sub(r"(?<=--)\w[\w.+]*", lambda option: option[0].replace("_", "-"), text)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
+        if refused := re.search(r"Importing '([^']+)' is not allowed", message):
+            message = f"{refused[1]}: settings are values, they name no module or class"
         unknown = _unknown_setting(message)
         if unknown:
             names = [option[2:] for action in self._actions for option in action.option_strings]

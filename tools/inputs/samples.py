@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
+from data.parallel import ignore_signals
 from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
 from localizer.backbones import Backbone
@@ -130,8 +131,9 @@ def training_batches(
         sampler=positions,
         num_workers=workers,
         collate_fn=_Collate(inputs[0].multiple),
+        worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
-        timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for, for ever
+        timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for forever
     )
     return iter(loader)
 

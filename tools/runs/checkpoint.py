@@ -93,7 +93,7 @@ def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:
     for entry in entries:
         path = folder / entry["file"]
         try:
-            content = read_checkpoint(path, sha256=entry["sha256"])
+            content = read_checkpoint(path)
         except (ValueError, FileNotFoundError) as error:
             problems.append(str(error))
             continue
@@ -105,12 +105,12 @@ def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:
     return None
 
 
-def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """One checkpoint file, checked.
 
     Args:
-        path: the file.
-        sha256: of the whole file; None trusts it.
+        path: the file. Where ``last.json`` or ``best.json`` beside it lists it, its sha256 is that
+            of the list; a file that was copied elsewhere is read without this check.
 
     Raises:
         FileNotFoundError: no such file.
@@ -118,7 +118,11 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
-    if sha256 is not None and _sha256(path) != sha256:
+    lists = (_entries(path.with_name(f"{name}.json")) for name in ("last", "best"))
+    digests = {
+        entry["sha256"] for entries in lists for entry in entries if entry["file"] == path.name
+    }
+    if digests and _sha256(path) not in digests:
         raise ValueError(f"{path}: the checkpoint is damaged (its sha256 differs)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -30,6 +30,7 @@ from tools.training.run import (
     refuse_existing,
     resolved,
     resume,
+    split_digests,
     training_mode,
 )
 from tools.training.seeds import seed_everything
@@ -62,6 +63,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
         images=len(dataset),
         builder=to_dict(settings.model),
         since=start,
+        digests=split_digests(dataset, validation),
     )
     resumed = resume(state, settings)
     write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
-from tools.cli.console import echo
+from tools.cli.console import echo, track
 from tools.cli.settings import flatten, to_dict
+from tools.cli.signals import check_interrupted
 from tools.evaluation.metrics import Evaluation
 from tools.files.atomic import write_json
 from tools.inputs.features import FeatureCache
@@ -34,6 +36,7 @@ FREE_TO_CHANGE = frozenset(
     )
 )
 FREE_PREFIXES = ("boxes.", "visdom.")
+DIGESTS = "digests."
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 
@@ -67,6 +70,28 @@ def feature_cache(settings: TrainSettings) -> FeatureCache | None:
     return FeatureCache(settings.feature_cache, settings.feature_cache_limit)
 
 
+def dataset_digest(dataset: ImageSet) -> str:
+    """Of names, labels and contents of the images; not of where they are."""
+    digest = sha256()
+    files = zip(dataset.ids, dataset.paths, strict=True)
+    for image_id, path in track(files, f"checksums of {dataset.split}", total=len(dataset)):
+        check_interrupted()
+        with path.open("rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+        digest.update(f"{image_id}\n{content}\n".encode(errors="surrogateescape"))
+    for labels in (dataset.targets, dataset.weights):
+        digest.update(labels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def split_digests(dataset: ImageSet, validation: ImageSet | None) -> dict[str, str]:
+    """Digests of the images that are trained and validated on, by option."""
+    digests = {f"--split {dataset.split}": dataset_digest(dataset)}
+    if validation is not None:
+        digests[f"--val-split {validation.split}"] = dataset_digest(validation)
+    return digests
+
+
 def backbone_weights(settings: TrainSettings, backbone: str) -> Mapping[str, Tensor] | None:
     """Published weights that the backbone starts from; None for random ones."""
     if settings.weights is not None:
@@ -98,7 +123,7 @@ def new_state(
     images: int,
     builder: dict[str, Any],
     since: float,
-    fixed: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str],
 ) -> TrainingState:
     """A model before its first step.
 
@@ -111,7 +136,7 @@ def new_state(
         images: in an epoch.
         builder: how to build the model again, as plain values.
         since: monotonic time of the command's start.
-        fixed: what else a resumed run must find unchanged, by name.
+        digests: of the files that a resumed run must find unchanged, by the option that names them.
     """
     optimizer = build_optimizer(
         [p for p in head.parameters() if p.requires_grad],
@@ -129,7 +154,7 @@ def new_state(
         optimizer=optimizer,
         scheduler=scheduler,
         scaler=torch.amp.GradScaler(device.kind, enabled=settings.amp == "fp16"),
-        settings={**to_dict(settings), **(fixed or {})},
+        settings={**to_dict(settings), "digests": dict(digests)},
         builder=builder,
         since=since,
         averaging=settings.optim.average,
@@ -161,11 +186,17 @@ def _refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) ->
     for name, value in new.items():
         if name in FREE_TO_CHANGE or name.startswith(FREE_PREFIXES):
             continue
-        if old.get(name) != value:
+        if old.get(name) == value:
+            continue
+        if name.startswith(DIGESTS):
             raise ValueError(
-                f"--{name.replace('_', '-')}: the run was started with {old.get(name)}, now "
-                f"{value} (resume with the same settings, or start another --run-dir)"
+                f"{name.removeprefix(DIGESTS)}: not the same content as when the run was started "
+                "(start another --run-dir)"
             )
+        raise ValueError(
+            f"--{name.replace('_', '-')}: the run was started with {old.get(name)}, now "
+            f"{value} (resume with the same settings, or start another --run-dir)"
+        )
 
 
 def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: bool) -> Logger:

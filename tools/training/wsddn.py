@@ -37,6 +37,7 @@ from tools.training.run import (
     refuse_existing,
     resolved,
     resume,
+    split_digests,
     training_mode,
 )
 from tools.training.seeds import seed_everything
@@ -66,6 +67,7 @@ def _train(settings: TrainWsddnSettings) -> None:
         from_localizer=settings.from_localizer and settings.from_localizer.absolute(),
     )
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    digests = split_digests(dataset, validation)
     with settings.proposals.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     read = partial(
@@ -88,7 +90,7 @@ def _train(settings: TrainWsddnSettings) -> None:
         images=len(dataset),
         builder=to_dict(settings.model),
         since=start,
-        fixed={"proposals_sha256": digest},
+        digests=digests | {"--proposals": digest},
     )
     resumed = resume(state, settings)
     write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})

@@ -23,6 +23,7 @@ KEYS = {
     *("rng", "best", "settings", "builder", "progress"),
 }
 KEEP = 2
+LISTS = ("last", "best")
 
 
 def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
@@ -93,7 +94,7 @@ def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:
     for entry in entries:
         path = folder / entry["file"]
         try:
-            content = read_checkpoint(path)
+            content = read_checkpoint(path, sha256=entry["sha256"])
         except (ValueError, FileNotFoundError) as error:
             problems.append(str(error))
             continue
@@ -105,12 +106,13 @@ def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:
     return None
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     """One checkpoint file, checked.
 
     Args:
-        path: the file. Where ``last.json`` or ``best.json`` beside it lists it, its sha256 is that
-            of the list; a file that was copied elsewhere is read without this check.
+        path: the file.
+        sha256: of the whole file. None takes those that ``last.json`` and ``best.json`` beside it
+            list for it; a file that was copied elsewhere is read without this check.
 
     Raises:
         FileNotFoundError: no such file.
@@ -118,10 +120,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
-    lists = (_entries(path.with_name(f"{name}.json")) for name in ("last", "best"))
-    digests = {
-        entry["sha256"] for entries in lists for entry in entries if entry["file"] == path.name
-    }
+    digests = {sha256} if sha256 is not None else _listed(path)
     if digests and _sha256(path) not in digests:
         raise ValueError(f"{path}: the checkpoint is damaged (its sha256 differs)")
     try:
@@ -160,6 +159,12 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         ]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a list of checkpoints ({error})") from error
+
+
+def _listed(path: Path) -> set[str]:
+    """What the lists beside a checkpoint say of its sha256; while it is written they list two."""
+    entries = [each for name in LISTS for each in _entries(path.with_name(f"{name}.json"))]
+    return {entry["sha256"] for entry in entries if entry["file"] == path.name}
 
 
 def _json(entries: list[dict[str, Any]]) -> bytes:

@@ -312,6 +312,27 @@ def test_without_its_folder_or_with_a_config_that_is_no_mapping_a_command_is_ref
     assert line.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: {class_path: planted_module.Model}",
+        "visdom: planted_module.Model",
+        "optim: {class_path: planted_module.Model, init_args: {}}",
+        "boxes: planted_module.Model",
+    ],
+)
+def test_a_config_imports_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "planted_module.py").write_text("class Model: ...")
+    (tmp_path / "my.yaml").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
+    assert "planted_module" not in sys.modules
+    assert "planted_module.Model" in capsys.readouterr().err
+
+
 def test_a_config_runs_no_code(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     (tmp_path / "my.yaml").write_text(f"seed: !!python/object/apply:os.mkdir ['{trace}']")

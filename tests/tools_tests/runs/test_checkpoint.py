@@ -218,6 +218,8 @@ def test_damaged_checkpoints_are_refused_by_name_and_nothing_starts_from_the_beg
 
     with pytest.raises(ValueError, match=r"00003\.pt: .* damaged .*00002\.pt: "):
         load_checkpoint(tmp_path)
+    with pytest.raises(ValueError, match=r"00003\.pt: .* damaged"):
+        read_checkpoint(tmp_path / "step-00000003.pt")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_damaged_checkpoints_are_refused_by_name_and_nothing_starts_from_the_beg
 def test_what_is_no_checkpoint_is_refused_by_name_without_its_sha256_too(
     change: Callable[[Path], Any], tmp_path: Path
 ) -> None:
-    path = save_checkpoint(tmp_path, content(3, 1))
+    path = save_checkpoint(tmp_path, content(3, 1)).rename(tmp_path / "copy.pt")  # in no list
     change(path)
 
     with pytest.raises((ValueError, FileNotFoundError), match=f"{path}: "):

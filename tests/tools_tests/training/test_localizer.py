@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 from functools import partial
@@ -15,6 +16,8 @@ import torch
 import yaml
 from torchvision import models
 
+from data.datasets.voc import annotation_path, image_ids, image_path
+from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import Train, Words
 from tests.tools_tests.training.conftest import Start, wait_for
 from tests.worlds import assert_same_run, digest_of, files_of, read_events
@@ -222,6 +225,45 @@ def test_a_checkpoint_path_that_is_wrong_is_refused(
         assert f"error: {tmp_path / name}: {refusal}" in capsys.readouterr().err
 
 
+def test_a_damaged_checkpoint_is_refused_by_its_path_too(
+    copy: Path, words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "checkpoints" / "step-00000006.pt"
+    flip_a_bit(path)
+
+    assert main(words(tmp_path / "other", "--resume", str(path))) == 2
+    assert f"error: {path}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_run_is_not_resumed_on_other_labels_or_images(
+    split: str,
+    tiny_voc: Path,
+    copy: Path,
+    words: Words,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = Path(shutil.copytree(tiny_voc, tmp_path / "voc"))
+    again = words(copy, "--resume", "auto", "--voc-root", str(root))
+    assert main(again) == 0  # a folder may move
+
+    first = image_ids(root, split)[0]
+    xml = annotation_path(root, first)
+    text = xml.read_text()
+    name = re.search(r"<object>\s*<name>(\w+)", text)
+    assert name
+    other = next(each for each in SYNTHETIC_CLASSES if each not in text)
+    xml.write_text(text.replace(f"<name>{name[1]}<", f"<name>{other}<"))
+    assert main(again) == 2
+    assert f"split {split}: " in capsys.readouterr().err
+    xml.write_text(text)
+    image = image_path(root, first)
+    image.write_bytes(image.read_bytes() + b"\x00")
+    assert main(again) == 2
+    assert f"split {split}: " in capsys.readouterr().err
+
+
 # Kills and signals
 
 
@@ -275,7 +317,7 @@ def test_a_run_killed_at_any_moment_continues_bit_by_bit(
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "workers"), [(signal.SIGTERM, 143, "0"), (signal.SIGINT, 130, "2")]
+    ("number", "code", "workers"), [(signal.SIGTERM, 143, "2"), (signal.SIGINT, 130, "2")]
 )
 def test_a_signal_saves_the_step_leaves_no_process_and_the_run_continues_bit_by_bit(
     number: signal.Signals,
@@ -292,7 +334,7 @@ def test_a_signal_saves_the_step_leaves_no_process_and_the_run_continues_bit_by_
     first_step = '{"step": 1, "tag": "train/loss"'
     wait_for(run_dir / "metrics.jsonl", lambda text: first_step in text, process)
     assert process.pid
-    os.killpg(process.pid, number)  # as a terminal does: to the workers too
+    os.killpg(process.pid, number)  # as systemd, SLURM and a terminal do: to the workers too
     process.join(30)
 
     assert process.exitcode == code

@@ -1,6 +1,6 @@
 """Detection AP and CorLoc by the rules of the VOC2007 devkit, on numpy in float64.
 
-Detections are matched with objects once; curves and AP come from the marks. Zero-based half-open
+Both are read off a table of matches (``data.evaluation.matching``). Zero-based half-open
 boxes need no ``+ 1``: their plain intersection over union is the devkit's. A class without objects
 is nan and left out of every mean.
 """
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.evaluation.image_metrics import mean_over_present
-from data.evaluation.overlap import nearest_objects, tabulate_boxes
+from data.evaluation.matching import ClassMatches, MatchTable, match_detections
+from data.evaluation.overlap import nearest_objects
 from data.types import Annotation, Detections
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 # MATLAB's 0:.1:1 to the bit. At a recall of exactly 3/10 the fourth point is not reached, at 6/10
 # and 7/10 the seventh and eighth are; k * 0.1 and k / 10 each differ from it somewhere.
@@ -43,24 +43,6 @@ class DetectionAP:
     def num_absent(self) -> int:
         """How many classes are nan and so out of the mean."""
         return int(np.isnan(self.per_class).sum())
-
-
-@dataclass(frozen=True, slots=True)
-class ClassMatches:
-    """How the D detections of one class were matched, by descending score.
-
-    Attributes:
-        scores: ``[D]`` float64. Equal scores keep the order of the images among the annotations,
-            then the order within the image.
-        is_hit: ``[D]`` bool; the first on an object that is not difficult.
-        is_ignored: ``[D]`` bool; on a difficult object, neither hit nor false positive.
-        num_objects: objects of the class that are not difficult.
-    """
-
-    scores: Floats
-    is_hit: Bools
-    is_ignored: Bools
-    num_objects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +82,7 @@ def eval_detection_voc(
         nan; without images all are nan.
 
     Raises:
-        ValueError: as :func:`match_detections`.
+        ValueError: as ``match_detections``.
 
     Source: ``VOCevaldet.m`` of the VOC2007 devkit. One difference: where all detections of a class
     are ignored, the devkit's 0/0 gives nan; here its AP is 0, as without them.
@@ -111,7 +93,7 @@ def eval_detection_voc(
     return ap_of_matches(matches, use_07_metric=use_07_metric)
 
 
-def ap_of_matches(matches: Sequence[ClassMatches], *, use_07_metric: bool) -> DetectionAP:
+def ap_of_matches(matches: MatchTable, *, use_07_metric: bool) -> DetectionAP:
     """Average precision of each class from its marks; nan for a class without objects."""
     per_class = np.full(len(matches), np.nan)
     for label, of_class in enumerate(matches):
@@ -121,58 +103,6 @@ def ap_of_matches(matches: Sequence[ClassMatches], *, use_07_metric: bool) -> De
                 curve.recall, curve.precision, use_07_metric=use_07_metric
             )
     return DetectionAP(per_class)
-
-
-def match_detections(
-    detections: Mapping[str, Detections],
-    annotations: Sequence[Annotation],
-    *,
-    num_classes: int = 20,
-    iou_threshold: float = 0.5,
-) -> list[ClassMatches]:
-    """Mark every detection as hit, ignored or false positive.
-
-    A detection belongs to the one object of its class and image that it overlaps most, the first
-    of equals, also where that one is taken already and another overlaps enough.
-
-    Args:
-        detections: by image id, original pixels; an image that is not a key has none.
-        annotations: all images of the split, difficult objects included.
-        num_classes: C.
-        iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
-
-    Returns:
-        One entry per class, label 0 first; of length zero where there are no detections.
-
-    Raises:
-        ValueError: a threshold outside of its range, an image annotated twice, detections of an
-            image without annotation, or boxes, labels or scores that are not well-formed.
-
-    Source: ``VOCevaldet.m`` of the VOC2007 devkit.
-    """
-    check_iou_threshold(iou_threshold)
-    objects, detected = tabulate_boxes(detections, annotations, num_classes)
-    iou, nearest = nearest_objects(detected, objects)
-    labels = detected.groups % num_classes
-    is_difficult = objects.values != 0
-    num_objects = np.bincount(objects.groups[~is_difficult] % num_classes, minlength=num_classes)
-
-    matches = []
-    for label in range(num_classes):
-        rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort(-detected.values[rows], kind="stable")]
-        on_object = np.flatnonzero(iou[rows] >= iou_threshold)  # the devkit counts equality
-        is_ignored = np.zeros(len(rows), dtype=bool)
-        is_ignored[on_object] = is_difficult[nearest[rows[on_object]]]
-        candidates = on_object[~is_ignored[on_object]]
-        # the first on each object
-        _, top_scoring = np.unique(nearest[rows[candidates]], return_index=True)
-        is_hit = np.zeros(len(rows), dtype=bool)
-        is_hit[candidates[top_scoring]] = True
-        matches.append(
-            ClassMatches(detected.values[rows], is_hit, is_ignored, int(num_objects[label]))
-        )
-    return matches
 
 
 def precision_recall(matches: ClassMatches) -> PrecisionRecall:
@@ -222,47 +152,23 @@ def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool 
     return ap
 
 
-def corloc(
-    detections: Mapping[str, Detections],
-    annotations: Sequence[Annotation],
-    *,
-    num_classes: int = 20,
-    iou_threshold: float = 0.5,
-) -> DetectionAP:
+def corloc(matches: MatchTable) -> DetectionAP:
     """Fraction of a class's images whose top-scoring detection of the class lies on an object.
 
     An image counts for a class if it holds an object of it that is not difficult; difficult
     objects are ignored. No detection of the class is a miss. The first of equal scores is taken.
 
-    Args:
-        detections: by image id, original pixels; an image that is not a key has none.
-        annotations: all images of the split.
-        num_classes: C.
-        iou_threshold: least overlap of a hit, in (0, 1]; equality is a hit.
-
     Returns:
         Fractions in 0 .. 1; nan for a class without such images.
 
-    Raises:
-        ValueError: as :func:`match_detections`.
-
     Source: Deselaers, Alexe and Ferrari, IJCV 2012.
     """
-    check_iou_threshold(iou_threshold)
-    objects, detected = tabulate_boxes(detections, annotations, num_classes)
-    objects = objects.rows(objects.values == 0)
-    order = np.argsort(-detected.values, kind="stable")
-    # the first of each group
-    groups, top_scoring = np.unique(detected.groups[order], return_index=True)
-    iou, _ = nearest_objects(detected.rows(order[top_scoring]), objects)
-    hits = np.bincount(groups[iou >= iou_threshold] % num_classes, minlength=num_classes)
-    images = np.bincount(np.unique(objects.groups) % num_classes, minlength=num_classes)
-    per_class = np.full(num_classes, np.nan)
+    count = matches.num_classes
+    objects = matches.objects.rows(matches.objects.values == 0)
+    top1 = matches.detections.rows(matches.top1())
+    iou, _ = nearest_objects(top1, objects)
+    hits = np.bincount(top1.groups[iou >= matches.iou_threshold] % count, minlength=count)
+    images = np.bincount(np.unique(objects.groups) % count, minlength=count)
+    per_class = np.full(count, np.nan)
     np.divide(hits, images, out=per_class, where=images > 0)
     return DetectionAP(per_class)
-
-
-def check_iou_threshold(iou_threshold: float) -> None:
-    """Raise ``ValueError`` unless it is in (0, 1]."""
-    if not 0 < iou_threshold <= 1:
-        raise ValueError(f"iou_threshold is an overlap in (0, 1]; got {iou_threshold}")

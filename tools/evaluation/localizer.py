@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from data.datasets.image_set import ImageSet
+from data.evaluation.matching import match_detections
 from data.evaluation.voc_eval import corloc
 from data.types import Detections
 from localizer.boxes import heatmap_to_boxes
@@ -64,7 +65,9 @@ def evaluate_localizer(
         every,
         further=shapes.per_class(),
         threshold_curve={
-            threshold: corloc(of_images, dataset.annotations, num_classes=count).mean
+            threshold: corloc(
+                match_detections(of_images, dataset.annotations, num_classes=count)
+            ).mean
             for threshold, of_images in best.items()
         },
     )

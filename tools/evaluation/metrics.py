@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.datasets.image_set import ImageSet
-from data.evaluation.error_kinds import eval_error_kinds
+from data.evaluation.error_kinds import error_kinds
 from data.evaluation.image_metrics import eval_classification, mean_over_present
-from data.evaluation.voc_eval import (
-    ClassMatches,
-    PrecisionRecall,
-    ap_of_matches,
-    corloc,
-    match_detections,
-    precision_recall,
-)
+from data.evaluation.matching import ClassMatches, match_detections
+from data.evaluation.voc_eval import PrecisionRecall, ap_of_matches, corloc, precision_recall
 from data.types import Detections
 
 CURVE_POINTS = 100
@@ -71,18 +65,18 @@ def summarize(
     image = eval_classification(
         scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
     )
-    kinds = eval_error_kinds(detections, annotations, num_classes=count)
     matches = match_detections(detections, annotations, num_classes=count)
+    top1 = match_detections(top_scoring, annotations, num_classes=count)
     columns = {
         "image_map": image.average_precision,
         "f2": image.f_beta,
         "recall": image.recall,
         "box_map_11point": ap_of_matches(matches, use_07_metric=True).per_class,
         "box_map_area": ap_of_matches(matches, use_07_metric=False).per_class,
-        "corloc": corloc(top_scoring, annotations, num_classes=count).per_class,
+        "corloc": corloc(top1).per_class,
         "box_recall": np.array([_final_recall(of_class) for of_class in matches]),
         **(further or {}),
-        **{f"errors_{kind}": fractions for kind, fractions in kinds.items()},
+        **{f"errors_{kind}": fractions for kind, fractions in error_kinds(matches).items()},
     }
     return Evaluation(
         scores,

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.evaluation.matching import match_detections
 from data.evaluation.top1 import RIGHT, verdicts
 from data.types import Detections
 from tools.loggers.logger import Logger, image_tag, image_window
@@ -76,7 +77,9 @@ def detection_sheets(
     Returns:
         Sheets by heading; a sheet without images is left out.
     """
-    letters = verdicts(detections, dataset.annotations, len(dataset.classes))
+    letters = verdicts(
+        match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
+    )
     hits = [RIGHT in of_image for of_image in zip(*letters, strict=True)]
     successes: list[int] = []
     failures: list[int] = []

@@ -1,11 +1,15 @@
 """What the top-scoring detections are, each kind on boxes whose areas can be counted."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from data.evaluation.error_kinds import KINDS, eval_error_kinds
-from data.evaluation.voc_eval import match_detections
+from data.evaluation.error_kinds import KINDS, error_kinds
+from data.evaluation.matching import match_detections
 from data.types import Annotation, Detections, no_detections
 from tests.worlds import Box, annotate, detect, random_boxes
 
@@ -14,9 +18,15 @@ BESIDE = [20.0, 0.0, 30.0, 10.0]
 FAR = [80.0, 80.0, 90.0, 90.0]
 
 
+def kinds_of(
+    detections: Mapping[str, Detections], truths: Sequence[Annotation], **options: Any
+) -> dict[str, NDArray[np.float64]]:
+    return error_kinds(match_detections(detections, truths, **options))
+
+
 def fractions_of(detections: Detections, truth: Annotation) -> dict[str, float]:
     """Of a single class in a single image, the kinds that there are."""
-    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=1)
+    fractions = kinds_of({"a": detections}, [truth], num_classes=1)
     return {kind: fraction for kind, (fraction,) in fractions.items() if fraction > 0}
 
 
@@ -57,7 +67,7 @@ def test_a_second_detection_on_a_taken_object_is_a_duplicate() -> None:
 def test_two_objects_of_two_classes_are_no_group() -> None:
     truth = annotate([SQUARE, BESIDE], labels=[0, 1])
 
-    fractions = eval_error_kinds({"a": detect([[0, 0, 30, 10]], [0.5])}, [truth], num_classes=2)
+    fractions = kinds_of({"a": detect([[0, 0, 30, 10]], [0.5])}, [truth], num_classes=2)
     assert fractions["localization"][0] == 1  # 100 / 300
 
 
@@ -65,21 +75,21 @@ def test_a_box_on_nothing_of_its_class_is_background() -> None:
     truth = annotate([SQUARE, FAR], labels=[0, 1])
     detections = detect([BESIDE, SQUARE], [0.5, 0.5], labels=[0, 1])
 
-    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=2)
+    fractions = kinds_of({"a": detections}, [truth], num_classes=2)
     assert fractions["background"].tolist() == [1, 1]
 
 
 def test_a_box_in_another_image_is_background() -> None:
     truths = [annotate([SQUARE], image_id="a"), annotate([], image_id="b")]
 
-    fractions = eval_error_kinds({"b": detect([SQUARE], [0.5])}, truths, num_classes=1)
+    fractions = kinds_of({"b": detect([SQUARE], [0.5])}, truths, num_classes=1)
     assert fractions["background"].tolist() == [1]
 
 
 def test_the_overlap_that_makes_a_hit_can_be_chosen() -> None:
     detections, truth = {"a": detect([[0, 0, 10, 6]], [0.5])}, [annotate([SQUARE])]
 
-    at = [eval_error_kinds(detections, truth, num_classes=1, iou_threshold=t) for t in (0.6, 0.61)]
+    at = [kinds_of(detections, truth, num_classes=1, iou_threshold=t) for t in (0.6, 0.61)]
     assert [fractions["hit"][0] for fractions in at] == [1, 0]
     assert [fractions["part"][0] for fractions in at] == [0, 1]
 
@@ -117,7 +127,7 @@ def test_the_top_scoring_are_chosen_over_all_images() -> None:
     truths = [annotate([SQUARE], image_id="a"), annotate([SQUARE], image_id="b")]
     detections = {"a": detect([SQUARE, FAR], [0.25, 0.5]), "b": detect([FAR], [0.75])}
 
-    fractions = eval_error_kinds(detections, truths, num_classes=1)
+    fractions = kinds_of(detections, truths, num_classes=1)
     assert fractions["background"].tolist() == [1]
 
 
@@ -137,13 +147,13 @@ def test_the_top_scoring_are_chosen_over_all_images() -> None:
 def test_without_objects_or_detections_that_count_every_kind_is_nan(
     detections: Detections, truth: Annotation
 ) -> None:
-    fractions = eval_error_kinds({"a": detections}, [truth], num_classes=1)
+    fractions = kinds_of({"a": detections}, [truth], num_classes=1)
     assert list(fractions) == list(KINDS)
     assert all(np.isnan(column).all() for column in fractions.values())
 
 
 def test_no_images_have_no_fractions() -> None:
-    fractions = eval_error_kinds({}, [])
+    fractions = kinds_of({}, [])
     assert all(column.shape == (20,) and np.isnan(column).all() for column in fractions.values())
 
 
@@ -171,7 +181,7 @@ def crowd(rng: torch.Generator) -> Crowd:
 
 
 def test_fractions_sum_to_one(crowd: Crowd) -> None:
-    fractions = eval_error_kinds(*crowd, num_classes=3)
+    fractions = kinds_of(*crowd, num_classes=3)
 
     total = np.sum(list(fractions.values()), axis=0)
     np.testing.assert_allclose(total, 1, rtol=0, atol=1e-12)  # rounding of six quotients
@@ -182,15 +192,15 @@ def test_the_order_of_the_images_does_not_matter(crowd: Crowd) -> None:
     detections, truths = crowd
     other = {image_id: detections[image_id] for image_id in reversed(detections)}
 
-    forth = eval_error_kinds(detections, truths, num_classes=3)
-    back = eval_error_kinds(other, truths[::-1], num_classes=3)
+    forth = kinds_of(detections, truths, num_classes=3)
+    back = kinds_of(other, truths[::-1], num_classes=3)
     for kind in KINDS:
         assert forth[kind].tolist() == back[kind].tolist()
 
 
 def test_hits_are_those_that_ap_counts(crowd: Crowd) -> None:
     detections, truths = crowd
-    fractions = eval_error_kinds(detections, truths, num_classes=3, iou_threshold=0.3)
+    fractions = kinds_of(detections, truths, num_classes=3, iou_threshold=0.3)
 
     every = match_detections(detections, truths, num_classes=3, iou_threshold=0.3)
     for label, matches in enumerate(every):

@@ -1,13 +1,23 @@
 """Whether a class's top-scoring box in an image is right."""
 
+from collections.abc import Mapping, Sequence
+
+from data.evaluation.matching import match_detections
 from data.evaluation.top1 import verdicts
+from data.types import Annotation, Detections
 from tests.worlds import annotate, detect
+
+
+def letters(
+    detections: Mapping[str, Detections], annotations: Sequence[Annotation], num_classes: int
+) -> list[str]:
+    return verdicts(match_detections(detections, annotations, num_classes=num_classes))
 
 
 def judged(box: list[float], *objects: list[float], difficult: bool = False) -> str:
     """The letter of one box."""
     truth = annotate(objects, difficult=[difficult] * len(objects))
-    return verdicts({"a": detect([box], [0.5])}, [truth], 1)[0]
+    return letters({"a": detect([box], [0.5])}, [truth], 1)[0]
 
 
 def test_the_top_scoring_box_is_right_from_half_an_overlap_on() -> None:
@@ -26,5 +36,5 @@ def test_only_the_top_scoring_box_of_a_class_is_judged_and_the_first_of_equals()
     detections = detect([wrong, right, wrong, wrong], [0.4, 0.6, 0.6, 0.9], [0, 0, 0, 1])
     annotations = [annotate([right] * (name != "a"), image_id=name) for name in "abc"]
 
-    assert verdicts({"b": detections}, annotations, 2) == [".r.", ".w."]
-    assert verdicts({}, annotations, 2) == ["...", "..."]
+    assert letters({"b": detections}, annotations, 2) == [".r.", ".w."]
+    assert letters({}, annotations, 2) == ["...", "..."]

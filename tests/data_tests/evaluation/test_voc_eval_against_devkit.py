@@ -14,7 +14,8 @@ import torch
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from data.evaluation.voc_eval import corloc, eval_detection_voc, match_detections
+from data.evaluation.matching import MatchTable, match_detections
+from data.evaluation.voc_eval import corloc, eval_detection_voc
 from data.types import Annotation, Detections, no_detections
 
 Box = Sequence[float]
@@ -33,8 +34,11 @@ class World:
             self.detections, self.truths, num_classes=self.num_classes, use_07_metric=use_07_metric
         ).per_class
 
+    def matches(self) -> MatchTable:
+        return match_detections(self.detections, self.truths, num_classes=self.num_classes)
+
     def corloc(self) -> Floats:
-        return corloc(self.detections, self.truths, num_classes=self.num_classes).per_class
+        return corloc(self.matches()).per_class
 
     def shuffled(self, rng: Generator) -> "World":
         """The same with images and detections in another order."""
@@ -229,7 +233,7 @@ def test_the_random_worlds_hold_what_they_are_for() -> None:
     halves = 0
     for _ in range(125):
         world = random_world(rng, coarse_boxes, tied_scores)
-        for matches in match_detections(world.detections, world.truths, num_classes=3):
+        for matches in world.matches():
             seen["hit"] += int(matches.is_hit.sum())
             seen["ignored"] += int(matches.is_ignored.sum())
             seen["false positive"] += int((~matches.is_hit & ~matches.is_ignored).sum())
@@ -250,7 +254,7 @@ def test_without_the_ignored_detections_and_the_difficult_objects_ap_is_the_same
         before = world.evaluate(True)
         ignored = {
             float(score)
-            for matches in match_detections(world.detections, world.truths, num_classes=3)
+            for matches in world.matches()
             for score in matches.scores[matches.is_ignored]
         }
         for image_id, detections in world.detections.items():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
+from data.evaluation.matching import match_detections
 from data.evaluation.top1 import verdicts
 from data.types import Annotation, Detections, Proposals, no_detections
 from tools.files.scores import SavedScores
@@ -98,7 +99,9 @@ def gallery_content(
         "detections": None
         if detections is None
         else [_shown_detections(detections.get(image_id)) for image_id in scores.ids],
-        "verdicts": verdicts(detections or {}, annotations, len(scores.classes))
+        "verdicts": verdicts(
+            match_detections(detections or {}, annotations, num_classes=len(scores.classes))
+        )
         if judged
         else None,
         "box_score": _first_box_score(detections or {}, scores),

@@ -52,7 +52,12 @@ def run(settings: EvaluateSettings) -> None:
 
 def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
-    runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
+    runs = [
+        load_run(folder, settings.checkpoint).evaluated_with(
+            support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
+        )
+        for folder in _folders(settings)
+    ]
     for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
         if value is not None and not any(isinstance(run.model, WSDDN) for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
@@ -123,7 +128,6 @@ class _Detector:
     dataset: ImageSet
     inputs: list[WithProposals]
     module: WSDDN | WSDDNHead
-    support_iou: float
     rescoring: Rescoring | None
 
     def evaluate(self, device: Device) -> Evaluation:
@@ -133,7 +137,7 @@ class _Detector:
             self.dataset,
             device,
             flip=self.saved.settings["flip"],
-            support_iou=self.support_iou,
+            support_iou=self.saved.settings["support_iou"],
             rescoring=self.rescoring,
             description=f"{self.saved.name} on {self.dataset.split}",
         )
@@ -147,13 +151,11 @@ def _open(
         dataset, inputs, module = open_detector_on(
             saved, settings, split, proposals, device, cached=True
         )
-        support = settings.support_iou
         return _Detector(
             saved,
             dataset,
             inputs,
             module,
-            support_iou=saved.settings["support_iou"] if support is None else support,
             rescoring=open_rescoring(settings.rescore_from, saved, dataset, device, cached=True),
         )
     trained = saved.settings["boxes"]

@@ -36,6 +36,9 @@ class EvaluateSettings(ImageSettings):
     checkpoint: Literal["last", "best"] = "last"
     """Which checkpoint; best is chosen by the run's own validation split."""
 
+    image_sizes: tuple[int, ...] = ()
+    """Pixels of the side that the run's --resize names, averaged over; the run's own when empty."""
+
     support_iou: float | None = None
     """Of a detector, see train_wsddn; the run's own when not given."""
 
@@ -53,7 +56,9 @@ class EvaluateSettings(ImageSettings):
     """Number format of convolutions and matrix products."""
 
     def __post_init__(self) -> None:
-        """Refuse an invalid overlap."""
+        """Refuse an invalid overlap and invalid sizes."""
         super().__post_init__()
+        if min(self.image_sizes, default=1) < 1:
+            raise ValueError(f"--image-sizes are 1 or more, got {self.image_sizes}")
         if self.support_iou is not None and not 0 <= self.support_iou <= 1:
             raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")

@@ -41,12 +41,13 @@ class Row:
         name: of its files.
         title: in the table.
         config: file in tools/configs.
-        settings: words added to it.
+        settings: options added to it, for the training.
         seeds: one training each.
         backbone: whose weights it needs, empty for none.
         kind: which table it is in, a key of ``KINDS``.
         split: evaluated on; those of val are trained on train.
         training: the row whose training is evaluated, empty for its own.
+        evaluation: options of evaluate.
         rescore_from: the row of the localizer that rescores, same seed; empty for none.
     """
 
@@ -59,6 +60,7 @@ class Row:
     kind: str = "localizer"
     split: str = "test"
     training: str = ""
+    evaluation: tuple[str, ...] = ()
     rescore_from: str = ""
 
     @property
@@ -98,11 +100,9 @@ def _write_tables(rows: Sequence[Row]) -> None:
 def read_rows() -> list[Row]:
     """The rows in the order of the file."""
     content = yaml.safe_load((CONFIGS / "results.yaml").read_text())
+    lists = ("settings", "seeds", "evaluation")
     return [
-        Row(
-            name,
-            **row | {"settings": tuple(row.get("settings", ())), "seeds": tuple(row["seeds"])},
-        )
+        Row(name, **row | {key: tuple(row.get(key, ())) for key in lists})
         for name, row in content.items()
     ]
 
@@ -141,7 +141,7 @@ def table(rows: Sequence[Row], kind: str) -> str:
         if not results:
             lines.append(f"| {row.title} |" + " |" * len(columns) + " not yet run | |")
             continue
-        cells = [_spread([result["metrics"][key] for result in results]) for key in columns]
+        cells = [_spread([result["metrics"].get(key) for result in results]) for key in columns]
         minutes = statistics.mean(result["seconds"] for result in results) / 60
         lines.append(
             f"| {row.title} | " + " | ".join(cells) + f" | {len(results)} | {minutes:.0f} |"
@@ -155,7 +155,9 @@ def class_table(rows: Sequence[Row]) -> str:
     keys = {key: DETECTOR_COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc")}
     lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
     for name in results[0]["per_class"] if results else ():
-        cells = [_spread([result["per_class"][name][key] for result in results]) for key in keys]
+        cells = [
+            _spread([result["per_class"][name].get(key) for result in results]) for key in keys
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -165,21 +167,22 @@ def _make(
 ) -> None:
     echo(f"row {row.name}, seed {seed}")
     folder, command = _train(rows[row.training or row.name], seed, settings, root)
-    rescore_from = (
-        _train(rows[row.rescore_from], seed, settings, root)[0] if row.rescore_from else None
-    )
-    file = "test" if row.split == "test" else "trainval"
-    evaluate(
-        EvaluateSettings(
-            run_dir=folder,
-            voc_root=root,
-            split=row.split,
-            name=row.name,
-            corloc_split="trainval" if row.split == "test" else row.split,
-            proposals=None if row.kind == "localizer" else _proposals(file, settings, root),
-            rescore_from=rescore_from,
-        )
-    )
+    commands = [command]
+    words = ["--split", row.split, "--name", row.name, *row.evaluation]
+    words += ["--corloc-split", "trainval" if row.split == "test" else row.split]
+    place = ["--run-dir", str(folder), "--voc-root", str(root)]
+    shown = ["--run-dir", row.training or row.name]
+    if row.kind != "localizer":
+        file = "test" if row.split == "test" else "trainval"
+        place += ["--proposals", str(_proposals(file, settings, root))]
+        shown += ["--proposals", f"{file}.npz"]
+    if row.rescore_from:
+        localizer, command = _train(rows[row.rescore_from], seed, settings, root)
+        commands.append(command)
+        place += ["--rescore-from", str(localizer)]
+        shown += ["--rescore-from", row.rescore_from]
+    evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
+    commands.append(f"python -m tools.evaluate {shlex.join(words + shown)}")
     report = json.loads((evaluation_folder(folder, row.name) / "report.json").read_text())
     numbers: Mapping[str, Any] = next(
         report[name] for name in ("localizer", "localizer_robust", "detector") if name in report
@@ -189,8 +192,7 @@ def _make(
         {
             "row": row.name,
             "seed": seed,
-            "command": command,
-            "rescore_from": row.rescore_from,
+            "commands": commands,
             "split": numbers["split"],
             "corloc_split": numbers["corloc_split"],
             "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
@@ -220,8 +222,11 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
         command = "train_wsddn"
         place += ["--proposals", str(_proposals("trainval", settings, root))]
         train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
-    shown = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
-    return folder, f"python -m tools.{command} {shown} --run-dir RUN"
+    shown = [word.replace(str(CONFIGS), "tools/configs") for word in words]
+    shown += ["--run-dir", row.name]
+    if row.kind != "localizer":
+        shown += ["--proposals", "trainval.npz"]
+    return folder, f"python -m tools.{command} {shlex.join(shown)}"
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
@@ -241,7 +246,7 @@ def _weights(row: Row, settings: MakeResultsSettings) -> list[str]:
 
 def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    if len(known) < len(values):  # a class without objects
+    if len(known) < len(values):  # a class without objects, or a row that is older than the metric
         return "n/a"
     mean = statistics.mean(known)
     if len(known) == 1:

@@ -1,7 +1,7 @@
 """A trained run, opened from its folder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,11 @@ class SavedRun:
         if not isinstance(self.model, WSDDN):
             raise ValueError(f"{self.run_dir}: holds a localizer, which takes no proposals")
         return self.model
+
+    def evaluated_with(self, **settings: Any) -> "SavedRun":
+        """The same run with other settings of its evaluation; None and () keep its own."""
+        given = {name: value for name, value in settings.items() if value not in (None, ())}
+        return replace(self, settings=self.settings | given)
 
     def uncached_amp(self, amp: str) -> str:
         """Number format where features are not cached; those of frozen backbones stay float32."""

@@ -96,6 +96,18 @@ def test_rows_name_configs_that_exist() -> None:
         assert (make_results.CONFIGS / listed.config).is_file()
 
 
+def test_a_metric_that_an_old_row_lacks_is_not_available(results: Path) -> None:
+    write_result(results, 0, 0.5)
+    path = results / "toy-seed0.json"
+    content = json.loads(path.read_text())
+    del content["metrics"]["corloc"], content["per_class"]["cat"]["corloc"]
+    path.write_text(json.dumps(content))
+
+    cells = table([DETECTOR], "detector").splitlines()[-1].split(" | ")
+    assert cells.count("n/a") == 1
+    assert class_table([DETECTOR]).splitlines()[2] == "| cat | 0.500 | 0.500 | n/a |"
+
+
 # Making rows
 
 
@@ -124,7 +136,9 @@ def test_a_row_is_made_once_and_then_skipped(results: Path, make: Make) -> None:
     result = results / "toy-seed3.json"
     content = json.loads(result.read_text())
     assert content["seed"] == 3
-    assert content["command"].startswith("python -m tools.train_localizer --config tools/configs/")
+    training, evaluation = content["commands"]
+    assert training.startswith("python -m tools.train_localizer --config tools/configs/")
+    assert evaluation.startswith("python -m tools.evaluate --split test --name toy ")
     assert "| A toy |" in (results / "README.md").read_text()
     stamp = result.stat().st_mtime_ns
     assert make([toy]) == 0
@@ -147,7 +161,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
 
     content = json.loads((results / "toy-seed0.json").read_text())
     assert (content["split"], content["corloc_split"]) == ("val", "val")
-    assert "--split train" in content["command"]
+    assert "--split train" in content["commands"][0]
     assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
     assert min(len(proposals.boxes) for proposals in load_proposals(made).values()) > 3
 
@@ -172,12 +186,23 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
     monkeypatch.setattr(make_results, "evaluate", evaluate)
     warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
     plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
-    both = replace(plain, name="both", title="Both", training="plain", rescore_from="warm")
+    both = replace(
+        plain,
+        name="both",
+        title="Both",
+        training="plain",
+        evaluation=("--support-iou", "0.25", "--image-sizes", "[64,96]"),
+        rescore_from="warm",
+    )
 
     assert make([warm, plain, both], "--only", "both") == 0
 
     assert trained == [tmp_path / "runs" / "plain-seed1", tmp_path / "runs" / "warm-seed1"]
-    assert [(s.run_dir, s.rescore_from, s.name) for s in evaluated] == [(*trained, "both")]
+    (settings,) = evaluated
+    assert [settings.run_dir, settings.rescore_from] == trained
+    assert (settings.name, settings.support_iou) == ("both", 0.25)
+    assert settings.image_sizes == (64, 96)
     content = json.loads((results / "both-seed1.json").read_text())
-    assert "train_wsddn" in content["command"]
-    assert content["rescore_from"] == "warm"
+    kinds = [command.split()[2] for command in content["commands"]]
+    assert kinds == ["tools.train_wsddn", "tools.train_localizer", "tools.evaluate"]
+    assert "--support-iou 0.25" in content["commands"][2]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.inputs.settings import ImageSettings
-from tools.models.settings import BoxSettings
+from tools.models.settings import Amp, BoxSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ class EvaluateSettings(ImageSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions and matrix products."""
+    amp: Amp = "auto"
+    """Number format of convolutions and matrix products; auto is bf16 where the device has
+    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse an invalid overlap and invalid sizes."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tools.cli.settings import check_positive
+from tools.models.settings import Amp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +49,9 @@ class DetectSettings:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions and matrix products."""
+    amp: Amp = "auto"
+    """Number format of convolutions and matrix products; auto is bf16 where the device has
+    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""

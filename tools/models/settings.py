@@ -5,6 +5,8 @@ from typing import Literal
 
 from tools.cli.settings import check_positive
 
+Amp = Literal["auto", "off", "bf16", "fp16"]
+
 
 @dataclass(frozen=True)
 class ModelSettings:

@@ -7,6 +7,7 @@ from typing import Literal
 from tools.cli.settings import check_positive
 from tools.inputs.settings import ImageSettings, LabelSettings
 from tools.loggers.settings import VisdomSettings
+from tools.models.settings import Amp
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +139,9 @@ class ViewHeatmapsSettings(ImageSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions."""
+    amp: Amp = "auto"
+    """Number format of convolutions and matrix products; auto is bf16 where the device has
+    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse a count of none and a visdom without its address."""

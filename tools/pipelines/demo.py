@@ -58,7 +58,7 @@ def run(settings: DemoSettings) -> None:
             split="test",
             corloc_split="",
         )
-        evaluate_runs(evaluation, choose_device("auto", "bf16"))
+        evaluate_runs(evaluation, choose_device("auto", "auto"))
         echo(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 

@@ -153,7 +153,7 @@ def new_state(
         model=model,
         optimizer=optimizer,
         scheduler=scheduler,
-        scaler=torch.amp.GradScaler(device.kind, enabled=settings.amp == "fp16"),
+        scaler=torch.amp.GradScaler(device.kind, enabled=device.amp == "fp16"),
         settings={**to_dict(settings), "digests": dict(digests)},
         builder=builder,
         since=since,

@@ -8,7 +8,7 @@ from typing import Literal
 from tools.cli.settings import check_positive
 from tools.inputs.settings import DataSettings
 from tools.loggers.settings import VisdomSettings
-from tools.models.settings import BoxSettings, DetectorSettings, ModelSettings
+from tools.models.settings import Amp, BoxSettings, DetectorSettings, ModelSettings
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,9 @@ class TrainSettings(DataSettings):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute."""
 
-    amp: Literal["off", "bf16", "fp16"] = "bf16"
-    """Number format of convolutions and matrix products."""
+    amp: Amp = "auto"
+    """Number format of convolutions and matrix products; auto is bf16 where the device has
+    instructions for it, and off, which is float32, elsewhere."""
 
     deterministic: bool = True
     """Warn of operators that give other numbers each time (there are none on a CPU)."""

@@ -38,6 +38,19 @@ def test_a_device_that_is_not_there_is_refused(name: str, monkeypatch: pytest.Mo
         choose_device(name, "off")
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "amp"),
+    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "off")],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    capabilities: dict[str, bool], amp: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    assert choose_device("cpu", "auto") == Device("cpu", amp)
+    assert choose_device("cpu", "bf16") == Device("cpu", "bf16")
+
+
 def test_half_precision_is_refused_on_a_cpu() -> None:
     with pytest.raises(ValueError, match=r"--amp fp16 .*CUDA"):
         choose_device("cpu", "fp16")

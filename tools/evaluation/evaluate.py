@@ -4,7 +4,6 @@ import contextlib
 import json
 import shlex
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +11,24 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from localizer.model import LocalizerHead
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
-from tools.evaluation.detector import evaluate_detector
-from tools.evaluation.localizer import evaluate_localizer
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
+from tools.evaluation.split import evaluate
 from tools.files.atomic import write_scores
 from tools.files.detections import write_detections, write_devkit_files
 from tools.files.scores import read_scores
-from tools.inputs.rois import WithProposals
-from tools.inputs.samples import Samples
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
-from tools.models.settings import BoxSettings
 from tools.pages.detections import detection_sheets
 from tools.pages.heatmaps import box_sheet
 from tools.pages.report import markdown_classes, markdown_table, write_report
-from tools.prediction.detector import Rescoring
-from tools.prediction.opening import open_detector_on, open_run_on
-from tools.prediction.rescoring import open_rescoring
+from tools.prediction.opening import open_predictions, open_split, split_proposals
+from tools.prediction.predictions import LocalizerPredictions, Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
-from wsddn.model import WSDDN, WSDDNHead
 
 
 def run(settings: EvaluateSettings) -> None:
@@ -59,7 +51,7 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         for folder in _folders(settings)
     ]
     for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
-        if value is not None and not any(isinstance(run.model, WSDDN) for run in runs):
+        if value is not None and not any(run.takes_proposals for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
     if len({saved.name for saved in runs}) < len(runs):
         raise ValueError(
@@ -67,23 +59,21 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
             "one detector)"
         )
     models: dict[str, dict[str, Any]] = {}
-    localizers, sheets = [], dict[str, Tensor]()
+    localizers, sheets = dict[str, LocalizerPredictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    every = [_open(saved, settings, settings.split, device) for saved in runs]
-    for opened in every:
-        _check_same_images(_folder(settings, opened.saved.run_dir), opened.dataset)
-    for opened in every:
-        saved = opened.saved
-        models[saved.name], evaluation = _evaluate(opened, settings, device)
+    opened = [(saved, _open(saved, settings, settings.split, device)) for saved in runs]
+    for saved, predictions in opened:
+        _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
+    for saved, predictions in opened:
+        models[saved.name], evaluation = _evaluate(saved, predictions, settings, device)
         for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.name] = curve
-        if isinstance(opened, _Detector):
-            sheets |= detection_sheets(opened.dataset, evaluation.detections)
+        if isinstance(predictions, LocalizerPredictions):
+            localizers[saved.name] = predictions
         else:
-            localizers.append((saved.name, opened.module, opened.inputs, opened.boxes))
-            dataset = opened.dataset
+            sheets |= detection_sheets(predictions.dataset, evaluation.detections)
     if localizers:
-        overlays = box_sheet(localizers, dataset, device)
+        overlays = box_sheet(localizers)
         sheets = {"Heatmap and best box of one present class": overlays, **sheets}
     folder = _folder(settings, settings.run_dir)
     write_report(
@@ -103,80 +93,33 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     return models
 
 
-@dataclass(frozen=True, slots=True)
-class _Localizer:
-    """A localizer on a split, ready to be evaluated."""
-
-    saved: SavedRun
-    dataset: ImageSet
-    inputs: list[Samples]
-    module: LocalizerHead
-    boxes: BoxSettings
-
-    def evaluate(self, device: Device) -> Evaluation:
-        description = f"{self.saved.name} on {self.dataset.split}"
-        return evaluate_localizer(
-            self.module, self.inputs, self.dataset, self.boxes, device, description=description
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Detector:
-    """A detector on a split, ready to be evaluated."""
-
-    saved: SavedRun
-    dataset: ImageSet
-    inputs: list[WithProposals]
-    module: WSDDN | WSDDNHead
-    rescoring: Rescoring | None
-
-    def evaluate(self, device: Device) -> Evaluation:
-        return evaluate_detector(
-            self.module,
-            self.inputs,
-            self.dataset,
-            device,
-            flip=self.saved.settings["flip"],
-            support_iou=self.saved.settings["support_iou"],
-            rescoring=self.rescoring,
-            description=f"{self.saved.name} on {self.dataset.split}",
-        )
-
-
-def _open(
-    saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
-) -> _Localizer | _Detector:
-    if isinstance(saved.model, WSDDN):
-        proposals = settings.proposals if split == settings.split else None
-        dataset, inputs, module = open_detector_on(
-            saved, settings, split, proposals, device, cached=True
-        )
-        return _Detector(
-            saved,
-            dataset,
-            inputs,
-            module,
-            rescoring=open_rescoring(settings.rescore_from, saved, dataset, device, cached=True),
-        )
-    trained = saved.settings["boxes"]
-    boxes = {**trained, "thresholds": tuple(trained["thresholds"])}
-    opened = open_run_on(saved, settings, split, device, cached=True)
-    return _Localizer(saved, *opened, settings.boxes or BoxSettings(**boxes))
+def _open(saved: SavedRun, settings: EvaluateSettings, split: str, device: Device) -> Predictions:
+    dataset = open_split(saved, settings, split)
+    file = settings.proposals if split == settings.split else None
+    return open_predictions(
+        saved,
+        dataset,
+        device,
+        cached=True,
+        proposals=split_proposals(saved, dataset, file),
+        rescore_from=settings.rescore_from,
+        boxes=settings.boxes,
+    )
 
 
 def _evaluate(
-    opened: _Localizer | _Detector, settings: EvaluateSettings, device: Device
+    saved: SavedRun, predictions: Predictions, settings: EvaluateSettings, device: Device
 ) -> tuple[dict[str, Any], Evaluation]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
-    evaluation = opened.evaluate(device)
-    _write_files(_folder(settings, opened.saved.run_dir), opened, evaluation)
+    evaluation = evaluate(predictions, description=f"{saved.name} on {settings.split}")
+    _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
-    has_boxes = any(len(annotation.boxes) for annotation in opened.dataset.annotations)
+    has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
-        labeled = _open(opened.saved, settings, settings.corloc_split, device)
-        other = labeled.evaluate(device)
+        labeled = _open(saved, settings, settings.corloc_split, device)
+        other = evaluate(labeled, description=f"{saved.name} on {settings.corloc_split}")
         metrics["corloc"], curve = other.metrics["corloc"], other.threshold_curve
         for name, row in per_class.items():
             row["corloc"] = other.per_class[name]["corloc"]
@@ -186,9 +129,9 @@ def _evaluate(
         "threshold_curve": curve,
         "split": settings.split,
         "corloc_split": settings.corloc_split or settings.split,
-        "boxes": to_dict(opened.boxes) if isinstance(opened, _Localizer) else None,
-        "weights_sha256": weights_sha256(opened.saved.model.state_dict()),
-        "seconds": _training_seconds(opened.saved.run_dir),
+        "boxes": to_dict(predictions.boxes),
+        "weights_sha256": weights_sha256(saved.model.state_dict()),
+        "seconds": _training_seconds(saved.run_dir),
         "evaluation_seconds": time.monotonic() - start,
     }
     return numbers, evaluation
@@ -209,12 +152,11 @@ def _check_same_images(folder: Path, dataset: ImageSet) -> None:
         raise FileExistsError(f"{folder}: holds the evaluation of other images (--name)")
 
 
-def _write_files(folder: Path, opened: _Localizer | _Detector, evaluation: Evaluation) -> None:
-    dataset = opened.dataset
+def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: Evaluation) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
     write_detections(folder / "detections.json", dataset.classes, evaluation.detections, sizes)
-    competition = "comp3" if learned_from_voc_alone(opened.saved.settings) else "comp4"
+    competition = "comp3" if learned_from_voc_alone(saved.settings) else "comp4"
     for earlier in (folder / "devkit").glob("comp[34]_det_*.txt"):
         earlier.unlink()
     write_devkit_files(

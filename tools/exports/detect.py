@@ -1,6 +1,6 @@
 """Detections on any images, as files and drawn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -12,7 +12,6 @@ from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.propose import ProposeSettings, propose
 from data.types import Detections, Proposals
-from localizer.localize import localize
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.exports.settings import DetectSettings
@@ -20,17 +19,10 @@ from tools.files.detections import write_coco, write_detections, write_voc_xml
 from tools.inputs.datasets import open_dataset
 from tools.inputs.rois import limit_proposals, read_proposals
 from tools.inputs.settings import DataSettings
-from tools.models.device import Device, choose_device
+from tools.models.device import choose_device
 from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
-from tools.prediction.detector import detections_of, scores_of
-from tools.prediction.localizer import heatmaps_of
-from tools.prediction.opening import detector_inputs, localizer_inputs
-from tools.prediction.rescoring import open_rescoring
+from tools.prediction.opening import open_predictions
 from tools.runs.saved import SavedRun, load_run
-from wsddn.detect import rescore_proposals
-from wsddn.model import WSDDN
-
-Detect = Callable[[int], Detections]
 
 
 def run(settings: DetectSettings) -> None:
@@ -40,16 +32,19 @@ def run(settings: DetectSettings) -> None:
         saved.detector()
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     dataset = _images(settings, tuple(saved.settings["classes"]))
-    detect = (
-        _with_proposals(saved, dataset, settings, device)
-        if isinstance(saved.model, WSDDN)
-        else _with_heatmap(saved, dataset, device)
+    predictions = open_predictions(
+        saved,
+        dataset,
+        device,
+        cached=False,
+        proposals=_proposals(saved, dataset, settings),
+        rescore_from=settings.rescore_from,
     )
     settings.out.mkdir(parents=True, exist_ok=True)
     detections: dict[str, Detections] = {}
     for index in track(range(len(dataset)), "detections", total=len(dataset)):
         check_interrupted()
-        detections[dataset.ids[index]] = _keep(detect(index), settings)
+        detections[dataset.ids[index]] = _keep(predictions[index].detections, settings)
         if settings.draw:
             _draw(settings.out / "images", dataset, index, detections[dataset.ids[index]])
     _write(settings.out, dataset, detections)
@@ -69,25 +64,15 @@ def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
     return open_dataset(of_folder, "all")
 
 
-def _with_proposals(
-    saved: SavedRun, dataset: ImageSet, settings: DetectSettings, device: Device
-) -> Detect:
+def _proposals(
+    saved: SavedRun, dataset: ImageSet, settings: DetectSettings
+) -> Mapping[str, Proposals] | None:
+    """Those of the file, or made here; None for a localizer, which takes none."""
+    if not saved.takes_proposals:
+        return None
     if settings.proposals is not None:
-        proposals = read_proposals(settings.proposals, dataset, **saved.proposal_limits)
-    else:
-        proposals = limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
-    inputs, module = detector_inputs(saved, dataset, proposals, device, cached=False)
-    flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
-    rescoring = open_rescoring(settings.rescore_from, saved, dataset, device, cached=False)
-
-    def detect(index: int) -> Detections:
-        boxes = proposals[dataset.ids[index]].boxes
-        scores = scores_of(module, inputs, index, device, flip=flip)
-        if rescoring is not None:
-            scores = rescore_proposals(scores, rescoring(index, boxes))
-        return detections_of(boxes, scores, support_iou)
-
-    return detect
+        return read_proposals(settings.proposals, dataset, **saved.proposal_limits)
+    return limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
 
 
 def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
@@ -104,22 +89,6 @@ def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
 def _propose(path: Path) -> Proposals:
     torch.set_num_threads(1)
     return propose(read_image(path), ProposeSettings())
-
-
-def _with_heatmap(saved: SavedRun, dataset: ImageSet, device: Device) -> Detect:
-    inputs, module = localizer_inputs(saved, dataset, device, cached=False)
-    boxes = saved.settings["boxes"]
-
-    def detect(index: int) -> Detections:
-        heatmaps = heatmaps_of(module, inputs, dataset, index, device)
-        return localize(
-            heatmaps,
-            thresholds=boxes["thresholds"],
-            mode=boxes["mode"],
-            min_cells=boxes["min_cells"],
-        )
-
-    return detect
 
 
 def _keep(detections: Detections, settings: DetectSettings) -> Detections:

@@ -1,17 +1,14 @@
 """Heatmaps of the same images at every logged epoch, and their boxes at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from localizer.localize import localize
-from localizer.model import LocalizerHead
-from tools.inputs.samples import Samples
 from tools.loggers.logger import Logger, image_tag, image_window
-from tools.models.device import Device, evaluation_mode
-from tools.models.settings import BoxSettings
+from tools.models.device import evaluation_mode
 from tools.pages.draw import (
     DETECTION,
     TRUTH,
@@ -22,7 +19,7 @@ from tools.pages.draw import (
     overlay_heatmap,
     sheet,
 )
-from tools.prediction.localizer import heatmaps_of
+from tools.prediction.predictions import LocalizerPredictions
 
 BATCHES, IMAGES = 4, 4  # images logged an epoch
 IMAGE_SEED = 20  # the same images in every experiment
@@ -43,10 +40,7 @@ def chosen_images(dataset: ImageSet, count: int) -> list[int]:
 
 def log_heatmaps(
     logger: Logger,
-    model: LocalizerHead,
-    inputs: Sequence[Samples],
-    dataset: ImageSet,
-    device: Device,
+    predictions: LocalizerPredictions,
     *,
     epoch: int,
     step: int,
@@ -57,27 +51,27 @@ def log_heatmaps(
     The first logged epoch keeps its windows and the later ones share theirs, so the first and the
     last are side by side.
     """
-    with evaluation_mode(model):
+    dataset = predictions.dataset
+    with evaluation_mode(predictions.module):
         for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
             batch, image = divmod(number, IMAGES)
             present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
                 image_tag(epoch, step, batch, image, "_".join(present)),
-                heatmap_row(model, inputs, dataset, index, device),
+                heatmap_row(predictions, index),
                 step,
                 window=image_window(batch, image, is_first=is_first),
             )
 
 
-def heatmap_row(
-    model: LocalizerHead, inputs: Sequence[Samples], dataset: ImageSet, index: int, device: Device
-) -> Tensor:
+def heatmap_row(predictions: LocalizerPredictions, index: int) -> Tensor:
     """An image, and beside it the heatmap of each of its classes: ``[3, H, W]`` uint8.
 
     An image without labels gets the heatmaps of the classes that the model predicts.
     """
+    dataset = predictions.dataset
     image = dataset[index].image
-    heatmaps = heatmaps_of(model, inputs, dataset, index, device)
+    heatmaps = predictions.heatmaps(index)
     probabilities = heatmaps.image_logits.sigmoid()
     labels = _shown_labels(dataset, index, probabilities)
     overlays = [
@@ -90,32 +84,22 @@ def heatmap_row(
     return in_a_row([caption(fit_height(image, HEIGHT), dataset.ids[index]), *overlays])
 
 
-def box_sheet(
-    models: Sequence[tuple[str, LocalizerHead, Sequence[Samples], BoxSettings]],
-    dataset: ImageSet,
-    device: Device,
-    *,
-    count: int = 20,
-) -> Tensor:
+def box_sheet(models: Mapping[str, LocalizerPredictions], *, count: int = 20) -> Tensor:
     """Images with the heatmap of one of their classes, its top-scoring box, and the true ones.
 
     Args:
-        models: shown side by side, for example plain and robust; each with its name, its
-            inputs, and the settings of its boxes.
-        dataset: the split.
-        device: for the models.
+        models: predictions for the same images by name, shown side by side; plain and robust, for
+            example.
         count: images, as ``chosen_images`` chooses them.
 
     Returns:
         ``[3, H, W]`` uint8; one white pixel if no image can be chosen.
     """
-    cells = []
-    for index in chosen_images(dataset, count):
-        views = [
-            _boxed(name, model, inputs, dataset, index, boxes, device)
-            for name, model, inputs, boxes in models
-        ]
-        cells.append(in_a_row(views))
+    dataset = next(iter(models.values())).dataset
+    cells = [
+        in_a_row([_boxed(name, predictions, index) for name, predictions in models.items()])
+        for index in chosen_images(dataset, count)
+    ]
     return sheet(cells, columns=2 if len(models) > 1 else 4)
 
 
@@ -134,16 +118,9 @@ def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[
     return [label for label in order if probabilities[label] > 0.5] or order[:1]
 
 
-def _boxed(
-    name: str,
-    model: LocalizerHead,
-    inputs: Sequence[Samples],
-    dataset: ImageSet,
-    index: int,
-    boxes: BoxSettings,
-    device: Device,
-) -> Tensor:
-    heatmaps = heatmaps_of(model, inputs, dataset, index, device)
+def _boxed(name: str, predictions: LocalizerPredictions, index: int) -> Tensor:
+    dataset, boxes = predictions.dataset, predictions.boxes
+    heatmaps = predictions.heatmaps(index)
     probabilities = heatmaps.image_logits.sigmoid()
     label = _shown_labels(dataset, index, probabilities)[0]
     annotation = dataset.annotations[index]

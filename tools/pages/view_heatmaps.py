@@ -10,7 +10,7 @@ from tools.pages.draw import write_jpeg
 from tools.pages.gallery.strips import strip_path
 from tools.pages.heatmaps import chosen_images, heatmap_row
 from tools.pages.settings import ViewHeatmapsSettings
-from tools.prediction.opening import open_run_on
+from tools.prediction.opening import open_localizer, open_split
 from tools.runs.folder import evaluation_folder
 from tools.runs.saved import load_run
 
@@ -20,13 +20,14 @@ def run(settings: ViewHeatmapsSettings) -> None:
     saved = load_run(settings.run_dir, settings.checkpoint)
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     # A few images are quicker computed than a cache filled.
-    dataset, inputs, module = open_run_on(saved, settings, settings.split, device, cached=False)
+    dataset = open_split(saved, settings, settings.split)
+    predictions = open_localizer(saved, dataset, device, cached=False)
     folder = evaluation_folder(settings.run_dir, settings.name or settings.split) / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
-        row = heatmap_row(module, inputs, dataset, index, device)
+        row = heatmap_row(predictions, index)
         path = strip_path(folder, settings.split, dataset.ids[index])
         if backend is None:
             write_jpeg(path, row)

@@ -1,88 +1,122 @@
-"""A trained run on a split: the images, the samples that its model takes, the model."""
+"""A trained run on images: the one place that asks which kind of model it holds."""
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data.datasets.image_set import ImageSet
 from data.types import Proposals
-from localizer.model import LocalizerHead
+from localizer.localize import heatmap_overlap
 from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_proposal_samples, open_samples
-from tools.inputs.rois import WithProposals, read_proposals
-from tools.inputs.samples import Samples
+from tools.inputs.rois import read_proposals
 from tools.inputs.settings import DataSettings, ImageSettings
 from tools.models.device import Device
-from tools.runs.saved import SavedRun
-from wsddn.model import WSDDN, WSDDNHead
+from tools.models.settings import BoxSettings
+from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
+from tools.runs.saved import SavedRun, load_run
 
 
-def open_run_on(
-    saved: SavedRun, images: ImageSettings, split: str, device: Device, *, cached: bool
-) -> tuple[ImageSet, list[Samples], LocalizerHead]:
-    """A split as a trained localizer sees it in evaluation, and the module that takes it.
+def open_split(saved: SavedRun, images: ImageSettings, split: str) -> ImageSet:
+    """A split of the images that are given, or else of those that the run learned from."""
+    classes = tuple(saved.settings["classes"])
+    return open_dataset(data_settings(saved.settings, images, classes), split)
+
+
+def split_proposals(
+    saved: SavedRun, dataset: ImageSet, file: Path | None
+) -> dict[str, Proposals] | None:
+    """The proposals that a detector sees of a split; None for a localizer.
+
+    Args:
+        saved: the run.
+        dataset: the split.
+        file: of ``make_proposals``; None takes the one that the run learned from.
+
+    Raises:
+        ValueError: the file lacks images of the split.
+    """
+    if not saved.takes_proposals:
+        return None
+    return read_proposals(
+        file or Path(saved.settings["proposals"]), dataset, **saved.proposal_limits
+    )
+
+
+def open_predictions(
+    saved: SavedRun,
+    dataset: ImageSet,
+    device: Device,
+    *,
+    cached: bool,
+    proposals: Mapping[str, Proposals] | None = None,
+    rescore_from: Path | None = None,
+    boxes: BoxSettings | None = None,
+) -> Predictions:
+    """What a trained run predicts for some images.
 
     Args:
         saved: the run; its model is moved to the device.
-        images: a folder, or else where VOC is; a run that learned from a folder looks there
-            again unless another one is given.
-        split: images to look at.
-        device: for the model.
+        dataset: the images.
+        device: computes.
         cached: take a frozen backbone's features from the run's cache, filling it where needed.
+        proposals: of these images by their ids, for a detector.
+        rescore_from: run of a localizer that rescores the proposals of a detector.
+        boxes: how a localizer's heatmaps become boxes; the run's own settings when None.
 
     Raises:
-        ValueError: the run is a detector's.
+        ValueError: the run that rescores is a detector's, or it knows other classes.
     """
-    saved.localizer()
-    dataset = open_dataset(_data_of(saved, images), split)
-    return dataset, *localizer_inputs(saved, dataset, device, cached=cached)
-
-
-def open_detector_on(
-    saved: SavedRun,
-    images: ImageSettings,
-    split: str,
-    proposals: Path | None,
-    device: Device,
-    *,
-    cached: bool,
-) -> tuple[ImageSet, list[WithProposals], WSDDN | WSDDNHead]:
-    """The same for a detector; ``proposals`` None stands for the file that the run learned from.
-
-    Raises:
-        ValueError: the run is a localizer's, or the file is not one of these images.
-    """
-    saved.detector()
-    dataset = open_dataset(_data_of(saved, images), split)
-    file = proposals or Path(saved.settings["proposals"])
-    chosen = read_proposals(file, dataset, **saved.proposal_limits)
-    return dataset, *detector_inputs(saved, dataset, chosen, device, cached=cached)
-
-
-def localizer_inputs(
-    saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
-) -> tuple[list[Samples], LocalizerHead]:
-    """Images as a trained localizer takes them in evaluation, and the module that takes them."""
-    model = saved.localizer()
-    device.place(model)
-    return open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
-
-
-def detector_inputs(
-    saved: SavedRun,
-    dataset: ImageSet,
-    proposals: Mapping[str, Proposals],
-    device: Device,
-    *,
-    cached: bool,
-) -> tuple[list[WithProposals], WSDDN | WSDDNHead]:
-    """The same for a detector, with the proposals that it is to see."""
+    if not saved.takes_proposals:
+        return open_localizer(saved, dataset, device, cached=cached, boxes=boxes)
     model = saved.detector()
     device.place(model)
-    how = _as_trained(saved, device, cached=cached)
-    return open_proposal_samples(model, dataset, proposals, **how)
+    inputs, module = open_proposal_samples(
+        model, dataset, proposals or {}, **_as_trained(saved, device, cached=cached)
+    )
+    rescoring = None
+    if rescore_from is not None:
+        localizer = load_run(rescore_from)
+        if localizer.settings["classes"] != saved.settings["classes"]:
+            raise ValueError(
+                f"{rescore_from}: knows other classes than {saved.run_dir}: "
+                f"{', '.join(localizer.settings['classes'])}"
+            )
+        heatmaps = open_localizer(localizer, dataset, device, cached=cached)
+        rescoring = partial(_overlap, heatmaps)
+    flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
+    return DetectorPredictions(module, inputs, dataset, device, flip, support_iou, rescoring)
+
+
+def _overlap(localizer: LocalizerPredictions, index: int, boxes: Tensor) -> Tensor:
+    """``[R, C]``: how far proposals and the heatmap of each class cover each other."""
+    return heatmap_overlap(localizer.heatmaps(index), boxes)
+
+
+def open_localizer(
+    saved: SavedRun,
+    dataset: ImageSet,
+    device: Device,
+    *,
+    cached: bool,
+    boxes: BoxSettings | None = None,
+) -> LocalizerPredictions:
+    """The same of a localizer.
+
+    Raises:
+        ValueError: the run is a detector's, which has no heatmaps.
+    """
+    model = saved.localizer()
+    device.place(model)
+    inputs, module = open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
+    trained = saved.settings["boxes"]
+    own = BoxSettings(**trained | {"thresholds": tuple(trained["thresholds"])})
+    return LocalizerPredictions(module, inputs, dataset, device, boxes or own)
 
 
 def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:
@@ -117,7 +151,3 @@ def data_settings(
         names = [name for name in ("images", "labels") if chosen.get(name)]
         chosen |= {name: Path(chosen[name]) for name in names}
     return DataSettings(**chosen | {"classes": classes, "voc_root": images.voc_root})
-
-
-def _data_of(saved: SavedRun, images: ImageSettings) -> DataSettings:
-    return data_settings(saved.settings, images, tuple(saved.settings["classes"]))

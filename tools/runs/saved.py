@@ -32,9 +32,14 @@ class SavedRun:
     @property
     def name(self) -> str:
         """``localizer``, ``localizer_robust`` or ``detector``, as in ``report.json``."""
-        if isinstance(self.model, WSDDN):
+        if self.takes_proposals:
             return "detector"
         return "localizer_robust" if self.settings["model"]["robust"] else "localizer"
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Whether the model is a detector."""
+        return isinstance(self.model, WSDDN)
 
     def localizer(self) -> Localizer:
         """The model, if it is one with heatmaps.

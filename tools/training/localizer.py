@@ -10,13 +10,14 @@ from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
-from tools.evaluation.localizer import evaluate_localizer
+from tools.evaluation.split import evaluate
 from tools.inputs.datasets import check_images_exist, open_dataset
 from tools.inputs.opening import open_samples
 from tools.loggers.logger import Logger
 from tools.models.build import build_model
 from tools.models.device import Device, choose_device, evaluation_mode
 from tools.pages.heatmaps import box_sheet, log_heatmaps
+from tools.prediction.predictions import LocalizerPredictions
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked_run, write_settings
 from tools.training.run import (
@@ -93,6 +94,8 @@ def _train(settings: TrainLocalizerSettings) -> None:
         device=device,
     )
 
+    predictions = LocalizerPredictions(module, validation_inputs, seen, device, settings.boxes)
+
     with open_run_logger(state, settings, resumed=resumed) as logger:
         if not resumed:
             _log_baseline(dataset, logger)
@@ -100,19 +103,14 @@ def _train(settings: TrainLocalizerSettings) -> None:
         def end_of_epoch(state: TrainingState) -> float:
             log_heatmaps(
                 logger,
-                module,
-                validation_inputs,
-                seen,
-                device,
+                predictions,
                 epoch=state.epoch - 1,
                 step=state.step,
                 is_first=state.epoch == 1,
             )
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            evaluation = evaluate_localizer(
-                module, validation_inputs, validation, settings.boxes, device
-            )
+            evaluation = evaluate(predictions)
             log_evaluation(logger, evaluation, validation, state.step)
             image_map = evaluation.metrics["image_map"]
             echo(f"epoch {state.epoch}: image mAP {image_map:.4f} on {settings.val_split}")
@@ -128,9 +126,7 @@ def _train(settings: TrainLocalizerSettings) -> None:
             end_of_epoch=end_of_epoch,
         )
         with evaluation_mode(module):
-            final = box_sheet(
-                [("localizer", module, validation_inputs, settings.boxes)], seen, device
-            )
+            final = box_sheet({"localizer": predictions})
         logger.image("final_boxes", final, state.step)
         metrics = {"best_image_map": state.best} if validation else {}
         logger.settings(flatten(to_dict(settings)), metrics)

@@ -14,8 +14,8 @@ from data.datasets.image_set import ImageSet
 from data.types import Proposals
 from tools.cli.console import echo, warn
 from tools.cli.settings import flatten, to_dict
-from tools.evaluation.detector import evaluate_detector
 from tools.evaluation.metrics import Evaluation
+from tools.evaluation.split import evaluate
 from tools.inputs.datasets import check_images_exist, open_dataset
 from tools.inputs.opening import open_proposal_samples
 from tools.inputs.rois import read_proposals
@@ -23,6 +23,7 @@ from tools.loggers.logger import Logger
 from tools.models.build import build_detector
 from tools.models.device import choose_device
 from tools.pages.detections import log_detections
+from tools.prediction.predictions import DetectorPredictions
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked_run, write_settings
 from tools.runs.saved import load_run
@@ -108,20 +109,16 @@ def _train(settings: TrainWsddnSettings) -> None:
     if validation is not None:
         sizes = settings.eval_image_sizes or settings.image_sizes
         validation_inputs, _ = feed(validation, read(validation), image_sizes=sizes)
+        predictions = DetectorPredictions(
+            module, validation_inputs, validation, device, settings.flip, settings.support_iou
+        )
 
     with open_run_logger(state, settings, resumed=resumed) as logger:
 
         def end_of_epoch(state: TrainingState) -> float:
             if validation is None:
                 return state.epoch  # without a validation the last epoch is the best
-            evaluation = evaluate_detector(
-                module,
-                validation_inputs,
-                validation,
-                device,
-                flip=settings.flip,
-                support_iou=settings.support_iou,
-            )
+            evaluation = evaluate(predictions)
             _log_evaluation(logger, evaluation, validation, state)
             return evaluation.metrics["box_map_11point"]
 

@@ -2,7 +2,9 @@
 
 import math
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,11 @@ from data.types import Detections, ImageBatch, ImageSample, Proposals
 from localizer.backbones import Geometry
 from tests.worlds import annotate, image_set
 from tools.cli.signals import Interrupted, install_signal_handlers
-from tools.evaluation.detector import evaluate_detector
+from tools.evaluation import split
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.rois import WithProposals
 from tools.models.device import Device
-from tools.prediction.detector import scores_of
+from tools.prediction.predictions import DetectorPredictions
 from wsddn.model import WSDDNHead, WSDDNOutput
 
 CPU = Device("cpu", "off")
@@ -90,9 +92,15 @@ def opened(images: list[Image]) -> tuple[list[WithProposals], ImageSet]:
     return [samples], image_set(annotations, ("cat", "dog"))
 
 
+def evaluate_detector(
+    model: WSDDNHead, inputs: Sequence[WithProposals], dataset: ImageSet, **options: Any
+) -> Evaluation:
+    return split.evaluate(DetectorPredictions(model, inputs, dataset, CPU, **options))
+
+
 def evaluate(*images: Image, flip: bool = False, support_iou: float = 0.0) -> Evaluation:
     told = list(images)
-    return evaluate_detector(Told(told), *opened(told), CPU, flip=flip, support_iou=support_iou)
+    return evaluate_detector(Told(told), *opened(told), flip=flip, support_iou=support_iou)
 
 
 def detections_on(image: Image) -> Detections:
@@ -111,9 +119,8 @@ THIRDS: list[Row] = [(math.log(3), 0.0), (0.0, 0.0)]
 
 def test_a_score_is_the_fraction_of_the_class_times_the_fraction_of_the_proposal() -> None:
     images = [Image(THIRDS, THIRDS)]
-    scales, _ = opened(images)
 
-    scores = scores_of(Told(images), scales, 0, CPU, flip=False)
+    scores = DetectorPredictions(Told(images), *opened(images), CPU, flip=False).scores(0)
 
     # cat is 3/4 and 1/2, and 3/4 and 1/4 of it; dog is 1/4 and 1/2, and half of it each
     torch.testing.assert_close(scores, torch.tensor([[9 / 16, 1 / 8], [1 / 8, 1 / 4]]))
@@ -141,7 +148,7 @@ def test_several_sizes_are_averaged() -> None:
     second = WithProposals(Numbered([UNDECIDED], first=1), first.proposals, [SIZE])
     model = Told([RIGHT_ANSWER, UNDECIDED])
 
-    evaluation = evaluate_detector(model, [first, second], dataset, CPU, flip=False)
+    evaluation = evaluate_detector(model, [first, second], dataset, flip=False)
 
     np.testing.assert_allclose(evaluation.scores, [[3 / 4, 1 / 4]], rtol=1e-6)
 
@@ -205,7 +212,7 @@ def test_weights_decide_between_equal_proposals() -> None:
         return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
 
     model, opened_images = Told([UNDECIDED]), opened([UNDECIDED])
-    evaluation = evaluate_detector(model, *opened_images, CPU, flip=False, rescoring=on_the_left)
+    evaluation = evaluate_detector(model, *opened_images, flip=False, rescoring=on_the_left)
 
     assert evaluation.detections["0"].boxes.tolist() == [LEFT, LEFT]
     assert evaluation.metrics["corloc"] == 1
@@ -239,7 +246,7 @@ def test_every_module_gets_its_own_mode_back() -> None:
     modes = []
     model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
 
-    evaluate_detector(model, *opened([UNDECIDED]), CPU, flip=False)
+    evaluate_detector(model, *opened([UNDECIDED]), flip=False)
 
     assert modes == [False]
     assert (model.training, model.fc7.training, model.fc6.training) == (True, False, True)
@@ -251,7 +258,7 @@ def test_a_stopped_evaluation_gives_the_modes_back_too() -> None:
     signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises(Interrupted):
-        evaluate_detector(model, *opened([UNDECIDED]), CPU, flip=False)
+        evaluate_detector(model, *opened([UNDECIDED]), flip=False)
     assert all(module.training for module in model.modules())
 
 
@@ -259,9 +266,7 @@ def test_an_evaluation_of_a_detector_in_training_drops_nothing(rng: torch.Genera
     model = WSDDNHead(1, Geometry(1, 0), 2, width=8, pool_size=1).train()
     before = rng.get_state()
 
-    first, again = (
-        evaluate_detector(model, *opened([RIGHT_ANSWER]), CPU, flip=True) for _ in range(2)
-    )
+    first, again = (evaluate_detector(model, *opened([RIGHT_ANSWER]), flip=True) for _ in range(2))
 
     assert first.scores.tolist() == again.scores.tolist()
     assert rng.get_state().equal(before)

@@ -2,6 +2,7 @@
 
 import math
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, ImageBatch, ImageSample
@@ -18,12 +20,13 @@ from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
 from tests.worlds import annotate, image_set
 from tools.cli.signals import Interrupted, install_signal_handlers
-from tools.evaluation.localizer import CURVE_THRESHOLDS, evaluate_localizer
+from tools.evaluation import split
 from tools.evaluation.metrics import Evaluation
-from tools.inputs.samples import PixelSamples
+from tools.evaluation.split import CURVE_THRESHOLDS
+from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device, evaluation_mode
 from tools.models.settings import BoxSettings
-from tools.prediction.localizer import heatmaps_of
+from tools.prediction.predictions import LocalizerPredictions
 
 CPU = Device("cpu", "off")
 SIZE = (40, 60)  # of every image; cells are its pixels
@@ -74,11 +77,17 @@ class Drawn:
         return batch
 
 
+def evaluate_localizer(
+    model: LocalizerHead, inputs: Sequence[Samples], dataset: ImageSet, boxes: BoxSettings
+) -> Evaluation:
+    return split.evaluate(LocalizerPredictions(model, inputs, dataset, CPU, boxes))
+
+
 def evaluate(*images: Image, **boxes: Any) -> Evaluation:
     annotations = [image.annotation(f"{number}") for number, image in enumerate(images)]
     dataset = image_set(annotations, ("cat", "dog"))
     model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0))
-    return evaluate_localizer(model, [Drawn(images)], dataset, BoxSettings(**boxes), CPU)
+    return evaluate_localizer(model, [Drawn(images)], dataset, BoxSettings(**boxes))
 
 
 CAT: Box = (8, 4, 28, 24)
@@ -207,9 +216,7 @@ def test_an_evaluation_draws_nothing_and_gives_every_module_its_own_mode_back(
 ) -> None:
     before, state = modes(model), torch.get_rng_state()
     samples = [PixelSamples(dataset, model.backbone, 64, "square")]
-    first, second = (
-        evaluate_localizer(model, samples, dataset, BoxSettings(), CPU) for _ in range(2)
-    )
+    first, second = (evaluate_localizer(model, samples, dataset, BoxSettings()) for _ in range(2))
 
     assert torch.get_rng_state().equal(state)
     assert (first.scores == second.scores).all()
@@ -229,7 +236,7 @@ def test_a_stopped_evaluation_gives_the_modes_back_too(
     install_signal_handlers()
     signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Interrupted):
-        evaluate_localizer(model, [], dataset, BoxSettings(), CPU)
+        evaluate_localizer(model, [], dataset, BoxSettings())
 
     assert modes(model) == before
 
@@ -240,7 +247,8 @@ def test_the_maps_are_of_the_first_size_and_the_scores_of_all(
     model.eval()
     scales = [PixelSamples(dataset, model.backbone, size, "square") for size in (64, 96)]
     small, large, both = (
-        heatmaps_of(model, part, dataset, 0, CPU) for part in (scales[:1], scales[1:], scales)
+        LocalizerPredictions(model, part, dataset, CPU, BoxSettings()).heatmaps(0)
+        for part in (scales[:1], scales[1:], scales)
     )
 
     assert both.logits.equal(small.logits)

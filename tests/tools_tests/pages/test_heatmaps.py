@@ -17,6 +17,7 @@ from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.models.settings import BoxSettings
 from tools.pages.heatmaps import HEIGHT, box_sheet, chosen_images, heatmap_row, log_heatmaps
+from tools.prediction.predictions import LocalizerPredictions
 
 CPU = Device("cpu", "off")
 
@@ -31,13 +32,14 @@ def model(rng: torch.Generator) -> Localizer:
     return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES), robust=True)
 
 
-def samples_of(dataset: VOCDataset, model: Localizer) -> list[PixelSamples]:
-    return [PixelSamples(dataset, model.backbone, 64, "square")]
+def predictions_of(dataset: VOCDataset, model: Localizer) -> LocalizerPredictions:
+    samples = PixelSamples(dataset, model.backbone, 64, "square")
+    return LocalizerPredictions(model, [samples], dataset, CPU, BoxSettings())
 
 
 def log(windows: Windows, dataset: VOCDataset, model: Localizer, epoch: int) -> None:
-    logger, samples, is_first = Logger([windows]), samples_of(dataset, model), epoch == 0
-    log_heatmaps(logger, model, samples, dataset, CPU, epoch=epoch, step=7, is_first=is_first)
+    predictions = predictions_of(dataset, model)
+    log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7, is_first=epoch == 0)
 
 
 def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: VOCDataset) -> None:
@@ -80,7 +82,7 @@ def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing
     log(windows, dataset, model, epoch=0)
 
     index = chosen_images(dataset, 1)[0]
-    evaluated = heatmap_row(model.eval(), samples_of(dataset, model), dataset, index, CPU)
+    evaluated = heatmap_row(predictions_of(dataset, model.eval()), index)
     assert windows.windows["first_batch0_image0"].equal(evaluated)
     assert torch.get_rng_state().equal(before)
 
@@ -90,7 +92,7 @@ def test_a_row_shows_the_image_and_the_heatmap_of_every_class_that_it_holds(
 ) -> None:
     index = int(dataset.targets.sum(dim=1).argmax())
     height, width = dataset.annotations[index].image_size
-    row = heatmap_row(model.eval(), samples_of(dataset, model), dataset, index, CPU)
+    row = heatmap_row(predictions_of(dataset, model.eval()), index)
 
     images = 1 + int(dataset.targets[index].sum())
     cell = (row.shape[2] - 4 * (images - 1)) / images  # gaps of 4 between them
@@ -103,7 +105,7 @@ def row_of(dataset: VOCDataset, model: Localizer, labels: list[int], weight: flo
     dataset.targets[0] = 0
     dataset.targets[0, labels] = 1
     dataset.weights[0] = weight
-    return heatmap_row(model.eval(), samples_of(dataset, model), dataset, 0, CPU)
+    return heatmap_row(predictions_of(dataset, model.eval()), 0)
 
 
 def let_see(model: Localizer, logits: dict[int, float]) -> None:
@@ -135,24 +137,24 @@ def test_a_sheet_shows_images_without_labels_with_what_the_model_predicts(
     dataset: VOCDataset, model: Localizer
 ) -> None:
     let_see(model, {1: 3.0})
-    named = [("m", model.eval(), samples_of(dataset, model), BoxSettings())]
+    named = {"m": predictions_of(dataset, model.eval())}
     dataset.annotations = [
         replace(one, boxes=one.boxes[:0], labels=one.labels[:0]) for one in dataset.annotations
     ]
 
     dataset.targets[:] = dataset.weights[:] = 0
-    unlabeled = box_sheet(named, dataset, CPU, count=2)
+    unlabeled = box_sheet(named, count=2)
     dataset.targets[:, 1] = dataset.weights[:] = 1
-    assert unlabeled.equal(box_sheet(named, dataset, CPU, count=2))
+    assert unlabeled.equal(box_sheet(named, count=2))
 
 
 @pytest.mark.parametrize(("models", "columns"), [(1, 4), (2, 2)])
 def test_a_sheet_stands_models_side_by_side(
     models: int, columns: int, dataset: VOCDataset, model: Localizer
 ) -> None:
-    samples = samples_of(dataset, model)
-    named = [(f"model {k}", model.eval(), samples, BoxSettings()) for k in range(models)]
-    page = box_sheet(named, dataset, CPU, count=columns + 1)
+    predictions = predictions_of(dataset, model.eval())
+    named = {f"model {k}": predictions for k in range(models)}
+    page = box_sheet(named, count=columns + 1)
 
     assert page.shape[0] == 3
     assert 2 * HEIGHT <= page.shape[1] < 2 * (HEIGHT + 50)

@@ -201,7 +201,7 @@ def test_a_finished_run_takes_moved_proposals_and_other_settings_of_its_evaluati
     ("words", "refusal"),
     [
         ("", "{copy}: holds a run already"),
-        ("--resume auto --proposals {others}", "--proposals-sha256: the run was started with "),
+        ("--resume auto --proposals {others}", "--proposals: "),
         ("--resume auto --max-proposals 30", "--max-proposals: the run was started with 2000"),
         ("--resume auto --model.width 8", "--model.width: the run was started with 16, now 8"),
     ],

@@ -80,3 +80,40 @@ class ImageSet(Dataset[ImageSample]):
         return ImageSample(
             self.ids[index], image, self.targets[index], self.weights[index], expected
         )
+
+
+class ImageInMemory(ImageSet):
+    """One image without labels that is no file; its id is ``image``.
+
+    Args:
+        pixels: ``[3, H, W]`` uint8 RGB.
+        classes: names in the order of the labels.
+
+    Raises:
+        ValueError: the tensor is no such image.
+    """
+
+    def __init__(self, pixels: Tensor, classes: Sequence[str]) -> None:
+        if (
+            pixels.dtype != torch.uint8
+            or pixels.ndim != 3
+            or len(pixels) != 3
+            or not pixels.numel()
+        ):
+            raise ValueError(
+                f"an image is [3, H, W] uint8, got {list(pixels.shape)} of {pixels.dtype}"
+            )
+        size, none = (pixels.shape[1], pixels.shape[2]), torch.zeros(0)
+        annotation = Annotation(
+            "image", size, torch.zeros(0, 4), none.long(), none.bool(), none.bool()
+        )
+        labels = torch.zeros(len(classes))
+        super().__init__("all", classes, [Path("image")], [annotation], [(labels, labels)])
+        self.pixels = pixels
+
+    def __getitem__(self, index: int) -> ImageSample:
+        """The image; ``index`` is 0."""
+        (size,) = (annotation.image_size for annotation in self.annotations)
+        return ImageSample(
+            self.ids[index], self.pixels, self.targets[index], self.weights[index], size
+        )

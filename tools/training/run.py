@@ -1,66 +1,130 @@
-"""What every training does around its model: starting, resuming, logging, summing up."""
+"""A training from its settings to the finished run, whatever kind of model it is."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import file_digest, sha256
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data.datasets.image_set import ImageSet
-from tools.cli.console import echo, track
+from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
-from tools.cli.signals import check_interrupted
 from tools.evaluation.metrics import Evaluation
+from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
+from tools.inputs.datasets import check_images_exist, open_dataset
 from tools.inputs.features import FeatureCache
-from tools.inputs.samples import Samples, training_batches
+from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
-from tools.models.device import Device
-from tools.models.pretrained import imagenet_weights, read_weights
-from tools.runs.checkpoint import load_checkpoint, read_checkpoint, weights_sha256
-from tools.training.loop import Criterion, train
+from tools.models.device import choose_device
+from tools.runs.checkpoint import weights_sha256
+from tools.runs.environment import write_environment
+from tools.runs.folder import locked_run, write_settings
+from tools.training.loop import train
 from tools.training.optim import build_optimizer, build_scheduler
+from tools.training.resuming import refuse_existing, resume, split_digests
+from tools.training.seeds import seed_everything
 from tools.training.settings import TrainSettings
 from tools.training.state import TrainingState
+from tools.training.task import Settings, Task
 
-# A resumed run must be the run that was interrupted; these may differ from it.
-FREE_TO_CHANGE = frozenset(
-    (
-        *("run_dir", "voc_root", "images", "labels", "proposals"),
-        *("resume", "feature_cache", "feature_cache_limit", "weights", "device"),
-        *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
-    )
-)
-FREE_PREFIXES = ("boxes.", "visdom.")
-DIGESTS = "digests."
-
-Settings = TypeVar("Settings", bound=TrainSettings)
+SHOWN = {"image_map": "image mAP", "box_map_11point": "mAP", "corloc": "CorLoc"}
 
 
-def refuse_existing(settings: TrainSettings) -> None:
-    """Refuse a folder with a run that is not to be continued.
+def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
+    """Train to the last epoch, or continue a run until there.
+
+    Args:
+        settings: of the run.
+        kind: the task that trains with them.
 
     Raises:
         FileExistsError: the folder holds a run, and ``--resume`` is not given.
+        ValueError: the settings, the images or the run to be continued do not fit together.
+        Interrupted: a signal came; the state is saved.
     """
-    if not settings.resume and (settings.run_dir / "settings.yaml").exists():
-        raise FileExistsError(
-            f"{settings.run_dir}: holds a run already (--resume auto continues it)"
+    check_images_exist(settings)
+    refuse_existing(settings)
+    with locked_run(settings.run_dir):
+        _train(settings, kind)
+
+
+def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
+    start = time.monotonic()
+    device = choose_device(settings.device, settings.amp)
+    seed_everything(settings.seed, deterministic=settings.deterministic)
+    dataset = open_dataset(settings, settings.split)
+    settings = resolved(settings, dataset.classes)
+    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    task = kind(settings, dataset, validation, device)
+    state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
+    resumed = resume(state, settings)
+    write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})
+    if state.evaluated < settings.loop.epochs:
+        write_environment(settings.run_dir)
+        task.open(feature_cache(settings))
+        training_mode(settings, task.model, task.model.features)
+        _fit(task, state, resumed=resumed)
+    finish(state, settings.run_dir)
+
+
+def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
+    """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
+    settings = task.settings
+    again = ("validation/",) if state.evaluated < state.epoch else ()
+    step = state.step if resumed else None
+    with open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger:
+        if not resumed:
+            task.log_start(logger)
+        train(
+            state,
+            task.losses,
+            lambda epoch, first: training_batches(
+                task.inputs,
+                seed=settings.seed,
+                epoch=epoch,
+                first=first,
+                batch_size=settings.loop.batch_size,
+                flip=settings.flip,
+                workers=settings.loop.workers,
+            ),
+            steps_per_epoch=steps_per_epoch(settings, len(task.dataset)),
+            settings=settings.loop,
+            device=task.device,
+            logger=logger,
+            checkpoints=settings.run_dir / "checkpoints",
+            end_of_epoch=lambda state: _end_epoch(task, state, logger),
         )
+        task.log_end(logger, state.step)
+        best = {f"best_{task.quality}": state.best} if task.validation else {}
+        logger.settings(flatten(to_dict(settings)), best)
+
+
+def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
+    """Evaluate and show; returns what chooses the best checkpoint."""
+    if task.validation is None:
+        task.log_epoch(logger, state, None)
+        return state.epoch  # without a validation the last epoch is the best
+    evaluation = evaluate(task.predictions)
+    log_evaluation(logger, evaluation, task.validation, state.step)
+    task.log_epoch(logger, state, evaluation)
+    shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
+    numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
+    echo(f"epoch {state.epoch}: {', '.join(numbers)} on {task.validation.split}")
+    return evaluation.metrics[task.quality]
 
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
-    """The settings that a later command needs to find the same images and classes again."""
-    return dataclasses.replace(
-        settings,
-        classes=classes,
-        images=settings.images and settings.images.absolute(),
-        labels=settings.labels and settings.labels.absolute(),
-    )
+    """The settings with which a later command, in any folder, finds the same files and classes."""
+    values: dict[str, Any] = {
+        field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)
+    }
+    found = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
+    return dataclasses.replace(settings, **values | found | {"classes": classes})
 
 
 def feature_cache(settings: TrainSettings) -> FeatureCache | None:
@@ -68,35 +132,6 @@ def feature_cache(settings: TrainSettings) -> FeatureCache | None:
     if not settings.frozen_backbone:
         return None
     return FeatureCache(settings.feature_cache, settings.feature_cache_limit)
-
-
-def dataset_digest(dataset: ImageSet) -> str:
-    """Of names, labels and contents of the images; not of where they are."""
-    digest = sha256()
-    files = zip(dataset.ids, dataset.paths, strict=True)
-    for image_id, path in track(files, f"checksums of {dataset.split}", total=len(dataset)):
-        check_interrupted()
-        with path.open("rb") as file:
-            content = file_digest(file, "sha256").hexdigest()
-        digest.update(f"{image_id}\n{content}\n".encode(errors="surrogateescape"))
-    for labels in (dataset.targets, dataset.weights):
-        digest.update(labels.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def split_digests(dataset: ImageSet, validation: ImageSet | None) -> dict[str, str]:
-    """Digests of the images that are trained and validated on, by option."""
-    digests = {f"--split {dataset.split}": dataset_digest(dataset)}
-    if validation is not None:
-        digests[f"--val-split {validation.split}"] = dataset_digest(validation)
-    return digests
-
-
-def backbone_weights(settings: TrainSettings, backbone: str) -> Mapping[str, Tensor] | None:
-    """Published weights that the backbone starts from; None for random ones."""
-    if settings.weights is not None:
-        return read_weights(settings.weights)
-    return imagenet_weights(backbone) if settings.pretrained else None
 
 
 def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module) -> None:
@@ -114,130 +149,38 @@ def steps_per_epoch(settings: TrainSettings, images: int) -> int:
 
 
 def new_state(
-    settings: TrainSettings,
-    model: nn.Module,
-    *,
-    head: nn.Module,
-    backbone: nn.Module,
-    device: Device,
-    images: int,
-    builder: dict[str, Any],
-    since: float,
-    digests: Mapping[str, str],
+    task: Task[Settings, Any], digests: Mapping[str, str], *, since: float
 ) -> TrainingState:
     """A model before its first step.
 
     Args:
-        settings: of the run.
-        model: whose weights are saved.
-        head: its part that learns at the full rate.
-        backbone: its part that learns at ``optim.backbone_factor`` of it, where it is not frozen.
-        device: for the number format.
-        images: in an epoch.
-        builder: how to build the model again, as plain values.
-        since: monotonic time of the command's start.
+        task: what is trained.
         digests: of the files that a resumed run must find unchanged, by the option that names them.
+        since: monotonic time of the command's start.
     """
+    settings = task.settings
+    learning = [(name, p) for name, p in task.model.named_parameters() if p.requires_grad]
     optimizer = build_optimizer(
-        [p for p in head.parameters() if p.requires_grad],
+        [p for name, p in learning if not name.startswith("features.")],
         settings.optim,
-        backbone=[p for p in backbone.parameters() if p.requires_grad],
+        backbone=[p for name, p in learning if name.startswith("features.")],
     )
     scheduler = build_scheduler(
         optimizer,
         settings.optim,
         epochs=settings.loop.epochs,
-        steps_per_epoch=steps_per_epoch(settings, images),
+        steps_per_epoch=steps_per_epoch(settings, len(task.dataset)),
     )
+    plain = to_dict(settings)
     return TrainingState(
-        model=model,
+        model=task.model,
         optimizer=optimizer,
         scheduler=scheduler,
-        scaler=torch.amp.GradScaler(device.kind, enabled=device.amp == "fp16"),
-        settings={**to_dict(settings), "digests": dict(digests)},
-        builder=builder,
+        scaler=torch.amp.GradScaler(task.device.kind, enabled=task.device.amp == "fp16"),
+        settings={**plain, "digests": dict(digests)},
+        builder=plain["model"],
         since=since,
         averaging=settings.optim.average,
-    )
-
-
-def resume(state: TrainingState, settings: TrainSettings) -> bool:
-    """Load what ``--resume`` names; False when there is nothing to continue.
-
-    Raises:
-        ValueError: the checkpoint is of a run with other settings, or of another model.
-    """
-    if not settings.resume:
-        return False
-    if settings.resume == "auto":
-        content = load_checkpoint(settings.run_dir / "checkpoints")
-    else:
-        content = read_checkpoint(Path(settings.resume))
-    if content is None:
-        return False
-    _refuse_other_settings(content["settings"], state.settings)
-    state.load(content)
-    echo(f"continuing from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
-    return True
-
-
-def _refuse_other_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    old, new = flatten(before), flatten(now)
-    for name, value in new.items():
-        if name in FREE_TO_CHANGE or name.startswith(FREE_PREFIXES):
-            continue
-        if old.get(name) == value:
-            continue
-        if name.startswith(DIGESTS):
-            raise ValueError(
-                f"{name.removeprefix(DIGESTS)}: not the same content as when the run was started "
-                "(start another --run-dir)"
-            )
-        raise ValueError(
-            f"--{name.replace('_', '-')}: the run was started with {old.get(name)}, now "
-            f"{value} (resume with the same settings, or start another --run-dir)"
-        )
-
-
-def open_run_logger(state: TrainingState, settings: TrainSettings, *, resumed: bool) -> Logger:
-    """The run's logger; what a resumed run will log again is taken out first."""
-    return open_logger(
-        settings.run_dir,
-        settings.visdom,
-        resume_step=state.step if resumed else None,
-        again=("validation/",) if state.evaluated < state.epoch else (),
-    )
-
-
-def fit(
-    state: TrainingState,
-    criterion: Criterion,
-    inputs: Sequence[Samples],
-    settings: TrainSettings,
-    *,
-    device: Device,
-    logger: Logger,
-    end_of_epoch: Callable[[TrainingState], float],
-) -> None:
-    """Train to the last epoch on images at their sizes; see ``tools.training.loop.train``."""
-    train(
-        state,
-        criterion,
-        lambda epoch, first: training_batches(
-            inputs,
-            seed=settings.seed,
-            epoch=epoch,
-            first=first,
-            batch_size=settings.loop.batch_size,
-            flip=settings.flip,
-            workers=settings.loop.workers,
-        ),
-        steps_per_epoch=steps_per_epoch(settings, len(inputs[0])),
-        settings=settings.loop,
-        device=device,
-        logger=logger,
-        checkpoints=settings.run_dir / "checkpoints",
-        end_of_epoch=end_of_epoch,
     )
 
 

@@ -1,0 +1,112 @@
+"""What differs between kinds of models while they are trained; ``train_run`` owns the rest."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from data.datasets.image_set import ImageSet
+from data.types import ImageBatch
+from localizer.model import Localizer
+from tools.cli.settings import to_dict
+from tools.evaluation.metrics import Evaluation
+from tools.inputs.features import FeatureCache
+from tools.inputs.samples import Samples
+from tools.loggers.logger import Logger
+from tools.models.device import Device
+from tools.models.pretrained import imagenet_weights, read_weights
+from tools.models.settings import DetectorSettings, ModelSettings
+from tools.prediction.predictions import Predictions
+from tools.training.settings import TrainSettings
+from tools.training.state import TrainingState
+from wsddn.model import WSDDN
+
+Settings = TypeVar("Settings", bound=TrainSettings)
+Model = TypeVar("Model", bound=Localizer | WSDDN)
+
+
+class Task(ABC, Generic[Settings, Model]):
+    """A kind of model while it is trained.
+
+    Making one writes nothing and refuses what cannot be trained.
+
+    Attributes:
+        quality: name of the metric that chooses the best checkpoint.
+        settings: of the run.
+        dataset: the images that it learns from.
+        validation: the images that each epoch is evaluated on; None for none.
+        device: computes.
+        model: on the device, before its first step.
+        inputs: what it learns from, at each image size; known after ``open``.
+        predictions: of the validation; known after ``open``.
+    """
+
+    quality: ClassVar[str]
+    inputs: list[Samples]
+    predictions: Predictions
+
+    def __init__(
+        self, settings: Settings, dataset: ImageSet, validation: ImageSet | None, device: Device
+    ) -> None:
+        self.settings = settings
+        self.dataset = dataset
+        self.validation = validation
+        self.device = device
+        self.model = self.build()
+        if settings.frozen_backbone:
+            self.model.features.requires_grad_(False)
+        device.place(self.model)
+
+    @abstractmethod
+    def build(self) -> Model:
+        """The model with the weights that it starts from."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of files besides the images that a resumed run must find unchanged, by their option."""
+        return {}
+
+    @abstractmethod
+    def open(self, cache: FeatureCache | None) -> None:
+        """Open the inputs and the predictions.
+
+        Args:
+            cache: of the features of a frozen backbone; None where the backbone learns.
+        """
+
+    @abstractmethod
+    def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Losses by name and image scores ``[B, C]`` of a batch of the inputs."""
+
+    def log_start(self, logger: Logger) -> None:
+        """Log what is known before the first step."""
+
+    @abstractmethod
+    def log_epoch(
+        self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
+    ) -> None:
+        """Show images as the model sees them; there is no evaluation without a validation."""
+
+    def log_end(self, logger: Logger, step: int) -> None:
+        """Log what is known after the last step."""
+
+    def with_backbone_weights(
+        self,
+        build: Callable[..., Model],
+        settings: ModelSettings | DetectorSettings,
+    ) -> Model:
+        """A model whose backbone has the published weights that the settings ask for.
+
+        Raises:
+            ValueError: they are not those of this model.
+        """
+        weights = None
+        if self.settings.weights is not None:
+            weights = read_weights(self.settings.weights)
+        elif self.settings.pretrained:
+            weights = imagenet_weights(settings.backbone)
+        try:
+            return build(to_dict(settings), len(self.dataset.classes), weights)
+        except ValueError as error:
+            raise ValueError(f"{self.settings.weights or settings.backbone}: {error}") from error

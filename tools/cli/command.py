@@ -33,7 +33,7 @@ BAD_INPUT = (
 set_parsing_settings(
     docstring_parse_attribute_docstrings=True,
     import_path_denylist=["*"],  # settings are values, they name no code
-    import_path_allowlist=["tools.models.settings"],  # how the parser notes ``BoxSettings | None``
+    import_path_allowlist=["localizer.settings"],  # how the parser notes ``BoxSettings | None``
 )
 
 

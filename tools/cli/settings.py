@@ -4,7 +4,6 @@ Settings have no slots: jsonargparse reads the defaults of nested ones through `
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,3 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{name}"] = value
     return result
-
-
-def check_positive(**values: float) -> None:
-    """Raise ``ValueError`` naming the first setting that is not finite and above 0."""
-    for name, value in values.items():
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"--{name.replace('_', '-')} is above 0, got {value}")

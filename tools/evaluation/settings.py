@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from localizer.settings import BoxSettings
 from tools.inputs.settings import ImageSettings
-from tools.models.settings import Amp, BoxSettings
+from tools.models.settings import Amp
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from data.types import Annotation, Detections
 from localizer.boxes import heatmap_to_boxes
 from localizer.heatmap_statistics import HeatmapStatistics, present_labels
 from localizer.localize import ImageHeatmaps
+from localizer.settings import BoxSettings
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted
 from tools.evaluation.metrics import Evaluation, Floats, summarize
 from tools.models.device import evaluation_mode
-from tools.models.settings import BoxSettings
 from tools.prediction.predictions import Predictions
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tools.cli.settings import check_positive
+from data.settings import check_positive
 from tools.models.settings import Amp
 
 

@@ -14,7 +14,7 @@ from wsddn.model import WSDDN
 def build_model(
     settings: Mapping[str, Any], num_classes: int, state_dict: Mapping[str, Tensor] | None = None
 ) -> Localizer:
-    """A localizer from the plain form of ``ModelSettings``."""
+    """A localizer from the plain form of ``LocalizerSettings``."""
     return build_localizer(num_classes=num_classes, state_dict=state_dict, **settings)
 
 

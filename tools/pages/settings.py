@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tools.cli.settings import check_positive
+from data.settings import check_positive
 from tools.inputs.settings import ImageSettings, LabelSettings
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import Amp

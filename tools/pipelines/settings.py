@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.cli.settings import check_positive
+from data.settings import check_positive
 from tools.inputs.settings import default_voc_root
 
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from data.datasets.image_set import ImageSet
 from data.types import Proposals
 from localizer.localize import heatmap_overlap
+from localizer.settings import BoxSettings
 from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_proposal_samples, open_samples
 from tools.inputs.rois import read_proposals
 from tools.inputs.settings import DataSettings, ImageSettings
 from tools.models.device import Device
-from tools.models.settings import BoxSettings
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
 from tools.runs.saved import SavedRun, load_run
 

@@ -12,10 +12,10 @@ from data.datasets.image_set import ImageSet
 from data.types import Detections, Proposals
 from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
 from localizer.model import LocalizerHead
+from localizer.settings import BoxSettings
 from tools.inputs.rois import WithProposals
 from tools.inputs.samples import Samples, both_views
 from tools.models.device import Device
-from tools.models.settings import BoxSettings
 from wsddn.detect import (
     rescore_proposals,
     score_proposals,

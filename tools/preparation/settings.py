@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tools.cli.settings import check_positive
+from data.settings import check_positive
 from tools.inputs.settings import IMAGE_STATES, ImageSettings, LabelSettings, default_voc_root
 
 

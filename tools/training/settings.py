@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tools.cli.settings import check_positive
+from data.settings import check_positive
+from localizer.settings import BoxSettings, LocalizerSettings
 from tools.inputs.settings import DataSettings
 from tools.loggers.settings import VisdomSettings
-from tools.models.settings import Amp, BoxSettings, DetectorSettings, ModelSettings
+from tools.models.settings import Amp
+from wsddn.settings import DetectorSettings
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ class TrainLocalizerSettings(TrainSettings):
     """Which side of an image gets the size: both, or the longest, which keeps proportions.
     Heatmaps are those of the first size, image scores the mean over all."""
 
-    model: ModelSettings = field(default_factory=ModelSettings)
+    model: LocalizerSettings = field(default_factory=LocalizerSettings)
 
     boxes: BoxSettings = field(default_factory=BoxSettings)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from data.datasets.image_set import ImageSet
 from data.types import ImageBatch
 from localizer.model import Localizer
+from localizer.settings import LocalizerSettings
 from tools.cli.settings import to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.features import FeatureCache
@@ -16,11 +17,11 @@ from tools.inputs.samples import Samples
 from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.models.pretrained import imagenet_weights, read_weights
-from tools.models.settings import DetectorSettings, ModelSettings
 from tools.prediction.predictions import Predictions
 from tools.training.settings import TrainSettings
 from tools.training.state import TrainingState
 from wsddn.model import WSDDN
+from wsddn.settings import DetectorSettings
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 Model = TypeVar("Model", bound=Localizer | WSDDN)
@@ -94,7 +95,7 @@ class Task(ABC, Generic[Settings, Model]):
     def with_backbone_weights(
         self,
         build: Callable[..., Model],
-        settings: ModelSettings | DetectorSettings,
+        settings: LocalizerSettings | DetectorSettings,
     ) -> Model:
         """A model whose backbone has the published weights that the settings ask for.
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from localizer.settings import BoxSettings
 from tools import train_localizer
 from tools.cli.command import parse_settings, run_command
 from tools.cli.settings import to_dict
 from tools.cli.signals import Interrupted, check_interrupted
-from tools.models.settings import BoxSettings
 from tools.runs.folder import write_settings
 from tools.training.settings import OptimSettings, TrainLocalizerSettings
 

@@ -18,6 +18,7 @@ from data.types import Annotation, ImageBatch, ImageSample
 from localizer.backbones import Geometry
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
+from localizer.settings import BoxSettings
 from tests.worlds import annotate, image_set
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.evaluation import split
@@ -25,7 +26,6 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import CURVE_THRESHOLDS
 from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device, evaluation_mode
-from tools.models.settings import BoxSettings
 from tools.prediction.predictions import LocalizerPredictions
 
 CPU = Device("cpu", "off")

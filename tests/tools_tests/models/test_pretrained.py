@@ -10,9 +10,9 @@ import torch
 from torchvision import models
 
 from localizer.backbones import BACKBONES
+from localizer.settings import LocalizerSettings
 from tests.worlds import Trap
 from tools.models.pretrained import URLS, imagenet_weights, read_weights
-from tools.models.settings import ModelSettings
 
 
 def test_written_weights_are_read(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_what_holds_no_weights_is_refused_by_name_and_runs_no_code(
 
 
 def test_every_backbone_can_be_chosen_and_has_weights() -> None:
-    assert set(get_args(get_type_hints(ModelSettings)["backbone"])) == set(BACKBONES)
+    assert set(get_args(get_type_hints(LocalizerSettings)["backbone"])) == set(BACKBONES)
     assert set(URLS) | {"efficientnet_lite0"} == set(BACKBONES)
 
 

@@ -11,11 +11,11 @@ from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
+from localizer.settings import BoxSettings
 from tests.tools_tests.pages.conftest import Windows
 from tools.inputs.samples import PixelSamples
 from tools.loggers.logger import Logger
 from tools.models.device import Device
-from tools.models.settings import BoxSettings
 from tools.pages.heatmaps import HEIGHT, box_sheet, chosen_images, heatmap_row, log_heatmaps
 from tools.prediction.predictions import LocalizerPredictions
 

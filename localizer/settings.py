@@ -1,0 +1,59 @@
+"""Settings of a localizer and of the boxes from its heatmaps. Light: ``--help`` imports this."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.settings import check_positive
+
+
+@dataclass(frozen=True)
+class LocalizerSettings:
+    """The localizer."""
+
+    backbone: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
+    """Convolutional part; alexnet gets the report's head, the others one 1x1 convolution."""
+
+    pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
+    """How a class's logit of the image is computed from its heatmap."""
+
+    pooling_value: float = 0.0
+    """Sharpness of log_sum_exp, or the fraction of the cells that top averages."""
+
+    robust: bool = False
+    """Drop a random fraction of the channels while training, so that heatmaps cover more."""
+
+    init: Literal["xavier", "he"] = "xavier"
+    """Initial weights of alexnet's new layers; from scratch, "he" learns several times faster."""
+
+    def __post_init__(self) -> None:
+        """Refuse an invalid value of the pooling."""
+        if self.pooling == "top" and not 0 < self.pooling_value <= 1:
+            raise ValueError(
+                f"--model.pooling-value of top is a fraction in (0, 1], got {self.pooling_value}"
+            )
+        if self.pooling == "log_sum_exp":
+            check_positive(**{"model.pooling-value": self.pooling_value})
+
+
+@dataclass(frozen=True)
+class BoxSettings:
+    """How boxes are made from a heatmap."""
+
+    thresholds: tuple[float, ...] = (0.5,)
+    """Fractions of a heatmap's range; cells above them make the boxes. Coverage uses the first."""
+
+    mode: Literal["components", "extent"] = "components"
+    """One box per connected region, or one box around all regions."""
+
+    min_cells: int = 1
+    """Regions of fewer cells are dropped."""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds outside of (0, 1]."""
+        check_positive(**{"boxes.min_cells": self.min_cells})
+        if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
+            raise ValueError(
+                f"--boxes.thresholds are fractions of the range in (0, 1], got {self.thresholds}"
+            )

@@ -1,0 +1,61 @@
+"""Settings of a detector. Light: ``--help`` imports this."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.settings import check_positive
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """The detector; the defaults are the paper's."""
+
+    backbone: Literal[
+        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
+    ] = "alexnet"
+    """Convolutional part."""
+
+    width: int = 4096
+    """Outputs of fc6 and of fc7; with 4096, those of alexnet and vgg16 can be pretrained."""
+
+    pool_size: int = 6
+    """Bins in a row and in a column of a pooled proposal; alexnet's fc6 needs 6, vgg16's 7."""
+
+    offset_fraction: float = 1.0
+    """Fraction of the backbone's offset by which proposals are moved before pooling: 1 takes the
+    cells that they cover, 0 is plain pooling at 1 / stride."""
+
+    temperature: float = 2.0
+    """Temperature of the softmax over proposals."""
+
+    box_score: float = 10.0
+    """Features are multiplied by --model.box-base + this times a proposal's score; with 0 they are
+    not."""
+
+    box_base: float = 1.0
+    """0 multiplies by the score alone, as some ports do, which makes the input of fc6 smaller."""
+
+    area_prior: float = 0.0
+    """Power of a proposal's fraction of the image that is its weight in the softmax over proposals;
+    with 0 all proposals have the same weight."""
+
+    dropout: float = 0.5
+    """Fraction of fc6's and fc7's outputs dropped while training."""
+
+    frozen_layers: int = 0
+    """Number of convolutions, from the first, that do not learn."""
+
+    def __post_init__(self) -> None:
+        """Refuse invalid values."""
+        names = ("width", "pool_size", "temperature")
+        check_positive(**{f"model.{name}": getattr(self, name) for name in names})
+        if not (0 <= self.offset_fraction <= 1 and 0 <= self.dropout < 1):
+            raise ValueError(
+                "--model: offset fraction in [0, 1] and dropout in [0, 1); got "
+                f"{self.offset_fraction}, {self.dropout}"
+            )
+        for name in ("frozen_layers", "box_score", "box_base", "area_prior"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(
+                    f"--model.{name.replace('_', '-')} is 0 or more, got {getattr(self, name)}"
+                )

@@ -197,3 +197,14 @@ BACKBONES: dict[str, Backbone] = {
         std=(128 / 255,) * 3,
     ),
 }
+
+
+def backbone_named(name: str) -> Backbone:
+    """The row of ``BACKBONES``.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone is one of {', '.join(BACKBONES)}; got {name!r}")
+    return BACKBONES[name]

@@ -1,26 +1,20 @@
 """A heatmap to boxes: connected components above a fraction of the map's range."""
 
-from collections.abc import Sequence
-from typing import Literal
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from localizer.backbones import Geometry
-
-BoxMode = Literal["components", "extent"]
+from localizer.settings import BoxSettings
 
 
 def heatmap_to_boxes(
     heatmap: Tensor,
     geometry: Geometry,
     image_size: tuple[int, int],
+    settings: BoxSettings,
     *,
-    thresholds: Sequence[float],
-    mode: BoxMode = "components",
-    min_cells: int = 1,
     max_boxes: int = 10,
 ) -> tuple[Tensor, Tensor]:
     """Boxes around the hot regions of one class's heatmap.
@@ -29,10 +23,9 @@ def heatmap_to_boxes(
         heatmap: ``[h, w]`` logits of one image and class, valid cells only.
         geometry: of the map.
         image_size: (height, width) of the network image without padding; boxes are clipped to it.
-        thresholds: fractions t in (0, 1] of the map's range; a cell is hot when its logit is at
-            least ``min + t * (max - min)``. Each gives its own boxes.
-        mode: ``components`` boxes each 8-connected region, ``extent`` all hot cells together.
-        min_cells: smaller regions are dropped.
+        settings: each of its thresholds gives its own boxes; a cell is hot when its logit is at
+            least ``min + t * (max - min)``. ``components`` boxes each 8-connected region,
+            ``extent`` all hot cells together.
         max_boxes: most boxes that are returned, the best.
 
     Returns:
@@ -42,17 +35,10 @@ def heatmap_to_boxes(
         bottom and from left to right. A constant map gives none.
 
     Raises:
-        ValueError: an invalid threshold or mode, or a cell that is not finite.
+        ValueError: a cell is not finite.
     """
-    if mode not in ("components", "extent"):
-        raise ValueError(f"mode is components or extent; got {mode!r}")
     if not torch.isfinite(heatmap).all():
         raise ValueError("a heatmap has a cell that is not finite")
-    for threshold in thresholds:
-        if not 0 < threshold <= 1:
-            raise ValueError(
-                f"a threshold is a fraction of the heatmap's range, in (0, 1]; got {threshold}"
-            )
     values = heatmap.detach().float().cpu().numpy()
     low, high = float(values.min()), float(values.max())
     if not high > low:
@@ -60,8 +46,8 @@ def heatmap_to_boxes(
     fractions = (values - low) / (high - low)
     regions = [
         region
-        for threshold in thresholds
-        for region in _regions(fractions, values >= low + threshold * (high - low), mode, min_cells)
+        for threshold in settings.thresholds
+        for region in _regions(fractions, values >= low + threshold * (high - low), settings)
     ]
     if not regions:
         return torch.zeros(0, 4), torch.zeros(0)
@@ -73,12 +59,12 @@ def heatmap_to_boxes(
 
 
 def _regions(
-    fractions: np.ndarray, hot: np.ndarray, mode: BoxMode, min_cells: int
+    fractions: np.ndarray, hot: np.ndarray, settings: BoxSettings
 ) -> list[tuple[tuple[int, int, int, int], float]]:
     """Half-open cell rectangles (x1, y1, x2, y2) and the highest fraction in each region."""
-    if mode == "extent":
+    if settings.mode == "extent":
         rows, columns = np.nonzero(hot)
-        if len(rows) < min_cells:
+        if len(rows) < settings.min_cells:
             return []
         rectangle = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         return [(rectangle, float(fractions[hot].max()))]
@@ -86,7 +72,7 @@ def _regions(
     regions = []
     for region in range(1, count):  # number 0 is the cells that are not hot
         left, top, width, height, size = (int(value) for value in stats[region])
-        if size >= min_cells:
+        if size >= settings.min_cells:
             best = float(fractions[numbers == region].max())
             regions.append(((left, top, left + width, top + height), best))
     return regions

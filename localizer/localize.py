@@ -11,9 +11,10 @@ from torchvision.ops import batched_nms
 from data.checks import check_heatmaps
 from data.types import Detections, no_detections
 from localizer.backbones import Geometry
-from localizer.boxes import BoxMode, heatmap_to_boxes
+from localizer.boxes import heatmap_to_boxes
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
+from localizer.settings import BoxSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,8 @@ def predict_heatmaps(
 
 def localize(
     heatmaps: ImageHeatmaps,
+    settings: BoxSettings,
     *,
-    thresholds: Sequence[float],
-    mode: BoxMode = "components",
-    min_cells: int = 1,
     score_threshold: float = 1e-4,
     nms_threshold: float = 0.4,
     max_detections: int = 100,
@@ -95,9 +94,7 @@ def localize(
 
     Args:
         heatmaps: of one image.
-        thresholds: fractions of each map's range, see ``heatmap_to_boxes``.
-        mode: see ``heatmap_to_boxes``.
-        min_cells: see ``heatmap_to_boxes``.
+        settings: how each map becomes boxes, see ``heatmap_to_boxes``.
         score_threshold: detections below are dropped; 0 keeps at least one box of every class
             whose map is not constant.
         nms_threshold: IoU above which the lower of two boxes of one class is removed.
@@ -116,9 +113,7 @@ def localize(
             heatmaps.logits[label],
             heatmaps.geometry,
             heatmaps.network_size,
-            thresholds=thresholds,
-            mode=mode,
-            min_cells=min_cells,
+            settings,
         )
         found_boxes.append(boxes * heatmaps.to_original)
         found_scores.append(fractions * probabilities[label])

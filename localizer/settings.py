@@ -10,13 +10,12 @@ from data.settings import check_positive
 class LocalizerSettings:
     """The localizer."""
 
-    backbone: Literal[
-        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
-    ] = "alexnet"
-    """Convolutional part; alexnet gets the report's head, the others one 1x1 convolution."""
+    backbone: str = "alexnet"
+    """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0.
+    alexnet gets the report's head, the others one 1x1 convolution."""
 
-    pooling: Literal["max", "mean", "log_sum_exp", "top"] = "max"
-    """How a class's logit of the image is computed from its heatmap."""
+    pooling: str = "max"
+    """How a heatmap becomes the image's logit of the class: max, mean, log_sum_exp or top."""
 
     pooling_value: float = 0.0
     """Sharpness of log_sum_exp, or the fraction of the cells that top averages."""
@@ -51,7 +50,9 @@ class BoxSettings:
     """Regions of fewer cells are dropped."""
 
     def __post_init__(self) -> None:
-        """Refuse thresholds outside of (0, 1]."""
+        """Refuse thresholds outside of (0, 1] and an unknown mode."""
+        if self.mode not in ("components", "extent"):
+            raise ValueError(f"--boxes.mode is components or extent; got {self.mode!r}")
         check_positive(**{"boxes.min_cells": self.min_cells})
         if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
             raise ValueError(

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from localizer.backbones import BACKBONES, Backbone, Geometry, load_backbone_weights
+from localizer.backbones import Backbone, Geometry, backbone_named, load_backbone_weights
 from wsddn.model import WSDDN, WSDDNHead
+from wsddn.settings import DetectorSettings
 
 PRETRAINED_WIDTH = 4096  # of fc6 and fc7 in AlexNet and VGG-16
 PRETRAINED = {
@@ -16,67 +17,29 @@ PRETRAINED = {
 
 
 def build_wsddn(
-    backbone: str,
-    num_classes: int,
-    *,
-    width: int = PRETRAINED_WIDTH,
-    pool_size: int = 6,
-    offset_fraction: float = 1.0,
-    temperature: float = 2.0,
-    box_score: float = 10.0,
-    box_base: float = 1.0,
-    area_prior: float = 0.0,
-    dropout: float = 0.5,
-    frozen_layers: int = 0,
-    state_dict: Mapping[str, Tensor] | None = None,
+    settings: DetectorSettings, num_classes: int, state_dict: Mapping[str, Tensor] | None = None
 ) -> WSDDN:
     """A detector on a backbone of ``localizer.backbones``.
 
     Args:
-        backbone: a key of ``BACKBONES``.
+        settings: backbone, head and number of frozen layers.
         num_classes: C.
-        width: of fc6 and fc7. AlexNet's and VGG-16's pretrained layers are taken at 4096.
-        pool_size: bins in a row and in a column of a pooled proposal.
-        offset_fraction: of the backbone's offset, by which proposals are moved before pooling: with
-            1 they take the cells that they cover, with 0 those of plain pooling at 1 / stride.
-        temperature: of the softmax over proposals.
-        box_score: features are multiplied by ``box_base`` + this times the proposal's score.
-        box_base: see ``box_score``.
-        area_prior: power of its area by which a proposal counts in the softmax over proposals.
-        dropout: fraction of fc6's and of fc7's outputs dropped while training.
-        frozen_layers: convolutions, from the first on, that do not learn.
-        state_dict: pretrained weights of the backbone, None for random ones.
+        state_dict: pretrained weights of the backbone, None for random ones. AlexNet's and VGG-16's
+            fc6 and fc7 are taken from them, too, at a width of 4096.
 
     Raises:
-        ValueError: an unknown backbone, a fraction or a count out of range, weights that are not
-            the backbone's, or a pool size that does not fit the pretrained fc6.
+        ValueError: an unknown backbone, weights that are not the backbone's, or a pool size that
+            does not fit the pretrained fc6.
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"backbone is one of {', '.join(BACKBONES)}; got {backbone!r}")
-    if not 0 <= offset_fraction <= 1:
-        raise ValueError(f"the fraction of the offset is in [0, 1], got {offset_fraction}")
-    if frozen_layers < 0:
-        raise ValueError(f"0 or more layers are frozen, got {frozen_layers}")
-    row = BACKBONES[backbone]
-    head = WSDDNHead(
-        row.channels,
-        _moved(row, offset_fraction),
-        num_classes,
-        width=width,
-        pool_size=pool_size,
-        temperature=temperature,
-        box_score=box_score,
-        box_base=box_base,
-        area_prior=area_prior,
-        dropout=dropout,
-    )
-    model = WSDDN(row, head)
+    row = backbone_named(settings.backbone)
+    geometry = _moved(row, settings.offset_fraction)
+    model = WSDDN(row, WSDDNHead(row.channels, geometry, num_classes, settings))
     if state_dict is not None:
         load_backbone_weights(model.features, row, state_dict)
-        if backbone in PRETRAINED and width == PRETRAINED_WIDTH:
-            _load_pretrained(head, PRETRAINED[backbone], state_dict)
+        if settings.backbone in PRETRAINED and settings.width == PRETRAINED_WIDTH:
+            _load_pretrained(model.head, PRETRAINED[settings.backbone], state_dict)
     convolutions = [m for m in model.features.modules() if isinstance(m, nn.Conv2d)]
-    for layer in convolutions[:frozen_layers]:
+    for layer in convolutions[: settings.frozen_layers]:
         layer.requires_grad_(False)
     return model
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from localizer.backbones import Backbone, Geometry
 from wsddn.rois import pool_cells, roi_cells, unique_cells
+from wsddn.settings import DetectorSettings
 
 POOLED_AT_ONCE = 1024  # proposals; 100 MB with VGG-16
 
@@ -38,19 +39,11 @@ class WSDDNHead(nn.Module):
 
     Attributes:
         geometry: of the feature map, where its cells lie in the network image.
-        pool_size: bins in a row and in a column of a pooled proposal.
+        settings: pooling, temperature, factors of the scores, dropout.
         fc6: ``[R, K * pool_size ** 2]`` to ``[R, F]``.
         fc7: ``[R, F]`` to ``[R, F]``.
         class_stream: ``[R, F]`` to ``[R, C]``.
         detection_stream: ``[R, F]`` to ``[R, C]``.
-        temperature: of the softmax over proposals; 2 in the paper's code.
-        box_score: features are multiplied by ``box_base`` + this times the proposal's score; with
-            0 they are not.
-        box_base: 1 in the paper's code, 0 in ports that multiply by the score alone.
-        area_prior: power of its fraction of the image by which a proposal counts in the softmax
-            over proposals. There are more small boxes than large ones, and a part tells a class
-            as well as the whole does; without it the softmax prefers parts.
-        dropout: fraction of fc6's and of fc7's outputs dropped while training.
         pooled_at_once: proposals whose pooled features are in memory at a time.
 
     Source: Bilen and Vedaldi, "Weakly Supervised Deep Detection Networks", 2016.
@@ -61,29 +54,14 @@ class WSDDNHead(nn.Module):
         channels: int,
         geometry: Geometry,
         num_classes: int,
-        *,
-        width: int = 4096,
-        pool_size: int = 6,
-        temperature: float = 2.0,
-        box_score: float = 10.0,
-        box_base: float = 1.0,
-        area_prior: float = 0.0,
-        dropout: float = 0.5,
+        settings: DetectorSettings,
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"the temperature is above 0, got {temperature}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"the fraction of dropped outputs is in [0, 1), got {dropout}")
         self.geometry = geometry
-        self.pool_size = pool_size
-        self.temperature = temperature
-        self.box_score = box_score
-        self.box_base = box_base
-        self.area_prior = area_prior
-        self.dropout = dropout
+        self.settings = settings
         self.pooled_at_once = POOLED_AT_ONCE
-        self.fc6 = nn.Linear(channels * pool_size**2, width)
+        width = settings.width
+        self.fc6 = nn.Linear(channels * settings.pool_size**2, width)
         self.fc7 = nn.Linear(width, width)
         self.class_stream = nn.Linear(width, num_classes)
         self.detection_stream = nn.Linear(width, num_classes)
@@ -108,31 +86,33 @@ class WSDDNHead(nn.Module):
         cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
         different, index = unique_cells(cells)
         products = self._products(features, different)
-        if roi_scores is None or self.box_score == 0:
+        if roi_scores is None or self.settings.box_score == 0:
             of_cells = self._streams(products + self.fc6.bias)
             class_logits, detection_logits, fc7 = (stream[index] for stream in of_cells)
         else:
-            scale = self.box_base + self.box_score * roi_scores[:, None]
+            scale = self.settings.box_base + self.settings.box_score * roi_scores[:, None]
             scaled = products[index] * scale + self.fc6.bias
             class_logits, detection_logits, fc7 = self._streams(scaled)
-        detection_logits = detection_logits.float() / self.temperature
-        if self.area_prior:
+        detection_logits = detection_logits.float() / self.settings.temperature
+        if self.settings.area_prior:
             log_areas = (rois[:, 2:] - rois[:, :2]).clamp(min=1).log().sum(dim=1)  # [R]
-            detection_logits = detection_logits + self.area_prior * log_areas[:, None]
+            detection_logits = detection_logits + self.settings.area_prior * log_areas[:, None]
         return WSDDNOutput(class_logits, detection_logits, fc7)
 
     def _products(self, features: Tensor, cells: Tensor) -> Tensor:
         """``[U, F]`` of fc6 without its bias; pooled proposals are large, so in parts."""
         parts = [
-            F.linear(pool_cells(features, part, self.pool_size).flatten(1), self.fc6.weight)
+            F.linear(
+                pool_cells(features, part, self.settings.pool_size).flatten(1), self.fc6.weight
+            )
             for part in torch.split(cells, self.pooled_at_once)
         ]
         return torch.cat(parts)
 
     def _streams(self, fc6: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        hidden = F.dropout(fc6.relu(), self.dropout, training=self.training)
+        hidden = F.dropout(fc6.relu(), self.settings.dropout, training=self.training)
         fc7 = self.fc7(hidden).relu()
-        kept = F.dropout(fc7, self.dropout, training=self.training)
+        kept = F.dropout(fc7, self.settings.dropout, training=self.training)
         return self.class_stream(kept), self.detection_stream(kept), fc7
 
 

@@ -1,7 +1,6 @@
 """Settings of a detector. Light: ``--help`` imports this."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from data.settings import check_positive
 
@@ -10,10 +9,8 @@ from data.settings import check_positive
 class DetectorSettings:
     """The detector; the defaults are the paper's."""
 
-    backbone: Literal[
-        "alexnet", "squeezenet1_1", "vgg16", "resnet18", "resnet50", "efficientnet_lite0"
-    ] = "alexnet"
-    """Convolutional part."""
+    backbone: str = "alexnet"
+    """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0."""
 
     width: int = 4096
     """Outputs of fc6 and of fc7; with 4096, those of alexnet and vgg16 can be pretrained."""
@@ -26,7 +23,7 @@ class DetectorSettings:
     cells that they cover, 0 is plain pooling at 1 / stride."""
 
     temperature: float = 2.0
-    """Temperature of the softmax over proposals."""
+    """Temperature of the softmax over proposals; 2 in the paper's code."""
 
     box_score: float = 10.0
     """Features are multiplied by --model.box-base + this times a proposal's score; with 0 they are
@@ -37,7 +34,8 @@ class DetectorSettings:
 
     area_prior: float = 0.0
     """Power of a proposal's fraction of the image that is its weight in the softmax over proposals;
-    with 0 all proposals have the same weight."""
+    with 0 all proposals have the same weight. There are more small boxes than large ones, and a
+    part tells a class as well as the whole does; without it the softmax prefers parts."""
 
     dropout: float = 0.5
     """Fraction of fc6's and fc7's outputs dropped while training."""

@@ -28,6 +28,7 @@ from tools.training.settings import OptimSettings
 from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
 from wsddn.rois import roi_cells, unique_cells
+from wsddn.settings import DetectorSettings
 
 CLASSES = 20
 LEAST_SIDE = 20  # pixels
@@ -107,7 +108,9 @@ def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     device = Device("cpu", "bf16")
-    model = build_wsddn("vgg16", CLASSES, pool_size=7, frozen_layers=VGG_FROZEN).train()
+    model = build_wsddn(
+        DetectorSettings("vgg16", pool_size=7, frozen_layers=VGG_FROZEN), CLASSES
+    ).train()
     device.place(model)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = build_optimizer(learning, OptimSettings(lr=1e-5))
@@ -141,7 +144,7 @@ def _plain_step(width: int) -> Callable[[ImageBatch], None]:
 
 def _our_step(width: int) -> Callable[[ImageBatch], None]:
     device = Device("cpu", "bf16")
-    model = build_wsddn("alexnet", CLASSES, width=width, box_score=0).train()
+    model = build_wsddn(DetectorSettings("alexnet", width=width, box_score=0), CLASSES).train()
     device.place(model)
     optimizer = build_optimizer(list(model.parameters()), OptimSettings(name="adamw", lr=1e-5))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from data.checks import check_boxes
 from localizer.backbones import Geometry
 from localizer.boxes import heatmap_to_boxes
+from localizer.settings import BoxSettings
 
 ALEXNET = Geometry(16, 31)
 LARGE = (512, 512)  # holds every cell of the maps here
@@ -22,8 +23,8 @@ def find(
 ) -> tuple[list[list[float]], list[float]]:
     """Boxes and scores at half of the range, unless told otherwise."""
     heatmap = torch.as_tensor(rows, dtype=torch.float32)
-    options = {"thresholds": [0.5], **options}
-    boxes, scores = heatmap_to_boxes(heatmap, ALEXNET, size, **options)
+    most = {name: options.pop(name) for name in ("max_boxes",) if name in options}
+    boxes, scores = heatmap_to_boxes(heatmap, ALEXNET, size, BoxSettings(**options), **most)
     return boxes.tolist(), scores.tolist()
 
 
@@ -98,7 +99,7 @@ def test_every_threshold_gives_its_own_boxes() -> None:
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.1, float("nan")])
 def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
-    says = r"a fraction of the heatmap's range, in \(0, 1\]; got"
+    says = r"fractions of the range in \(0, 1\], got"
     with pytest.raises(ValueError, match=says):
         find([[0, 1]], thresholds=[0.5, threshold])
 
@@ -113,14 +114,11 @@ def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
         ([[0.0] * 4] * 3, {"mode": "extent"}),
         ([[5.0]], {}),
         ([[0, 1]], {"min_cells": 2}),
-        ([[0, 4]], {"thresholds": []}),
     ],
-    ids=["constant", "constant zero", "one cell", "all too small", "no thresholds"],
+    ids=["constant", "constant zero", "one cell", "all too small"],
 )
 def test_no_boxes_have_their_shape(rows: list[list[float]], options: dict[str, Any]) -> None:
-    boxes, scores = heatmap_to_boxes(
-        torch.tensor(rows), ALEXNET, LARGE, **{"thresholds": [0.5], **options}
-    )
+    boxes, scores = heatmap_to_boxes(torch.tensor(rows), ALEXNET, LARGE, BoxSettings(**options))
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
 
@@ -171,7 +169,7 @@ def test_the_order_is_complete(rows: list[list[float]], boxes: list[list[float]]
 def test_boxes_end_at_the_borders_of_the_image(
     rows: list[list[float]], geometry: Geometry, size: tuple[int, int], box: list[float]
 ) -> None:
-    boxes, _ = heatmap_to_boxes(torch.tensor(rows).float(), geometry, size, thresholds=[0.5])
+    boxes, _ = heatmap_to_boxes(torch.tensor(rows).float(), geometry, size, BoxSettings())
     assert boxes.tolist() == [box]
 
 
@@ -180,7 +178,7 @@ def test_boxes_and_scores_are_float32_on_the_cpu() -> None:
         torch.tensor([[9.0, 0.0]], dtype=torch.bfloat16, requires_grad=True),
         ALEXNET,
         LARGE,
-        thresholds=[0.5],
+        BoxSettings(),
     )
     assert boxes.dtype == scores.dtype == torch.float32
     assert not scores.requires_grad

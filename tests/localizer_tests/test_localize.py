@@ -12,6 +12,7 @@ from data.types import Detections
 from localizer.backbones import Geometry
 from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
+from localizer.settings import BoxSettings
 
 ALEXNET = Geometry(16, 31)  # cell i covers 23.5 + 16 i to 39.5 + 16 i
 SMALL = Geometry(4, 1)  # cells of 4 pixels, centered at 1.5, 5.5, 9.5
@@ -24,7 +25,9 @@ def heatmap(*classes: list[list[float]], probability: float = 0.5) -> ImageHeatm
 
 
 def find(heatmaps: ImageHeatmaps, **options: Any) -> Detections:
-    return localize(heatmaps, **{"thresholds": [0.5], **options})
+    names = ("thresholds", "mode", "min_cells")
+    boxes = BoxSettings(**{name: options.pop(name) for name in names if name in options})
+    return localize(heatmaps, boxes, **options)
 
 
 ONE = [[9.0, 0.0, 0.0, 0.0]]

@@ -10,6 +10,7 @@ from localizer.backbones import BACKBONES, Geometry
 from localizer.builders import build_localizer
 from localizer.model import LocalizerHead, SquareRoot
 from localizer.pooling import POOLINGS
+from localizer.settings import LocalizerSettings
 
 SIZES = torch.tensor([[64, 64]])
 SMALL = "squeezenet1_1"
@@ -30,7 +31,7 @@ def identity_head(channel_dropout: float = 0.0) -> LocalizerHead:
 
 
 def test_the_head_on_features_equals_the_model_on_images(images: Tensor) -> None:
-    model = build_localizer(SMALL, 3).eval()
+    model = build_localizer(LocalizerSettings(SMALL), 3).eval()
     with torch.inference_mode():
         assert torch.equal(model.head()(model.features(images)), model(images))
 
@@ -39,7 +40,9 @@ def test_the_head_on_features_equals_the_model_on_images(images: Tensor) -> None
 def test_the_head_has_the_weights_the_pooling_and_the_mode_of_the_model(
     training: bool, rng: torch.Generator
 ) -> None:
-    model = build_localizer(SMALL, 3, pooling="top", pooling_value=0.25).train(training)
+    model = build_localizer(LocalizerSettings(SMALL, pooling="top", pooling_value=0.25), 3).train(
+        training
+    )
     head, logits = model.head(), torch.randn(1, 3, 4, 4, generator=rng)
     assert list(map(id, head.parameters())) == list(map(id, model.classifier.parameters()))
     assert torch.equal(head.pool(logits, SIZES), model.pool(logits, SIZES))
@@ -83,7 +86,7 @@ def test_a_fraction_of_channels_outside_of_its_range_is_refused(fraction: float)
 
 @pytest.mark.usefixtures("rng")
 def test_no_class_loses_its_map() -> None:
-    model = build_localizer(SMALL, 3, robust=True)
+    model = build_localizer(LocalizerSettings(SMALL, robust=True), 3)
     logits = model(torch.randn(16, 3, 64, 64))
     assert (logits.flatten(2).std(dim=2) > 0).all()
 
@@ -97,7 +100,7 @@ def test_every_backbone_learns_from_images_of_odd_sizes(
 ) -> None:
     sizes = [(67, 35), (41, 69)]
     images = [torch.randn(3, *size, generator=rng) for size in sizes]
-    model = build_localizer(backbone, 3)
+    model = build_localizer(LocalizerSettings(backbone), 3)
     before = model.classifier[-1].get_parameter("weight").clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
@@ -113,52 +116,52 @@ def test_every_backbone_learns_from_images_of_odd_sizes(
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_every_pooling_makes_a_localizer(pooling: str, images: Tensor) -> None:
-    model = build_localizer(SMALL, 3, pooling=pooling, pooling_value=0.5).eval()
+    model = build_localizer(LocalizerSettings(SMALL, pooling=pooling, pooling_value=0.5), 3).eval()
     with torch.inference_mode():
         assert model.pool(model(images), SIZES).shape == (1, 3)
 
 
 def test_classes_start_from_their_prior() -> None:
-    bias = build_localizer(SMALL, 3).classifier[-1].bias
+    bias = build_localizer(LocalizerSettings(SMALL), 3).classifier[-1].bias
     assert isinstance(bias, Tensor)
     torch.testing.assert_close(bias.sigmoid(), torch.full((3,), 0.05))
 
 
 def test_heads_of_one_by_one_keep_the_backbones_geometry() -> None:
     for name in BACKBONES.keys() - {"alexnet"}:
-        assert build_localizer(name, 3).geometry == BACKBONES[name].geometry
+        assert build_localizer(LocalizerSettings(name), 3).geometry == BACKBONES[name].geometry
 
 
 def test_a_head_learns_alike_from_features_of_any_size() -> None:
-    first = build_localizer("efficientnet_lite0", 3).normalize
+    first = build_localizer(LocalizerSettings("efficientnet_lite0"), 3).normalize
     features = torch.rand(8, 1280, 4, 4)
     torch.testing.assert_close(first(300 * features), first(features), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize(("backbone", "fraction"), [("alexnet", 0.2), ("squeezenet1_1", 0.5)])
 def test_only_robust_drops_channels(backbone: str, fraction: float) -> None:
-    assert build_localizer(backbone, 3, robust=True).channel_dropout == fraction
-    assert build_localizer(backbone, 3).channel_dropout == 0
+    assert build_localizer(LocalizerSettings(backbone, robust=True), 3).channel_dropout == fraction
+    assert build_localizer(LocalizerSettings(backbone), 3).channel_dropout == 0
 
 
 @pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
 def test_other_weights_and_an_unknown_pooling_are_refused(backbone: str) -> None:
     with pytest.raises(ValueError, match="the weights lack"):
-        build_localizer(backbone, 3, state_dict={"conv1.weight": torch.zeros(1)})
+        build_localizer(LocalizerSettings(backbone), 3, {"conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="pooling is one of"):
-        build_localizer(backbone, 3, pooling="median")
+        build_localizer(LocalizerSettings(backbone, pooling="median"), 3)
 
 
 def test_pretrained_weights_reach_the_backbone() -> None:
     pretrained = models.squeezenet1_1(weights=None).state_dict()
-    model = build_localizer(SMALL, 3, state_dict=pretrained)
+    model = build_localizer(LocalizerSettings(SMALL), 3, pretrained)
     key = "features.0.weight"
     assert torch.equal(model.state_dict()[key], pretrained[key])
 
 
 def test_an_unknown_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match=r"backbone is one of alexnet, .*; got 'resnet9000'"):
-        build_localizer("resnet9000", 3)
+        build_localizer(LocalizerSettings("resnet9000"), 3)
 
 
 def test_the_square_root_of_rectified_features_can_be_learned_through() -> None:

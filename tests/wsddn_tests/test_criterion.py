@@ -13,6 +13,7 @@ from wsddn.criterion import drop_proposals, wsddn_losses
 from wsddn.loss import image_level_loss, spatial_regularizer
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores, log_scores
+from wsddn.settings import DetectorSettings
 
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
@@ -23,7 +24,7 @@ BOXES = torch.tensor(
 
 @pytest.fixture
 def head(rng: torch.Generator) -> WSDDNHead:
-    return WSDDNHead(3, PLAIN, 4, width=8, pool_size=2).eval()
+    return WSDDNHead(3, PLAIN, 4, DetectorSettings(width=8, pool_size=2)).eval()
 
 
 def batch_of(
@@ -154,7 +155,9 @@ def test_images_without_rois_or_with_an_empty_set_are_refused(head: WSDDNHead) -
 
 def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
     backbone = BACKBONES["alexnet"]
-    model = WSDDN(backbone, WSDDNHead(256, backbone.geometry, 4, width=8, pool_size=2)).eval()
+    model = WSDDN(
+        backbone, WSDDNHead(256, backbone.geometry, 4, DetectorSettings(width=8, pool_size=2))
+    ).eval()
     targets = [[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]
     images = torch.randn(2, 3, 160, 160, generator=rng)
     rois = (Proposals(BOXES, None), Proposals(BOXES[1:], None))

@@ -20,6 +20,7 @@ from wsddn.detect import (
 )
 from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.scores import combine_scores
+from wsddn.settings import DetectorSettings
 
 PLAIN = Geometry(stride=16, offset=7.5)
 SIDE = 160  # of the image whose features have 10 cells in a row
@@ -31,7 +32,7 @@ class GivenLogits(WSDDNHead):
     """Gives of each view the class logits that it was given, and 0 of the other stream."""
 
     def __init__(self, *class_logits: Tensor) -> None:
-        super().__init__(1, PLAIN, 2, width=1, pool_size=1)
+        super().__init__(1, PLAIN, 2, DetectorSettings(width=1, pool_size=1))
         self.of_views = iter(class_logits)
 
     def forward(
@@ -47,7 +48,7 @@ def view(count: int = 2) -> tuple[Tensor, Proposals]:
 
 @pytest.fixture
 def head(rng: torch.Generator) -> WSDDNHead:
-    return WSDDNHead(3, PLAIN, 4, width=8, pool_size=2).eval()
+    return WSDDNHead(3, PLAIN, 4, DetectorSettings(width=8, pool_size=2)).eval()
 
 
 def flipped(features: Tensor, proposals: Proposals) -> tuple[Tensor, Proposals]:

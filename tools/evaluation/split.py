@@ -1,5 +1,7 @@
 """Predictions for a split compared with its annotations, whichever model makes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -95,9 +97,7 @@ class HeatmapNumbers:
                 heatmaps.logits[label],
                 heatmaps.geometry,
                 heatmaps.network_size,
-                thresholds=(threshold,),
-                mode=self.boxes.mode,
-                min_cells=self.boxes.min_cells,
+                replace(self.boxes, thresholds=(threshold,)),
                 max_boxes=1,
             )[0]
             for label in labels

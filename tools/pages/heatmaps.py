@@ -119,19 +119,12 @@ def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[
 
 
 def _boxed(name: str, predictions: LocalizerPredictions, index: int) -> Tensor:
-    dataset, boxes = predictions.dataset, predictions.boxes
+    dataset = predictions.dataset
     heatmaps = predictions.heatmaps(index)
     probabilities = heatmaps.image_logits.sigmoid()
     label = _shown_labels(dataset, index, probabilities)[0]
     annotation = dataset.annotations[index]
-    detections = localize(
-        heatmaps,
-        thresholds=boxes.thresholds,
-        mode=boxes.mode,
-        min_cells=boxes.min_cells,
-        score_threshold=0.0,
-        labels=[label],
-    )
+    detections = localize(heatmaps, predictions.boxes, score_threshold=0.0, labels=[label])
     image = overlay_heatmap(dataset[index].image, heatmaps, label)
     image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
     image = draw_boxes(image, detections.boxes[:1], DETECTION)

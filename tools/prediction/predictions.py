@@ -106,14 +106,7 @@ class LocalizerPredictions:
 
     def __getitem__(self, index: int) -> Prediction:
         heatmaps = self.heatmaps(index)
-        every = localize(
-            heatmaps,
-            thresholds=self.boxes.thresholds,
-            mode=self.boxes.mode,
-            min_cells=self.boxes.min_cells,
-            score_threshold=0.0,
-            max_detections=10_000,
-        )
+        every = localize(heatmaps, self.boxes, score_threshold=0.0, max_detections=10_000)
         kept = torch.nonzero(every.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
         detections = Detections(every.boxes[kept], every.labels[kept], every.scores[kept])
         return Prediction(heatmaps.image_logits.double().sigmoid(), detections, every, heatmaps)

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from localizer.builders import build_localizer
 from localizer.model import Localizer
+from localizer.settings import LocalizerSettings
 from tools.cli.console import warn
-from tools.models.build import build_detector, build_model
 from tools.runs.checkpoint import check_state_dict, load_checkpoint
 from tools.runs.folder import read_settings
+from wsddn.builders import build_wsddn
 from wsddn.model import WSDDN
+from wsddn.settings import DetectorSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,11 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
         raise FileNotFoundError(
             f"{run_dir}: no {which} checkpoint (the training has not saved one)"
         )
-    build = build_detector if "proposals" in settings else build_model
-    model = build(content["builder"], len(settings["classes"]))
+    model: Localizer | WSDDN
+    if "proposals" in settings:
+        model = build_wsddn(DetectorSettings(**content["builder"]), len(settings["classes"]))
+    else:
+        model = build_localizer(LocalizerSettings(**content["builder"]), len(settings["classes"]))
     check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
     model.load_state_dict(content["model"])
     return SavedRun(run_dir, model.eval(), settings, content["step"])

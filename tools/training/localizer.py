@@ -5,13 +5,13 @@ from torch import Tensor
 
 from data.evaluation.image_metrics import eval_classification
 from data.types import ImageBatch
+from localizer.builders import build_localizer
 from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_samples
 from tools.loggers.logger import Logger
-from tools.models.build import build_model
 from tools.models.device import evaluation_mode
 from tools.pages.heatmaps import box_sheet, log_heatmaps
 from tools.prediction.predictions import LocalizerPredictions
@@ -34,7 +34,7 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
 
     def build(self) -> Localizer:
         """The model with the weights that it starts from."""
-        return self.with_backbone_weights(build_model, self.settings.model)
+        return self.with_backbone_weights(build_localizer, self.settings.model)
 
     def open(self, cache: FeatureCache | None) -> None:
         """Open the inputs and the predictions."""

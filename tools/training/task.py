@@ -10,7 +10,6 @@ from data.datasets.image_set import ImageSet
 from data.types import ImageBatch
 from localizer.model import Localizer
 from localizer.settings import LocalizerSettings
-from tools.cli.settings import to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.features import FeatureCache
 from tools.inputs.samples import Samples
@@ -108,6 +107,6 @@ class Task(ABC, Generic[Settings, Model]):
         elif self.settings.pretrained:
             weights = imagenet_weights(settings.backbone)
         try:
-            return build(to_dict(settings), len(self.dataset.classes), weights)
+            return build(settings, len(self.dataset.classes), weights)
         except ValueError as error:
             raise ValueError(f"{self.settings.weights or settings.backbone}: {error}") from error

@@ -16,7 +16,6 @@ from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_proposal_samples
 from tools.inputs.rois import read_proposals
 from tools.loggers.logger import Logger
-from tools.models.build import build_detector
 from tools.models.device import Device
 from tools.pages.detections import log_detections
 from tools.prediction.predictions import DetectorPredictions
@@ -25,6 +24,7 @@ from tools.training.run import train_run
 from tools.training.settings import TrainWsddnSettings
 from tools.training.state import TrainingState
 from tools.training.task import Task
+from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
 from wsddn.model import WSDDN
 
@@ -66,7 +66,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         Raises:
             ValueError: they are not those of this model.
         """
-        model = self.with_backbone_weights(build_detector, self.settings.model)
+        model = self.with_backbone_weights(build_wsddn, self.settings.model)
         if self.settings.from_localizer is not None and not self._is_begun():
             model.features.load_state_dict(_features_of(self.settings.from_localizer, model))
         return model

@@ -22,6 +22,7 @@ from tools.inputs.rois import WithProposals
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions
 from wsddn.model import WSDDNHead, WSDDNOutput
+from wsddn.settings import DetectorSettings
 
 CPU = Device("cpu", "off")
 SIZE = (100, 100)
@@ -64,7 +65,7 @@ class Told(WSDDNHead):
     """Gives each image its own logits."""
 
     def __init__(self, images: list[Image]) -> None:
-        super().__init__(1, Geometry(1, 0), 2, width=1, pool_size=1)
+        super().__init__(1, Geometry(1, 0), 2, DetectorSettings(width=1, pool_size=1))
         self.images = images
 
     def forward(
@@ -263,7 +264,7 @@ def test_a_stopped_evaluation_gives_the_modes_back_too() -> None:
 
 
 def test_an_evaluation_of_a_detector_in_training_drops_nothing(rng: torch.Generator) -> None:
-    model = WSDDNHead(1, Geometry(1, 0), 2, width=8, pool_size=1).train()
+    model = WSDDNHead(1, Geometry(1, 0), 2, DetectorSettings(width=8, pool_size=1)).train()
     before = rng.get_state()
 
     first, again = (evaluate_detector(model, *opened([RIGHT_ANSWER]), flip=True) for _ in range(2))

@@ -18,7 +18,7 @@ from data.types import Annotation, ImageBatch, ImageSample
 from localizer.backbones import Geometry
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
-from localizer.settings import BoxSettings
+from localizer.settings import BoxSettings, LocalizerSettings
 from tests.worlds import annotate, image_set
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.evaluation import split
@@ -202,7 +202,9 @@ def dataset(tiny_voc: Path) -> VOCDataset:
 @pytest.fixture
 def model(rng: torch.Generator) -> Localizer:
     """In training, but for one layer."""
-    model = build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES), robust=True).train()
+    model = build_localizer(
+        LocalizerSettings("squeezenet1_1", robust=True), len(SYNTHETIC_CLASSES)
+    ).train()
     next(model.features.children()).eval()
     return model
 

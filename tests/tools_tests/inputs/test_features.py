@@ -15,6 +15,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageSample
 from localizer.builders import build_localizer
 from localizer.model import Localizer
+from localizer.settings import LocalizerSettings
 from tools import feature_cache
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.inputs.cache import list_features
@@ -33,7 +34,7 @@ def dataset(tiny_voc: Path) -> VOCDataset:
 @pytest.fixture
 def model() -> Localizer:
     torch.manual_seed(0)
-    return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES)).eval()
+    return build_localizer(LocalizerSettings("squeezenet1_1"), len(SYNTHETIC_CLASSES)).eval()
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_features_are_shared_only_when_everything_they_depend_on_is_the_same(
         (replace(images, resize="longest_side"), model),
         (replace(images, backbone=replace(backbone, mean=(0.5, 0.5, 0.5))), model),
         (replace(images, backbone=replace(backbone, std=(0.5, 0.5, 0.5))), model),
-        (images, build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES))),
+        (images, build_localizer(LocalizerSettings("squeezenet1_1"), len(SYNTHETIC_CLASSES))),
     ]
 
     folder = cached(images, model, tmp_path).folder

@@ -11,7 +11,7 @@ from data.datasets.voc import VOCDataset
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
-from localizer.settings import BoxSettings
+from localizer.settings import BoxSettings, LocalizerSettings
 from tests.tools_tests.pages.conftest import Windows
 from tools.inputs.samples import PixelSamples
 from tools.loggers.logger import Logger
@@ -29,7 +29,7 @@ def dataset(tiny_voc: Path) -> VOCDataset:
 
 @pytest.fixture
 def model(rng: torch.Generator) -> Localizer:
-    return build_localizer("squeezenet1_1", len(SYNTHETIC_CLASSES), robust=True)
+    return build_localizer(LocalizerSettings("squeezenet1_1", robust=True), len(SYNTHETIC_CLASSES))
 
 
 def predictions_of(dataset: VOCDataset, model: Localizer) -> LocalizerPredictions:

@@ -1,8 +1,8 @@
 """What a model takes: images, or the cached features of a frozen backbone, upright or flipped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -111,7 +111,7 @@ def training_batches(
     batch_size: int,
     flip: bool,
     workers: int,
-) -> Iterator[ImageBatch]:
+) -> DataLoader[Any]:
     """The batches of an epoch from number ``first`` on; the last one may be smaller.
 
     Args:
@@ -125,7 +125,7 @@ def training_batches(
     """
     views = TrainingViews(inputs, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
     positions = range(first * batch_size, len(views))
-    loader = DataLoader(
+    return DataLoader(
         views,
         batch_size=batch_size,
         sampler=positions,
@@ -135,7 +135,6 @@ def training_batches(
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
         timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for forever
     )
-    return iter(loader)
 
 
 def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:

@@ -2,33 +2,33 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from data.evaluation.image_metrics import eval_classification
 from data.types import ImageBatch
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.loggers.logger import Logger
-from tools.models.device import Device
 from tools.training.settings import LoopSettings
 from tools.training.state import TrainingState
 
 Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
+Batches = DataLoader[Any] | Sequence[ImageBatch]
 
 
 def train(
     state: TrainingState,
     criterion: Criterion,
-    batches: Callable[[int, int], Iterator[ImageBatch]],
+    batches: Callable[[int, int], Batches],
     *,
-    steps_per_epoch: int,
     settings: LoopSettings,
-    device: Device,
     logger: Logger,
     checkpoints: Path,
     end_of_epoch: Callable[[TrainingState], float],
@@ -38,10 +38,9 @@ def train(
     Args:
         state: what is trained; changed in place.
         criterion: a batch to its losses by name and its image scores ``[B, C]``.
-        batches: (epoch, first batch) to the batches of that epoch from there on.
-        steps_per_epoch: number of steps, each of ``settings.accumulate`` batches or what is left.
+        batches: (epoch, first batch) to the batches of that epoch from there on; a step takes
+            ``settings.accumulate`` of them, or what is left.
         settings: epochs, how often to log and to save.
-        device: its autocast surrounds the step.
         logger: receives ``train/...``.
         checkpoints: folder for them.
         end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
@@ -55,21 +54,23 @@ def train(
             _close_epoch(state, end_of_epoch, checkpoints)
             continue
         count = settings.accumulate
+        rest = batches(state.epoch, state.batch * count)
+        steps = state.batch + math.ceil(len(rest) / count)
         shown = track(
-            _in_groups(batches(state.epoch, state.batch * count), count),
+            _in_groups(iter(rest), count),
             f"epoch {state.epoch + 1}/{settings.epochs}",
-            total=steps_per_epoch,
+            total=steps,
             done=state.batch,
             size=settings.batch_size * count,
         )
         for group in shown:
-            _optimize(state, criterion, group, device)
+            _optimize(state, criterion, group)
             state.update_average()
             state.step += 1
             state.batch += 1
-            if state.step % settings.log_every == 0 or state.batch == steps_per_epoch:
+            if state.step % settings.log_every == 0 or state.batch == steps:
                 _log(state, logger)
-            is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps_per_epoch
+            is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps
             if state.step % settings.histogram_every == 0 or is_edge:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
             if is_interrupted():
@@ -88,15 +89,12 @@ def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[Image
         yield group
 
 
-def _optimize(
-    state: TrainingState, criterion: Criterion, group: list[ImageBatch], device: Device
-) -> None:
+def _optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]) -> None:
     """One step along the mean gradient of some batches."""
     state.optimizer.zero_grad(set_to_none=True)
     values: dict[str, list[float]] = {}
     for batch in group:
-        with device.autocast():
-            losses, scores = criterion(batch)
+        losses, scores = criterion(batch)
         total = torch.stack(list(losses.values())).sum()
         parts = {name: float(loss.detach()) for name, loss in losses.items()}
         if not math.isfinite(float(total.detach())):

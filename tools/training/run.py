@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
+from data.types import ImageBatch
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
@@ -82,7 +83,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             task.log_start(logger)
         train(
             state,
-            task.losses,
+            lambda batch: _losses(task, batch),
             lambda epoch, first: training_batches(
                 task.inputs,
                 seed=settings.seed,
@@ -92,9 +93,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
                 flip=settings.flip,
                 workers=settings.loop.workers,
             ),
-            steps_per_epoch=steps_per_epoch(settings, len(task.dataset)),
             settings=settings.loop,
-            device=task.device,
             logger=logger,
             checkpoints=settings.run_dir / "checkpoints",
             end_of_epoch=lambda state: _end_epoch(task, state, logger),
@@ -102,6 +101,11 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
         task.log_end(logger, state.step)
         best = {f"best_{task.quality}": state.best} if task.validation else {}
         logger.settings(flatten(to_dict(settings)), best)
+
+
+def _losses(task: Task[Settings, Any], batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+    with task.device.autocast():
+        return task.losses(batch)
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:

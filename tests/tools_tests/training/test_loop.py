@@ -18,14 +18,12 @@ from tools.cli.signals import Interrupted, install_signal_handlers, is_interrupt
 from tools.inputs.samples import training_batches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
-from tools.models.device import Device
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
 from tools.training.loop import Criterion, log_histograms, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.settings import LoopSettings, OptimSettings
 from tools.training.state import TrainingState
 
-CPU = Device("cpu", "off")
 COUNT = 10  # images
 
 
@@ -140,12 +138,8 @@ class Run:
         train(
             self.state,
             criterion or self.losses,
-            lambda epoch, first: iter(
-                batches_of(self.images, epoch=epoch, first=first, batch_size=size)
-            ),
-            steps_per_epoch=math.ceil(math.ceil(self.images / size) / loop.accumulate),
+            lambda epoch, first: batches_of(self.images, epoch=epoch, first=first, batch_size=size),
             settings=loop,
-            device=CPU,
             logger=Logger([self.log]),
             checkpoints=self.folder,
             end_of_epoch=self.quality,

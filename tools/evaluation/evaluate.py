@@ -23,7 +23,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.detections import detection_sheets
 from tools.pages.heatmaps import box_sheet
-from tools.pages.report import markdown_classes, markdown_table, write_report
+from tools.pages.report import Report, markdown_classes, markdown_table, write_report
 from tools.prediction.opening import open_predictions, open_split, split_proposals
 from tools.prediction.predictions import LocalizerPredictions, Predictions
 from tools.runs.checkpoint import weights_sha256
@@ -44,20 +44,7 @@ def run(settings: EvaluateSettings) -> None:
 
 def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
-    runs = [
-        load_run(folder, settings.checkpoint).evaluated_with(
-            support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
-        )
-        for folder in _folders(settings)
-    ]
-    for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
-        if value is not None and not any(run.takes_proposals for run in runs):
-            raise ValueError(f"--{name} {value}: none of the runs is a detector's")
-    if len({saved.name for saved in runs}) < len(runs):
-        raise ValueError(
-            f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
-            "one detector)"
-        )
+    runs = _runs(settings)
     models: dict[str, dict[str, Any]] = {}
     localizers, sheets = dict[str, LocalizerPredictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -76,21 +63,40 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         overlays = box_sheet(localizers)
         sheets = {"Heatmap and best box of one present class": overlays, **sheets}
     folder = _folder(settings, settings.run_dir)
-    write_report(
-        folder,
-        f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
-        models,
+    report = Report(
+        title=f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
+        models=models,
         settings=flatten(runs[0].settings),
         curves=_curves(runs, models),
         box_curves=box_curves,
         images=sheets,
         repeat=_command(settings),
     )
+    write_report(folder, report)
     if "detector" in models:
         echo(*markdown_classes(models["detector"]).splitlines())
     echo(*markdown_table(models).splitlines())
     echo(f"report: {folder / 'report.html'}")
     return models
+
+
+def _runs(settings: EvaluateSettings) -> list[SavedRun]:
+    """The runs, if they may stand side by side with these settings."""
+    runs = [
+        load_run(folder, settings.checkpoint).evaluated_with(
+            support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
+        )
+        for folder in _folders(settings)
+    ]
+    for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
+        if value is not None and not any(run.takes_proposals for run in runs):
+            raise ValueError(f"--{name} {value}: none of the runs is a detector's")
+    if len({saved.name for saved in runs}) < len(runs):
+        raise ValueError(
+            f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
+            "one detector)"
+        )
+    return runs
 
 
 def _open(saved: SavedRun, settings: EvaluateSettings, split: str, device: Device) -> Predictions:

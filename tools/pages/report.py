@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +43,11 @@ DETECTOR_COLUMNS = {
 }
 
 
-def write_report(
-    folder: Path,
-    title: str,
-    models: Mapping[str, Mapping[str, Any]],
-    *,
-    settings: Mapping[str, Any],
-    curves: Curves,
-    box_curves: Curves,
-    images: Mapping[str, Tensor],
-    repeat: str,
-) -> None:
-    """Write both files.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a report shows.
 
-    Args:
-        folder: gets ``report.json`` and ``report.html``; is made if it is missing.
+    Attributes:
         title: of the page.
         models: by name (``localizer``, ``localizer_robust``, ``detector``): the numbers of
             ``COLUMNS`` and ``ERRORS``, ``per_class``, ``threshold_curve``, ``weights_sha256``,
@@ -67,22 +58,39 @@ def write_report(
         images: by heading.
         repeat: the command that gives the same report again.
     """
-    content = {**models, "settings": settings, "environment": environment(), "command": repeat}
+
+    title: str
+    models: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    curves: Curves
+    box_curves: Curves
+    images: Mapping[str, Tensor]
+    repeat: str
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write ``report.json`` and ``report.html`` into a folder, which is made if it is missing."""
+    content = {
+        **report.models,
+        "settings": report.settings,
+        "environment": environment(),
+        "command": report.repeat,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
     write_page(
         folder / "report.html",
-        title=title,
+        title=report.title,
         columns=COLUMNS,
         errors=ERRORS,
-        models=models,
-        settings=settings,
+        models=report.models,
+        settings=report.settings,
         environment=content["environment"],
-        charts=charts(curves),
-        box_charts=charts(box_curves, fractions=True),
+        charts=charts(report.curves),
+        box_charts=charts(report.box_curves, fractions=True),
         rules={key: COLUMNS[key] for key in ("box_map_11point", "box_map_area")},
-        images={heading: _embedded(image) for heading, image in images.items()},
-        repeat=repeat,
+        images={heading: _embedded(image) for heading, image in report.images.items()},
+        repeat=report.repeat,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tests.worlds import PageTags
-from tools.pages.report import COLUMNS, markdown_classes, markdown_table, write_report
+from tools.pages.report import COLUMNS, Report, markdown_classes, markdown_table, write_report
 
 HOSTILE = "<script>alert('&')</script>\n\udcff"
 
@@ -33,7 +33,7 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
         "images": {"Heatmap": torch.zeros(3, 8, 8, dtype=torch.uint8)},
         "repeat": "python -m tools.evaluate",
     }
-    write_report(folder, "A run", **(arguments | changes))
+    write_report(folder, Report(title="A run", **(arguments | changes)))
     content: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return (folder / "report.html").read_text(), content
 

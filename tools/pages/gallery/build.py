@@ -62,12 +62,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
-    if settings.heatmaps is not None and not settings.heatmaps.is_dir():
-        raise FileNotFoundError(
-            f"{settings.heatmaps}: no such folder (view_heatmaps --to files writes one)"
-        )
-    strips = settings.heatmaps or evaluation / "heatmaps"
-    heatmaps = _heatmaps(strips, dataset, scores)
+    heatmaps = _heatmaps(_strips(settings, evaluation), dataset, scores)
     images = [
         OriginalImage(path.absolute(), annotation.image_size)
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
@@ -82,11 +77,9 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
         )
         number_of = dict(zip(panels, numbers[len(images) :], strict=True))
         content = gallery_content(
-            f"{settings.run_dir.resolve().name} on {settings.split}",
             dataset,
             scores,
             numbers[: len(images)],
-            count=settings.count,
             detections=detections,
             proposals=proposals,
             heatmap={
@@ -94,7 +87,8 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
                 for image_id, of_image in heatmaps.items()
             },
         )
-        page = write_gallery_page(out, content)
+        title = f"{settings.run_dir.resolve().name} on {settings.split}"
+        page = write_gallery_page(out, {"title": title, "count": settings.count, **content})
         remove_thumbnails(out / THUMBS, keep=numbers)
         echo(f"gallery: {page}")
     return page, numbers
@@ -120,6 +114,15 @@ def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | N
             "writes both)"
         )
     return found
+
+
+def _strips(settings: GallerySettings, evaluation: Path) -> Path:
+    """Where the strips are; there may be none, unless the folder was named."""
+    if settings.heatmaps is not None and not settings.heatmaps.is_dir():
+        raise FileNotFoundError(
+            f"{settings.heatmaps}: no such folder (view_heatmaps --to files writes one)"
+        )
+    return settings.heatmaps or evaluation / "heatmaps"
 
 
 def _heatmaps(folder: Path, dataset: ImageSet, scores: SavedScores) -> Heatmaps:

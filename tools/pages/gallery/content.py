@@ -60,24 +60,20 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
 
 
 def gallery_content(
-    title: str,
     dataset: ImageSet,
     scores: SavedScores,
     thumbnails: Sequence[int],
     *,
-    count: int,
     detections: Mapping[str, Detections] | None,
     proposals: Mapping[str, Proposals] | None,
     heatmap: Mapping[str, Mapping[int, int]],
 ) -> dict[str, Any]:
-    """All data of the page, by key.
+    """All that the page shows of the images, by key.
 
     Args:
-        title: of the page.
         dataset: the images.
         scores: of the same images in the same order.
         thumbnails: number of each image's thumbnail.
-        count: images at each end at first.
         detections: by image id, None if there are none.
         proposals: those to show, by image id.
         heatmap: numbers of the heatmaps' thumbnails by image id and label.
@@ -85,9 +81,7 @@ def gallery_content(
     annotations = dataset.annotations
     judged = detections is not None and any(len(a.boxes) for a in annotations)
     return {
-        "title": title,
         "split": dataset.split,
-        "count": count,
         "classes": list(scores.classes),
         "names": list(scores.ids),
         "sizes": [[width, height] for height, width in (a.image_size for a in annotations)],

@@ -36,9 +36,10 @@ def scored(count: int, classes: tuple[str, ...] = ("cat", "dog"), **changes: Any
 def content(scores: SavedScores, *annotations: Annotation, **changes: Any) -> dict[str, Any]:
     """Of images that nobody reads, without objects unless they are given."""
     given = list(annotations) or [annotate([], image_id=image_id) for image_id in scores.ids]
-    options: dict[str, Any] = {"count": 3, "detections": None, "proposals": None, "heatmap": {}}
+    options: dict[str, Any] = {"detections": None, "proposals": None, "heatmap": {}}
     dataset, numbers = image_set(given, scores.classes), range(len(given))
-    return gallery_content("title", dataset, scores, numbers, **options | changes)
+    shown = gallery_content(dataset, scores, numbers, **options | changes)
+    return {"title": "title", "count": 3, **shown}
 
 
 def test_a_class_that_is_ignored_is_neither_present_nor_absent() -> None:

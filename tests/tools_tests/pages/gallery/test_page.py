@@ -52,12 +52,12 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
         detections[name] = no_detections() if number % 3 else detected
     images = image_set(annotations, CLASSES)
     options: dict[str, Any] = {
-        "count": 5,
         "detections": detections,
         "proposals": dict.fromkeys(names, Proposals(torch.tensor(boxes[:1] * 10), None)),
         "heatmap": {names[-1]: {0: count}},
     }
-    content = gallery_content(HOSTILE, images, scores, list(range(count)), **options | changes)
+    content = gallery_content(images, scores, list(range(count)), **options | changes)
+    content |= {"title": HOSTILE, "count": 5}
     thumbs = folder / "thumbs"
     thumbs.mkdir()
     Image.new("RGB", (80, 60), "teal").save(thumbs / "000000.jpg")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from data.types import ImageBatch
+from localizer.backbones import backbone_named
 from localizer.model import Localizer
 from localizer.settings import LocalizerSettings
 from tools.evaluation.metrics import Evaluation
@@ -99,8 +100,9 @@ class Task(ABC, Generic[Settings, Model]):
         """A model whose backbone has the published weights that the settings ask for.
 
         Raises:
-            ValueError: they are not those of this model.
+            ValueError: there is no such backbone, or they are not those of this model.
         """
+        backbone_named(settings.backbone)
         weights = None
         if self.settings.weights is not None:
             weights = read_weights(self.settings.weights)

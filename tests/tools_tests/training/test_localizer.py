@@ -429,3 +429,19 @@ def test_weights_of_another_network_are_refused_by_the_file_and_their_names(
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / 'a.pth'}: the weights lack features.0.bias, ")
     assert not (tmp_path / "run" / "settings.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("--model.backbone=lenet", "backbone is one of alexnet, "),
+        ("--model.backbone=lenet --pretrained=true", "backbone is one of alexnet, "),
+        ("--model.pooling=median", "pooling is one of max, "),
+    ],
+)
+def test_a_name_that_is_none_is_refused_before_anything_is_written(
+    options: str, problem: str, words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path / "run", *options.split())) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "run" / "settings.yaml").exists()

@@ -55,6 +55,14 @@ class WithProposals:
         return self.samples.prepare(batch, device)
 
 
+def with_proposals(
+    inputs: Sequence[Samples], dataset: ImageSet, proposals: Mapping[str, Proposals]
+) -> list[WithProposals]:
+    """The samples of a split at each size, with the proposals of its images."""
+    sizes = [annotation.image_size for annotation in dataset.annotations]
+    return [WithProposals(samples, proposals, sizes) for samples in inputs]
+
+
 def read_proposals(
     path: Path, dataset: ImageSet, *, min_size: float, max_proposals: int
 ) -> dict[str, Proposals]:

@@ -14,8 +14,8 @@ from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
 from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache
-from tools.inputs.opening import open_proposal_samples, open_samples
-from tools.inputs.rois import read_proposals
+from tools.inputs.opening import open_samples
+from tools.inputs.rois import read_proposals, with_proposals
 from tools.inputs.settings import DataSettings, ImageSettings
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
@@ -76,9 +76,9 @@ def open_predictions(
         return open_localizer(saved, dataset, device, cached=cached, boxes=boxes)
     model = saved.detector()
     device.place(model)
-    inputs, module = open_proposal_samples(
-        model, dataset, proposals or {}, **_as_trained(saved, device, cached=cached)
-    )
+    how = _as_trained(saved, device, cached=cached)
+    inputs = with_proposals(open_samples(model, dataset, **how), dataset, proposals or {})
+    module = model if how["feature_cache"] is None else model.head
     rescoring = None
     if rescore_from is not None:
         localizer = load_run(rescore_from)
@@ -113,7 +113,9 @@ def open_localizer(
     """
     model = saved.localizer()
     device.place(model)
-    inputs, module = open_samples(model, dataset, **_as_trained(saved, device, cached=cached))
+    how = _as_trained(saved, device, cached=cached)
+    inputs = open_samples(model, dataset, **how)
+    module = model if how["feature_cache"] is None else model.head()
     trained = saved.settings["boxes"]
     own = BoxSettings(**trained | {"thresholds": tuple(trained["thresholds"])})
     return LocalizerPredictions(module, inputs, dataset, device, boxes or own)

@@ -1,5 +1,7 @@
 """The training of a localizer: from labels to a checkpoint."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -39,23 +41,17 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
     def open(self, cache: FeatureCache | None) -> None:
         """Open the inputs and the predictions."""
         settings, seen = self.settings, self.validation or self.dataset
-        self.inputs, self.module = open_samples(
+        feed = partial(
+            open_samples,
             self.model,
-            self.dataset,
-            image_sizes=settings.image_sizes,
             resize=settings.resize,
             feature_cache=cache,
             device=self.device,
         )
+        self.inputs = feed(self.dataset, image_sizes=settings.image_sizes)
+        self.module = self.model if cache is None else self.model.head()
         self.module.train()
-        inputs, _ = open_samples(
-            self.model,
-            seen,
-            image_sizes=settings.eval_image_sizes or settings.image_sizes,
-            resize=settings.resize,
-            feature_cache=cache,
-            device=self.device,
-        )
+        inputs = feed(seen, image_sizes=settings.eval_image_sizes or settings.image_sizes)
         self.predictions = LocalizerPredictions(
             self.module, inputs, seen, self.device, settings.boxes
         )

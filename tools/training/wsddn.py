@@ -13,8 +13,8 @@ from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.features import FeatureCache
-from tools.inputs.opening import open_proposal_samples
-from tools.inputs.rois import read_proposals
+from tools.inputs.opening import open_samples
+from tools.inputs.rois import read_proposals, with_proposals
 from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.pages.detections import log_detections
@@ -26,7 +26,7 @@ from tools.training.state import TrainingState
 from tools.training.task import Task
 from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
-from wsddn.model import WSDDN
+from wsddn.model import WSDDN, WSDDNHead
 
 
 def run(settings: TrainWsddnSettings) -> None:
@@ -81,24 +81,23 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         """Open the inputs and the predictions."""
         settings = self.settings
         feed = partial(
-            open_proposal_samples,
+            open_samples,
             self.model,
             resize=settings.resize,
             feature_cache=cache,
             device=self.device,
         )
-        inputs, self.module = feed(self.dataset, self.proposals, image_sizes=settings.image_sizes)
-        self.inputs = [*inputs]
+        inputs = feed(self.dataset, image_sizes=settings.image_sizes)
+        self.inputs = [*with_proposals(inputs, self.dataset, self.proposals)]
+        self.module: WSDDN | WSDDNHead = self.model if cache is None else self.model.head
         if self.validation is None:
             return
-        validation_inputs, _ = feed(
-            self.validation,
-            self._read(self.validation),
-            image_sizes=settings.eval_image_sizes or settings.image_sizes,
-        )
+        proposals = self._read(self.validation)
+        sizes = settings.eval_image_sizes or settings.image_sizes
+        seen = feed(self.validation, image_sizes=sizes)
         self.predictions = DetectorPredictions(
             self.module,
-            validation_inputs,
+            with_proposals(seen, self.validation, proposals),
             self.validation,
             self.device,
             settings.flip,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from tools.cli.command import run_command
-from tools.training.settings import TrainLocalizerSettings
+from tools.runs.settings import TrainLocalizerSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from tools.cli.command import run_command
-from tools.training.settings import TrainWsddnSettings
+from tools.runs.settings import TrainWsddnSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.datasets.settings import LabelSettings
 from data.images import read_image
 from data.parallel import map_parallel
 from data.proposals.propose import ProposeSettings, propose
@@ -32,7 +33,6 @@ from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_json
 from tools.inputs.datasets import check_images_exist, image_paths
-from tools.inputs.settings import LabelSettings
 from tools.runs.environment import environment
 
 ROUNDS = 2

@@ -23,8 +23,8 @@ from localizer.backbones import BACKBONES
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted
 from tools.models.device import Device
+from tools.runs.settings import OptimSettings
 from tools.training.optim import build_optimizer
-from tools.training.settings import OptimSettings
 from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
 from wsddn.rois import roi_cells, unique_cells

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data.datasets.settings import ImageSettings
 from localizer.settings import BoxSettings
-from tools.inputs.settings import ImageSettings
 from tools.models.settings import Amp
 
 

@@ -8,6 +8,7 @@ import torch
 
 from data.datasets.folder import one_image
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import DataSettings
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.propose import ProposeSettings, propose
@@ -18,7 +19,6 @@ from tools.exports.settings import DetectSettings
 from tools.files.detections import write_coco, write_detections, write_voc_xml
 from tools.inputs.datasets import open_dataset
 from tools.inputs.rois import limit_proposals, read_proposals
-from tools.inputs.settings import DataSettings
 from tools.models.device import choose_device
 from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
 from tools.prediction.opening import open_predictions

@@ -7,17 +7,12 @@ from pathlib import Path
 from data.datasets.folder import FolderDataset, list_images, splits_of
 from data.datasets.image_set import ImageSet
 from data.datasets.scan import ImageState, scan_images
+from data.datasets.settings import DataSettings, ImageSettings, LabelSettings, require_voc_root
 from data.datasets.voc import OFFICIAL_COUNTS, VOC_CLASSES, VOCDataset, image_ids, image_path
 from tools.cli.console import echo, track, warn
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_atomically
-from tools.inputs.settings import (
-    IMAGE_STATES,
-    DataSettings,
-    ImageSettings,
-    LabelSettings,
-    require_voc_root,
-)
+from tools.inputs.settings import IMAGE_STATES
 
 
 def open_dataset(settings: DataSettings, split: str) -> ImageSet:

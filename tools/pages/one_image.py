@@ -7,13 +7,13 @@ from torch import Tensor
 
 from data.checks import check_proposals
 from data.datasets.folder import FolderDataset
+from data.datasets.settings import require_voc_root
 from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from data.images import describe_other_size, read_image
 from data.proposals.files import load_proposals
 from data.types import Annotation, Proposals
 from tools.cli.console import echo
 from tools.inputs.datasets import check_images_exist
-from tools.inputs.settings import require_voc_root
 from tools.loggers.settings import VisdomSettings
 from tools.pages.draw import DETECTION, TRUTH, draw_boxes, write_jpeg
 from tools.pages.settings import InspectImageSettings

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.datasets.settings import ImageSettings, LabelSettings
 from data.settings import check_positive
-from tools.inputs.settings import ImageSettings, LabelSettings
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import Amp
 

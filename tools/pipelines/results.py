@@ -10,20 +10,20 @@ from typing import Any
 
 import yaml
 
+from data.datasets.settings import require_voc_root
 from tools.cli.command import parse_settings
 from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
-from tools.inputs.settings import require_voc_root
 from tools.pages.report import COLUMNS, DETECTOR_COLUMNS, ERRORS
 from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
 from tools.runs.environment import PROJECT, environment
 from tools.runs.folder import evaluation_folder
+from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.localizer import run as train_localizer
-from tools.training.settings import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.wsddn import run as train_wsddn
 
 CONFIGS = PROJECT / "tools" / "configs"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data.datasets.settings import default_voc_root
 from data.settings import check_positive
-from tools.inputs.settings import default_voc_root
 
 
 @dataclass(frozen=True)

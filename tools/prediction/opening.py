@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import DataSettings, ImageSettings
 from data.types import Proposals
 from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
@@ -16,7 +17,6 @@ from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_samples
 from tools.inputs.rois import read_proposals, with_proposals
-from tools.inputs.settings import DataSettings, ImageSettings
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
 from tools.runs.saved import SavedRun, load_run

@@ -13,10 +13,10 @@ from data.datasets.scan import (
     scan_proposals,
     scan_voc,
 )
+from data.datasets.settings import require_voc_root
 from data.datasets.voc import VOC_CLASSES, annotation_path, image_path
 from tools.cli.console import echo
 from tools.inputs.datasets import check_images_exist, scan_with_progress
-from tools.inputs.settings import require_voc_root
 from tools.preparation.settings import CheckDataSettings
 
 UNKNOWN_CURE = "correct the labels file, or name the class with --classes"

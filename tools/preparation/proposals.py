@@ -14,6 +14,7 @@ import cv2
 
 from data.checks import name_first
 from data.datasets.folder import list_images
+from data.datasets.settings import require_voc_root
 from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
@@ -26,7 +27,6 @@ from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked, pack_arrays, write_atomically
 from tools.inputs.datasets import check_images_exist
-from tools.inputs.settings import require_voc_root
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
 

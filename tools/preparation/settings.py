@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.datasets.settings import ImageSettings, LabelSettings, default_voc_root
 from data.settings import check_positive
-from tools.inputs.settings import IMAGE_STATES, ImageSettings, LabelSettings, default_voc_root
+from tools.inputs.settings import IMAGE_STATES
 
 
 @dataclass(frozen=True, kw_only=True)

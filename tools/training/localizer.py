@@ -17,8 +17,8 @@ from tools.loggers.logger import Logger
 from tools.models.device import evaluation_mode
 from tools.pages.heatmaps import box_sheet, log_heatmaps
 from tools.prediction.predictions import LocalizerPredictions
+from tools.runs.settings import TrainLocalizerSettings
 from tools.training.run import train_run
-from tools.training.settings import TrainLocalizerSettings
 from tools.training.state import TrainingState
 from tools.training.task import Task
 

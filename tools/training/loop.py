@@ -16,7 +16,7 @@ from data.types import ImageBatch
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.loggers.logger import Logger
-from tools.training.settings import LoopSettings
+from tools.runs.settings import LoopSettings
 from tools.training.state import TrainingState
 
 Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]

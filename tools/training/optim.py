@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tools.training.settings import OptimSettings
+from tools.runs.settings import OptimSettings
 
 
 def build_optimizer(

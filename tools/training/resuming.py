@@ -10,7 +10,7 @@ from tools.cli.console import echo, track
 from tools.cli.settings import flatten
 from tools.cli.signals import check_interrupted
 from tools.runs.checkpoint import load_checkpoint, read_checkpoint
-from tools.training.settings import TrainSettings
+from tools.runs.settings import TrainSettings
 from tools.training.state import TrainingState
 
 # A resumed run must be the run that was interrupted; these may differ from it.

@@ -25,11 +25,11 @@ from tools.models.device import choose_device
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked_run, write_settings
+from tools.runs.settings import TrainSettings
 from tools.training.loop import train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.resuming import refuse_existing, resume, split_digests
 from tools.training.seeds import seed_everything
-from tools.training.settings import TrainSettings
 from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 

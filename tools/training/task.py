@@ -18,7 +18,7 @@ from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.models.pretrained import imagenet_weights, read_weights
 from tools.prediction.predictions import Predictions
-from tools.training.settings import TrainSettings
+from tools.runs.settings import TrainSettings
 from tools.training.state import TrainingState
 from wsddn.model import WSDDN
 from wsddn.settings import DetectorSettings

@@ -20,8 +20,8 @@ from tools.models.device import Device
 from tools.pages.detections import log_detections
 from tools.prediction.predictions import DetectorPredictions
 from tools.runs.saved import load_run
+from tools.runs.settings import TrainWsddnSettings
 from tools.training.run import train_run
-from tools.training.settings import TrainWsddnSettings
 from tools.training.state import TrainingState
 from tools.training.task import Task
 from wsddn.builders import build_wsddn

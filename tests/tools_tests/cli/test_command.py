@@ -20,7 +20,7 @@ from tools.cli.command import parse_settings, run_command
 from tools.cli.settings import to_dict
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
-from tools.training.settings import OptimSettings, TrainLocalizerSettings
+from tools.runs.settings import OptimSettings, TrainLocalizerSettings
 
 TOOLS = Path(train_localizer.__file__).parent
 COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))

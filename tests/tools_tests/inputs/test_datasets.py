@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from data.datasets.folder import FolderDataset
+from data.datasets.settings import DataSettings, ImageSettings, LabelSettings
 from data.datasets.voc import VOC_CLASSES, VOCDataset, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tools.cli.signals import Interrupted, install_signal_handlers
@@ -23,7 +24,7 @@ from tools.inputs.datasets import (
     read_states,
     scan_with_progress,
 )
-from tools.inputs.settings import IMAGE_STATES, DataSettings, ImageSettings, LabelSettings
+from tools.inputs.settings import IMAGE_STATES
 
 NAMES = tuple(f"{number}.png" for number in range(10))
 

@@ -19,9 +19,9 @@ from tools.inputs.samples import training_batches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
+from tools.runs.settings import LoopSettings, OptimSettings
 from tools.training.loop import Criterion, log_histograms, train
 from tools.training.optim import build_optimizer, build_scheduler
-from tools.training.settings import LoopSettings, OptimSettings
 from tools.training.state import TrainingState
 
 COUNT = 10  # images

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from tools.runs.settings import OptimSettings
 from tools.training.optim import build_optimizer, build_scheduler
-from tools.training.settings import OptimSettings
 
 HALF = math.sqrt(1 / 2)
 

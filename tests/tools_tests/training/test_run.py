@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from tools.runs.settings import TrainSettings
 from tools.training.run import training_mode
-from tools.training.settings import TrainSettings
 
 
 @pytest.mark.parametrize("is_trained", [False, True])

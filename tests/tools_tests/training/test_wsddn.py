@@ -32,8 +32,8 @@ from tools.cli.command import parse_settings
 from tools.loggers.metrics_file import read_metrics
 from tools.runs.checkpoint import load_checkpoint
 from tools.runs.saved import load_run
+from tools.runs.settings import TrainWsddnSettings
 from tools.train_wsddn import main
-from tools.training.settings import TrainWsddnSettings
 from wsddn.model import WSDDN
 
 ONE_EPOCH = ("--loop.epochs", "1", "--val-split", "")

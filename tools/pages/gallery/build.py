@@ -8,13 +8,13 @@ import numpy as np
 
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import DataSettings
 from data.types import Detections
 from tools.cli.console import echo, warn
 from tools.files.detections import read_detections
 from tools.files.scores import SavedScores, read_scores
 from tools.inputs.datasets import open_dataset
 from tools.inputs.rois import read_proposals
-from tools.inputs.settings import DataSettings
 from tools.pages.gallery.content import by_name, gallery_content
 from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
 from tools.pages.gallery.server import PageServer

@@ -1,13 +1,13 @@
-"""Settings of a training, whatever is trained. Light on purpose: ``--help`` imports this."""
+"""Settings of a run, as ``settings.yaml`` keeps them. Light: ``--help`` imports this."""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.datasets.settings import DataSettings
 from data.settings import check_positive
 from localizer.settings import BoxSettings, LocalizerSettings
-from tools.inputs.settings import DataSettings
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import Amp
 from wsddn.settings import DetectorSettings

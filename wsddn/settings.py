@@ -7,35 +7,39 @@ from data.settings import check_positive
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """The detector; the defaults are the paper's."""
+    """The detector; the defaults learn on a frozen EfficientNet-Lite0 within minutes."""
 
-    backbone: str = "alexnet"
-    """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0."""
+    backbone: str = "efficientnet_lite0"
+    """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0.
+    The paper's VGG-F is close to alexnet."""
 
-    width: int = 4096
-    """Outputs of fc6 and of fc7; with 4096, those of alexnet and vgg16 can be pretrained."""
+    width: int = 1024
+    """Outputs of fc6 and of fc7; 4096 in the paper, with which those of alexnet and vgg16 can be
+    pretrained."""
 
-    pool_size: int = 6
-    """Bins in a row and in a column of a pooled proposal; alexnet's fc6 needs 6, vgg16's 7."""
+    pool_size: int = 3
+    """Bins in a row and in a column of a pooled proposal; 6 in the paper and for
+    alexnet's pretrained fc6, 7 for vgg16's."""
 
-    offset_fraction: float = 1.0
-    """Fraction of the backbone's offset by which proposals are moved before pooling: 1 takes the
-    cells that they cover, 0 is plain pooling at 1 / stride."""
+    offset_fraction: float = 0.5
+    """Fraction of the backbone's offset by which proposals are moved before pooling: 1, as in the
+    paper's code, takes the cells that they cover, 0 is plain pooling at 1 / stride."""
 
     temperature: float = 2.0
     """Temperature of the softmax over proposals; 2 in the paper's code."""
 
-    box_score: float = 10.0
+    box_score: float = 0.0
     """Features are multiplied by --model.box-base + this times a proposal's score; with 0 they are
-    not."""
+    not. 10 in the paper, for the scores of edge boxes."""
 
     box_base: float = 1.0
     """0 multiplies by the score alone, as some ports do, which makes the input of fc6 smaller."""
 
-    area_prior: float = 0.0
+    area_prior: float = 1.0
     """Power of a proposal's fraction of the image that is its weight in the softmax over proposals;
-    with 0 all proposals have the same weight. There are more small boxes than large ones, and a
-    part tells a class as well as the whole does; without it the softmax prefers parts."""
+    with 0, as in the paper, all proposals have the same weight. There are more
+    small boxes than large ones, and a part tells a class as well as the whole does; without it the
+    softmax prefers parts."""
 
     dropout: float = 0.5
     """Fraction of fc6's and fc7's outputs dropped while training."""

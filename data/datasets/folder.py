@@ -169,7 +169,8 @@ class FolderDataset(ImageSet):
         splits = splits_of(rows, val_fraction=val_fraction, seed=seed)
         if split not in splits:
             existing = ", ".join(splits)
-            raise ValueError(f"{labels or folder}: no split {split!r}; there are {existing}")
+            hint = "" if labels else " (--labels names a CSV of labels to learn from)"
+            raise ValueError(f"{labels or folder}: no split {split!r}; there are {existing}{hint}")
         chosen = [row for row in splits[split] if folder / row.image not in leave_out]
         missing = [row.image for row in chosen if not (folder / row.image).exists()]
         if missing:

@@ -18,6 +18,10 @@ from wsddn.settings import DetectorSettings
 Weights = dict[str, Tensor]
 
 
+def paper(backbone: str, **options: Any) -> DetectorSettings:
+    return DetectorSettings(backbone, **{"width": PRETRAINED_WIDTH, "pool_size": 6, **options})
+
+
 def small(backbone: str = "alexnet", state_dict: Weights | None = None, **options: Any) -> WSDDN:
     settings = DetectorSettings(backbone, width=8, pool_size=2, **options)
     return build_wsddn(settings, 3, state_dict)
@@ -120,7 +124,7 @@ def alexnet_weights() -> Weights:
 def test_alexnets_pretrained_backbone_fc6_and_fc7_are_taken_by_name(
     alexnet_weights: Weights,
 ) -> None:
-    model = build_wsddn(DetectorSettings("alexnet"), 3, alexnet_weights)
+    model = build_wsddn(paper("alexnet"), 3, alexnet_weights)
 
     layers = {
         "features.0": model.features.get_submodule("0"),
@@ -137,7 +141,7 @@ def test_alexnets_pretrained_backbone_fc6_and_fc7_are_taken_by_name(
 
 
 def test_another_width_takes_the_backbone_and_new_layers(alexnet_weights: Weights) -> None:
-    model = build_wsddn(DetectorSettings("alexnet", width=8), 3, alexnet_weights)
+    model = build_wsddn(paper("alexnet", width=8), 3, alexnet_weights)
 
     first = model.features.get_submodule("0").get_parameter("weight")
     assert first.equal(alexnet_weights["features.0.weight"])
@@ -147,7 +151,7 @@ def test_another_width_takes_the_backbone_and_new_layers(alexnet_weights: Weight
 def test_a_backbone_without_pretrained_layers_takes_its_own_weights_alone() -> None:
     weights = models.squeezenet1_1(weights=None).state_dict()
 
-    model = build_wsddn(DetectorSettings("squeezenet1_1", pool_size=1), 3, weights)
+    model = build_wsddn(paper("squeezenet1_1", pool_size=1), 3, weights)
 
     first = model.features.get_submodule("0").get_parameter("weight")
     assert first.equal(weights["features.0.weight"])
@@ -158,7 +162,7 @@ def test_a_backbone_without_pretrained_layers_takes_its_own_weights_alone() -> N
 def test_pretrained_layers_fit_the_pool_size_of_their_network(name: str, pool_size: int) -> None:
     with torch.device("meta"):  # shapes without memory
         pretrained: nn.Module = getattr(models, name)(weights=None)
-        head = build_wsddn(DetectorSettings(name, pool_size=pool_size), 3).head
+        head = build_wsddn(paper(name, pool_size=pool_size), 3).head
 
     for key, layer in zip(PRETRAINED[name], (head.fc6, head.fc7), strict=True):
         assert pretrained.get_parameter(f"{key}.weight").shape == layer.weight.shape
@@ -168,9 +172,9 @@ def test_pretrained_layers_fit_the_pool_size_of_their_network(name: str, pool_si
 def test_weights_that_do_not_fit_are_refused(alexnet_weights: Weights) -> None:
     says = r"classifier\.1\.weight is \[4096, 1024\] here and \[4096, 9216\] in the weights"
     with pytest.raises(ValueError, match=says):
-        build_wsddn(DetectorSettings("alexnet", pool_size=2), 3, alexnet_weights)
+        build_wsddn(paper("alexnet", pool_size=2), 3, alexnet_weights)
     backbone_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
     with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* nothing in the weights"):
-        build_wsddn(DetectorSettings("alexnet", pool_size=1), 3, backbone_only)
+        build_wsddn(paper("alexnet", pool_size=1), 3, backbone_only)
     with pytest.raises(ValueError, match="the weights lack"):
         small("squeezenet1_1", state_dict=alexnet_weights)

@@ -19,7 +19,8 @@ PLAIN = Geometry(stride=16, offset=7.5)
 
 
 def small_head(**options: Any) -> WSDDNHead:
-    return WSDDNHead(3, PLAIN, 4, DetectorSettings(width=8, pool_size=2, **options)).eval()
+    settings = DetectorSettings(width=8, pool_size=2, box_score=10, area_prior=0)
+    return WSDDNHead(3, PLAIN, 4, replace(settings, **options)).eval()
 
 
 def one_by_one(

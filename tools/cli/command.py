@@ -11,8 +11,8 @@ import re
 import sys
 import traceback
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
@@ -29,6 +29,11 @@ BAD_INPUT = (
     PermissionError,
     ModuleNotFoundError,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 set_parsing_settings(
     docstring_parse_attribute_docstrings=True,
@@ -50,7 +55,7 @@ def run_command(
         about: the command's docstring, shown by ``--help``.
 
     Returns:
-        The exit code. Usage errors exit with 2 straight from the parser.
+        The exit code.
     """
     install_signal_handlers()
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -91,8 +96,7 @@ class _Parser(ArgumentParser):
             near = difflib.get_close_matches(unknown, known, n=1)
             hint = f"did you mean --{known[near[0]]}?" if near else "see --help"
             message = f"unknown setting --{unknown} ({hint})".replace("_", "-")
-        print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
-        raise SystemExit(2)
+        raise ValueError(message)
 
 
 def _unknown_setting(message: str) -> str | None:
@@ -105,13 +109,12 @@ def _unknown_setting(message: str) -> str | None:
 
 
 def parse_settings(
-    settings_type: type[Any], name: str, arguments: Sequence[str], about: str = ""
-) -> Any:
+    settings_type: type[Settings], name: str, arguments: Sequence[str], about: str = ""
+) -> Settings:
     """Arguments of a command to an instance of ``settings_type``.
 
     Raises:
-        SystemExit: an unknown setting or a value of the wrong kind; one line is on stderr.
-        ValueError: a value that the settings refuse.
+        ValueError: an unknown setting, or a value that the settings refuse.
     """
     parser = _Parser(
         prog=f"python -m tools.{name}",
@@ -121,11 +124,25 @@ def parse_settings(
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     parser.add_class_arguments(settings_type)
-    parsed = parser.instantiate(
-        parser.parse_args([_underscored(argument) for argument in arguments])
-    )
+    parsed = parser.parse_args([_underscored(argument) for argument in arguments])
+    return _instance(settings_type, parser, parsed)
+
+
+def settings_from(settings_type: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The settings that ``to_dict`` has made plain values of; what is missing gets its default.
+
+    Raises:
+        ValueError: an unknown setting, or a value that the settings refuse.
+    """
+    parser = _Parser()
+    parser.add_class_arguments(settings_type)
+    return _instance(settings_type, parser, parser.parse_object(dict(values)))
+
+
+def _instance(settings_type: type[Settings], parser: ArgumentParser, parsed: Any) -> Settings:
+    values = parser.instantiate(parsed)
     names = [field.name for field in dataclasses.fields(settings_type)]
-    return settings_type(**{name: parsed[name] for name in names})
+    return settings_type(**{name: values[name] for name in names})
 
 
 def _underscored(argument: str) -> str:

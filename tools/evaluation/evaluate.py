@@ -52,11 +52,11 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     for saved, predictions in opened:
         _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
     for saved, predictions in opened:
-        models[saved.name], evaluation = _evaluate(saved, predictions, settings, device)
+        models[saved.settings.name], evaluation = _evaluate(saved, predictions, settings, device)
         for class_name, curve in evaluation.box_curves.items():
-            box_curves.setdefault(class_name, {})[saved.name] = curve
+            box_curves.setdefault(class_name, {})[saved.settings.name] = curve
         if isinstance(predictions, LocalizerPredictions):
-            localizers[saved.name] = predictions
+            localizers[saved.settings.name] = predictions
         else:
             sheets |= detection_sheets(predictions.dataset, evaluation.detections)
     if localizers:
@@ -66,7 +66,7 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     report = Report(
         title=f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
         models=models,
-        settings=flatten(runs[0].settings),
+        settings=flatten(to_dict(runs[0].settings)),
         curves=_curves(runs, models),
         box_curves=box_curves,
         images=sheets,
@@ -91,7 +91,7 @@ def _runs(settings: EvaluateSettings) -> list[SavedRun]:
     for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
         if value is not None and not any(run.takes_proposals for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
-    if len({saved.name for saved in runs}) < len(runs):
+    if len({saved.settings.name for saved in runs}) < len(runs):
         raise ValueError(
             f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
             "one detector)"
@@ -118,14 +118,14 @@ def _evaluate(
 ) -> tuple[dict[str, Any], Evaluation]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
-    evaluation = evaluate(predictions, description=f"{saved.name} on {settings.split}")
+    evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
     _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
         labeled = _open(saved, settings, settings.corloc_split, device)
-        other = evaluate(labeled, description=f"{saved.name} on {settings.corloc_split}")
+        other = evaluate(labeled, description=f"{saved.settings.name} on {settings.corloc_split}")
         metrics["corloc"], curve = other.metrics["corloc"], other.threshold_curve
         for name, row in per_class.items():
             row["corloc"] = other.per_class[name]["corloc"]
@@ -191,7 +191,7 @@ def _curves(
     for saved in runs:
         for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
             if not tag.startswith("baseline/") and len(points) > 1:
-                curves.setdefault(tag, {})[saved.name] = points
+                curves.setdefault(tag, {})[saved.settings.name] = points
     curves["CorLoc by heatmap threshold (% of the range)"] = {
         name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
         for name, numbers in models.items()

@@ -31,7 +31,7 @@ def run(settings: DetectSettings) -> None:
     if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
-    dataset = _images(settings, tuple(saved.settings["classes"]))
+    dataset = _images(settings, saved.settings.classes)
     predictions = open_predictions(
         saved,
         dataset,
@@ -70,9 +70,10 @@ def _proposals(
     """Those of the file, or made here; None for a localizer, which takes none."""
     if not saved.takes_proposals:
         return None
+    _, trained = saved.detector()
     if settings.proposals is not None:
-        return read_proposals(settings.proposals, dataset, **saved.proposal_limits)
-    return limit_proposals(_made(dataset, settings.processes), **saved.proposal_limits)
+        return read_proposals(settings.proposals, dataset, **trained.proposal_limits)
+    return limit_proposals(_made(dataset, settings.processes), **trained.proposal_limits)
 
 
 def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:

@@ -1,36 +1,37 @@
 """A split as a model takes it, at each image size."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from data.datasets.image_set import ImageSet
 from localizer.model import Localizer
 from tools.inputs.features import FeatureCache, FeatureSamples
 from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device
+from tools.runs.settings import TrainSettings
 from wsddn.model import WSDDN
 
 
 def open_samples(
     model: Localizer | WSDDN,
     dataset: ImageSet,
+    settings: TrainSettings,
+    device: Device,
     *,
     image_sizes: Sequence[int],
-    resize: Any,
-    feature_cache: FeatureCache | None,
-    device: Device,
+    cached: bool,
 ) -> list[Samples]:
     """A split at each size: images for the model, or features for its head.
 
     Args:
-        model: its backbone decides on size and normalization.
+        model: its backbone decides on normalization and the multiple of a padded side.
         dataset: a split.
-        image_sizes: of the network image.
-        resize: a mode of ``resize_image``.
-        feature_cache: where features of the frozen backbone are kept; None takes images.
+        settings: of the run: which side gets the size, and where features are kept.
         device: computes the features.
+        image_sizes: of the network image.
+        cached: take the features of a frozen backbone from that cache, filling it where needed.
     """
-    images = [PixelSamples(dataset, model.backbone, size, resize) for size in image_sizes]
-    if feature_cache is None:
+    images = [PixelSamples(dataset, model.backbone, size, settings.resize) for size in image_sizes]
+    if not cached:
         return list(images)
-    return [FeatureSamples(samples, model.features, feature_cache, device) for samples in images]
+    cache = FeatureCache(settings.feature_cache, settings.feature_cache_limit)
+    return [FeatureSamples(samples, model.features, cache, device) for samples in images]

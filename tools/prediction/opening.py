@@ -1,10 +1,9 @@
-"""A trained run on images: the one place that asks which kind of model it holds."""
+"""What a trained run predicts for a data set."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from data.types import Proposals
 from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
 from tools.inputs.datasets import open_dataset
-from tools.inputs.features import FeatureCache
 from tools.inputs.opening import open_samples
 from tools.inputs.rois import read_proposals, with_proposals
 from tools.models.device import Device
@@ -24,8 +22,7 @@ from tools.runs.saved import SavedRun, load_run
 
 def open_split(saved: SavedRun, images: ImageSettings, split: str) -> ImageSet:
     """A split of the images that are given, or else of those that the run learned from."""
-    classes = tuple(saved.settings["classes"])
-    return open_dataset(data_settings(saved.settings, images, classes), split)
+    return open_dataset(data_settings(saved.settings, images, saved.settings.classes), split)
 
 
 def split_proposals(
@@ -43,9 +40,8 @@ def split_proposals(
     """
     if not saved.takes_proposals:
         return None
-    return read_proposals(
-        file or Path(saved.settings["proposals"]), dataset, **saved.proposal_limits
-    )
+    _, trained = saved.detector()
+    return read_proposals(file or trained.proposals, dataset, **trained.proposal_limits)
 
 
 def open_predictions(
@@ -74,23 +70,27 @@ def open_predictions(
     """
     if not saved.takes_proposals:
         return open_localizer(saved, dataset, device, cached=cached, boxes=boxes)
-    model = saved.detector()
+    model, trained = saved.detector()
     device.place(model)
-    how = _as_trained(saved, device, cached=cached)
-    inputs = with_proposals(open_samples(model, dataset, **how), dataset, proposals or {})
-    module = model if how["feature_cache"] is None else model.head
+    cached = cached and trained.frozen_backbone
+    samples = open_samples(
+        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=cached
+    )
+    inputs = with_proposals(samples, dataset, proposals or {})
     rescoring = None
     if rescore_from is not None:
         localizer = load_run(rescore_from)
-        if localizer.settings["classes"] != saved.settings["classes"]:
+        if localizer.settings.classes != trained.classes:
             raise ValueError(
                 f"{rescore_from}: knows other classes than {saved.run_dir}: "
-                f"{', '.join(localizer.settings['classes'])}"
+                f"{', '.join(localizer.settings.classes)}"
             )
         heatmaps = open_localizer(localizer, dataset, device, cached=cached)
         rescoring = partial(_overlap, heatmaps)
-    flip, support_iou = (saved.settings[name] for name in ("flip", "support_iou"))
-    return DetectorPredictions(module, inputs, dataset, device, flip, support_iou, rescoring)
+    module = model.head if cached else model
+    return DetectorPredictions(
+        module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring
+    )
 
 
 def _overlap(localizer: LocalizerPredictions, index: int, boxes: Tensor) -> Tensor:
@@ -111,45 +111,28 @@ def open_localizer(
     Raises:
         ValueError: the run is a detector's, which has no heatmaps.
     """
-    model = saved.localizer()
+    model, trained = saved.localizer()
     device.place(model)
-    how = _as_trained(saved, device, cached=cached)
-    inputs = open_samples(model, dataset, **how)
-    module = model if how["feature_cache"] is None else model.head()
-    trained = saved.settings["boxes"]
-    own = BoxSettings(**trained | {"thresholds": tuple(trained["thresholds"])})
-    return LocalizerPredictions(module, inputs, dataset, device, boxes or own)
-
-
-def _as_trained(saved: SavedRun, device: Device, *, cached: bool) -> dict[str, Any]:
-    """How a run takes images in evaluation."""
-    trained = saved.settings
-    is_cached = cached and trained["frozen_backbone"]
-    cache = FeatureCache(Path(trained["feature_cache"]), trained["feature_cache_limit"])
-    return {
-        "image_sizes": trained["eval_image_sizes"] or trained["image_sizes"],
-        "resize": trained["resize"],
-        "feature_cache": cache if is_cached else None,
-        "device": device,
-    }
+    cached = cached and trained.frozen_backbone
+    inputs = open_samples(
+        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=cached
+    )
+    module = model.head() if cached else model
+    return LocalizerPredictions(module, inputs, dataset, device, boxes or trained.boxes)
 
 
 def data_settings(
-    trained: Mapping[str, Any], images: ImageSettings, classes: tuple[str, ...]
+    trained: DataSettings | None, images: ImageSettings, classes: tuple[str, ...]
 ) -> DataSettings:
     """Where the images are: as given, or else where the run learned from.
 
     Args:
-        trained: settings of the run; may be empty where the images are given.
+        trained: settings of the run; None where the images are given.
         images: as given.
         classes: of the run.
     """
-    chosen = {
-        field.name: trained[field.name] for field in fields(DataSettings) if field.name in trained
-    }
+    names = [field.name for field in fields(DataSettings)]
+    chosen = {name: getattr(trained, name) for name in names} if trained else {}
     if images.images is not None:
         chosen |= {"images": images.images, "labels": images.labels}
-    else:
-        names = [name for name in ("images", "labels") if chosen.get(name)]
-        chosen |= {name: Path(chosen[name]) for name in names}
     return DataSettings(**chosen | {"classes": classes, "voc_root": images.voc_root})

@@ -55,7 +55,7 @@ class Predictor:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the labels."""
-        return tuple(self.saved.settings["classes"])
+        return self.saved.settings.classes
 
     def predict(self, image: Path | str | Tensor) -> Prediction:
         """Scores and boxes of one image; a detector makes its proposals on the way.
@@ -70,8 +70,9 @@ class Predictor:
         dataset = self._dataset(image)
         proposals = None
         if self.saved.takes_proposals:
+            _, trained = self.saved.detector()
             made = propose(dataset[0].image, ProposeSettings())
-            proposals = limit_proposals({dataset.ids[0]: made}, **self.saved.proposal_limits)
+            proposals = limit_proposals({dataset.ids[0]: made}, **trained.proposal_limits)
         return open_predictions(
             self.saved, dataset, self.device, cached=False, proposals=proposals
         )[0]

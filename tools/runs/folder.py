@@ -9,7 +9,10 @@ from urllib.parse import quote
 import yaml
 
 from tools.cli import console
+from tools.cli.command import settings_from
+from tools.cli.settings import to_dict
 from tools.files.atomic import locked, write_atomically
+from tools.runs.settings import KINDS, TrainSettings
 
 
 @contextmanager
@@ -40,26 +43,31 @@ def evaluation_folder(run_dir: Path, name: str) -> Path:
     return run_dir / "evaluations" / quote(name, safe=" ", errors="surrogateescape")
 
 
-def write_settings(run_dir: Path, settings: Mapping[str, Any]) -> None:
-    """``settings.yaml``, valid for ``--config``."""
-    text = yaml.safe_dump(dict(settings), sort_keys=False)
+def write_settings(run_dir: Path, settings: TrainSettings) -> None:
+    """``settings.yaml``, valid for ``--config``; ``resume`` is left to each command."""
+    text = yaml.safe_dump({**to_dict(settings), "resume": ""}, sort_keys=False)
     write_atomically(run_dir / "settings.yaml", text.encode())
 
 
-def read_settings(run_dir: Path) -> dict[str, Any]:
-    """The settings of a run.
+def read_settings(run_dir: Path) -> TrainSettings:
+    """The settings of a run; ``kind`` tells which.
 
     Raises:
         FileNotFoundError: the folder holds no run.
-        ValueError: the file is not a mapping.
+        ValueError: the file does not hold settings, or invalid ones.
     """
     path = run_dir / "settings.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no run in this folder (train one with --run-dir)")
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if not isinstance(content, dict):
+            raise ValueError("no settings")
+        return settings_from(KINDS[kind_of(content)], content)
+    except (yaml.YAMLError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: not settings of a run ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: not settings of a run")
-    return content
+
+
+def kind_of(settings: Mapping[str, Any]) -> str:
+    """The kind of plain settings; those of earlier versions do not tell it."""
+    return str(settings.get("kind", "detector" if "proposals" in settings else "localizer"))

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data.datasets.settings import DataSettings
 from data.settings import check_positive
@@ -111,7 +111,19 @@ class LoopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings(DataSettings):
-    """What every training needs to know."""
+    """What every training needs to know.
+
+    A kind of model adds ``kind``, ``resize``, ``model`` and what else it needs.
+    """
+
+    kind: str
+    """Kind of model."""
+
+    resize: Literal["square", "longest_side", "shortest_side"]
+    """Which side of an image gets the size."""
+
+    model: LocalizerSettings | DetectorSettings
+    """The model."""
 
     run_dir: Path
     """Folder of the run: settings, log, checkpoints, events."""
@@ -171,8 +183,6 @@ class TrainSettings(DataSettings):
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         super().__post_init__()
-        if self.images is not None and self.labels is None:
-            raise ValueError("--images: nothing to learn from images alone (--labels names a CSV)")
         if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
             raise ValueError(
                 f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "
@@ -184,18 +194,37 @@ class TrainSettings(DataSettings):
             check_positive(feature_cache_limit=self.feature_cache_limit)
         if self.frozen_backbone and not self.has_trained_backbone:
             raise ValueError(
-                "--frozen-backbone needs ImageNet weights (--pretrained or --weights FILE)"
+                "--frozen-backbone needs a trained backbone (--pretrained true or --weights FILE; "
+                "--frozen-backbone false trains it too)"
             )
+
+    @property
+    def name(self) -> str:
+        """Of the model, in ``report.json``."""
+        return self.kind
 
     @property
     def has_trained_backbone(self) -> bool:
         """Whether the backbone starts from weights that have seen images."""
         return self.pretrained or self.weights is not None
 
+    @property
+    def backbone_from(self) -> Path | None:
+        """Folder of the run whose backbone this one starts from."""
+        return None
+
+    @property
+    def evaluation_sizes(self) -> tuple[int, ...]:
+        """Sizes of an image in evaluation."""
+        return self.eval_image_sizes or self.image_sizes
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainLocalizerSettings(TrainSettings):
     """Settings of one training."""
+
+    kind: Literal["localizer"] = "localizer"
+    """Kind of model; settings of another kind are refused."""
 
     resize: Literal["square", "longest_side"] = "square"
     """Which side of an image gets the size: both, or the longest, which keeps proportions.
@@ -205,10 +234,18 @@ class TrainLocalizerSettings(TrainSettings):
 
     boxes: BoxSettings = field(default_factory=BoxSettings)
 
+    @property
+    def name(self) -> str:
+        """``localizer`` or ``localizer_robust``, as in ``report.json``."""
+        return "localizer_robust" if self.model.robust else self.kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainWsddnSettings(TrainSettings):
     """Settings of one training."""
+
+    kind: Literal["detector"] = "detector"
+    """Kind of model; settings of another kind are refused."""
 
     proposals: Path
     """File of make_proposals with the images of --split and --val-split."""
@@ -216,27 +253,56 @@ class TrainWsddnSettings(TrainSettings):
     min_size: float = 20
     """Proposals with a shorter side, in pixels of the image, are left out."""
 
-    max_proposals: int = 2000
-    """So many of an image are kept, the first of the file, which are the best scored."""
+    max_proposals: int = 500
+    """Number of an image's proposals that are kept, the first of the file, which are the best
+    scored; about 2000 in the paper."""
 
-    drop_proposals: float = 0.0
-    """Chance of each proposal to be left out of a step; the rest are as good and cost less."""
+    drop_proposals: float = 0.6
+    """Chance of each proposal to be left out of a step; the rest are as good and cost less. The
+    paper leaves out none."""
+
+    image_sizes: tuple[int, ...] = (736,)
+    """Pixels of the side that --resize names. Each batch takes one of them; the paper has five, 480
+    576 688 864 1200."""
+
+    eval_image_sizes: tuple[int, ...] = (512, 736)
+    """The same for evaluation, which averages over them; those of training when empty."""
 
     resize: Literal["longest_side", "shortest_side"] = "longest_side"
     """Which side of an image gets the size; the shortest only as far as the longest stays below
     5/3 of the size (600 and 1000 in the 2018 report)."""
 
-    spatial_weight: float = 1e-4
-    """Of the regularizer that pulls neighbors of the best proposal toward it; 0 leaves it out."""
+    spatial_weight: float = 0.0
+    """Of the regularizer that pulls neighbors of the best proposal toward it, 1e-4 in the paper; 0
+    leaves it out."""
 
-    support_iou: float = 0.0
+    support_iou: float = 0.4
     """In evaluation, overlap from which proposals add to each other's score and move each other's
     box; 0 takes each for itself, as the paper does."""
 
+    pretrained: bool = True
+    """Start the backbone from ImageNet weights (packaged or downloaded, or from --weights)."""
+
     from_localizer: Path | None = None
-    """Run folder of a localizer that the backbone starts from."""
+    """Run folder of a localizer that the backbone starts from, instead of ImageNet weights."""
+
+    frozen_backbone: bool = True
+    """Train the head alone, on features that are computed once and kept on disk; false in the
+    paper."""
 
     model: DetectorSettings = field(default_factory=DetectorSettings)
+
+    optim: OptimSettings = field(
+        default_factory=lambda: OptimSettings(
+            name="adamw", lr=1e-4, weight_decay=0.01, schedule="constant", average=0.997
+        )
+    )
+
+    loop: LoopSettings = field(
+        default_factory=lambda: LoopSettings(
+            epochs=2, batch_size=1, log_every=100, checkpoint_every=500
+        )
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -251,12 +317,26 @@ class TrainWsddnSettings(TrainSettings):
             raise ValueError(f"--drop-proposals is in [0, 1), got {self.drop_proposals}")
         if not 0 <= self.support_iou <= 1:
             raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
-        if self.from_localizer is not None and (self.pretrained or self.weights):
-            raise ValueError(
-                "--from-localizer: the backbone starts from it, not from ImageNet weights"
-            )
+        if self.from_localizer is not None and self.weights is not None:
+            raise ValueError("--from-localizer: the backbone starts from it, not from --weights")
 
     @property
     def has_trained_backbone(self) -> bool:
         """Whether the backbone starts from weights that have seen images."""
         return self.from_localizer is not None or super().has_trained_backbone
+
+    @property
+    def backbone_from(self) -> Path | None:
+        """Folder of the run whose backbone this one starts from."""
+        return self.from_localizer
+
+    @property
+    def proposal_limits(self) -> dict[str, Any]:
+        """Which proposals of a file the detector sees: ``min_size`` and ``max_proposals``."""
+        return {"min_size": self.min_size, "max_proposals": self.max_proposals}
+
+
+KINDS: dict[str, type[TrainSettings]] = {
+    "localizer": TrainLocalizerSettings,
+    "detector": TrainWsddnSettings,
+}

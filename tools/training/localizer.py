@@ -1,7 +1,5 @@
 """The training of a localizer: from labels to a checkpoint."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -11,8 +9,6 @@ from localizer.builders import build_localizer
 from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
 from tools.evaluation.metrics import Evaluation
-from tools.inputs.features import FeatureCache
-from tools.inputs.opening import open_samples
 from tools.loggers.logger import Logger
 from tools.models.device import evaluation_mode
 from tools.pages.heatmaps import box_sheet, log_heatmaps
@@ -38,20 +34,13 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         """The model with the weights that it starts from."""
         return self.with_backbone_weights(build_localizer, self.settings.model)
 
-    def open(self, cache: FeatureCache | None) -> None:
+    def open(self) -> None:
         """Open the inputs and the predictions."""
         settings, seen = self.settings, self.validation or self.dataset
-        feed = partial(
-            open_samples,
-            self.model,
-            resize=settings.resize,
-            feature_cache=cache,
-            device=self.device,
-        )
-        self.inputs = feed(self.dataset, image_sizes=settings.image_sizes)
-        self.module = self.model if cache is None else self.model.head()
+        self.inputs = self.samples(self.dataset, settings.image_sizes)
+        self.module = self.model.head() if settings.frozen_backbone else self.model
         self.module.train()
-        inputs = feed(seen, image_sizes=settings.eval_image_sizes or settings.image_sizes)
+        inputs = self.samples(seen, settings.evaluation_sizes)
         self.predictions = LocalizerPredictions(
             self.module, inputs, seen, self.device, settings.boxes
         )

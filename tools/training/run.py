@@ -18,7 +18,6 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
 from tools.inputs.datasets import check_images_exist, open_dataset
-from tools.inputs.features import FeatureCache
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
@@ -59,15 +58,17 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     device = choose_device(settings.device, settings.amp)
     seed_everything(settings.seed, deterministic=settings.deterministic)
     dataset = open_dataset(settings, settings.split)
+    if not dataset.weights.any():
+        raise ValueError(f"{settings.images}: images alone teach nothing (--labels names a CSV)")
     settings = resolved(settings, dataset.classes)
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
     resumed = resume(state, settings)
-    write_settings(settings.run_dir, {**to_dict(settings), "resume": ""})
+    write_settings(settings.run_dir, settings)
     if state.evaluated < settings.loop.epochs:
         write_environment(settings.run_dir)
-        task.open(feature_cache(settings))
+        task.open()
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
     finish(state, settings.run_dir)
@@ -129,13 +130,6 @@ def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
     }
     found = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
     return dataclasses.replace(settings, **values | found | {"classes": classes})
-
-
-def feature_cache(settings: TrainSettings) -> FeatureCache | None:
-    """Where the features of a frozen backbone are kept; None when the backbone learns."""
-    if not settings.frozen_backbone:
-        return None
-    return FeatureCache(settings.feature_cache, settings.feature_cache_limit)
 
 
 def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """What differs between kinds of models while they are trained; ``train_run`` owns the rest."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from localizer.backbones import backbone_named
 from localizer.model import Localizer
 from localizer.settings import LocalizerSettings
 from tools.evaluation.metrics import Evaluation
-from tools.inputs.features import FeatureCache
+from tools.inputs.opening import open_samples
 from tools.inputs.samples import Samples
 from tools.loggers.logger import Logger
 from tools.models.device import Device
@@ -69,12 +69,19 @@ class Task(ABC, Generic[Settings, Model]):
         return {}
 
     @abstractmethod
-    def open(self, cache: FeatureCache | None) -> None:
-        """Open the inputs and the predictions.
+    def open(self) -> None:
+        """Open the inputs and the predictions; features of a frozen backbone are computed here."""
 
-        Args:
-            cache: of the features of a frozen backbone; None where the backbone learns.
-        """
+    def samples(self, dataset: ImageSet, image_sizes: Sequence[int]) -> list[Samples]:
+        """A split as the model takes it, at each size; cached features of a frozen backbone."""
+        return open_samples(
+            self.model,
+            dataset,
+            self.settings,
+            self.device,
+            image_sizes=image_sizes,
+            cached=self.settings.frozen_backbone,
+        )
 
     @abstractmethod
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
@@ -106,7 +113,7 @@ class Task(ABC, Generic[Settings, Model]):
         weights = None
         if self.settings.weights is not None:
             weights = read_weights(self.settings.weights)
-        elif self.settings.pretrained:
+        elif self.settings.pretrained and self.settings.backbone_from is None:
             weights = imagenet_weights(settings.backbone)
         try:
             return build(settings, len(self.dataset.classes), weights)

@@ -1,7 +1,6 @@
 """The training of a detector: from labels and proposals to a checkpoint."""
 
 from collections.abc import Mapping
-from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from data.datasets.image_set import ImageSet
 from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
 from tools.evaluation.metrics import Evaluation
-from tools.inputs.features import FeatureCache
-from tools.inputs.opening import open_samples
 from tools.inputs.rois import read_proposals, with_proposals
 from tools.loggers.logger import Logger
 from tools.models.device import Device
@@ -39,6 +36,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
 
     Attributes:
         proposals: of the images that it learns from, by their ids.
+        validation_proposals: of the validation.
     """
 
     quality = "box_map_11point"
@@ -50,13 +48,10 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         validation: ImageSet | None,
         device: Device,
     ) -> None:
-        self._read = partial(
-            read_proposals,
-            settings.proposals,
-            min_size=settings.min_size,
-            max_proposals=settings.max_proposals,
+        self.proposals, self.validation_proposals = (
+            read_proposals(settings.proposals, split, **settings.proposal_limits) if split else {}
+            for split in (dataset, validation)
         )
-        self.proposals = self._read(dataset)
         dataset = _with_proposals(dataset, self.proposals)
         super().__init__(settings, dataset, validation, device)
 
@@ -77,32 +72,22 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         with self.settings.proposals.open("rb") as file:
             return {"--proposals": file_digest(file, "sha256").hexdigest()}
 
-    def open(self, cache: FeatureCache | None) -> None:
+    def open(self) -> None:
         """Open the inputs and the predictions."""
         settings = self.settings
-        feed = partial(
-            open_samples,
-            self.model,
-            resize=settings.resize,
-            feature_cache=cache,
-            device=self.device,
-        )
-        inputs = feed(self.dataset, image_sizes=settings.image_sizes)
+        inputs = self.samples(self.dataset, settings.image_sizes)
         self.inputs = [*with_proposals(inputs, self.dataset, self.proposals)]
-        self.module: WSDDN | WSDDNHead = self.model if cache is None else self.model.head
-        if self.validation is None:
-            return
-        proposals = self._read(self.validation)
-        sizes = settings.eval_image_sizes or settings.image_sizes
-        seen = feed(self.validation, image_sizes=sizes)
-        self.predictions = DetectorPredictions(
-            self.module,
-            with_proposals(seen, self.validation, proposals),
-            self.validation,
-            self.device,
-            settings.flip,
-            settings.support_iou,
-        )
+        self.module: WSDDN | WSDDNHead = self.model.head if settings.frozen_backbone else self.model
+        if self.validation is not None:
+            seen = self.samples(self.validation, settings.evaluation_sizes)
+            self.predictions = DetectorPredictions(
+                self.module,
+                with_proposals(seen, self.validation, self.validation_proposals),
+                self.validation,
+                self.device,
+                settings.flip,
+                settings.support_iou,
+            )
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """The loss of the image labels and the spatial regularizer."""
@@ -149,7 +134,7 @@ def _features_of(run_dir: Path, model: WSDDN) -> Mapping[str, Tensor]:
     Raises:
         ValueError: its backbone is another one.
     """
-    localizer = load_run(run_dir).localizer()
+    localizer = load_run(run_dir).localizer()[0]
     if localizer.backbone is not model.backbone:
         raise ValueError(f"{run_dir}: the localizer stands on another backbone")
     return localizer.features.state_dict()

@@ -17,7 +17,6 @@ import pytest
 from localizer.settings import BoxSettings
 from tools import train_localizer
 from tools.cli.command import parse_settings, run_command
-from tools.cli.settings import to_dict
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
 from tools.runs.settings import OptimSettings, TrainLocalizerSettings
@@ -281,7 +280,7 @@ def test_what_a_run_writes_is_valid_for_config(tmp_path: Path) -> None:
         boxes=BoxSettings(thresholds=(0.25, 1.0)),
         weights=Path("some.pth"),
     )
-    write_settings(tmp_path, to_dict(settings))
+    write_settings(tmp_path, settings)
 
     assert read_words("--config", str(tmp_path / "settings.yaml")) == settings
 

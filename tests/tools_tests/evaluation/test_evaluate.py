@@ -27,6 +27,7 @@ from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
 from tools.runs.checkpoint import load_checkpoint
 from tools.runs.folder import evaluation_folder, locked_run, write_settings
+from tools.runs.settings import TrainLocalizerSettings
 
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {
@@ -315,7 +316,7 @@ def test_a_detector_from_a_pretrained_localizer_enters_the_fourth_competition_al
 ) -> None:
     copy, localizer = copies("detector"), tmp_path / "localizer"
     localizer.mkdir()
-    write_settings(localizer, {"pretrained": True, "weights": None})
+    write_settings(localizer, TrainLocalizerSettings(run_dir=localizer, pretrained=True))
     assert main(words(copy, tiny_voc, "--split", "val")) == 0
     path = copy / "settings.yaml"
     path.write_text(

@@ -349,7 +349,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
     [
         ("", "--voc-root: "),
         ("--labels labels.csv", "--labels: of which images"),
-        ("--images photographs --classes [cat]", "--images: nothing to learn from"),
+        ("--images photographs --classes [cat]", "photographs: no split 'trainval'"),
         ("--images nowhere --labels labels.csv", "nowhere: no such folder of images"),
         ("--images photographs --labels no.csv", "no.csv: no such file of labels"),
         (

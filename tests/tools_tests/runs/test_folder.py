@@ -1,15 +1,17 @@
 """A run's folder: who may write in it, and its files as others read them."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from localizer.settings import BoxSettings
 from tests.worlds import forked
 from tools.cli.console import echo, warn
 from tools.cli.settings import flatten, to_dict
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
 
 
 def test_a_second_run_is_refused_while_the_first_holds_the_folder(tmp_path: Path) -> None:
@@ -62,13 +64,30 @@ def test_what_is_said_while_the_folder_is_held_is_in_its_log(
 
 
 def test_written_settings_are_plain_and_read_again(tmp_path: Path) -> None:
-    settings = to_dict(TrainLocalizerSettings(run_dir=Path("runs/a b"), voc_root=None))
-    write_settings(tmp_path, settings)
+    localizer = TrainLocalizerSettings(
+        run_dir=Path("runs/a b"), voc_root=None, boxes=BoxSettings((0.25, 1.0)), resume="auto"
+    )
+    detector = TrainWsddnSettings(run_dir=Path("r"), proposals=Path("p.npz"), weights=Path("w"))
+    for settings in (localizer, detector):
+        write_settings(tmp_path, settings)
+        assert read_settings(tmp_path) == replace(settings, resume="")
 
-    assert read_settings(tmp_path) == settings
-    assert settings["run_dir"] == "runs/a b"
-    assert settings["boxes"]["thresholds"] == [0.5]
-    assert flatten(settings)["optim.lr"] == 0.01
+    plain = to_dict(localizer)
+    assert plain["run_dir"] == "runs/a b"
+    assert plain["boxes"]["thresholds"] == [0.25, 1.0]
+    assert flatten(plain)["optim.lr"] == 0.01
+
+
+def test_settings_of_an_earlier_version_tell_their_kind_by_the_proposals(tmp_path: Path) -> None:
+    for settings in (
+        TrainLocalizerSettings(run_dir=Path("r")),
+        TrainWsddnSettings(run_dir=Path("r"), proposals=Path("p.npz")),
+    ):
+        write_settings(tmp_path, settings)
+        path = tmp_path / "settings.yaml"
+        path.write_text(path.read_text().replace(f"kind: {settings.kind}\n", ""))
+
+        assert read_settings(tmp_path) == settings
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -78,7 +97,15 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"- a\n", b"a: [", b"\xff\xfe\x00", b"a: !!python/object/apply:os.mkdir ['TRACE']"],
+    [
+        b"",
+        b"- a\n",
+        b"kind: cat\n",
+        b"run_dir: r\nseed: one\n",
+        b"a: [",
+        b"\xff\xfe\x00",
+        b"a: !!python/object/apply:os.mkdir ['TRACE']",
+    ],
 )
 def test_settings_that_are_none_are_refused_by_name_and_run_no_code(
     data: bytes, tmp_path: Path

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from tools.runs.settings import TrainSettings
+from tools.runs.settings import TrainLocalizerSettings
 from tools.training.run import training_mode
 
 
@@ -14,6 +14,6 @@ def test_batch_norms_of_a_trained_backbone_alone_keep_their_statistics(is_traine
     backbone = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
     model = nn.Sequential(backbone, nn.BatchNorm2d(1)).eval()
 
-    training_mode(TrainSettings(run_dir=Path(), pretrained=is_trained), model, backbone)
+    training_mode(TrainLocalizerSettings(run_dir=Path(), pretrained=is_trained), model, backbone)
 
     assert [module.training for module in (*backbone, model[1])] == [True, not is_trained, True]

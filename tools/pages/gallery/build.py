@@ -53,7 +53,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     source = evaluation / "scores.npz"
     saved = read_scores(source)
     settings_file = settings.run_dir / "settings.yaml"
-    trained = read_settings(settings.run_dir) if settings_file.is_file() else {}
+    trained = read_settings(settings.run_dir) if settings_file.is_file() else None
     data = data_settings(trained, settings, saved.classes)
     out = settings.out or evaluation / "gallery"
     _check_place(out, data)

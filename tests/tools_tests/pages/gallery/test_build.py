@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
@@ -32,6 +31,8 @@ from tools.gallery import main, with_port
 from tools.pages.draw import caption, fit_height, in_a_row, write_jpeg
 from tools.pages.gallery.thumbnails import OriginalImage, Source, make_thumbnails, remove_thumbnails
 from tools.pages.heatmaps import HEIGHT
+from tools.runs.folder import write_settings
+from tools.runs.settings import TrainLocalizerSettings
 
 NUM_CLASSES = len(SYNTHETIC_CLASSES)
 
@@ -184,8 +185,8 @@ def test_images_need_no_boxes_and_no_plain_names_and_are_known_by_the_settings_o
     assert {path.name for path in unlabeled.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
 
     unlabeled.words.remove(f"--images={images}")
-    settings = {"images": str(images), "labels": None, "classes": ["another"], "seed": 0}
-    (tmp_path / "unlabeled" / "settings.yaml").write_text(yaml.safe_dump(settings))
+    run_dir = tmp_path / "unlabeled"
+    write_settings(run_dir, TrainLocalizerSettings(run_dir=run_dir, images=images))
     assert unlabeled.make() == shown
 
 

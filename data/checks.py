@@ -5,6 +5,7 @@ checked before any of them.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -151,3 +152,8 @@ def _refuse_row(boxes: Tensor, wrong: Tensor, problem: str) -> None:
     if wrong.any():
         row = int(wrong.nonzero()[0])
         raise ValueError(f"{problem}: row {row} is {boxes[row].tolist()}")
+
+
+def without_path(path: Path, error: Exception) -> str:
+    """The message of an error without the file that it begins with, in one line."""
+    return " ".join(str(error).removeprefix(f"{path}: ").split())

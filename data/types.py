@@ -114,3 +114,9 @@ class Detections:
 def no_detections() -> Detections:
     """Detections of an image without any: tensors of zero rows."""
     return Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+
+
+def without_boxes(image_id: str, image_size: tuple[int, int]) -> Annotation:
+    """An annotation without objects."""
+    none = torch.zeros(0, dtype=torch.int64)
+    return Annotation(image_id, image_size, torch.zeros(0, 4), none, none.bool(), none.bool())

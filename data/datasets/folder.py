@@ -7,16 +7,22 @@ holds none of the classes.
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import torch
+from torch import Tensor
 
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import DataSettings
+from data.datasets.source import Problem, Scan, Source
 from data.images import read_image_size
-from data.types import Annotation
+from data.types import Annotation, without_boxes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SEPARATOR = "|"
@@ -126,86 +132,140 @@ def splits_of(
     return {name: members for name, members in splits.items() if members}
 
 
-class FolderDataset(ImageSet):
-    """A folder's images; the ids are their paths below it, boxes are not known.
+class FolderSource(Source):
+    """A folder of images; the ids are their paths below it, boxes are not known.
 
     Without a file of labels every target and every weight is 0.
 
     Args:
-        folder: that holds the images.
+        folder: that holds the images, or one image.
         labels: CSV file, see the module; None for images without labels.
-        split: which images, see ``splits_of``.
         classes: names in the order of the labels; without any those of the file, sorted.
         val_fraction: fraction of the images in ``val``.
         seed: of that choice, which depends on names alone.
-        leave_out: images not to take, by path.
 
     Raises:
-        FileNotFoundError: the folder, the file or listed images are missing.
-        ValueError: an unknown class or split, or an invalid image.
+        FileNotFoundError: the folder or the file is missing.
+        ValueError: the one image is not an image by its ending.
     """
 
     def __init__(
         self,
         folder: Path,
-        labels: Path | None,
-        split: str,
+        labels: Path | None = None,
         *,
         classes: Sequence[str] = (),
         val_fraction: float = 0.2,
         seed: int = 0,
-        leave_out: Collection[Path] = (),
     ) -> None:
-        rows = list_images(folder, labels)
-        names = tuple(classes) or tuple(sorted({name for row in rows for name in row.labels}))
-        if not names:
-            raise ValueError(f"{labels or folder}: no classes (no image has a label)")
-        for row in rows:
-            for name in row.labels:
-                if name not in names:
-                    raise ValueError(
-                        f"{labels}: {row.image}: class {name!r} is not one of {', '.join(names)}"
-                    )
-        splits = splits_of(rows, val_fraction=val_fraction, seed=seed)
-        if split not in splits:
-            existing = ", ".join(splits)
-            hint = "" if labels else " (--labels names a CSV of labels to learn from)"
-            raise ValueError(f"{labels or folder}: no split {split!r}; there are {existing}{hint}")
-        chosen = [row for row in splits[split] if folder / row.image not in leave_out]
-        missing = [row.image for row in chosen if not (folder / row.image).exists()]
-        if missing:
-            raise FileNotFoundError(f"{folder}: no such image: {name_first(missing)}")
-        paths = [folder / row.image for row in chosen]
-        weight = float(labels is not None)
-        super().__init__(
-            split,
-            names,
-            paths,
-            [
-                _without_boxes(row.image, read_image_size(path))
-                for row, path in zip(chosen, paths, strict=True)
-            ],
-            [
-                (
-                    torch.tensor([float(name in row.labels) for name in names]),
-                    torch.full((len(names),), weight),
-                )
-                for row in chosen
-            ],
+        self._single = [LabelRow(folder.name, ())] if folder.is_file() else []
+        self.root = folder.parent if self._single else folder
+        if self._single and folder.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"{folder}: not an image ({', '.join(SUFFIXES)})")
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{folder}: no such image or folder of images")
+        if labels is not None and not labels.is_file():
+            raise FileNotFoundError(f"{labels}: no such file of labels")
+        self._labels = labels
+        self._classes = tuple(classes)
+        self._val_fraction = val_fraction
+        self._seed = seed
+
+    @classmethod
+    def from_settings(cls, settings: DataSettings) -> Self | None:
+        """The folder of ``--images``."""
+        if settings.images is None:
+            return None
+        return cls(
+            settings.images,
+            settings.labels,
+            classes=settings.classes,
+            val_fraction=settings.val_fraction,
+            seed=settings.split_seed,
         )
 
+    @cached_property
+    def rows(self) -> dict[str, LabelRow]:
+        """The lines of the labels file by image id; without one every image, without labels."""
+        rows = self._single or list_images(self.root, self._labels)
+        return {row.image: row for row in rows}
 
-def one_image(path: Path, classes: Sequence[str]) -> ImageSet:
-    """One image without labels as a data set; its id is its name.
+    @cached_property
+    def splits(self) -> dict[str, list[str]]:
+        """Image ids by split, see ``splits_of``."""
+        rows = list(self.rows.values())
+        splits = splits_of(rows, val_fraction=self._val_fraction, seed=self._seed)
+        return {name: [row.image for row in members] for name, members in splits.items()}
 
-    Raises:
-        ValueError: not an image by its ending or by its content; names it.
-    """
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: not an image ({', '.join(SUFFIXES)})")
-    nothing = torch.zeros(len(classes))
-    annotation = _without_boxes(path.name, read_image_size(path))
-    return ImageSet("all", classes, [path], [annotation], [(nothing, nothing)])
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+        named = {name for row in self.rows.values() for name in row.labels}
+        return self._classes or tuple(sorted(named))
+
+    def ids(self, split: str) -> list[str]:
+        """Paths below the folder, in the order of the file, or sorted.
+
+        Raises:
+            ValueError: an invalid file, or no such split.
+        """
+        if split not in self.splits:
+            existing = ", ".join(self.splits)
+            hint = "" if self._labels else " (--labels names a CSV of labels to learn from)"
+            raise ValueError(
+                f"{self._labels or self.root}: no split {split!r}; there are {existing}{hint}"
+            )
+        return self.splits[split]
+
+    def path(self, image_id: str) -> Path:
+        """The file of an image."""
+        return self.root / image_id
+
+    def labels(self, image_id: str) -> tuple[Tensor, Tensor]:
+        """Targets and weights; every weight is 0 without a file of labels."""
+        present = self.rows[image_id].labels
+        targets = torch.tensor([float(name in present) for name in self.classes])
+        return targets, torch.full((len(self.classes),), float(self._labels is not None))
+
+    def annotation(self, image_id: str) -> Annotation:
+        """The size of the image; it has no boxes."""
+        return without_boxes(image_id, read_image_size(self.path(image_id)))
+
+    def scan(self) -> Scan:
+        """Find names of classes that are none of the classes."""
+        cure = "correct the labels file, or name the class with --classes"
+        unknown = [
+            Problem(self.path(name), self._unknown(label), cure)
+            for name, row in self.rows.items()
+            for label in row.labels
+            if label not in self.classes
+        ]
+        objects = {
+            name: Counter((label, False) for label in row.labels) for name, row in self.rows.items()
+        }
+        return Scan(self.classes, self.splits, objects, {}, unknown)
+
+    def open(self, split: str, *, leave_out: Collection[Path] = ()) -> ImageSet:
+        """The images of a split.
+
+        Raises:
+            FileNotFoundError: listed images are missing.
+            ValueError: an unknown class or split, or an invalid image.
+        """
+        if not self.classes:
+            raise ValueError(f"{self._labels or self.root}: no classes (no image has a label)")
+        for row in self.rows.values():
+            for name in row.labels:
+                if name not in self.classes:
+                    raise ValueError(f"{self._labels}: {row.image}: {self._unknown(name)}")
+        paths = [(name, self.path(name)) for name in self.ids(split)]
+        missing = [name for name, path in paths if path not in leave_out and not path.exists()]
+        if missing:
+            raise FileNotFoundError(f"{self.root}: no such image: {name_first(missing)}")
+        return super().open(split, leave_out=leave_out)
+
+    def _unknown(self, name: str) -> str:
+        return f"class {name!r} is not one of {', '.join(self.classes)}"
 
 
 def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
@@ -230,8 +290,3 @@ def _draw_names(images: Iterable[str], count: int, seed: int) -> set[str]:
     return set(
         sorted(images, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())[:count]
     )
-
-
-def _without_boxes(image_id: str, image_size: tuple[int, int]) -> Annotation:
-    empty = torch.zeros(0, dtype=torch.int64)
-    return Annotation(image_id, image_size, torch.zeros(0, 4), empty, empty.bool(), empty.bool())

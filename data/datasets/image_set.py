@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.images import describe_other_size, read_image
-from data.types import Annotation, ImageSample
+from data.types import Annotation, ImageSample, without_boxes
 
 
 class ImageSet(Dataset[ImageSample]):
@@ -103,10 +103,7 @@ class ImageInMemory(ImageSet):
             raise ValueError(
                 f"an image is [3, H, W] uint8, got {list(pixels.shape)} of {pixels.dtype}"
             )
-        size, none = (pixels.shape[1], pixels.shape[2]), torch.zeros(0)
-        annotation = Annotation(
-            "image", size, torch.zeros(0, 4), none.long(), none.bool(), none.bool()
-        )
+        annotation = without_boxes("image", (pixels.shape[1], pixels.shape[2]))
         labels = torch.zeros(len(classes))
         super().__init__("all", classes, [Path("image")], [annotation], [(labels, labels)])
         self.pixels = pixels

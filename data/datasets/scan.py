@@ -1,4 +1,4 @@
-"""Every problem of a data set at once: images, annotations, lists, splits and proposals.
+"""Problems of images and proposals, all at once; lists and labels are their source's.
 
 Images are decoded in parallel. States of images may be kept: passed in again, they save reading
 files whose size and time are the same.
@@ -11,32 +11,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from data.checks import check_proposals
-from data.datasets.voc import annotation_path, image_ids, read_annotation
+from data.checks import check_proposals, without_path
+from data.datasets.source import Problem
 from data.images import describe_other_size, read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.files import read_unchecked
-from data.types import Annotation
 
-SPLITS = ("train", "val", "trainval", "test")
-DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 NO_FILE = (-1, -1)
 SERIAL_BELOW = 64  # fewer images are read before another process would have started
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that stands in the way of training or evaluation.
-
-    Attributes:
-        where: the file.
-        what: the problem.
-        cure: what the user can do.
-    """
-
-    where: Path
-    what: str
-    cure: str
 
 
 class ImageState(NamedTuple):
@@ -82,55 +64,6 @@ def scan_images(
     count = 0 if len(paths) < serial_below else count
     states = map_parallel(partial(_state, known), paths, processes=count)
     yield from zip(paths, states, strict=True)
-
-
-@dataclass(frozen=True, slots=True)
-class VOCScan:
-    """Lists and annotations of a VOC folder.
-
-    Attributes:
-        splits: names by split, for the lists that could be read.
-        annotations: by name, those that could be read.
-        problems: of lists and annotations.
-    """
-
-    splits: dict[str, list[str]]
-    annotations: dict[str, Annotation]
-    problems: list[Problem]
-
-
-def scan_voc(voc_root: Path, classes: Sequence[str]) -> VOCScan:
-    """Read lists and annotations of a folder in VOC's layout, and compare the lists.
-
-    Raises:
-        FileNotFoundError: none of the four lists exists.
-    """
-    splits, problems = {}, []
-    folder = voc_root / "VOC2007" / "ImageSets" / "Main"
-    existing = [split for split in SPLITS if (folder / f"{split}.txt").exists()]
-    if not existing:
-        raise FileNotFoundError(f"{folder}: none of the lists {', '.join(SPLITS)}")
-    for split in existing:
-        try:
-            splits[split] = image_ids(voc_root, split)
-        except (ValueError, OSError) as error:
-            path = folder / f"{split}.txt"
-            problems.append(Problem(path, _message(path, error), "correct the list"))
-    for one, other in DISJOINT:
-        shared = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
-        if shared:
-            what = f"{len(shared)} images are in {one} too, such as {shared[0]}"
-            cure = "an image is for learning or for testing"
-            problems.append(Problem(folder / f"{other}.txt", what, cure))
-    annotations = {}
-    for name in dict.fromkeys(name for names in splits.values() for name in names):
-        path = annotation_path(voc_root, name)
-        try:
-            annotations[name] = read_annotation(path, classes)
-        except (ValueError, OSError) as error:
-            cure = "restore or correct the file, or take the name off the lists"
-            problems.append(Problem(path, _message(path, error), cure))
-    return VOCScan(splits, annotations, problems)
 
 
 def image_problems(
@@ -199,7 +132,7 @@ def scan_proposals(
         proposals = read_unchecked(path)
     except (ValueError, OSError) as error:
         return ProposalScan(
-            [], [Problem(path, _message(path, error), "restore it or make it again")]
+            [], [Problem(path, without_path(path, error), "restore it or make it again")]
         )
     present = [name for name in proposals if name in places]
     absent_splits = [ids for ids in splits.values() if present and not set(ids) & set(present)]
@@ -238,7 +171,7 @@ def _state(known: Mapping[str, ImageState], path: Path) -> ImageState:
         digest = sha256(path.read_bytes()).hexdigest()
         return ImageState(*stamp, "", height, width, digest)
     except (ValueError, OSError) as error:
-        return ImageState(*stamp, _message(path, error), 0, 0, "")
+        return ImageState(*stamp, without_path(path, error), 0, 0, "")
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -247,8 +180,3 @@ def _stamp(path: Path) -> tuple[int, int]:
     except OSError:
         return NO_FILE
     return status.st_size, status.st_mtime_ns
-
-
-def _message(path: Path, error: Exception) -> str:
-    """The message without the file that it begins with."""
-    return " ".join(str(error).removeprefix(f"{path}: ").split())

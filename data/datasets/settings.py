@@ -12,24 +12,6 @@ def default_voc_root() -> Path | None:
     return Path(value) if value else None
 
 
-def require_voc_root(voc_root: Path | None) -> Path:
-    """The folder that holds ``VOC2007``.
-
-    Raises:
-        ValueError: neither ``--voc-root`` nor ``$VOC_ROOT`` names one.
-        FileNotFoundError: the folder holds no ``VOC2007``.
-    """
-    if voc_root is None:
-        raise ValueError(
-            "--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)"
-        )
-    if not (voc_root / "VOC2007").is_dir():
-        raise FileNotFoundError(
-            f"{voc_root}: no VOC2007 in it (--voc-root is the folder that holds VOC2007)"
-        )
-    return voc_root
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings:
     """Where the images are."""
@@ -38,14 +20,14 @@ class ImageSettings:
     """Folder that holds VOC2007; $VOC_ROOT when not given."""
 
     images: Path | None = None
-    """Any folder of images, instead of VOC."""
+    """Any folder of images, or one image, instead of VOC."""
 
     labels: Path | None = None
     """CSV file of its labels, image,labels[,split], with | between the labels of an image."""
 
     def __post_init__(self) -> None:
         """Refuse labels of nothing."""
-        if self.labels is not None and self.images is None:
+        if self.labels and not self.images:
             raise ValueError("--labels: of which images? (--images names their folder)")
 
 

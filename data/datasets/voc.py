@@ -5,15 +5,18 @@ Corners become zero-based and half-open here, see ``data.types``.
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from data.checks import check_annotation
-from data.datasets.image_set import ImageSet
+from data.checks import check_annotation, without_path
+from data.datasets.settings import DataSettings
+from data.datasets.source import Problem, Scan, Source
 from data.types import Annotation
 
 VOC_CLASSES = (
@@ -23,6 +26,7 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 OFFICIAL_COUNTS = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
+DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 
 DifficultPolicy = Literal["ignore", "positive", "negative"]
 
@@ -130,48 +134,118 @@ def image_level_labels(
     return targets, weights
 
 
-class VOCDataset(ImageSet):
-    """A split of VOC, or of a data set in its layout.
+class VOCSource(Source):
+    """VOC, or a data set in its layout; a split is a list.
 
     Args:
         voc_root: folder that holds ``VOC2007``.
-        split: name of a list.
         classes: names in the order of the labels.
         difficult: see ``image_level_labels``.
-        leave_out: images not to take, by path.
 
     Raises:
-        FileNotFoundError: a list or an annotation is missing.
-        ValueError: one of them is invalid, or no image is left.
+        FileNotFoundError: the folder holds no ``VOC2007``.
     """
+
+    whole = "trainval"
 
     def __init__(
         self,
         voc_root: Path,
-        split: str,
-        *,
         classes: Sequence[str] = VOC_CLASSES,
+        *,
         difficult: DifficultPolicy = "ignore",
-        leave_out: Collection[Path] = (),
     ) -> None:
-        ids = [
-            image_id
-            for image_id in image_ids(voc_root, split)
-            if image_path(voc_root, image_id) not in leave_out
-        ]
-        annotations = [
-            read_annotation(annotation_path(voc_root, image_id), classes) for image_id in ids
-        ]
-        super().__init__(
-            split,
-            classes,
-            [image_path(voc_root, image_id) for image_id in ids],
-            annotations,
-            [
-                image_level_labels(annotation, len(classes), difficult=difficult)
-                for annotation in annotations
-            ],
-        )
+        if not (voc_root / _YEAR).is_dir():
+            raise FileNotFoundError(
+                f"{voc_root}: no {_YEAR} in it (--voc-root is the folder that holds {_YEAR})"
+            )
+        self.root = voc_root
+        self._classes = tuple(classes)
+        self._difficult = difficult
+        self._annotations: dict[str, Annotation] = {}
+
+    @classmethod
+    def from_settings(cls, settings: DataSettings) -> Self | None:
+        """The folder of ``--voc-root``."""
+        if settings.voc_root is None:
+            return None
+        classes = settings.classes or VOC_CLASSES
+        return cls(settings.voc_root, classes, difficult=settings.difficult)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels."""
+        return self._classes
+
+    def ids(self, split: str) -> list[str]:
+        """Names in the order of the list; blank lines, a BOM and CRLF are fine.
+
+        Raises:
+            FileNotFoundError: there is no such list.
+            ValueError: an empty list, a name twice, or a name that is not a plain file name.
+        """
+        return image_ids(self.root, split)
+
+    def path(self, image_id: str) -> Path:
+        """The file of an image."""
+        return image_path(self.root, image_id)
+
+    def labels(self, image_id: str) -> tuple[Tensor, Tensor]:
+        """See ``image_level_labels``."""
+        annotation = self.annotation(image_id)
+        return image_level_labels(annotation, len(self.classes), difficult=self._difficult)
+
+    def annotation(self, image_id: str) -> Annotation:
+        """See ``read_annotation``; each file is read once."""
+        if image_id not in self._annotations:
+            path = annotation_path(self.root, image_id)
+            self._annotations[image_id] = read_annotation(path, self.classes)
+        return self._annotations[image_id]
+
+    def official_count(self, split: str) -> int | None:
+        """Number of images of VOC2007's own splits."""
+        return OFFICIAL_COUNTS.get(split) if self.classes == VOC_CLASSES else None
+
+    def scan(self) -> Scan:
+        """Read and compare the four lists, and read every annotation that they name.
+
+        Raises:
+            FileNotFoundError: none of the four lists exists.
+        """
+        folder = self.root / _YEAR / "ImageSets" / "Main"
+        existing = [split for split in OFFICIAL_COUNTS if (folder / f"{split}.txt").exists()]
+        if not existing:
+            raise FileNotFoundError(f"{folder}: none of the lists {', '.join(OFFICIAL_COUNTS)}")
+        splits, annotations = dict[str, list[str]](), dict[str, Annotation]()
+        of_lists, of_files = list[Problem](), list[Problem]()
+        for split in existing:
+            path = folder / f"{split}.txt"
+            try:
+                splits[split] = self.ids(split)
+            except (ValueError, OSError) as error:
+                of_lists.append(Problem(path, without_path(path, error), "correct the list"))
+        for one, other in DISJOINT:
+            shared = sorted(set(splits.get(one, ())) & set(splits.get(other, ())))
+            if shared:
+                what = f"{len(shared)} images are in {one} too, such as {shared[0]}"
+                cure = "an image is for learning or for testing"
+                of_lists.append(Problem(folder / f"{other}.txt", what, cure))
+        for name in dict.fromkeys(name for names in splits.values() for name in names):
+            try:
+                annotations[name] = self.annotation(name)
+            except (ValueError, OSError) as error:
+                path = annotation_path(self.root, name)
+                cure = "restore or correct the file, or take the name off the lists"
+                of_files.append(Problem(path, without_path(path, error), cure))
+        sizes = {name: annotation.image_size for name, annotation in annotations.items()}
+        objects = {name: self._objects(annotation) for name, annotation in annotations.items()}
+        where = attrgetter("where")
+        problems = sorted(of_lists, key=where) + sorted(of_files, key=where)
+        return Scan(self.classes, splits, objects, sizes, problems)
+
+    def _objects(self, annotation: Annotation) -> Counter[tuple[str, bool]]:
+        pairs = zip(annotation.labels.tolist(), annotation.difficult.tolist(), strict=True)
+        return Counter((self.classes[label], difficult) for label, difficult in pairs)
 
 
 def _parse_annotation(root: ET.Element, image_id: str, classes: Sequence[str]) -> Annotation:

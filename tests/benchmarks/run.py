@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from data.datasets.settings import LabelSettings
+from data.datasets.sources import open_source
 from data.images import read_image
 from data.parallel import map_parallel
 from data.proposals.propose import ProposeSettings, propose
@@ -32,7 +33,6 @@ from tools.cli.command import run_command
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_json
-from tools.inputs.datasets import check_images_exist, image_paths
 from tools.runs.environment import environment
 
 ROUNDS = 2
@@ -56,7 +56,6 @@ class BenchmarkSettings(LabelSettings):
 
     def __post_init__(self) -> None:
         """Refuse no images."""
-        super().__post_init__()
         if self.count < 0:
             raise ValueError(f"--count is 0 or more, got {self.count}")
 
@@ -68,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: BenchmarkSettings) -> None:
     """Measure, say and write."""
-    check_images_exist(settings)
+    source = open_source(settings)
     measure, count = MEASUREMENTS[settings.what]
-    paths = image_paths(settings, settings.split)[: settings.count or count]
+    ids = source.ids(settings.split)[: settings.count or count]
+    paths = [source.path(image_id) for image_id in ids]
     numbers = measure(paths)
     for name, value in numbers.items():
         echo(f"{name}: {value:.3f}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 from tests.worlds import random_boxes, write_proposals
@@ -112,7 +112,7 @@ def some_proposals(tiny_voc: Path) -> dict[str, Proposals]:
     generator = torch.Generator().manual_seed(0)
     proposals = {}
     for split in ("trainval", "test"):
-        for annotation in VOCDataset(tiny_voc, split, classes=SYNTHETIC_CLASSES).annotations:
+        for annotation in VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open(split).annotations:
             boxes = torch.cat([random_boxes(40, generator), annotation.boxes])
             scores = torch.rand(len(boxes), generator=generator)
             proposals[annotation.image_id] = Proposals(boxes, scores)

@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 import cv2
 import torch
 
-from data.datasets.folder import one_image
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
 from data.images import read_image
@@ -54,12 +53,8 @@ def run(settings: DetectSettings) -> None:
 
 def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
     """One image, or those of a folder."""
-    if settings.images.is_file():
-        return one_image(settings.images, classes)
     if settings.images.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
         raise ValueError(f"--out {settings.out}: lies in the folder of images")
-    if not settings.images.is_dir():
-        raise FileNotFoundError(f"{settings.images}: no such image or folder of images")
     of_folder = DataSettings(images=settings.images, classes=classes, on_bad=settings.on_bad)
     return open_dataset(of_folder, "all")
 

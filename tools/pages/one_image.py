@@ -1,19 +1,15 @@
 """One image in words and with its boxes drawn."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from data.checks import check_proposals
-from data.datasets.folder import FolderDataset
-from data.datasets.settings import require_voc_root
-from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
+from data.datasets.sources import open_source
 from data.images import describe_other_size, read_image
 from data.proposals.files import load_proposals
 from data.types import Annotation, Proposals
 from tools.cli.console import echo
-from tools.inputs.datasets import check_images_exist
 from tools.loggers.settings import VisdomSettings
 from tools.pages.draw import DETECTION, TRUTH, draw_boxes, write_jpeg
 from tools.pages.settings import InspectImageSettings
@@ -23,13 +19,17 @@ BEST = 10  # more boxes would hide the image
 
 def run(settings: InspectImageSettings) -> None:
     """Print, draw, and send to visdom if asked."""
-    check_images_exist(settings)
-    if settings.images is not None:
-        path, annotation, texts = _from_folder(settings, settings.images)
-        labels = texts
-    else:
-        path, annotation, texts = _from_voc(settings, require_voc_root(settings.voc_root))
-        labels = sorted(set(texts))
+    source = open_source(settings)
+    ids = source.ids(settings.split)
+    if settings.index >= len(ids):
+        raise ValueError(
+            f"--index {settings.index}: {settings.split} has {len(ids)} images, from 0"
+        )
+    image_id = ids[settings.index]
+    path, annotation = source.path(image_id), source.annotation(image_id)
+    texts = [source.classes[label] for label in annotation.labels]
+    present = source.labels(image_id)[0].nonzero()[:, 0]
+    labels = sorted({*texts, *(source.classes[label] for label in present)})
     proposals = _proposals(settings, annotation)
     height, width = annotation.image_size
     echo(f"{settings.split} {settings.index}: {annotation.image_id}")
@@ -49,7 +49,7 @@ def run(settings: InspectImageSettings) -> None:
         words = describe_other_size(image.shape[1:], annotation.image_size)
         raise ValueError(f"{path}: {words}")
     name = f"{settings.split}_{settings.index}_{annotation.image_id}"
-    images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts[: len(annotation.boxes)])}
+    images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts)}
     files = [settings.out]
     if proposals is not None:
         images[f"{name}_proposals"] = _draw_best(image, proposals)
@@ -87,37 +87,6 @@ def _draw_best(image: Tensor, proposals: Proposals) -> Tensor:
     texts = [f"{score:.3f}" for score in proposals.scores[best].tolist()]
     echo(f"proposals: {len(proposals.boxes)}, best scores {', '.join(texts[::-1])}")
     return draw_boxes(image, proposals.boxes[best], DETECTION, texts)
-
-
-def _from_voc(settings: InspectImageSettings, root: Path) -> tuple[Path, Annotation, list[str]]:
-    classes = settings.classes or VOC_CLASSES
-    ids = image_ids(root, settings.split)
-    _check_index(settings, len(ids))
-    image_id = ids[settings.index]
-    annotation = read_annotation(annotation_path(root, image_id), classes)
-    return image_path(root, image_id), annotation, [classes[label] for label in annotation.labels]
-
-
-def _from_folder(
-    settings: InspectImageSettings, folder: Path
-) -> tuple[Path, Annotation, list[str]]:
-    dataset = FolderDataset(
-        folder,
-        settings.labels,
-        settings.split,
-        classes=settings.classes,
-        val_fraction=settings.val_fraction,
-        seed=settings.split_seed,
-    )
-    _check_index(settings, len(dataset))
-    present = dataset.targets[settings.index].nonzero()[:, 0].tolist()
-    names = [dataset.classes[label] for label in present]
-    return dataset.paths[settings.index], dataset.annotations[settings.index], names
-
-
-def _check_index(settings: InspectImageSettings, count: int) -> None:
-    if settings.index >= count:
-        raise ValueError(f"--index {settings.index}: {settings.split} has {count} images, from 0")
 
 
 def _show(images: Mapping[str, Tensor], visdom: VisdomSettings) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from data.datasets.settings import require_voc_root
+from data.datasets.settings import ImageSettings
+from data.datasets.sources import open_source
 from tools.cli.command import parse_settings
 from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
@@ -82,7 +83,7 @@ def run(settings: MakeResultsSettings) -> None:
     """Make the missing rows, then write the tables."""
     rows = read_rows()
     if not settings.tables_only:
-        root = require_voc_root(settings.voc_root)
+        root = open_source(ImageSettings(voc_root=settings.voc_root)).root
         by_name = {row.name: row for row in rows}
         for row in rows:
             for seed in row.seeds:

@@ -1,14 +1,14 @@
 """What a trained run predicts for a data set."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from data.datasets.settings import DataSettings, ImageSettings
+from data.datasets.settings import ImageSettings
+from data.datasets.sources import given_or_trained
 from data.types import Proposals
 from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
@@ -22,7 +22,7 @@ from tools.runs.saved import SavedRun, load_run
 
 def open_split(saved: SavedRun, images: ImageSettings, split: str) -> ImageSet:
     """A split of the images that are given, or else of those that the run learned from."""
-    return open_dataset(data_settings(saved.settings, images, saved.settings.classes), split)
+    return open_dataset(given_or_trained(images, saved.settings, saved.settings.classes), split)
 
 
 def split_proposals(
@@ -119,20 +119,3 @@ def open_localizer(
     )
     module = model.head() if cached else model
     return LocalizerPredictions(module, inputs, dataset, device, boxes or trained.boxes)
-
-
-def data_settings(
-    trained: DataSettings | None, images: ImageSettings, classes: tuple[str, ...]
-) -> DataSettings:
-    """Where the images are: as given, or else where the run learned from.
-
-    Args:
-        trained: settings of the run; None where the images are given.
-        images: as given.
-        classes: of the run.
-    """
-    names = [field.name for field in fields(DataSettings)]
-    chosen = {name: getattr(trained, name) for name in names} if trained else {}
-    if images.images is not None:
-        chosen |= {"images": images.images, "labels": images.labels}
-    return DataSettings(**chosen | {"classes": classes, "voc_root": images.voc_root})

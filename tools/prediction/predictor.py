@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from torch import Tensor
 
-from data.datasets.folder import one_image
+from data.datasets.folder import FolderSource
 from data.datasets.image_set import ImageInMemory, ImageSet
 from data.proposals.propose import ProposeSettings, propose
 from tools.inputs.rois import limit_proposals
@@ -80,4 +80,4 @@ class Predictor:
     def _dataset(self, image: Path | str | Tensor) -> ImageSet:
         if isinstance(image, Tensor):
             return ImageInMemory(image, self.classes)
-        return one_image(Path(image), self.classes)
+        return FolderSource(Path(image), classes=self.classes).open("all")

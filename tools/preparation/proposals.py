@@ -5,6 +5,7 @@ Or converted from a published file.
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
 from hashlib import file_digest, sha256
@@ -13,9 +14,7 @@ from pathlib import Path
 import cv2
 
 from data.checks import name_first
-from data.datasets.folder import list_images
-from data.datasets.settings import require_voc_root
-from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path, read_annotation
+from data.datasets.sources import open_source
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.files import FORMAT, load_proposals, pack_proposals
@@ -26,7 +25,6 @@ from tools.cli.console import echo, track, warn
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked, pack_arrays, write_atomically
-from tools.inputs.datasets import check_images_exist
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
 
@@ -40,21 +38,31 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
         settings: of the command.
         lock_timeout: seconds to wait for another process that writes the same file.
     """
-    check_images_exist(settings)
+    source = open_source(settings)
+    split = settings.split or source.whole
+    ids = source.ids(split)
+    echo(f"{len(ids)} images")
+    images = {image_id: source.path(image_id) for image_id in ids}
+    # the only step that reads annotations
+    annotations = [source.annotation(name) for name in ids] if settings.report else []
+    if settings.report and not any(len(annotation.boxes) for annotation in annotations):
+        raise ValueError(f"--report: {source.root} has no annotated objects")
     if settings.from_mat is not None:
-        _convert(settings, settings.from_mat)
+        _convert(images, settings.out, settings.from_mat)
     else:
-        _make(settings, lock_timeout)
+        _make(images, settings, lock_timeout)
     if settings.report is not None:
-        _report(settings, settings.report)
+        title = f"Recall of {settings.out.name} on {split}"
+        proposals = load_proposals(settings.out)
+        echo(write_recall_report(settings.report, title, proposals, annotations, source.classes))
+        echo(f"report: {settings.report / 'recall.html'}")
 
 
-def _make(settings: MakeProposalsSettings, lock_timeout: float) -> None:
+def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_timeout: float) -> None:
     """Make the missing proposals and write all of them into one file."""
     propose_settings = ProposeSettings(
         **{field.name: getattr(settings, field.name) for field in fields(ProposeSettings)}
     )
-    images = _images(settings)
     # Everything that the boxes depend on, besides the image.
     made_with = {
         "settings": to_dict(propose_settings),
@@ -62,7 +70,6 @@ def _make(settings: MakeProposalsSettings, lock_timeout: float) -> None:
         "opencv": cv2.__version__,
         "format": FORMAT,
     }
-    echo(f"{len(images)} images")
     keys = [_key(path, made_with) for path in images.values()]
     # the workers of a process that was killed end within five seconds
     with locked(settings.out, wait=lock_timeout):
@@ -84,32 +91,16 @@ def _make(settings: MakeProposalsSettings, lock_timeout: float) -> None:
         shutil.rmtree(folder)
 
 
-def _convert(settings: MakeProposalsSettings, mat: Path) -> None:
+def _convert(images: Mapping[str, Path], out: Path, mat: Path) -> None:
     """Write the proposals that a published file holds of the images."""
-    if settings.out.exists():
-        load_proposals(settings.out)  # a file of another kind is not overwritten
-    images = _images(settings)
-    echo(f"{len(images)} images")
+    if out.exists():
+        load_proposals(out)  # a file of another kind is not overwritten
     proposals = convert_mat(mat, images)
     check_interrupted()
     with mat.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    _write(settings.out, proposals, {"from_mat": mat.name, "sha256": digest})
-
-
-def _report(settings: MakeProposalsSettings, folder: Path) -> None:
-    """Compare the finished file with the annotations; only this step reads them."""
-    root = require_voc_root(settings.voc_root)
-    classes = settings.classes or VOC_CLASSES
-    annotations = [
-        read_annotation(annotation_path(root, image_id), classes)
-        for image_id in image_ids(root, settings.split)
-    ]
-    title = f"Recall of {settings.out.name} on {settings.split}"
-    proposals = load_proposals(settings.out)
-    echo(write_recall_report(folder, title, proposals, annotations, classes))
-    echo(f"report: {folder / 'recall.html'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(out, proposals, {"from_mat": mat.name, "sha256": digest})
 
 
 def _write(out: Path, proposals: dict[str, Proposals], meta: dict[str, object]) -> None:
@@ -121,15 +112,6 @@ def _write(out: Path, proposals: dict[str, Proposals], meta: dict[str, object]) 
         warn(f"images without any proposal, {len(empty)}: {name_first(empty)}")
     echo(f"{count / len(proposals):.0f} boxes an image, sha256 {sha256(content).hexdigest()}")
     echo(f"proposals: {out}")
-
-
-def _images(settings: MakeProposalsSettings) -> dict[str, Path]:
-    """Files by image id; lists are read, annotations are not."""
-    if settings.images is not None:
-        rows = list_images(settings.images, settings.labels)
-        return {row.image: settings.images / row.image for row in rows}
-    root = require_voc_root(settings.voc_root)
-    return {image_id: image_path(root, image_id) for image_id in image_ids(root, settings.split)}
 
 
 def _key(image: Path, made_with: dict[str, object]) -> str:

@@ -62,8 +62,8 @@ class MakeProposalsSettings(ImageSettings):
     out: Path
     """File to write (.npz)."""
 
-    split: str = "trainval"
-    """Split of VOC; of a folder all images are taken."""
+    split: str = ""
+    """Split of the images; when empty, trainval of VOC and every image of a folder."""
 
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
@@ -109,8 +109,6 @@ class MakeProposalsSettings(ImageSettings):
         ):
             if not sizes or min(sizes) < 1:
                 raise ValueError(f"{option} are above 0, got {list(sizes)}")
-        if self.report is not None and self.images is not None:
-            raise ValueError("--report: a folder of images has no annotated objects")
         if self.out.suffix != ".npz":
             raise ValueError(f"--out ends in .npz, got {self.out}")
         if self.processes < 0 or not 0 <= self.min_score < 1:

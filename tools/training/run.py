@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
+from data.datasets.sources import open_source
 from data.types import ImageBatch
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
-from tools.inputs.datasets import check_images_exist, open_dataset
+from tools.inputs.datasets import open_dataset
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
@@ -47,7 +48,7 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         ValueError: the settings, the images or the run to be continued do not fit together.
         Interrupted: a signal came; the state is saved.
     """
-    check_images_exist(settings)
+    open_source(settings)  # refuses what is not there before anything is made
     refuse_existing(settings)
     with locked_run(settings.run_dir):
         _train(settings, kind)

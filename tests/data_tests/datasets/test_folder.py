@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from data.datasets.folder import (
-    FolderDataset,
+    FolderSource,
     LabelRow,
     find_images,
     list_images,
@@ -169,7 +169,7 @@ def test_a_link_to_nothing_is_found_and_then_missing(tmp_path: Path) -> None:
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
     assert images(find_images(tmp_path)) == ["a.png", "b.png"]
     with pytest.raises(FileNotFoundError, match=r"no such image: b\.png$"):
-        FolderDataset(tmp_path, None, "all", classes=["cat"])
+        FolderSource(tmp_path, classes=["cat"]).open("all")
 
 
 def test_images_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_fraction_that_rounds_to_nothing_makes_no_split() -> None:
 
 def test_labels_follow_the_given_classes_and_no_labels_are_negative(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png", size=(8, 6)), "a.png,dog", "b.png,")
-    dataset = FolderDataset(tmp_path, labels, "all", classes=["dog", "yeti", "cat"])
+    dataset = FolderSource(tmp_path, labels, classes=["dog", "yeti", "cat"]).open("all")
     assert dataset.targets.tolist() == [[1, 0, 0], [0, 0, 0]]
     assert dataset.weights.tolist() == [[1, 1, 1], [1, 1, 1]]
     for annotation in dataset.annotations:  # boxes are not known
@@ -248,7 +248,7 @@ def test_labels_follow_the_given_classes_and_no_labels_are_negative(tmp_path: Pa
 
 def test_classes_are_those_of_the_file_in_alphabetical_order(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "a.png,dog", "b.png,cat|dog")
-    dataset = FolderDataset(tmp_path, labels, "all")
+    dataset = FolderSource(tmp_path, labels).open("all")
     assert dataset.classes == ("cat", "dog")
     assert dataset.targets.tolist() == [[0, 1], [1, 1]]
     assert dataset.weights.tolist() == [[1, 1], [1, 1]]
@@ -257,7 +257,7 @@ def test_classes_are_those_of_the_file_in_alphabetical_order(tmp_path: Path) -> 
 def test_a_sample_holds_the_pixels_and_labels_of_its_path(tmp_path: Path) -> None:
     save(tmp_path, "für später/图 1.png", "b.png", size=(8, 6))
     labels = write(tmp_path, "b.png,cat", "für später/图 1.png,dog")
-    sample = FolderDataset(tmp_path, labels, "all")[1]
+    sample = FolderSource(tmp_path, labels).open("all")[1]
     assert sample.image_id == "für später/图 1.png"
     assert torch.equal(sample.image, read_image(tmp_path / "für später" / "图 1.png"))
     assert sample.targets.tolist() == [0, 1]
@@ -265,7 +265,7 @@ def test_a_sample_holds_the_pixels_and_labels_of_its_path(tmp_path: Path) -> Non
 
 
 def test_without_a_file_of_labels_every_target_and_weight_is_zero(tmp_path: Path) -> None:
-    dataset = FolderDataset(save(tmp_path, "b.png", "a.png"), None, "all", classes=["cat", "dog"])
+    dataset = FolderSource(save(tmp_path, "b.png", "a.png"), classes=["cat", "dog"]).open("all")
     assert dataset.ids == ["a.png", "b.png"]
     assert dataset.targets.tolist() == dataset.weights.tolist() == [[0, 0], [0, 0]]
 
@@ -274,7 +274,7 @@ def test_a_data_set_holds_the_images_of_its_split(tmp_path: Path) -> None:
     save(tmp_path, *images(ROWS))
     labels = write(tmp_path, *(f"{row.image},cat" for row in ROWS))
     for split, members in splits_of(ROWS, val_fraction=0.3, seed=5).items():
-        dataset = FolderDataset(tmp_path, labels, split, val_fraction=0.3, seed=5)
+        dataset = FolderSource(tmp_path, labels, val_fraction=0.3, seed=5).open(split)
         assert dataset.ids == images(members)
         assert dataset.split == split
 
@@ -284,11 +284,11 @@ def test_images_that_are_left_out_are_not_looked_at(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("not an image")
     labels = write(tmp_path, "a.png,cat", "b.png,dog", "gone.png,cat")
     bad = [tmp_path / "a.png", tmp_path / "gone.png"]
-    dataset = FolderDataset(tmp_path, labels, "all", leave_out=bad)
+    dataset = FolderSource(tmp_path, labels).open("all", leave_out=bad)
     assert dataset.ids == ["b.png"]
     assert dataset.classes == ("cat", "dog")  # labels do not depend on what is left out
     with pytest.raises(ValueError, match="all: no image is left"):
-        FolderDataset(tmp_path, labels, "all", leave_out=[*bad, tmp_path / "b.png"])
+        FolderSource(tmp_path, labels).open("all", leave_out=[*bad, tmp_path / "b.png"])
 
 
 def test_reading_through_links_changes_nothing(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_reading_through_links_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "there" / "b.png").symlink_to(tmp_path / "there" / "a.png")
     (tmp_path / "here").symlink_to(tmp_path / "there", target_is_directory=True)
     before = snapshot(tmp_path)
-    dataset = FolderDataset(tmp_path / "here", None, "all", classes=["cat"])
+    dataset = FolderSource(tmp_path / "here", classes=["cat"]).open("all")
     assert dataset.ids == ["a.png", "b.png"]
     for index in range(2):
         assert torch.equal(dataset[index].image, read_image(tmp_path / "there" / "a.png"))
@@ -309,28 +309,28 @@ def test_reading_through_links_changes_nothing(tmp_path: Path) -> None:
 def test_an_unknown_class_is_refused_with_its_image(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "a.png,cat", "b.png,yeti")
     with pytest.raises(ValueError, match=r"csv: b\.png: class 'yeti' is not one of cat, dog$"):
-        FolderDataset(tmp_path, labels, "train", classes=["cat", "dog"])
+        FolderSource(tmp_path, labels, classes=["cat", "dog"]).open("train")
 
 
 @pytest.mark.parametrize("is_labeled", [True, False])
 def test_a_folder_without_any_class_is_refused(tmp_path: Path, is_labeled: bool) -> None:
     labels = write(save(tmp_path, "a.png"), "a.png,") if is_labeled else None
     with pytest.raises(ValueError, match=r": no classes \(no image has a label\)"):
-        FolderDataset(save(tmp_path, "a.png"), labels, "all")
+        FolderSource(save(tmp_path, "a.png"), labels).open("all")
 
 
 def test_an_unknown_split_is_refused_with_those_that_exist(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "a.png,cat,2023", head="image,labels,split")
     with pytest.raises(ValueError, match=r"csv: no split 'test'; there are all, 2023$"):
-        FolderDataset(tmp_path, labels, "test")
+        FolderSource(tmp_path, labels).open("test")
     with pytest.raises(ValueError, match=r": no split 'val'; there are all"):
-        FolderDataset(tmp_path, None, "val", classes=["cat"])
+        FolderSource(tmp_path, classes=["cat"]).open("val")
 
 
 def test_missing_images_are_listed(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "x.png,cat", "a.png,cat", "y/z.png,cat")
     with pytest.raises(FileNotFoundError, match=r"no such image: x\.png, y/z\.png$"):
-        FolderDataset(tmp_path, labels, "all")
+        FolderSource(tmp_path, labels).open("all")
 
 
 @pytest.mark.parametrize(
@@ -346,21 +346,21 @@ def test_a_file_that_is_no_image_is_refused_by_name(
     make(tmp_path / "b.png")
     labels = write(save(tmp_path, "a.png"), "a.png,cat", "b.png,cat")
     with pytest.raises(ValueError, match=rf"/b\.png: {problem}"):
-        FolderDataset(tmp_path, labels, "all")
+        FolderSource(tmp_path, labels).open("all")
 
 
 def test_an_image_that_breaks_off_is_refused_when_it_is_read(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", size=(64, 64)), "a.png,cat")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[:-30])
-    dataset = FolderDataset(tmp_path, labels, "all")
+    dataset = FolderSource(tmp_path, labels).open("all")
     with pytest.raises(ValueError, match=r"/a\.png: the image does not decode"):
         dataset[0]
 
 
 def test_an_image_of_another_size_than_when_it_was_opened_is_refused(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", size=(8, 6)), "a.png,cat")
-    dataset = FolderDataset(tmp_path, labels, "all")
+    dataset = FolderSource(tmp_path, labels).open("all")
     save(tmp_path, "a.png", size=(6, 8))
     with pytest.raises(ValueError, match=r"a\.png: the image is 6x8, its annotation says 8x6"):
         dataset[0]

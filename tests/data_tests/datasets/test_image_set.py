@@ -4,18 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets.voc import VOCDataset
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 
 CHOSEN = [7, 2, 5]
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train")
 
 
-def test_a_subset_holds_the_chosen_images_in_their_order(dataset: VOCDataset) -> None:
+def test_a_subset_holds_the_chosen_images_in_their_order(dataset: ImageSet) -> None:
     part = dataset.subset(CHOSEN)
 
     assert len(part) == 3
@@ -25,7 +26,7 @@ def test_a_subset_holds_the_chosen_images_in_their_order(dataset: VOCDataset) ->
     assert part.subset([2]).ids == [dataset.ids[5]]  # numbers of the part
 
 
-def test_annotations_and_labels_are_those_of_the_images(dataset: VOCDataset) -> None:
+def test_annotations_and_labels_are_those_of_the_images(dataset: ImageSet) -> None:
     dataset.weights[2, 0] = 0
     part = dataset.subset(CHOSEN)
 
@@ -37,7 +38,7 @@ def test_annotations_and_labels_are_those_of_the_images(dataset: VOCDataset) -> 
     assert len({tuple(row) for row in part.targets.tolist()}) > 1
 
 
-def test_a_subset_does_not_change_the_whole(dataset: VOCDataset) -> None:
+def test_a_subset_does_not_change_the_whole(dataset: ImageSet) -> None:
     ids, targets, weights = list(dataset.ids), dataset.targets.clone(), dataset.weights.clone()
 
     part = dataset.subset(CHOSEN)
@@ -50,6 +51,6 @@ def test_a_subset_does_not_change_the_whole(dataset: VOCDataset) -> None:
     assert dataset.weights.equal(weights)
 
 
-def test_a_subset_of_nothing_is_refused(dataset: VOCDataset) -> None:
+def test_a_subset_of_nothing_is_refused(dataset: ImageSet) -> None:
     with pytest.raises(ValueError, match="train: no image is left"):
         dataset.subset([])

@@ -15,14 +15,14 @@ from PIL import Image
 from data.datasets.scan import (
     NO_FILE,
     ImageState,
-    Problem,
     ProposalScan,
     image_problems,
     same_images,
     scan_images,
     scan_proposals,
-    scan_voc,
 )
+from data.datasets.source import Problem
+from data.datasets.voc import VOCSource
 from data.proposals.files import pack_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
@@ -324,7 +324,7 @@ def files(problems: list[Problem]) -> list[str]:
 
 
 def test_a_clean_data_set_has_lists_and_annotations_and_no_problems(tiny_voc: Path) -> None:
-    scan = scan_voc(tiny_voc, SYNTHETIC_CLASSES)
+    scan = VOCSource(tiny_voc, SYNTHETIC_CLASSES).scan()
     assert scan.problems == []
     assert {split: len(names) for split, names in scan.splits.items()} == {
         "train": 12,
@@ -332,12 +332,12 @@ def test_a_clean_data_set_has_lists_and_annotations_and_no_problems(tiny_voc: Pa
         "trainval": 18,
         "test": 6,
     }
-    assert len(scan.annotations) == 24
+    assert len(scan.sizes) == len(scan.objects) == 24
 
 
 def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"Main: none of the lists train, val, trainval, "):
-        scan_voc(voc(tmp_path, {"person": "a"}), ["cat"])
+        VOCSource(voc(tmp_path, {"person": "a"}), ["cat"]).scan()
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_folder_without_any_list_is_refused(tmp_path: Path) -> None:
 def test_a_bad_list_is_one_problem_and_the_others_are_read(
     tmp_path: Path, text: str | bytes, what: str
 ) -> None:
-    scan = scan_voc(voc(tmp_path, {"train": "a", "val": text}), ["cat"])
+    scan = VOCSource(voc(tmp_path, {"train": "a", "val": text}), ["cat"]).scan()
     (problem,) = scan.problems
     assert problem.where.name == "val.txt"
     assert problem.what.startswith(what)
@@ -370,9 +370,9 @@ def test_every_bad_annotation_is_named_once(tmp_path: Path) -> None:
     names = "\n".join(["good", *bad, "missing"])
     root = voc(tmp_path, {"train": names, "trainval": names}, bad)
     (root / "VOC2007" / "Annotations" / "missing.xml").unlink()
-    scan = scan_voc(root, ["cat"])
-    assert files(scan.problems) == [f"{name}.xml" for name in [*bad, "missing"]]
-    assert list(scan.annotations) == ["good"]
+    scan = VOCSource(root, ["cat"]).scan()
+    assert files(scan.problems) == sorted(f"{name}.xml" for name in [*bad, "missing"])
+    assert list(scan.objects) == ["good"]
     for problem in scan.problems:
         assert not problem.what.startswith("/")
         assert problem.cure == "restore or correct the file, or take the name off the lists"
@@ -386,7 +386,7 @@ def test_an_annotation_that_may_not_be_read_is_one_problem_among_others(
 
     root = voc(tmp_path, {"train": "a\nb"})
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    scan = scan_voc(root, ["cat"])
+    scan = VOCSource(root, ["cat"]).scan()
     assert files(scan.problems) == ["a.xml", "b.xml"]
 
 
@@ -396,7 +396,7 @@ def test_an_annotation_that_may_not_be_read_is_one_problem_among_others(
 def test_a_name_on_two_lists_is_a_problem_of_the_second(
     tmp_path: Path, one: str, other: str
 ) -> None:
-    scan = scan_voc(voc(tmp_path, {one: "a\nc\nb", other: "c\nd\nb"}), ["cat"])
+    scan = VOCSource(voc(tmp_path, {one: "a\nc\nb", other: "c\nd\nb"}), ["cat"]).scan()
     (problem,) = scan.problems
     assert problem.where.name == f"{other}.txt"
     assert problem.what == f"2 images are in {one} too, such as b"
@@ -406,14 +406,14 @@ def test_a_name_on_two_lists_is_a_problem_of_the_second(
 def test_the_parts_of_trainval_may_be_in_it_and_other_lists_absent(
     tmp_path: Path, part: str
 ) -> None:
-    scan = scan_voc(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"])
+    scan = VOCSource(voc(tmp_path, {part: "a", "trainval": "a\nb"}), ["cat"]).scan()
     assert scan.splits == {part: ["a"], "trainval": ["a", "b"]}
     assert scan.problems == []
 
 
 def test_a_scan_leaves_the_folder_as_it_is(tiny_voc: Path) -> None:
     before = snapshot(tiny_voc)
-    scan_voc(tiny_voc, SYNTHETIC_CLASSES)
+    VOCSource(tiny_voc, SYNTHETIC_CLASSES).scan()
     scanned(sorted((tiny_voc / "VOC2007" / "JPEGImages").iterdir()))
     assert snapshot(tiny_voc) == before
 

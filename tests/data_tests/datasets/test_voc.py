@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from data.checks import check_annotation
+from data.datasets.image_set import ImageSet
 from data.datasets.voc import (
     VOC_CLASSES,
     DifficultPolicy,
-    VOCDataset,
+    VOCSource,
     annotation_path,
     image_ids,
     image_level_labels,
@@ -267,8 +268,8 @@ def test_an_unknown_policy_is_refused() -> None:
 # --- the data set --------------------------------------------------------------------------------
 
 
-def open_tiny(root: Path, split: str = "train") -> VOCDataset:
-    return VOCDataset(root, split, classes=SYNTHETIC_CLASSES)
+def open_tiny(root: Path, split: str = "train") -> ImageSet:
+    return VOCSource(root, classes=SYNTHETIC_CLASSES).open(split)
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 12), ("val", 6), ("trainval", 18)])
@@ -294,20 +295,20 @@ def test_the_policy_reaches_the_labels_and_images_that_are_left_out_are_not_read
     write_list(tmp_path, "a\nb")
     left_out = [image_path(tmp_path, "b")]
     with pytest.raises(FileNotFoundError, match=r"a\.xml: no annotation"):
-        VOCDataset(tmp_path, "train", leave_out=left_out)
+        VOCSource(tmp_path).open("train", leave_out=left_out)
     annotations = tmp_path / "VOC2007" / "Annotations"
     annotations.mkdir()
     (annotations / "a.xml").write_text(document(described(more="<difficult>1</difficult>")))
     cat = VOC_CLASSES.index("cat")
-    dataset = VOCDataset(tmp_path, "train", leave_out=left_out)
+    dataset = VOCSource(tmp_path).open("train", leave_out=left_out)
     assert dataset.ids == ["a"]
     assert dataset.weights[0, cat] == 0
-    dataset = VOCDataset(tmp_path, "train", difficult="positive", leave_out=left_out)
+    dataset = VOCSource(tmp_path, difficult="positive").open("train", leave_out=left_out)
     assert dataset.targets[0, cat] == 1
     with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such image"):
         dataset[0]
     with pytest.raises(ValueError, match="train: no image is left"):
-        VOCDataset(tmp_path, "train", leave_out=[image_path(tmp_path, "a"), *left_out])
+        VOCSource(tmp_path).open("train", leave_out=[image_path(tmp_path, "a"), *left_out])
 
 
 def test_an_image_of_another_size_than_its_annotation_is_refused(tiny_voc: Path) -> None:
@@ -324,7 +325,7 @@ def test_an_image_of_another_size_than_its_annotation_is_refused(tiny_voc: Path)
 def test_images_that_are_left_out_are_not_in_the_split(tiny_voc: Path) -> None:
     ids = open_tiny(tiny_voc).ids
     bad = {image_path(tiny_voc, name) for name in (ids[0], ids[5], "another")}
-    dataset = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES, leave_out=bad)
+    dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train", leave_out=bad)
     assert dataset.ids == ids[1:5] + ids[6:]
     assert torch.equal(dataset[4].image, open_tiny(tiny_voc)[6].image)
     assert torch.equal(dataset.targets, open_tiny(tiny_voc).targets[[1, 2, 3, 4, *range(6, 12)]])
@@ -357,21 +358,21 @@ IN_TEST = {
 
 
 @pytest.fixture(scope="module", params=["trainval", "test"])
-def real(request: pytest.FixtureRequest, voc_root: Path) -> VOCDataset:
-    dataset = VOCDataset(voc_root, request.param)
+def real(request: pytest.FixtureRequest, voc_root: Path) -> ImageSet:
+    dataset = VOCSource(voc_root).open(request.param)
     if len(dataset) != {"trainval": 992, "test": 320}[request.param]:
         pytest.skip(f"{voc_root} is not the part of VOC2007 that the figures belong to")
     return dataset
 
 
 @pytest.mark.voc
-def test_real_class_counts_are_the_known_ones(real: VOCDataset) -> None:
+def test_real_class_counts_are_the_known_ones(real: ImageSet) -> None:
     counts = real.targets.sum(dim=0).int().tolist()
     known = IN_TRAINVAL if real.split == "trainval" else IN_TEST
     assert dict(zip(VOC_CLASSES, counts, strict=True)) == known
 
 
 @pytest.mark.voc
-def test_every_real_image_decodes_to_its_annotations_size(real: VOCDataset) -> None:
+def test_every_real_image_decodes_to_its_annotations_size(real: ImageSet) -> None:
     for index, annotation in enumerate(real.annotations):
         assert real[index].image.shape == (3, *annotation.image_size)

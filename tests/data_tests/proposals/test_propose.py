@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from data.checks import check_proposals
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.proposals.objectness import color_contrast, whole_segments
 from data.proposals.propose import ProposeSettings, propose, raise_scores
 from data.proposals.recall import find_objects
@@ -40,7 +40,7 @@ def test_a_square_is_among_the_best_and_boxes_are_the_same_to_the_bit(method: st
 
 
 def test_boxes_are_inside_come_once_and_begin_with_the_top_scoring(tiny_voc: Path) -> None:
-    image = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)[0].image
+    image = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")[0].image
 
     proposals = propose(image, ProposeSettings())
 
@@ -129,7 +129,7 @@ def in_their_own_order(image: Tensor) -> Proposals:
 
 @pytest.mark.voc
 def test_boxes_of_selective_search_find_more_real_objects_in_our_order(voc_root: Path) -> None:
-    images = VOCDataset(voc_root, "trainval").subset(range(0, 960, 60))
+    images = VOCSource(voc_root).open("trainval").subset(range(0, 960, 60))
     settings = ProposeSettings(method="selective_search", min_score=-1)
     ours, theirs = {}, {}
     for index, image_id in enumerate(images.ids):

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from data.datasets.voc import VOCDataset, image_ids, image_path
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource, image_ids, image_path
 from data.evaluation.error_kinds import KINDS
 from data.evaluation.image_metrics import eval_classification
 from data.evaluation.voc_eval import eval_detection_voc
@@ -72,8 +73,8 @@ def copies(small_run: Path, detector_run: Path, tmp_path: Path) -> Callable[[str
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("test")
 
 
 def report_of(run_dir: Path, name: str = "test") -> dict[str, Any]:
@@ -145,7 +146,7 @@ def test_the_page_shows_all_models_their_curves_and_images_and_loads_nothing(run
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_written_detections_give_the_same_ap(name: str, runs: Path, dataset: VOCDataset) -> None:
+def test_written_detections_give_the_same_ap(name: str, runs: Path, dataset: ImageSet) -> None:
     model, folder = report_of(runs / "small")[name], runs / MODELS[name] / "evaluations" / "test"
     content = json.loads((folder / "detections.json").read_text())
     detections = {
@@ -174,7 +175,7 @@ def test_written_detections_give_the_same_ap(name: str, runs: Path, dataset: VOC
 
 
 def test_a_detectors_boxes_are_its_proposals_and_the_devkits_files_hold_all(
-    runs: Path, some_proposals: dict[str, Proposals], dataset: VOCDataset
+    runs: Path, some_proposals: dict[str, Proposals], dataset: ImageSet
 ) -> None:
     folder = runs / "detector" / "evaluations" / "test"
     assert {path.name for path in (folder / "devkit").iterdir()} == {
@@ -190,7 +191,7 @@ def test_a_detectors_boxes_are_its_proposals_and_the_devkits_files_hold_all(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: VOCDataset) -> None:
+def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: ImageSet) -> None:
     arrays = arrays_of(runs / MODELS[name] / "evaluations" / "test" / "scores.npz")
     targets, weights = (arrays[key].astype(np.float64) for key in ("targets", "weights"))
     metrics = eval_classification(arrays["scores"], targets, weights)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, ImageBatch, ImageSample
 from localizer.backbones import Geometry
@@ -195,8 +195,8 @@ def test_regions_below_the_least_size_are_no_boxes() -> None:
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def modes(model: nn.Module) -> dict[str, bool]:
 
 
 def test_an_evaluation_draws_nothing_and_gives_every_module_its_own_mode_back(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     before, state = modes(model), torch.get_rng_state()
     samples = [PixelSamples(dataset, model.backbone, 64, "square")]
@@ -231,9 +231,7 @@ def test_an_evaluation_draws_nothing_and_gives_every_module_its_own_mode_back(
     assert len({tuple(row) for row in first.scores.tolist()}) == len(dataset)
 
 
-def test_a_stopped_evaluation_gives_the_modes_back_too(
-    dataset: VOCDataset, model: Localizer
-) -> None:
+def test_a_stopped_evaluation_gives_the_modes_back_too(dataset: ImageSet, model: Localizer) -> None:
     before = modes(model)
     install_signal_handlers()
     signal.raise_signal(signal.SIGTERM)
@@ -244,7 +242,7 @@ def test_a_stopped_evaluation_gives_the_modes_back_too(
 
 
 def test_the_maps_are_of_the_first_size_and_the_scores_of_all(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     model.eval()
     scales = [PixelSamples(dataset, model.backbone, size, "square") for size in (64, 96)]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.datasets.voc import VOCDataset, image_path
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageSample
 from localizer.builders import build_localizer
@@ -27,8 +28,8 @@ CPU = Device("cpu", "off")
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def model() -> Localizer:
 
 
 @pytest.fixture
-def images(dataset: VOCDataset, model: Localizer) -> PixelSamples:
+def images(dataset: ImageSet, model: Localizer) -> PixelSamples:
     return PixelSamples(dataset, model.backbone, 64, "square")
 
 
@@ -114,7 +115,7 @@ def test_features_are_computed_once(images: PixelSamples, model: Localizer, tmp_
 
 def test_a_changed_image_is_computed_anew(tiny_voc: Path, model: Localizer, tmp_path: Path) -> None:
     shutil.copytree(tiny_voc, tmp_path / "voc")
-    dataset = VOCDataset(tmp_path / "voc", "val", classes=SYNTHETIC_CLASSES)
+    dataset = VOCSource(tmp_path / "voc", classes=SYNTHETIC_CLASSES).open("val")
     images = PixelSamples(dataset, model.backbone, 64, "square")
     before = cached(images, model, tmp_path / "cache").sample(0, flipped=False)
     path = image_path(tmp_path / "voc", dataset.ids[0])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.datasets.voc import VOCDataset
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
@@ -49,8 +50,8 @@ def proposed() -> WithProposals:
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
 
 
 def rois_of(sample: ImageSample) -> Proposals:
@@ -101,7 +102,7 @@ def test_batches_hold_the_rois_of_their_images(proposed: WithProposals) -> None:
     assert numbers == {"a": 1, "b": 2}
 
 
-def test_a_flipped_roi_shows_what_the_upright_one_shows(dataset: VOCDataset) -> None:
+def test_a_flipped_roi_shows_what_the_upright_one_shows(dataset: ImageSet) -> None:
     images = PixelSamples(dataset, BACKBONES["squeezenet1_1"], 64, "longest_side")
     sizes = [annotation.image_size for annotation in dataset.annotations]
     size = images.sample(0, flipped=False).network_size
@@ -126,7 +127,7 @@ THREE = Proposals(torch.tensor([NARROW, LARGE, SMALL]), torch.tensor([0.75, 0.5,
 
 
 def test_proposals_of_a_split_are_read_with_their_scores_from_a_file_with_more_images(
-    dataset: VOCDataset, tmp_path: Path
+    dataset: ImageSet, tmp_path: Path
 ) -> None:
     other = Proposals(torch.tensor([[0.0, 0.0, 9999.0, 9999.0]]), None)
     path = write_proposals(
@@ -167,28 +168,28 @@ def test_the_first_with_both_sides_of_the_least_size_are_kept(
     assert limited["c"].boxes.shape == (0, 4)
 
 
-def leave_two_out(dataset: VOCDataset, path: Path) -> str:
+def leave_two_out(dataset: ImageSet, path: Path) -> str:
     missing = [dataset.ids[1], dataset.ids[4]]
     ids = [image_id for image_id in dataset.ids if image_id not in missing]
     write_proposals(path, dict.fromkeys(ids, THREE))
     return f": no proposals of {', '.join(missing)} "
 
 
-def leave_an_image(dataset: VOCDataset, path: Path) -> str:
+def leave_an_image(dataset: ImageSet, path: Path) -> str:
     height, width = dataset.annotations[2].image_size
     outside = Proposals(torch.tensor([[0.0, 0.0, width, height + 1.0], LARGE]), None)
     write_proposals(path, dict.fromkeys(dataset.ids, THREE) | {dataset.ids[2]: outside})
     return f": image {dataset.ids[2]}: 50% of the boxes leave {width}x{height}: row 0"
 
 
-def write_something_else(dataset: VOCDataset, path: Path) -> str:
+def write_something_else(dataset: ImageSet, path: Path) -> str:
     path.write_bytes(b"something else")
     return ": not a file of proposals"
 
 
 @pytest.mark.parametrize("spoil", [leave_two_out, leave_an_image, write_something_else])
 def test_a_file_that_is_not_one_of_these_images_is_refused_by_its_name_and_theirs(
-    spoil: Callable[[VOCDataset, Path], str], dataset: VOCDataset, tmp_path: Path
+    spoil: Callable[[ImageSet, Path], str], dataset: ImageSet, tmp_path: Path
 ) -> None:
     path = tmp_path / "p.npz"
     with pytest.raises(FileNotFoundError, match=str(path)):

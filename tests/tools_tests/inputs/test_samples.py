@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from data.datasets.voc import VOCDataset
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch
 from localizer.backbones import BACKBONES
@@ -19,12 +20,12 @@ NUMBERED = NumberedImages(10)
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
 
 
 @pytest.fixture
-def images(dataset: VOCDataset) -> PixelSamples:
+def images(dataset: ImageSet) -> PixelSamples:
     return PixelSamples(dataset, BACKBONES["squeezenet1_1"], 64, "longest_side")
 
 
@@ -45,7 +46,7 @@ def pixels_of(batches: list[ImageBatch]) -> list[float]:
 
 
 def test_an_image_keeps_its_proportions_or_becomes_square(
-    dataset: VOCDataset, images: PixelSamples
+    dataset: ImageSet, images: PixelSamples
 ) -> None:
     height, width = dataset.annotations[0].image_size
     longest = max(height, width)
@@ -130,7 +131,7 @@ def test_batches_draw_nothing_from_the_models_generator(rng: torch.Generator) ->
     assert torch.get_rng_state().equal(before)
 
 
-def test_each_batch_has_one_size_and_training_sees_all(dataset: VOCDataset) -> None:
+def test_each_batch_has_one_size_and_training_sees_all(dataset: ImageSet) -> None:
     inputs = [PixelSamples(dataset, BACKBONES["alexnet"], size, "square") for size in (48, 64)]
 
     def sizes(epoch: int, first: int = 0) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, Detections, no_detections
 from tests.tools_tests.pages.conftest import Windows
@@ -28,9 +28,9 @@ CORNER = (0, 0, 1, 1)  # touches no object
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
+def dataset(tiny_voc: Path) -> ImageSet:
     """Six images; no object is difficult."""
-    opened = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+    opened = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
     opened.annotations = [
         replace(annotation, difficult=torch.zeros_like(annotation.difficult))
         for annotation in opened.annotations
@@ -72,7 +72,7 @@ def has_lines_for(page: Tensor, count: int) -> bool:
 
 
 def test_without_detections_the_image_has_its_true_boxes_if_it_has_any(
-    dataset: VOCDataset,
+    dataset: ImageSet,
 ) -> None:
     for boxes in (dataset.annotations[0].boxes, torch.zeros(0, 4)):
         dataset.annotations[0] = replace(dataset.annotations[0], boxes=boxes)
@@ -83,7 +83,7 @@ def test_without_detections_the_image_has_its_true_boxes_if_it_has_any(
         assert shown.equal(caption(fit_height(drawn, HEIGHT), dataset.ids[0]))
 
 
-def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) -> None:
+def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: ImageSet) -> None:
     box = [20.0, 30.0, 90.0, 120.0]
     true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
     drawn = draw_boxes(true, torch.tensor([box]), DETECTION, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
@@ -102,7 +102,7 @@ def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: VOCDataset) 
     ],
 )
 def test_at_most_six_detections_are_drawn_from_half_of_the_best_score_on(
-    scores: list[float], drawn: list[int], dataset: VOCDataset
+    scores: list[float], drawn: list[int], dataset: ImageSet
 ) -> None:
     boxes = [(20 * number, 20, 20 * number + 15, 60) for number in range(len(scores))]
 
@@ -116,7 +116,7 @@ def test_at_most_six_detections_are_drawn_from_half_of_the_best_score_on(
 # Sheets
 
 
-def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: VOCDataset) -> None:
+def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: ImageSet) -> None:
     several = next(i for i, a in enumerate(dataset.annotations) if len(set(a.labels.tolist())) > 1)
     annotation = dataset.annotations[several]
     last = detect(annotation.boxes[-1:].tolist(), [0.125], annotation.labels[-1:].tolist())
@@ -135,7 +135,7 @@ def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: VOCDataset
     ids=["none", "far away", "second best", "another class"],
 )
 def test_without_a_hit_of_a_top_scoring_detection_an_image_is_a_failure(
-    detections_of: Callable[[Annotation], Detections], dataset: VOCDataset
+    detections_of: Callable[[Annotation], Detections], dataset: ImageSet
 ) -> None:
     detections = {one.image_id: detections_of(one) for one in dataset.annotations}
 
@@ -153,7 +153,7 @@ def without_objects(annotation: Annotation) -> Annotation:
 
 @pytest.mark.parametrize("change", [all_difficult, without_objects])
 def test_images_without_countable_objects_are_in_neither_sheet(
-    change: Callable[[Annotation], Annotation], dataset: VOCDataset
+    change: Callable[[Annotation], Annotation], dataset: ImageSet
 ) -> None:
     detections = detections_with_hits(dataset, *range(6))
 
@@ -166,7 +166,7 @@ def test_images_without_countable_objects_are_in_neither_sheet(
     assert detection_sheets(dataset, detections) == {}
 
 
-def test_each_sheet_has_half_of_the_images_and_the_same_in_every_call(dataset: VOCDataset) -> None:
+def test_each_sheet_has_half_of_the_images_and_the_same_in_every_call(dataset: ImageSet) -> None:
     detections = detections_with_hits(dataset, 0, 1, 2)
 
     np.random.seed(1)  # noqa: NPY002 - the choice does not follow the global generator
@@ -185,7 +185,7 @@ def test_each_sheet_has_half_of_the_images_and_the_same_in_every_call(dataset: V
 # Training
 
 
-def test_a_training_logs_the_same_images_at_every_evaluation(dataset: VOCDataset) -> None:
+def test_a_training_logs_the_same_images_at_every_evaluation(dataset: ImageSet) -> None:
     windows = Windows()
     detections = detections_with_hits(dataset, 0)
     logger = Logger([windows])

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.datasets.voc import VOCDataset
+from data.datasets.image_set import ImageSet
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from localizer.builders import build_localizer
 from localizer.model import Localizer
@@ -23,8 +24,8 @@ CPU = Device("cpu", "off")
 
 
 @pytest.fixture
-def dataset(tiny_voc: Path) -> VOCDataset:
-    return VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES)
+def dataset(tiny_voc: Path) -> ImageSet:
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train")
 
 
 @pytest.fixture
@@ -32,17 +33,17 @@ def model(rng: torch.Generator) -> Localizer:
     return build_localizer(LocalizerSettings("squeezenet1_1", robust=True), len(SYNTHETIC_CLASSES))
 
 
-def predictions_of(dataset: VOCDataset, model: Localizer) -> LocalizerPredictions:
+def predictions_of(dataset: ImageSet, model: Localizer) -> LocalizerPredictions:
     samples = PixelSamples(dataset, model.backbone, 64, "square")
     return LocalizerPredictions(model, [samples], dataset, CPU, BoxSettings())
 
 
-def log(windows: Windows, dataset: VOCDataset, model: Localizer, epoch: int) -> None:
+def log(windows: Windows, dataset: ImageSet, model: Localizer, epoch: int) -> None:
     predictions = predictions_of(dataset, model)
     log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7, is_first=epoch == 0)
 
 
-def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: VOCDataset) -> None:
+def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: ImageSet) -> None:
     chosen = chosen_images(dataset, 100)
     assert chosen_images(dataset, 5) == chosen_images(dataset, 5) == chosen[:5]
     assert sorted(chosen) == list(range(len(dataset)))
@@ -56,7 +57,7 @@ def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: VOCDatas
 
 
 def test_images_are_logged_by_epoch_step_place_and_classes(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     windows = Windows()
     for epoch in range(3):
@@ -74,7 +75,7 @@ def test_images_are_logged_by_epoch_step_place_and_classes(
 
 
 def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     model.train()
     before = torch.get_rng_state()
@@ -88,7 +89,7 @@ def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing
 
 
 def test_a_row_shows_the_image_and_the_heatmap_of_every_class_that_it_holds(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     index = int(dataset.targets.sum(dim=1).argmax())
     height, width = dataset.annotations[index].image_size
@@ -100,7 +101,7 @@ def test_a_row_shows_the_image_and_the_heatmap_of_every_class_that_it_holds(
     assert cell == pytest.approx(width * (row.shape[1] - 22) / height, abs=1)  # under a bar of 22
 
 
-def row_of(dataset: VOCDataset, model: Localizer, labels: list[int], weight: float) -> Tensor:
+def row_of(dataset: ImageSet, model: Localizer, labels: list[int], weight: float) -> Tensor:
     """The first image's row when it holds these labels."""
     dataset.targets[0] = 0
     dataset.targets[0, labels] = 1
@@ -120,7 +121,7 @@ def let_see(model: Localizer, logits: dict[int, float]) -> None:
 
 
 def test_without_labels_the_classes_above_a_half_are_shown_the_most_probable_first(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     let_see(model, {1: 1.0, 2: -0.1, 4: 2.0})
     third, first = row_of(dataset, model, [4], 1), row_of(dataset, model, [1], 1)
@@ -134,7 +135,7 @@ def test_without_labels_the_classes_above_a_half_are_shown_the_most_probable_fir
 
 
 def test_a_sheet_shows_images_without_labels_with_what_the_model_predicts(
-    dataset: VOCDataset, model: Localizer
+    dataset: ImageSet, model: Localizer
 ) -> None:
     let_see(model, {1: 3.0})
     named = {"m": predictions_of(dataset, model.eval())}
@@ -150,7 +151,7 @@ def test_a_sheet_shows_images_without_labels_with_what_the_model_predicts(
 
 @pytest.mark.parametrize(("models", "columns"), [(1, 4), (2, 2)])
 def test_a_sheet_stands_models_side_by_side(
-    models: int, columns: int, dataset: VOCDataset, model: Localizer
+    models: int, columns: int, dataset: ImageSet, model: Localizer
 ) -> None:
     predictions = predictions_of(dataset, model.eval())
     named = {f"model {k}": predictions for k in range(models)}

@@ -21,7 +21,7 @@ import torch
 import visdom
 from playwright.sync_api import BrowserContext, Page, expect
 
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
 from tests.worlds import free_port
@@ -213,7 +213,7 @@ def test_hostile_names_are_text_on_every_page(
     images, labels = tmp_path / "images", tmp_path / "labels.csv"
     images.mkdir()
     rows = [("image", "labels", "split")]
-    paths = VOCDataset(tiny_voc, "train", classes=SYNTHETIC_CLASSES).paths
+    paths = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train").paths
     for number, (name, path) in enumerate(zip(HOSTILE_IMAGES, paths, strict=False)):
         shutil.copyfile(path, images / name)
         rows.append((name, HOSTILE_CLASSES[number % 2], "val" if number > 3 else "train"))

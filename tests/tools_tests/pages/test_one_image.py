@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.datasets.voc import VOCDataset, image_path
+from data.datasets.voc import VOCSource, image_path
 from data.images import read_image
 from data.proposals.propose import ProposeSettings, propose
 from data.synthetic.dataset import SYNTHETIC_CLASSES
@@ -138,7 +138,7 @@ def test_a_voc_is_only_read(tiny_voc: Path, inspect: Inspect) -> None:
 def test_the_boxes_and_the_best_proposals_of_a_real_image_are_drawn(
     voc_root: Path, tmp_path: Path, out: Path, inspect: Inspect
 ) -> None:
-    dataset = VOCDataset(voc_root, "test")
+    dataset = VOCSource(voc_root).open("test")
     annotation = dataset.annotations[7]
     proposals = propose(read_image(dataset.paths[7]), ProposeSettings())
     path = write_proposals(tmp_path / "p.npz", {annotation.image_id: proposals})

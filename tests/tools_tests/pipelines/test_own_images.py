@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import process_as_before
@@ -53,7 +53,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def images(elsewhere: Path, tiny_voc: Path) -> Path:
     """Twelve images to learn from, six to validate on, with labels and nothing else of VOC."""
-    dataset = VOCDataset(tiny_voc, "trainval", classes=SYNTHETIC_CLASSES)
+    dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("trainval")
     lines = ["image,labels,split"]
     for number, (name, path) in enumerate(zip(NAMES, dataset.paths, strict=True)):
         target = elsewhere / "photographs" / name
@@ -350,7 +350,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
         ("", "--voc-root: "),
         ("--labels labels.csv", "--labels: of which images"),
         ("--images photographs --classes [cat]", "photographs: no split 'trainval'"),
-        ("--images nowhere --labels labels.csv", "nowhere: no such folder of images"),
+        ("--images nowhere --labels labels.csv", "nowhere: no such image or folder of images"),
         ("--images photographs --labels no.csv", "no.csv: no such file of labels"),
         (
             "--images photographs --labels labels.csv --split test",

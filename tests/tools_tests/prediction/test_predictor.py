@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tools import detect
@@ -19,7 +19,7 @@ README = (Path(__file__).parents[3] / "README.md").read_text()
 
 @pytest.fixture
 def image(tiny_voc: Path) -> Path:
-    return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES).paths[0]
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("test").paths[0]
 
 
 @pytest.mark.parametrize("run", ["small_run", "detector_run"])

@@ -180,7 +180,7 @@ def test_twenty_damaged_files_are_listed_by_file_lists_first_and_the_second_time
     assert_exactly(bad, world, 24, first)
     accused = listed(first.out, world)
     kinds = [path.parent.name for path in accused]
-    assert kinds == ["Main"] * 3 + ["JPEGImages"] * 12 + ["Annotations"] * 5
+    assert kinds == ["Main"] * 3 + ["Annotations"] * 5 + ["JPEGImages"] * 12
     assert accused == [
         path for kind in dict.fromkeys(kinds) for path in sorted(bad) if path.parent.name == kind
     ]

@@ -21,7 +21,7 @@ from data.datasets.voc import image_ids, image_path
 from data.proposals.files import load_proposals
 from data.proposals.propose import ProposeSettings
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from tests.worlds import forked
+from tests.worlds import forked, noise_image
 from tools.files.atomic import locked
 from tools.make_proposals import main
 from tools.pages.draw import write_jpeg
@@ -193,7 +193,6 @@ def test_a_published_file_that_is_not_there_or_does_not_fit_is_refused_in_one_li
         ("--min-score=1", "--min-score"),
         ("--edge-sizes=[]", "--edge-sizes"),
         ("--search-sizes=[0]", "--search-sizes"),
-        ("--report=r", "--report"),  # of a folder, which has no annotated objects
     ],
 )
 def test_settings_that_give_nothing_are_refused(
@@ -202,6 +201,16 @@ def test_settings_that_give_nothing_are_refused(
     assert main(["--images=x", "--out=p.npz", option]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert named in line
+
+
+def test_a_report_of_images_without_boxes_is_refused_before_any_proposal_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise_image(48, 64).save(tmp_path / "a.jpg")
+    argv = ["--images", tmp_path, "--out", tmp_path / "p.npz", "--report", tmp_path / "r"]
+    assert main([str(word) for word in argv]) == 2
+    assert capsys.readouterr().err == f"error: --report: {tmp_path} has no annotated objects\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def make(argv: list[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
-from data.datasets.settings import DataSettings
+from data.datasets.sources import given_or_trained, open_source
 from data.types import Detections
 from tools.cli.console import echo, warn
 from tools.files.detections import read_detections
@@ -26,7 +26,6 @@ from tools.pages.gallery.thumbnails import (
     thumbnail_path,
 )
 from tools.pages.settings import GallerySettings
-from tools.prediction.opening import data_settings
 from tools.runs.folder import evaluation_folder, locked_run, read_settings
 
 THUMBS = "thumbs"
@@ -54,9 +53,9 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     saved = read_scores(source)
     settings_file = settings.run_dir / "settings.yaml"
     trained = read_settings(settings.run_dir) if settings_file.is_file() else None
-    data = data_settings(trained, settings, saved.classes)
+    data = given_or_trained(settings, trained, saved.classes)
     out = settings.out or evaluation / "gallery"
-    _check_place(out, data)
+    _check_place(out, open_source(data).root)
     dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
     detections = _detections(evaluation / "detections.json", scores)
     proposals = None
@@ -94,9 +93,8 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     return page, numbers
 
 
-def _check_place(out: Path, data: DataSettings) -> None:
-    root = data.images or data.voc_root
-    if root is not None and out.resolve().is_relative_to(root.resolve()):
+def _check_place(out: Path, root: Path) -> None:
+    if out.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{out}: lies in the data set, which is never written to (--out)")
     check_ours(out)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from data.datasets.voc import VOCDataset
+from data.datasets.voc import VOCSource
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
@@ -38,9 +38,9 @@ NUM_CLASSES = len(SYNTHETIC_CLASSES)
 
 
 @pytest.fixture(scope="module")
-def dataset(tiny_voc: Path) -> VOCDataset:
+def dataset(tiny_voc: Path) -> ImageSet:
     """Six real images with boxes."""
-    return VOCDataset(tiny_voc, "test", classes=SYNTHETIC_CLASSES)
+    return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("test")
 
 
 def save_scores(path: Path, dataset: ImageSet, **changes: Any) -> None:
@@ -92,7 +92,7 @@ class World:
 
 @pytest.fixture
 def world(
-    dataset: VOCDataset, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: ImageSet, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> World:
     """An evaluation of six images without settings and checkpoint."""
     made = World(tmp_path / "run", "test", capsys)
@@ -102,7 +102,7 @@ def world(
     return made
 
 
-def test_images_are_in_the_order_of_their_names(world: World, dataset: VOCDataset) -> None:
+def test_images_are_in_the_order_of_their_names(world: World, dataset: ImageSet) -> None:
     reordered = dataset.subset([3, 0, 5, 1, 4, 2])
     save_scores(world.evaluation / "scores.npz", reordered)
 
@@ -124,7 +124,7 @@ def test_images_are_in_the_order_of_their_names(world: World, dataset: VOCDatase
 
 @pytest.mark.parametrize("longest_side", [50, 4000])
 def test_thumbnails_are_numbered_and_reduced_to_the_size_that_is_asked(
-    longest_side: int, world: World, dataset: VOCDataset
+    longest_side: int, world: World, dataset: ImageSet
 ) -> None:
     world.make(f"--longest-side={longest_side}")
 
@@ -154,7 +154,7 @@ def test_made_again_nothing_changes_and_the_run_and_the_data_set_are_only_read(
 
 
 @pytest.fixture
-def images(dataset: VOCDataset, tmp_path: Path) -> Path:
+def images(dataset: ImageSet, tmp_path: Path) -> Path:
     """Three images outside of any data set, with names of all kinds."""
     folder = tmp_path / "photographs"
     folder.mkdir()
@@ -232,7 +232,7 @@ class Stopping(OriginalImage):
 
 
 def test_stopped_thumbnails_are_continued_where_they_were(
-    dataset: VOCDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    dataset: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = [
         OriginalImage(path, annotation.image_size)
@@ -276,7 +276,7 @@ def write_strip(path: Path, image_size: tuple[int, int], panels: int) -> None:
     write_jpeg(path, in_a_row([caption(part, "words") for part in parts]))
 
 
-def test_heatmaps_are_cut_out_class_by_class(world: World, dataset: VOCDataset) -> None:
+def test_heatmaps_are_cut_out_class_by_class(world: World, dataset: ImageSet) -> None:
     row = int(dataset.targets.sum(dim=1).argmax())
     labels = dataset.targets[row].nonzero().flatten().tolist()
     assert len(labels) >= 2
@@ -297,7 +297,7 @@ def test_heatmaps_are_cut_out_class_by_class(world: World, dataset: VOCDataset) 
 
 
 def test_a_strip_of_other_classes_is_left_out_with_a_warning(
-    world: World, dataset: VOCDataset, tmp_path: Path
+    world: World, dataset: ImageSet, tmp_path: Path
 ) -> None:
     path = tmp_path / "strips" / f"test_{dataset.ids[0]}.jpg"
     write_strip(path, dataset.annotations[0].image_size, NUM_CLASSES)
@@ -311,7 +311,7 @@ def test_a_strip_of_other_classes_is_left_out_with_a_warning(
 
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "pickle", "other"])
 def test_a_missing_or_damaged_file_of_scores_is_refused_and_nothing_is_made(
-    damage: str, world: World, dataset: VOCDataset
+    damage: str, world: World, dataset: ImageSet
 ) -> None:
     path = world.evaluation / "scores.npz"
     whole = path.read_bytes()
@@ -342,7 +342,7 @@ ONES = np.ones((6, NUM_CLASSES))
     ],
 )
 def test_scores_that_fit_nothing_are_refused(
-    change: dict[str, Any], message: str, world: World, dataset: VOCDataset
+    change: dict[str, Any], message: str, world: World, dataset: ImageSet
 ) -> None:
     save_scores(world.evaluation / "scores.npz", dataset, **change)
 
@@ -352,7 +352,7 @@ def test_scores_that_fit_nothing_are_refused(
 
 
 def test_scores_and_detections_of_other_images_or_classes_are_refused(
-    world: World, tiny_voc: Path, dataset: VOCDataset
+    world: World, tiny_voc: Path, dataset: ImageSet
 ) -> None:
     save_scores(world.evaluation / "scores.npz", dataset.subset([0, 1, 2, 3]))
     assert f"images without scores: {dataset.ids[4]}, {dataset.ids[5]}" in world.refusal()
@@ -361,7 +361,7 @@ def test_scores_and_detections_of_other_images_or_classes_are_refused(
     path = world.evaluation / "detections.json"
     save_detections(path, dataset, classes=tuple(reversed(SYNTHETIC_CLASSES)))
     assert f"{path}: classes " in world.refusal()
-    others = VOCDataset(tiny_voc, "val", classes=SYNTHETIC_CLASSES)
+    others = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
     save_detections(path, others)
     assert min(others.ids) in world.refusal()
 
@@ -397,7 +397,7 @@ def test_a_wrong_setting_is_refused(
 
 
 def test_ten_proposals_are_shown_and_an_image_without_them_is_refused(
-    world: World, dataset: VOCDataset, tmp_path: Path
+    world: World, dataset: ImageSet, tmp_path: Path
 ) -> None:
     twelve = Proposals(torch.tensor([[0.0, 0, 9, 9 + side] for side in range(12)]), None)
     path = write_proposals(tmp_path / "proposals.npz", dict.fromkeys(dataset.ids, twelve))

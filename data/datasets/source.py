@@ -1,0 +1,120 @@
+"""Where images and their labels come from, whatever form they have on disk."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from data.datasets.image_set import ImageSet
+from data.types import Annotation
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that stands in the way of training or evaluation.
+
+    Attributes:
+        where: the file.
+        what: the problem.
+        cure: what the user can do.
+    """
+
+    where: Path
+    what: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a source's lists and labels say, with everything that is wrong with them.
+
+    Attributes:
+        classes: names in the order of the labels.
+        splits: image ids by split, for the lists that could be read.
+        objects: by image id, how often the image holds (class, difficult); once where labels alone
+            are known.
+        sizes: (height, width) by image id, where annotations tell it.
+        problems: of lists, labels and annotations.
+    """
+
+    classes: Sequence[str]
+    splits: dict[str, list[str]]
+    objects: dict[str, Counter[tuple[str, bool]]]
+    sizes: dict[str, tuple[int, int]]
+    problems: list[Problem]
+
+
+class Source(ABC):
+    """Images of several splits with their image-level labels.
+
+    Making one looks at nothing but whether its folder and files exist; images are decoded by
+    ``ImageSet`` alone.
+
+    Attributes:
+        root: folder that holds the images; nothing is ever written to it.
+        whole: the split that proposals are made of when none is named.
+    """
+
+    root: Path
+    whole: str = "all"
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """Names in the order of the labels; none when no image has a label."""
+
+    @abstractmethod
+    def ids(self, split: str) -> list[str]:
+        """Names of the images of a split, in its order.
+
+        Raises:
+            FileNotFoundError: a list is missing.
+            ValueError: an invalid list, or no such split.
+        """
+
+    @abstractmethod
+    def path(self, image_id: str) -> Path:
+        """The file of an image."""
+
+    @abstractmethod
+    def labels(self, image_id: str) -> tuple[Tensor, Tensor]:
+        """Targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = ignored or unknown."""
+
+    @abstractmethod
+    def annotation(self, image_id: str) -> Annotation:
+        """Objects of an image, none where boxes are unknown; its size is always known."""
+
+    @abstractmethod
+    def scan(self) -> Scan:
+        """Read every list and all labels; what is wrong is collected, not raised.
+
+        Raises:
+            FileNotFoundError: there is no list at all.
+        """
+
+    def official_count(self, split: str) -> int | None:
+        """Number of images that a published split has; None for other data."""
+        return None
+
+    def open(self, split: str, *, leave_out: Collection[Path] = ()) -> ImageSet:
+        """The images of a split.
+
+        Args:
+            split: its name.
+            leave_out: images not to take, by path.
+
+        Raises:
+            FileNotFoundError: a list, an annotation or an image is missing.
+            ValueError: one of them is invalid, or no image is left.
+        """
+        ids = [image_id for image_id in self.ids(split) if self.path(image_id) not in leave_out]
+        return ImageSet(
+            split,
+            self.classes,
+            [self.path(image_id) for image_id in ids],
+            [self.annotation(image_id) for image_id in ids],
+            [self.labels(image_id) for image_id in ids],
+        )

@@ -1,0 +1,52 @@
+"""The source that settings name: the one place that asks where images come from."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+from data.datasets.folder import FolderSource
+from data.datasets.settings import DataSettings, ImageSettings
+from data.datasets.source import Source
+from data.datasets.voc import VOCSource
+
+# Asked in this order; each gives None for settings that do not name a source of its kind.
+SOURCES: dict[str, Callable[[DataSettings], Source | None]] = {
+    "folder": FolderSource.from_settings,
+    "voc": VOCSource.from_settings,
+}
+
+
+def open_source(settings: ImageSettings) -> Source:
+    """Where the images are.
+
+    Args:
+        settings: at least where the images are; classes and splits as in ``DataSettings`` if not
+            given.
+
+    Raises:
+        FileNotFoundError: the folder or the file of labels is missing.
+        ValueError: nothing is named.
+    """
+    known = {field.name for field in fields(DataSettings)}
+    every = DataSettings(**{name: v for name, v in vars(settings).items() if name in known})
+    for open_kind in SOURCES.values():
+        source = open_kind(every)
+        if source is not None:
+            return source
+    raise ValueError("--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)")
+
+
+def given_or_trained(
+    given: ImageSettings, trained: DataSettings | None, classes: tuple[str, ...]
+) -> DataSettings:
+    """Where the images are: as given, or else where a run learned from.
+
+    Args:
+        given: by the command.
+        trained: settings of the run; None where it is unknown.
+        classes: of the run.
+    """
+    names = [field.name for field in fields(DataSettings)]
+    chosen = {name: getattr(trained, name) for name in names} if trained else {}
+    if given.images is not None:
+        chosen |= {"images": given.images, "labels": given.labels}
+    return DataSettings(**chosen | {"classes": classes, "voc_root": given.voc_root})

@@ -1,19 +1,60 @@
-"""The detector's criterion: a batch of images with their proposals to losses by name."""
+"""The detector's criterion: a batch of images with their proposals to losses by name.
+
+A loss is one row of ``TERMS``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from data.types import ImageBatch, Proposals
 from wsddn.loss import image_level_loss, spatial_regularizer
-from wsddn.model import WSDDN, WSDDNHead
+from wsddn.model import WSDDN, WSDDNHead, WSDDNOutput
 from wsddn.scores import image_scores, log_scores
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredImage:
+    """What the model says of one image's proposals, and the image's labels.
+
+    Attributes:
+        rois: at least one, in pixels of the network image.
+        output: of the model.
+        log_scores: ``[R, C]``, see ``wsddn.scores``.
+        targets: ``[C]`` in {0, 1}.
+        weights: ``[C]``, 0 = ignored.
+    """
+
+    rois: Proposals
+    output: WSDDNOutput
+    log_scores: Tensor
+    targets: Tensor
+    weights: Tensor
+
+
+def _image_label(image: ScoredImage) -> Tensor:
+    return image_level_loss(image.log_scores, image.targets, image.weights)
+
+
+def _spatial(image: ScoredImage) -> Tensor:
+    scores = image.log_scores.detach().exp()
+    present = image.targets * image.weights
+    return spatial_regularizer(image.rois.boxes, image.output.fc7, scores, present)
+
+
+TERMS: dict[str, Callable[[ScoredImage], Tensor]] = {
+    "image_label": _image_label,
+    "spatial": _spatial,
+}
 
 
 def wsddn_losses(
     model: WSDDN | WSDDNHead,
     batch: ImageBatch,
     *,
-    spatial_weight: float = 1e-4,
+    factors: Mapping[str, float],
     drop_fraction: float = 0.0,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Losses by name, averaged over the images, and the image scores ``[B, C]`` (detached).
@@ -24,7 +65,7 @@ def wsddn_losses(
     Args:
         model: to be trained.
         batch: with at least one proposal an image.
-        spatial_weight: of the regularizer, 1e-4 in the paper; 0 leaves it out.
+        factors: of ``TERMS`` by name, 1 where none is given; 0 leaves a term out.
         drop_fraction: chance of each proposal to be left out, so that the network cannot depend on
             the same few boxes of an image every time.
 
@@ -33,19 +74,17 @@ def wsddn_losses(
     """
     if not batch.rois:
         raise ValueError("a detector's batch comes with rois")
-    losses: dict[str, list[Tensor]] = {"image_label": []}
+    used = {name: factors.get(name, 1.0) for name in TERMS if factors.get(name, 1.0)}
+    losses: dict[str, list[Tensor]] = {name: [] for name in used}
     batch_scores = []
     for index, every in enumerate(batch.rois):
         rois = drop_proposals(every, drop_fraction)
         output = model(batch.images[index : index + 1], rois.boxes, rois.scores)
         logs = log_scores(output.class_logits, output.detection_logits)
-        targets, weights = batch.targets[index], batch.weights[index]
-        losses["image_label"].append(image_level_loss(logs, targets, weights))
-        scores = logs.detach().exp()
-        if spatial_weight:
-            pulled = spatial_regularizer(rois.boxes, output.fc7, scores, targets * weights)
-            losses.setdefault("spatial", []).append(spatial_weight * pulled)
-        batch_scores.append(image_scores(scores))
+        image = ScoredImage(rois, output, logs, batch.targets[index], batch.weights[index])
+        for name, factor in used.items():
+            losses[name].append(factor * TERMS[name](image))
+        batch_scores.append(image_scores(logs.detach().exp()))
     means = {name: torch.stack(values).mean() for name, values in losses.items()}
     return means, torch.stack(batch_scores)
 

@@ -35,6 +35,7 @@ LEAST_SIDE = 20  # pixels
 LARGEST_SIZE = 1200
 LARGEST_ROIS = 4000
 VGG_FROZEN = 4  # conv1_1 to conv2_2
+PAPER = {"spatial": 1e-4}  # factors of the losses
 
 
 class PlainDetector(nn.Module):
@@ -118,7 +119,7 @@ def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
         check_interrupted()
         batch = _batch(path, size=LARGEST_SIZE, most=LARGEST_ROIS)
         with device.autocast():
-            losses, _ = wsddn_losses(model, batch)
+            losses, _ = wsddn_losses(model, batch, factors=PAPER)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -150,7 +151,7 @@ def _our_step(width: int) -> Callable[[ImageBatch], None]:
 
     def step(batch: ImageBatch) -> None:
         with device.autocast():
-            losses, _ = wsddn_losses(model, batch, spatial_weight=0)
+            losses, _ = wsddn_losses(model, batch, factors={"spatial": 0})
         optimizer.zero_grad(set_to_none=True)
         losses["image_label"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -15,6 +15,7 @@ from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import image_scores, log_scores
 from wsddn.settings import DetectorSettings
 
+PAPER = {"spatial": 1e-4}  # factors of the losses
 PLAIN = Geometry(stride=16, offset=7.5)
 # other cells each; the second and the third overlap the first by .8
 BOXES = torch.tensor(
@@ -59,7 +60,7 @@ def test_streams_of_zeros_have_the_loss_of_equal_classes(head: WSDDNHead) -> Non
         torch.nn.init.zeros_(stream.bias)
     batch = batch_of(torch.ones(1, 3, 10, 10), [[1.0, 0, 0, 0]], Proposals(BOXES, None))
 
-    losses, scores = wsddn_losses(head, batch)
+    losses, scores = wsddn_losses(head, batch, factors=PAPER)
 
     # every class has 1/4; one is there and three are not
     expected = math.log(4) + 3 * math.log(4 / 3)
@@ -73,8 +74,8 @@ def test_losses_and_scores_are_those_of_their_functions(
     batch = one_image(rng)
     targets, weights = batch.targets[0], batch.weights[0]
 
-    losses, scores = wsddn_losses(head, batch, spatial_weight=0.5)
-    without, _ = wsddn_losses(head, batch, spatial_weight=0)
+    losses, scores = wsddn_losses(head, batch, factors={"spatial": 0.5})
+    without, _ = wsddn_losses(head, batch, factors={"spatial": 0})
 
     output = head(batch.images, BOXES, batch.rois[0].scores)
     logs = log_scores(output.class_logits, output.detection_logits)
@@ -92,7 +93,7 @@ def test_losses_and_scores_are_those_of_their_functions(
 def test_a_class_of_weight_zero_pulls_no_neighbors(head: WSDDNHead, rng: torch.Generator) -> None:
     batch = one_image(rng, weights=torch.tensor([[0.0, 1.0, 1.0, 0.0]]))
 
-    losses, _ = wsddn_losses(head, batch, spatial_weight=1.0)
+    losses, _ = wsddn_losses(head, batch, factors={"spatial": 1.0})
 
     assert losses["spatial"].item() == 0
 
@@ -102,10 +103,10 @@ def test_two_images_have_the_mean_of_their_losses_and_scores_of_their_own(
 ) -> None:
     batch = two_images(rng)
 
-    losses, scores = wsddn_losses(head, batch, spatial_weight=0.5)
+    losses, scores = wsddn_losses(head, batch, factors={"spatial": 0.5})
 
     (one, first), (other, second) = (
-        wsddn_losses(head, alone, spatial_weight=0.5)
+        wsddn_losses(head, alone, factors={"spatial": 0.5})
         for alone in (
             batch_of(batch.images[n : n + 1], batch.targets[n : n + 1].tolist(), batch.rois[n])
             for n in range(2)
@@ -121,7 +122,7 @@ def test_two_images_have_the_mean_of_their_losses_and_scores_of_their_own(
 def test_the_gradient_of_each_loss_reaches_the_first_layer(
     name: str, head: WSDDNHead, rng: torch.Generator
 ) -> None:
-    losses, _ = wsddn_losses(head, two_images(rng), spatial_weight=1.0)
+    losses, _ = wsddn_losses(head, two_images(rng), factors={"spatial": 1.0})
 
     (gradient,) = torch.autograd.grad(losses[name], [head.fc6.weight])
 
@@ -136,7 +137,7 @@ def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
     rois = Proposals(BOXES[:1].expand(count, 4), torch.ones(count))
     batch = batch_of(torch.randn(1, 3, 10, 10, generator=rng), [[1.0, 0.0, 0.0, 1.0]], rois)
 
-    losses, scores = wsddn_losses(head, batch, spatial_weight=1.0)
+    losses, scores = wsddn_losses(head, batch, factors={"spatial": 1.0})
     torch.autograd.backward(torch.stack(list(losses.values())).sum())
 
     assert all(loss.isfinite() for loss in losses.values())
@@ -148,9 +149,11 @@ def test_one_and_thousands_of_equal_proposals_have_finite_losses_and_gradients(
 def test_images_without_rois_or_with_an_empty_set_are_refused(head: WSDDNHead) -> None:
     images, targets = torch.zeros(1, 3, 10, 10), [[1.0, 0, 0, 0]]
     with pytest.raises(ValueError, match="rois"):
-        wsddn_losses(head, batch_of(images, targets))
+        wsddn_losses(head, batch_of(images, targets), factors=PAPER)
     with pytest.raises(ValueError, match="without proposals"):
-        wsddn_losses(head, batch_of(images, targets, Proposals(torch.zeros(0, 4), None)))
+        wsddn_losses(
+            head, batch_of(images, targets, Proposals(torch.zeros(0, 4), None)), factors=PAPER
+        )
 
 
 def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Generator) -> None:
@@ -163,8 +166,8 @@ def test_images_for_the_whole_give_what_features_give_its_head(rng: torch.Genera
     rois = (Proposals(BOXES, None), Proposals(BOXES[1:], None))
     features = torch.cat([model.features(images[index : index + 1]) for index in range(2)])
 
-    whole, _ = wsddn_losses(model, batch_of(images, targets, *rois))
-    parts, _ = wsddn_losses(model.head, batch_of(features, targets, *rois))
+    whole, _ = wsddn_losses(model, batch_of(images, targets, *rois), factors=PAPER)
+    parts, _ = wsddn_losses(model.head, batch_of(features, targets, *rois), factors=PAPER)
 
     for name in ("image_label", "spatial"):
         torch.testing.assert_close(whole[name], parts[name])
@@ -178,9 +181,9 @@ def test_dropped_proposals_take_no_part(head: WSDDNHead, rng: torch.Generator) -
     assert 0 < sum(counts) < 7
 
     torch.manual_seed(3)
-    losses, scores = wsddn_losses(head, batch, drop_fraction=0.5)
+    losses, scores = wsddn_losses(head, batch, drop_fraction=0.5, factors=PAPER)
 
-    expected, expected_scores = wsddn_losses(head, replace(batch, rois=left))
+    expected, expected_scores = wsddn_losses(head, replace(batch, rois=left), factors=PAPER)
     assert losses["image_label"].equal(expected["image_label"])
     assert scores.equal(expected_scores)
 

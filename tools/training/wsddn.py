@@ -90,11 +90,11 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
             )
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss of the image labels and the spatial regularizer."""
+        """Those of ``wsddn.criterion.TERMS``."""
         return wsddn_losses(
             self.module,
             self.inputs[0].prepare(batch, self.device),
-            spatial_weight=self.settings.spatial_weight,
+            factors={"spatial": self.settings.spatial_weight},
             drop_fraction=self.settings.drop_proposals,
         )
 

@@ -62,11 +62,11 @@ def words(tiny_voc: Path) -> Words:
 
 @pytest.fixture(scope="session")
 def detector_words(tiny_voc: Path, proposals_file: Path) -> Words:
-    """Words for ``train_wsddn``; twelve steps an epoch."""
+    """Words for ``train_wsddn`` with a mean of the weights; twelve steps an epoch."""
     small = "--model.backbone=alexnet --model.width=16 --model.pool-size=2 --eval-image-sizes=[]"
     whole = "--pretrained=false --frozen-backbone=false --drop-proposals=0 --max-proposals=2000"
     paper = "--spatial-weight=1e-4 --support-iou=0 --model.box-score=10 --model.area-prior=0"
-    sgd = "--optim.name=sgd --optim.lr=0.01 --optim.weight-decay=1e-4 --optim.average=0"
+    sgd = "--optim.name=sgd --optim.lr=0.01 --optim.weight-decay=1e-4 --optim.average=0.9"
     words = " ".join((small, whole, paper, sgd)).split()
     return make_words(tiny_voc, f"--proposals={proposals_file}", *words)
 

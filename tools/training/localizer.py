@@ -34,16 +34,15 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         """The model with the weights that it starts from."""
         return self.with_backbone_weights(build_localizer, self.settings.model)
 
-    def open(self) -> None:
+    def open(self, evaluated: Localizer) -> None:
         """Open the inputs and the predictions."""
         settings, seen = self.settings, self.validation or self.dataset
         self.inputs = self.samples(self.dataset, settings.image_sizes)
         self.module = self.model.head() if settings.frozen_backbone else self.model
         self.module.train()
         inputs = self.samples(seen, settings.evaluation_sizes)
-        self.predictions = LocalizerPredictions(
-            self.module, inputs, seen, self.device, settings.boxes
-        )
+        module = evaluated.head() if settings.frozen_backbone else evaluated
+        self.predictions = LocalizerPredictions(module, inputs, seen, self.device, settings.boxes)
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """The loss of the image labels."""
@@ -75,6 +74,6 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
 
     def log_end(self, logger: Logger, step: int) -> None:
         """The boxes of a few images."""
-        with evaluation_mode(self.module):
+        with evaluation_mode(self.predictions.module):
             sheet = box_sheet({"localizer": self.predictions})
         logger.image("final_boxes", sheet, step)

@@ -150,8 +150,7 @@ def _close_epoch(
 ) -> None:
     """Evaluate before saving: a kill in between repeats the evaluation, it never skips it."""
     state.save(checkpoints)
-    with state.averaged():
-        quality = end_of_epoch(state)
+    quality = end_of_epoch(state)
     state.evaluated = state.epoch
     is_best = quality > state.best
     state.best = max(state.best, quality)

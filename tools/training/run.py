@@ -69,7 +69,7 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     write_settings(settings.run_dir, settings)
     if state.evaluated < settings.loop.epochs:
         write_environment(settings.run_dir)
-        task.open()
+        task.open(state.saved_model)
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
     finish(state, settings.run_dir)
@@ -200,7 +200,7 @@ def log_evaluation(logger: Logger, evaluation: Evaluation, dataset: ImageSet, st
 
 def finish(state: TrainingState, run_dir: Path) -> None:
     """Write and print the summary; a finished run that is resumed gives the same one."""
-    digest = weights_sha256(state.weights())
+    digest = weights_sha256(state.saved_model.state_dict())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
     size = sum(path.stat().st_size for path in (run_dir / "events").glob("*"))

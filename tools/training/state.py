@@ -1,15 +1,14 @@
 """What a training run is at one moment: its weights, their mean, its optimizer, its position."""
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tools.runs.checkpoint import FORMAT_VERSION, check_state_dict, save_checkpoint
 from tools.training.seeds import random_state, restore_random_state
@@ -20,7 +19,7 @@ class TrainingState:
     """Everything that changes while training, and that a checkpoint must hold.
 
     Attributes:
-        model: whose weights are saved.
+        model: that is trained.
         optimizer: of the weights that learn.
         scheduler: of the learning rate, stepped every iteration.
         scaler: of the loss, for fp16; idle otherwise.
@@ -36,7 +35,7 @@ class TrainingState:
         seconds: spent on training up to the last checkpoint, by all processes together.
         since: monotonic time of the last checkpoint, before it of this process's start.
         averaging: fraction that the mean of the weights keeps at each step; 0 has no mean.
-        average: that mean, by name, of every weight that learns.
+        average: the model with that mean; its buffers are the model's own.
     """
 
     model: nn.Module
@@ -55,36 +54,25 @@ class TrainingState:
     seconds: float = 0.0
     since: float = field(default_factory=time.monotonic)
     averaging: float = 0.0
-    average: dict[str, Tensor] = field(init=False, default_factory=dict)
+    average: AveragedModel | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """The mean of the first weights is these weights."""
-        self.average = {name: weight.clone() for name, weight in self._trained().items()}
-
-    def _trained(self) -> dict[str, Tensor]:
-        """Weights that have a mean, as the last step left them; none without averaging."""
-        parameters = self.model.named_parameters() if self.averaging else ()
-        return {name: p.detach() for name, p in parameters if p.requires_grad}
+        if self.averaging:
+            self.average = AveragedModel(self.model)
+            self.average.update_parameters(self.model)  # the first time it copies them
 
     def update_average(self) -> None:
         """Take the weights of this step in; in the first steps the mean forgets faster."""
-        kept = min(self.averaging, (self.step + 1) / (self.step + 10))
-        for name, weight in self._trained().items():
-            self.average[name].lerp_(weight, 1 - kept)
+        if self.average is not None:
+            kept = min(self.averaging, (self.step + 1) / (self.step + 10))
+            self.average.multi_avg_fn = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
+            self.average.update_parameters(self.model)
 
-    def weights(self) -> dict[str, Tensor]:
+    @property
+    def saved_model(self) -> nn.Module:
         """The model as it is evaluated and saved: with the mean where there is one."""
-        return {**self.model.state_dict(), **self.average}
-
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the model has the weights that are saved."""
-        trained = {name: weight.clone() for name, weight in self._trained().items()}
-        self.model.load_state_dict(self.average, strict=False)
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(trained, strict=False)
+        return self.model if self.average is None else self.average.module
 
     def save(self, folder: Path, *, is_best: bool = False) -> None:
         """Write a checkpoint into the folder.
@@ -92,7 +80,9 @@ class TrainingState:
         Raises:
             FloatingPointError: a weight is not finite; nothing is written.
         """
-        weights, trained = self.weights(), self._trained()
+        weights = dict(self.saved_model.state_dict())
+        learning = self.model.named_parameters() if self.averaging else ()
+        trained = {name: p.detach() for name, p in learning if p.requires_grad}
         both = [*weights.items(), *trained.items()]
         broken = [key for key, t in both if not t.isfinite().all()]
         if broken:
@@ -133,10 +123,8 @@ class TrainingState:
             ValueError: its model is not this one; names the tensors.
         """
         check_state_dict(self.model.state_dict(), content["model"], "the checkpoint's model")
-        self.model.load_state_dict(content["model"])
-        for name, mean in self.average.items():
-            mean.copy_(content["model"][name])
-        self.model.load_state_dict(content["progress"].get("trained", {}), strict=False)
+        self.saved_model.load_state_dict(content["model"])
+        self.model.load_state_dict(content["model"] | content["progress"].get("trained", {}))
         self.optimizer.load_state_dict(content["optimizer"])
         self.scheduler.load_state_dict(content["scheduler"])
         self.scaler.load_state_dict(content["scaler"])

@@ -69,8 +69,12 @@ class Task(ABC, Generic[Settings, Model]):
         return {}
 
     @abstractmethod
-    def open(self) -> None:
-        """Open the inputs and the predictions; features of a frozen backbone are computed here."""
+    def open(self, evaluated: Model) -> None:
+        """Open the inputs and the predictions; features of a frozen backbone are computed here.
+
+        Args:
+            evaluated: gives the predictions: the model, or another one with a mean of its weights.
+        """
 
     def samples(self, dataset: ImageSet, image_sizes: Sequence[int]) -> list[Samples]:
         """A split as the model takes it, at each size; cached features of a frozen backbone."""

@@ -72,7 +72,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         with self.settings.proposals.open("rb") as file:
             return {"--proposals": file_digest(file, "sha256").hexdigest()}
 
-    def open(self) -> None:
+    def open(self, evaluated: WSDDN) -> None:
         """Open the inputs and the predictions."""
         settings = self.settings
         inputs = self.samples(self.dataset, settings.image_sizes)
@@ -81,7 +81,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         if self.validation is not None:
             seen = self.samples(self.validation, settings.evaluation_sizes)
             self.predictions = DetectorPredictions(
-                self.module,
+                evaluated.head if settings.frozen_backbone else evaluated,
                 with_proposals(seen, self.validation, self.validation_proposals),
                 self.validation,
                 self.device,

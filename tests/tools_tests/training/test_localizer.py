@@ -420,6 +420,21 @@ def test_a_run_on_features_is_evaluated_on_features(
     assert "features of 12 images found in" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_the_mean_of_the_weights_is_validated_and_saved(
+    is_frozen: bool, words: Words, frozen: list[str], tiny_voc: Path, tmp_path: Path
+) -> None:
+    options = ["--optim.average=0.9", "--optim.lr=1", "--loop.epochs=1", "--val-split=val"]
+    assert main(words(tmp_path, *(frozen if is_frozen else ()), *options)) == 0
+    argv = f"--run-dir {tmp_path} --voc-root {tiny_voc} --split val --amp off --device cpu"
+    assert evaluate.main(argv.split()) == 0
+
+    logged = read_metrics(tmp_path / "metrics.jsonl")
+    report = json.loads((tmp_path / "evaluations" / "val" / "report.json").read_text())
+    for name in ("image_map", "box_map_area", "heatmap_coverage"):
+        assert report["localizer"][name] == logged[f"validation/{name}"][0][1]
+
+
 def test_weights_of_another_network_are_refused_by_the_file_and_their_names(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ import itertools
 import math
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +191,7 @@ def test_the_mean_of_the_weights_is_what_is_evaluated_and_saved(tmp_path: Path) 
         return run.losses(batch)
 
     def quality(state: TrainingState) -> float:
-        evaluated.append(run.weight("second").item())
+        evaluated.append(state.saved_model.get_parameter("second.weight").item())
         return 0.0
 
     run.quality = quality
@@ -208,12 +208,28 @@ def test_the_mean_of_the_weights_is_what_is_evaluated_and_saved(tmp_path: Path) 
     assert after[-1] != pytest.approx(means[5], rel=1e-6)
     saved = run.loaded()["model"]
     assert saved["second.weight"].item() == evaluated[1]
-    assert weights_sha256(saved) == weights_sha256(run.state.weights())
+    assert weights_sha256(saved) == weights_sha256(run.state.saved_model.state_dict())
+
+
+def test_the_mean_is_of_what_learns_and_has_the_buffers_of_the_model() -> None:
+    model = nn.BatchNorm1d(1)
+    model.bias.requires_grad_(False)
+    state = replace(make_state(averaging=0.9), model=model)
+    model(torch.tensor([[1.0], [3.0]]))
+    nn.init.constant_(model.weight, 11.0)
+
+    state.update_average()
+
+    mean = state.saved_model.state_dict()
+    assert mean.pop("weight").item() == pytest.approx(0.1 * 1 + 0.9 * 11)
+    assert mean["running_mean"] == 0.1 * 2
+    assert all(tensor.equal(model.state_dict()[name]) for name, tensor in mean.items())
 
 
 def test_without_a_mean_the_last_weights_are_saved_and_frozen_ones_are_kept(run: Run) -> None:
     run.go()
 
+    assert run.state.saved_model is run.state.model
     assert weights_sha256(run.loaded()["model"]) == weights_sha256(run.state.model.state_dict())
     assert run.weight("first").item() == 1
     assert run.weight("second").item() != 1
@@ -430,8 +446,9 @@ def test_a_stopped_training_continues_bit_by_bit(
     assert second.state.step == number + 1  # the step that the signal met is not lost
     second.go(**options)
 
-    for weights in (TrainingState.weights, lambda state: state.model.state_dict()):
-        assert weights_sha256(weights(second.state)) == weights_sha256(weights(whole.state))
+    for name in ("model", "saved_model"):
+        one, other = (getattr(run.state, name).state_dict() for run in (second, whole))
+        assert weights_sha256(one) == weights_sha256(other)
     assert second.log.scalars == whole.log.scalars
 
 

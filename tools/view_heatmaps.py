@@ -2,9 +2,9 @@
 
 python -m tools.view_heatmaps --run-dir runs/lite0 --split val --to visdom --visdom.server localhost
 
-One window an image: the image, and the heatmap of each class that it holds. --to files writes
-JPEGs into RUN/evaluations/SPLIT/heatmaps, where gallery looks for them; --to tensorboard writes
-events there. Seconds for 20 images on two cores.
+One window an image: the image, and the heatmap of each class that it holds. --to files writes each
+as a JPEG into RUN/evaluations/SPLIT/heatmaps, and beside it the heatmaps as arrays, which gallery
+draws; --to tensorboard writes events there. Seconds for 20 images on two cores.
 """
 
 import sys

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from localizer.localize import localize
+from localizer.localize import ImageHeatmaps, localize
 from tools.loggers.logger import Logger, image_tag, image_window
 from tools.models.device import evaluation_mode
 from tools.pages.draw import (
@@ -58,28 +58,22 @@ def log_heatmaps(
             present = [dataset.classes[label] for label in _present(dataset, index)]
             logger.image(
                 image_tag(epoch, step, batch, image, "_".join(present)),
-                heatmap_row(predictions, index),
+                heatmap_row(dataset, index, predictions.heatmaps(index)),
                 step,
                 window=image_window(batch, image, is_first=is_first),
             )
 
 
-def heatmap_row(predictions: LocalizerPredictions, index: int) -> Tensor:
-    """An image, and beside it the heatmap of each of its classes: ``[3, H, W]`` uint8.
-
-    An image without labels gets the heatmaps of the classes that the model predicts.
-    """
-    dataset = predictions.dataset
+def heatmap_row(dataset: ImageSet, index: int, heatmaps: ImageHeatmaps) -> Tensor:
+    """An image, and beside it each heatmap that ``shown_labels`` names: ``[3, H, W]`` uint8."""
     image = dataset[index].image
-    heatmaps = predictions.heatmaps(index)
     probabilities = heatmaps.image_logits.sigmoid()
-    labels = _shown_labels(dataset, index, probabilities)
     overlays = [
         caption(
             fit_height(overlay_heatmap(image, heatmaps, label), HEIGHT),
             f"{dataset.classes[label]} {probabilities[label]:.2f}",
         )
-        for label in labels
+        for label in shown_labels(dataset, index, heatmaps)
     ]
     return in_a_row([caption(fit_height(image, HEIGHT), dataset.ids[index]), *overlays])
 
@@ -109,11 +103,12 @@ def _present(dataset: ImageSet, index: int) -> list[int]:
     return labels
 
 
-def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[int]:
-    """The image's classes; without labels those above .5, or at least the most probable one."""
+def shown_labels(dataset: ImageSet, index: int, heatmaps: ImageHeatmaps) -> list[int]:
+    """An image's classes; without labels those above .5, or at least the most probable one."""
     known = _present(dataset, index)
     if known or dataset.weights[index].any():
         return known
+    probabilities = heatmaps.image_logits.sigmoid()
     order: list[int] = probabilities.argsort(descending=True).tolist()
     return [label for label in order if probabilities[label] > 0.5] or order[:1]
 
@@ -121,12 +116,11 @@ def _shown_labels(dataset: ImageSet, index: int, probabilities: Tensor) -> list[
 def _boxed(name: str, predictions: LocalizerPredictions, index: int) -> Tensor:
     dataset = predictions.dataset
     heatmaps = predictions.heatmaps(index)
-    probabilities = heatmaps.image_logits.sigmoid()
-    label = _shown_labels(dataset, index, probabilities)[0]
+    label = shown_labels(dataset, index, heatmaps)[0]
     annotation = dataset.annotations[index]
     detections = localize(heatmaps, predictions.boxes, score_threshold=0.0, labels=[label])
     image = overlay_heatmap(dataset[index].image, heatmaps, label)
     image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
     image = draw_boxes(image, detections.boxes[:1], DETECTION)
-    name = f"{name}: {dataset.classes[label]} {probabilities[label]:.2f}"
+    name = f"{name}: {dataset.classes[label]} {heatmaps.image_logits[label].sigmoid():.2f}"
     return caption(fit_height(image, HEIGHT), name)

@@ -1,14 +1,14 @@
-"""Heatmaps of some images to visdom, TensorBoard or files."""
+"""Heatmaps of some images to visdom, TensorBoard, or files: a strip to look at, and arrays."""
 
 from pathlib import Path
 
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
+from tools.files.heatmaps import heatmaps_path, write_heatmaps
 from tools.loggers.backend import Backend
 from tools.models.device import choose_device
 from tools.pages.draw import write_jpeg
-from tools.pages.gallery.strips import strip_path
-from tools.pages.heatmaps import chosen_images, heatmap_row
+from tools.pages.heatmaps import chosen_images, heatmap_row, shown_labels
 from tools.pages.settings import ViewHeatmapsSettings
 from tools.prediction.opening import open_localizer, open_split
 from tools.runs.folder import evaluation_folder
@@ -27,10 +27,13 @@ def run(settings: ViewHeatmapsSettings) -> None:
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         check_interrupted()
-        row = heatmap_row(predictions, index)
-        path = strip_path(folder, settings.split, dataset.ids[index])
+        heatmaps = predictions.heatmaps(index)
+        row = heatmap_row(dataset, index, heatmaps)
+        path = heatmaps_path(folder, settings.split, dataset.ids[index])
         if backend is None:
-            write_jpeg(path, row)
+            labels = shown_labels(dataset, index, heatmaps)
+            write_heatmaps(path, heatmaps, labels, dataset.classes)
+            write_jpeg(path.with_suffix(".jpg"), row)
         else:
             backend.image(path.stem, row, saved.step, window=path.stem)
     if backend is not None:

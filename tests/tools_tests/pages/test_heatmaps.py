@@ -38,6 +38,12 @@ def predictions_of(dataset: ImageSet, model: Localizer) -> LocalizerPredictions:
     return LocalizerPredictions(model, [samples], dataset, CPU, BoxSettings())
 
 
+def row_at(dataset: ImageSet, model: Localizer, index: int) -> Tensor:
+    """The row of an image as the model sees it in evaluation mode."""
+    heatmaps = predictions_of(dataset, model.eval()).heatmaps(index)
+    return heatmap_row(dataset, index, heatmaps)
+
+
 def log(windows: Windows, dataset: ImageSet, model: Localizer, epoch: int) -> None:
     predictions = predictions_of(dataset, model)
     log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7, is_first=epoch == 0)
@@ -82,8 +88,7 @@ def test_logging_images_of_a_model_in_training_changes_nothing_and_drops_nothing
     windows = Windows()
     log(windows, dataset, model, epoch=0)
 
-    index = chosen_images(dataset, 1)[0]
-    evaluated = heatmap_row(predictions_of(dataset, model.eval()), index)
+    evaluated = row_at(dataset, model, chosen_images(dataset, 1)[0])
     assert windows.windows["first_batch0_image0"].equal(evaluated)
     assert torch.get_rng_state().equal(before)
 
@@ -93,7 +98,7 @@ def test_a_row_shows_the_image_and_the_heatmap_of_every_class_that_it_holds(
 ) -> None:
     index = int(dataset.targets.sum(dim=1).argmax())
     height, width = dataset.annotations[index].image_size
-    row = heatmap_row(predictions_of(dataset, model.eval()), index)
+    row = row_at(dataset, model, index)
 
     images = 1 + int(dataset.targets[index].sum())
     cell = (row.shape[2] - 4 * (images - 1)) / images  # gaps of 4 between them
@@ -106,7 +111,7 @@ def row_of(dataset: ImageSet, model: Localizer, labels: list[int], weight: float
     dataset.targets[0] = 0
     dataset.targets[0, labels] = 1
     dataset.weights[0] = weight
-    return heatmap_row(predictions_of(dataset, model.eval()), 0)
+    return row_at(dataset, model, 0)
 
 
 def let_see(model: Localizer, logits: dict[int, float]) -> None:

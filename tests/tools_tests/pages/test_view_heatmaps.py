@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from data.datasets.voc import VOCSource
 from data.images import read_image
+from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.worlds import fake_visdom, files_of, free_port, read_events
+from tools.files.heatmaps import heatmaps_path, read_heatmaps
+from tools.pages.draw import fit_height, in_a_row, overlay_heatmap
+from tools.pages.heatmaps import HEIGHT
 from tools.runs.folder import evaluation_folder
 from tools.view_heatmaps import main
 
@@ -15,22 +20,51 @@ def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
     return [*small.split(), *others]
 
 
-def test_files_are_images_named_by_split_and_image_beside_an_unchanged_run(
+def test_files_are_a_strip_and_its_heatmaps_named_by_split_and_image_beside_an_unchanged_run(
     copy: Path, small_run: Path, tiny_voc: Path
 ) -> None:
     assert main(words(copy, tiny_voc)) == 0
 
     folder = evaluation_folder(copy, "val") / "heatmaps"
-    paths = sorted(folder.iterdir())
     ids = (tiny_voc / "VOC2007" / "ImageSets" / "Main" / "val.txt").read_text().split()
-    assert len(paths) == 3
-    assert {path.name for path in paths} <= {f"val_{image_id}.jpg" for image_id in ids}
-    assert all(read_image(path).shape[0] == 3 for path in paths)
+    written = [image_id for image_id in ids if heatmaps_path(folder, "val", image_id).exists()]
+    assert len(written) == 3
+    added = [f"val_{image_id}.{ending}" for image_id in written for ending in ("jpg", "npz")]
+    assert {path.name for path in folder.iterdir()} == set(added)
 
     before, after = files_of(small_run), files_of(copy)
     assert before.items() <= after.items()
-    added = after.keys() - before.keys()
-    assert added == {path.relative_to(copy).as_posix() for path in paths}
+    assert len(after) == len(before) + len(added)
+
+
+def test_the_heatmaps_of_a_file_draw_what_the_strip_shows(copy: Path, tiny_voc: Path) -> None:
+    assert main(words(copy, tiny_voc)) == 0
+
+    dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
+    folder = evaluation_folder(copy, "val") / "heatmaps"
+    for path in folder.glob("*.npz"):
+        index = dataset.ids.index(path.stem.removeprefix("val_"))
+        classes, heatmaps = read_heatmaps(path)
+        assert classes == tuple(
+            name
+            for name, target in zip(SYNTHETIC_CLASSES, dataset.targets[index], strict=True)
+            if target
+        )
+        image = dataset[index].image
+        panels = [fit_height(image, HEIGHT)]
+        for position in range(len(classes)):
+            panels.append(fit_height(overlay_heatmap(image, heatmaps, position), HEIGHT))
+        strip = read_image(path.with_suffix(".jpg"))[:, -HEIGHT:]
+        assert (strip.int() - in_a_row(panels).int()).abs().float().mean() < 6  # JPEG rounds
+
+
+def test_heatmaps_written_again_are_the_same_bytes(copy: Path, tiny_voc: Path) -> None:
+    assert main(words(copy, tiny_voc)) == 0
+    folder = evaluation_folder(copy, "val") / "heatmaps"
+    before = files_of(folder)
+
+    assert main(words(copy, tiny_voc)) == 0
+    assert files_of(folder) == before
 
 
 def test_no_more_images_are_shown_than_there_are_in_the_folder_of_the_name(
@@ -40,7 +74,7 @@ def test_no_more_images_are_shown_than_there_are_in_the_folder_of_the_name(
     assert main(words(copy, tiny_voc, *more)) == 0
 
     folder = evaluation_folder(copy, "best") / "heatmaps"
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.glob("*.npz"))) == len(list(folder.glob("*.jpg"))) == 6
     assert capsys.readouterr().out.endswith(f"6 images in {folder}\n")
 
 

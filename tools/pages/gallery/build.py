@@ -4,21 +4,18 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from data.checks import name_first
-from data.datasets.image_set import ImageSet
 from data.datasets.sources import given_or_trained, open_source
 from data.types import Detections
-from tools.cli.console import echo, warn
+from tools.cli.console import echo
 from tools.files.detections import read_detections
 from tools.files.scores import SavedScores, read_scores
 from tools.inputs.datasets import open_dataset
 from tools.inputs.rois import read_proposals
 from tools.pages.gallery.content import by_name, gallery_content
+from tools.pages.gallery.heatmaps import heatmap_images
 from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
 from tools.pages.gallery.server import PageServer
-from tools.pages.gallery.strips import HeatmapPanel, heatmap_panels, strip_path
 from tools.pages.gallery.thumbnails import (
     OriginalImage,
     make_thumbnails,
@@ -30,7 +27,6 @@ from tools.runs.folder import evaluation_folder, locked_run, read_settings
 
 THUMBS = "thumbs"
 PROPOSALS = 10  # of an image; more hide it
-Heatmaps = dict[str, dict[int, HeatmapPanel]]
 
 
 def run(settings: GallerySettings) -> None:
@@ -61,20 +57,21 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
-    heatmaps = _heatmaps(_strips(settings, evaluation), dataset, scores)
-    images = [
-        OriginalImage(path.absolute(), annotation.image_size)
+    images = {
+        annotation.image_id: OriginalImage(path.absolute(), annotation.image_size)
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)
-    ]
-    panels = [panel for of_image in heatmaps.values() for panel in of_image.values()]
+    }
+    folder = _heatmaps_folder(settings, evaluation)
+    heatmaps = heatmap_images(folder, dataset.split, images, scores.classes)
+    overlays = [overlay for of_image in heatmaps.values() for overlay in of_image.values()]
     with locked_run(out):
         numbers = make_thumbnails(
             out / THUMBS,
-            [*images, *panels],
+            [*images.values(), *overlays],
             longest_side=settings.longest_side,
             processes=settings.processes,
         )
-        number_of = dict(zip(panels, numbers[len(images) :], strict=True))
+        number_of = dict(zip(overlays, numbers[len(images) :], strict=True))
         content = gallery_content(
             dataset,
             scores,
@@ -82,7 +79,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
             detections=detections,
             proposals=proposals,
             heatmap={
-                image_id: {label: number_of[panel] for label, panel in of_image.items()}
+                image_id: {label: number_of[overlay] for label, overlay in of_image.items()}
                 for image_id, of_image in heatmaps.items()
             },
         )
@@ -114,32 +111,13 @@ def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | N
     return found
 
 
-def _strips(settings: GallerySettings, evaluation: Path) -> Path:
-    """Where the strips are; there may be none, unless the folder was named."""
+def _heatmaps_folder(settings: GallerySettings, evaluation: Path) -> Path:
+    """Where heatmaps are; there may be none, unless the folder was named."""
     if settings.heatmaps is not None and not settings.heatmaps.is_dir():
         raise FileNotFoundError(
             f"{settings.heatmaps}: no such folder (view_heatmaps --to files writes one)"
         )
     return settings.heatmaps or evaluation / "heatmaps"
-
-
-def _heatmaps(folder: Path, dataset: ImageSet, scores: SavedScores) -> Heatmaps:
-    """Panels of heatmap by image id and label, of images that have a strip."""
-    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    heatmaps: Heatmaps = {}
-    unfit = []
-    for row, annotation in enumerate(dataset.annotations):
-        path = strip_path(folder, dataset.split, annotation.image_id)
-        if path.name in existing:
-            labels = np.flatnonzero(scores.targets[row]).tolist()
-            panels = heatmap_panels(path.absolute(), annotation.image_size, labels)
-            if panels:
-                heatmaps[annotation.image_id] = panels
-            else:
-                unfit.append(path.name)
-    if unfit:
-        warn(f"{folder}: not one panel for each class, left out: {name_first(unfit)}")
-    return heatmaps
 
 
 def _table(folder: Path, numbers: list[int]) -> dict[str, Path]:

@@ -1,6 +1,7 @@
 """Numbered thumbnails that are kept while their source is unchanged.
 
-The JPEG comment of a thumbnail is its mark: a digest of its source's path, region, size and time.
+The JPEG comment of a thumbnail is its mark: a digest of its source, its size, and the sizes and
+times of the files that the source reads.
 The number of a thumbnail that a page shows is never given to another image, so an older page is
 right until a new one replaces it.
 """
@@ -14,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -32,12 +35,12 @@ class Source(Protocol):
     """The source of a thumbnail; its ``repr`` tells all that the thumbnail shows."""
 
     @property
-    def path(self) -> Path:
-        """The file to read."""
+    def paths(self) -> tuple[Path, ...]:
+        """The files to read."""
         ...
 
-    def read(self) -> Tensor:
-        """``[3, H, W]`` uint8."""
+    def draw(self, longest_side: int) -> Tensor:
+        """``[3, H, W]`` uint8, no side longer than this."""
         ...
 
 
@@ -52,8 +55,13 @@ class OriginalImage(NamedTuple):
     path: Path
     image_size: tuple[int, int]
 
-    def read(self) -> Tensor:
-        """The image.
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Its own file."""
+        return (self.path,)
+
+    def draw(self, longest_side: int) -> Tensor:
+        """The image, reduced if it is larger.
 
         Raises:
             ValueError: it does not decode, or has another size.
@@ -62,7 +70,7 @@ class OriginalImage(NamedTuple):
         if tuple(image.shape[1:]) != self.image_size:
             difference = describe_other_size(image.shape[1:], self.image_size)
             raise ValueError(f"{self.path}: {difference}")
-        return image
+        return _reduced(image, longest_side)
 
 
 def thumbnail_path(folder: Path, number: int) -> Path:
@@ -85,7 +93,7 @@ def make_thumbnails(
         The number of each source's thumbnail.
 
     Raises:
-        FileNotFoundError: a source is missing.
+        FileNotFoundError: a file of a source is missing.
         ValueError: a source does not decode or has another size; the message names it.
         Interrupted: by a signal; finished thumbnails are kept.
     """
@@ -147,22 +155,32 @@ def _mark_of(path: Path) -> str:
 
 
 def _mark(source: Source, longest_side: int) -> str:
-    if not source.path.is_file():
-        raise FileNotFoundError(f"{source.path}: no such image")
-    status = source.path.stat()
-    identity = (REVISION, longest_side, repr(source), status.st_size, status.st_mtime_ns)
-    return MARK + sha256(repr(identity).encode()).hexdigest()
+    identity: list[object] = [REVISION, longest_side, repr(source)]
+    for path in source.paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        status = path.stat()
+        identity += [status.st_size, status.st_mtime_ns]
+    return MARK + sha256(repr(tuple(identity)).encode()).hexdigest()
 
 
 def _make(longest_side: int, job: tuple[Source, Path, str]) -> int:
     """Write one thumbnail, complete or not at all; returns its size in bytes."""
     source, path, mark = job
-    image = Image.fromarray(source.read().permute(1, 2, 0).contiguous().numpy())
-    if max(image.size) > longest_side:
-        fraction = longest_side / max(image.size)
-        width, height = (max(1, round(side * fraction)) for side in image.size)
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    image = Image.fromarray(source.draw(longest_side).permute(1, 2, 0).contiguous().numpy())
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True, comment=mark.encode())
     write_atomically(path, file.getvalue())
     return file.tell()
+
+
+def _reduced(image: Tensor, longest_side: int) -> Tensor:
+    """An image whose longer side is at most this, in its proportions."""
+    height, width = image.shape[1:]
+    fraction = longest_side / max(height, width)
+    if fraction >= 1:
+        return image
+    size = max(1, round(width * fraction)), max(1, round(height * fraction))
+    whole = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    pixels = np.array(whole.resize(size, Image.Resampling.LANCZOS))
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -7,6 +7,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,18 @@ from data.datasets.voc import VOCSource
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
+from localizer.backbones import Geometry
+from localizer.localize import ImageHeatmaps
 from tests.conftest import snapshot
 from tests.tools_tests.pages.conftest import content_of
 from tests.worlds import annotate, free_port, image_set, write_proposals
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.files.atomic import pack_arrays, write_scores
 from tools.files.detections import write_detections
+from tools.files.heatmaps import heatmaps_path, write_heatmaps
 from tools.gallery import main, with_port
-from tools.pages.draw import caption, fit_height, in_a_row, write_jpeg
+from tools.pages.draw import overlay_heatmap
 from tools.pages.gallery.thumbnails import OriginalImage, Source, make_thumbnails, remove_thumbnails
-from tools.pages.heatmaps import HEIGHT
 from tools.runs.folder import write_settings
 from tools.runs.settings import TrainLocalizerSettings
 
@@ -223,9 +227,9 @@ def test_a_refused_image_leaves_the_earlier_gallery_whole(unlabeled: World, imag
 class Stopping(OriginalImage):
     """An image in the middle of whose reading the process gets a signal."""
 
-    def read(self) -> Tensor:
+    def draw(self, longest_side: int) -> Tensor:
         os.kill(os.getpid(), signal.SIGTERM)
-        return super().read()
+        return super().draw(longest_side)
 
     def __repr__(self) -> str:
         return repr(OriginalImage(*self))
@@ -266,44 +270,108 @@ def test_other_files_in_the_folder_are_kept(world: World) -> None:
 # Heatmaps
 
 
-def write_strip(path: Path, image_size: tuple[int, int], panels: int) -> None:
-    """As ``view_heatmaps`` does: a gray image, then red, green, blue panels."""
-    path.parent.mkdir()
-    parts = [fit_height(torch.full((3, *image_size), 128, dtype=torch.uint8), HEIGHT)]
-    for number in range(panels):
-        parts.append(torch.zeros_like(parts[0]))
-        parts[-1][number % 3] = 255
-    write_jpeg(path, in_a_row([caption(part, "words") for part in parts]))
+def heatmaps_of(image_size: tuple[int, int]) -> ImageHeatmaps:
+    """Of every class on 2 x 3 cells over the whole image; the highest is cell 0, 1, 2, ..."""
+    logits = torch.eye(NUM_CLASSES, 6).reshape(NUM_CLASSES, 2, 3)
+    return ImageHeatmaps(logits, torch.zeros(NUM_CLASSES), Geometry(10, 4.5), (20, 30), image_size)
 
 
-def test_heatmaps_are_cut_out_class_by_class(world: World, dataset: ImageSet) -> None:
-    row = int(dataset.targets.sum(dim=1).argmax())
-    labels = dataset.targets[row].nonzero().flatten().tolist()
-    assert len(labels) >= 2
-    height, width = dataset.annotations[row].image_size
-    path = world.evaluation / "heatmaps" / f"test_{dataset.ids[row]}.jpg"
-    write_strip(path, (height, width), len(labels))
-
-    heatmap = world.make()["heatmap"]
-
-    assert list(heatmap) == [str(row)]
-    assert list(heatmap[str(row)]) == [str(label) for label in labels]
-    for channel, number in enumerate(heatmap[str(row)].values()):
-        panel = read_image(world.thumbs / f"{number:06d}.jpg").double()
-        assert panel.shape[2] / panel.shape[1] == pytest.approx(width / height, rel=0.02)
-        means = panel.mean(dim=(1, 2))
-        assert int(means.argmax()) == channel % 3
-        assert means.sum() < 270  # one pure color: no words and no neighbor
+def write_files(
+    folder: Path, dataset: ImageSet, row: int, labels: Sequence[int], **changes: Any
+) -> Path:
+    """The heatmaps of an image as ``view_heatmaps`` writes them; returns the file's path."""
+    folder.mkdir(exist_ok=True)
+    path = heatmaps_path(folder, dataset.split, dataset.ids[row])
+    heatmaps = heatmaps_of(dataset.annotations[row].image_size)
+    classes = changes.pop("classes", SYNTHETIC_CLASSES)
+    write_heatmaps(path, replace(heatmaps, **changes), labels, classes)
+    return path
 
 
-def test_a_strip_of_other_classes_is_left_out_with_a_warning(
+def test_the_heatmap_of_every_class_in_a_file_is_drawn_over_the_image(
+    world: World, dataset: ImageSet
+) -> None:
+    write_files(world.evaluation / "heatmaps", dataset, 3, [5, 0, 2])
+
+    shown = world.make()
+
+    assert list(shown["heatmap"]) == ["3"]
+    assert list(shown["heatmap"]["3"]) == ["0", "2", "5"]
+    whole = read_image(world.thumbs / f"{shown['thumbs'][3]:06d}.jpg")
+    heatmaps = heatmaps_of((whole.shape[1], whole.shape[2]))
+    for label, number in shown["heatmap"]["3"].items():
+        drawn = read_image(world.thumbs / f"{number:06d}.jpg")
+        expected = overlay_heatmap(whole, heatmaps, int(label))
+        assert (drawn.int() - expected.int()).abs().float().mean() < 6  # JPEG rounds
+
+
+def test_a_changed_file_of_heatmaps_and_a_changed_image_get_other_thumbnails(
+    unlabeled: World, images: Path
+) -> None:
+    folder = unlabeled.evaluation / "heatmaps"
+    folder.mkdir()
+    first = min(images.iterdir())
+    height, width = read_image(first).shape[1:]
+    path, heatmaps = heatmaps_path(folder, "all", first.name), heatmaps_of((height, width))
+
+    def make() -> tuple[int, int]:
+        shown = unlabeled.make()
+        return shown["thumbs"][0], shown["heatmap"]["0"]["0"]
+
+    write_heatmaps(path, heatmaps, [0], ["<b>cat"])
+    assert make() == make() == (0, 3)
+    write_heatmaps(path, replace(heatmaps, logits=-heatmaps.logits), [0], ["<b>cat"])
+    assert make() == (0, 4)
+    Image.new("RGB", (width, height), "red").save(first, "JPEG")
+    assert not {0, 4} & set(make())
+
+
+def test_images_without_labels_have_the_heatmaps_that_were_written(
+    unlabeled: World, images: Path
+) -> None:
+    folder = unlabeled.evaluation / "heatmaps"
+    folder.mkdir()
+    for path in images.iterdir():
+        height, width = read_image(path).shape[1:]
+        written = heatmaps_path(folder, "all", path.name)
+        write_heatmaps(written, heatmaps_of((height, width)), [0], ["<b>cat"])
+
+    assert [list(labels) for labels in unlabeled.make()["heatmap"].values()] == [["0"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_size": (8, 9)}, "another image, of 9x8"),
+        ({"classes": ["unknown"] * NUM_CLASSES}, "other classes: unknown"),
+        ({"logits": torch.full((NUM_CLASSES, 2, 3), torch.nan)}, "not finite"),
+        ({}, "not a file of heatmaps"),
+    ],
+)
+def test_heatmaps_that_do_not_fit_are_left_out_by_name_and_the_others_are_shown(
+    change: dict[str, Any], message: str, world: World, dataset: ImageSet, tmp_path: Path
+) -> None:
+    write_files(tmp_path / "heatmaps", dataset, 1, [0])
+    path = write_files(tmp_path / "heatmaps", dataset, 0, [0], **change)
+    if not change:
+        path.write_bytes(path.read_bytes()[:-100])
+
+    assert list(world.make(f"--heatmaps={path.parent}")["heatmap"]) == ["1"]
+    (line,) = world.capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: heatmaps left out: {path}: ")
+    assert message in line
+
+
+def test_strips_without_their_heatmaps_are_named_with_the_command_that_writes_both(
     world: World, dataset: ImageSet, tmp_path: Path
 ) -> None:
-    path = tmp_path / "strips" / f"test_{dataset.ids[0]}.jpg"
-    write_strip(path, dataset.annotations[0].image_size, NUM_CLASSES)
+    path = write_files(tmp_path / "heatmaps", dataset, 0, [0])
+    path.rename(path.with_suffix(".jpg"))
 
     assert world.make(f"--heatmaps={path.parent}")["heatmap"] == {}
-    assert world.capsys.readouterr().err.startswith(f"warning: {path.parent}: ")
+    (line,) = world.capsys.readouterr().err.splitlines()
+    assert path.with_suffix(".jpg").name in line
+    assert "(run view_heatmaps again)" in line
 
 
 # Refusals

@@ -23,7 +23,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.detections import detection_sheets
 from tools.pages.heatmaps import box_sheet
-from tools.pages.report import Report, markdown_classes, markdown_table, write_report
+from tools.pages.report import Report, metrics_of, metrics_table, write_report
 from tools.prediction.opening import open_predictions, open_split, split_proposals
 from tools.prediction.predictions import LocalizerPredictions, Predictions
 from tools.runs.checkpoint import weights_sha256
@@ -74,8 +74,9 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     )
     write_report(folder, report)
     if "detector" in models:
-        echo(*markdown_classes(models["detector"]).splitlines())
-    echo(*markdown_table(models).splitlines())
+        echo(*metrics_table("class", models["detector"]["per_class"]).splitlines())
+    metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
+    echo(*metrics_table("model", metrics).splitlines())
     echo(f"report: {folder / 'report.html'}")
     return models
 

@@ -1,4 +1,4 @@
-"""Every number of a split from image scores and detections, whichever model they come from."""
+"""The numbers of a split from image scores and detections, whichever model they come from."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.datasets.image_set import ImageSet
-from data.evaluation.error_kinds import error_kinds
-from data.evaluation.image_metrics import eval_classification, mean_over_present
-from data.evaluation.matching import ClassMatches, match_detections
-from data.evaluation.voc_eval import PrecisionRecall, ap_of_matches, corloc, precision_recall
+from data.evaluation.image_metrics import mean_over_present
+from data.evaluation.matching import match_detections
+from data.evaluation.metrics import METRICS, Comparison
+from data.evaluation.voc_eval import PrecisionRecall, precision_recall
 from data.types import Detections
 
 CURVE_POINTS = 100
@@ -47,10 +47,10 @@ def summarize(
     detections: dict[str, Detections],
     top_scoring: Mapping[str, Detections],
     *,
-    further: Mapping[str, Floats] | None = None,
+    heatmaps: Mapping[str, Floats] | None = None,
     threshold_curve: dict[float, float] | None = None,
 ) -> Evaluation:
-    """Compare with the annotations.
+    """Compare with the annotations by every metric of ``METRICS`` that the model has.
 
     Args:
         dataset: the split.
@@ -58,26 +58,20 @@ def summarize(
         detections: by image id, for AP, recall of boxes and kinds of errors.
         top_scoring: by image id, with the top-scoring box of each class whatever its score, for
             CorLoc.
-        further: other numbers by name, ``[C]`` each.
+        heatmaps: statistics of heatmaps by name, ``[C]`` each; None for a model without any.
         threshold_curve: kept in the evaluation as it is.
     """
     annotations, count = dataset.annotations, len(dataset.classes)
-    image = eval_classification(
-        scores, dataset.targets.double().numpy(), dataset.weights.double().numpy()
+    comparison = Comparison(
+        scores,
+        dataset.targets.double().numpy(),
+        dataset.weights.double().numpy(),
+        matches=match_detections(detections, annotations, num_classes=count),
+        top1=match_detections(top_scoring, annotations, num_classes=count),
+        heatmaps=heatmaps or {},
     )
-    matches = match_detections(detections, annotations, num_classes=count)
-    top1 = match_detections(top_scoring, annotations, num_classes=count)
-    columns = {
-        "image_map": image.average_precision,
-        "f2": image.f_beta,
-        "recall": image.recall,
-        "box_map_11point": ap_of_matches(matches, use_07_metric=True).per_class,
-        "box_map_area": ap_of_matches(matches, use_07_metric=False).per_class,
-        "corloc": corloc(top1).per_class,
-        "box_recall": np.array([_final_recall(of_class) for of_class in matches]),
-        **(further or {}),
-        **{f"errors_{kind}": fractions for kind, fractions in error_kinds(matches).items()},
-    }
+    every = {name: metric.per_class(comparison) for name, metric in METRICS.items()}
+    columns = {name: column for name, column in every.items() if column is not None}
     return Evaluation(
         scores,
         detections,
@@ -89,15 +83,10 @@ def summarize(
         threshold_curve or {},
         {
             name: _thinned(precision_recall(of_class))
-            for name, of_class in zip(dataset.classes, matches, strict=True)
+            for name, of_class in zip(dataset.classes, comparison.matches, strict=True)
             if of_class.num_objects
         },
     )
-
-
-def _final_recall(matches: ClassMatches) -> float:
-    """Fraction of a class's objects that some detection hits, however low its score."""
-    return float(matches.is_hit.sum()) / matches.num_objects if matches.num_objects else math.nan
 
 
 def _thinned(curve: PrecisionRecall) -> list[tuple[float, float]]:

@@ -53,7 +53,7 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
         scores,
         detections,
         top_scoring,
-        further=maps.per_class() if maps else None,
+        heatmaps=maps.per_class() if maps else None,
         threshold_curve=maps.threshold_curve() if maps else None,
     )
 

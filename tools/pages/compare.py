@@ -8,7 +8,7 @@ from tools.cli.console import echo
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts, write_page
-from tools.pages.report import COLUMNS, ERRORS, markdown_table
+from tools.pages.report import headings, metrics_of, metrics_table
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder
 
@@ -21,15 +21,14 @@ def run(settings: CompareRunsSettings) -> None:
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for name, folder in _named(settings.runs).items():
         report = _read_report(evaluation_folder(folder, settings.name or settings.split))
-        for model in MODELS:
-            if model in report:
-                models[f"{name} {model}"] = report[model]
+        models |= {f"{name} {model}": numbers for model, numbers in report.items()}
         for tag, points in read_metrics(folder / "metrics.jsonl").items():
             if settings.curves in tag and len(points) > 1:
                 curves.setdefault(tag, {})[name] = points
     settings.out.mkdir(parents=True, exist_ok=True)
-    table = markdown_table(models)
-    shown = {"split": "split", "seconds": "seconds of training", **COLUMNS, **ERRORS}
+    metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
+    table, columns = metrics_table("model", metrics), headings(metrics.values())
+    shown = ("split", "seconds", *columns)
     write_json(
         settings.out / "compare.json",
         {name: {key: numbers.get(key) for key in shown} for name, numbers in models.items()},
@@ -38,7 +37,7 @@ def run(settings: CompareRunsSettings) -> None:
     write_page(
         settings.out / "compare.html",
         title=f"{len(models)} models",
-        columns={**COLUMNS, **ERRORS},
+        columns=columns,
         models=models,
         charts=charts(curves),
     )
@@ -54,16 +53,18 @@ def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
     raise ValueError(f"--runs: two names of one folder among {', '.join(map(str, folders))}")
 
 
-def _read_report(folder: Path) -> dict[str, Any]:
+def _read_report(folder: Path) -> dict[str, dict[str, Any]]:
+    """The models' parts of a report by name, at least one."""
     path = folder / "report.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+        models = {model: content[model] for model in MODELS if model in content}
+        for numbers in models.values():
+            metrics_of(numbers)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a report ({error})") from error
-    if not isinstance(content, dict) or not any(
-        isinstance(content.get(name), dict) for name in MODELS
-    ):
+    if not models:
         raise ValueError(f"{path}: not a report (none of {', '.join(MODELS)} is in it)")
-    return content
+    return models

@@ -1,46 +1,21 @@
 """``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from data.evaluation.metrics import METRICS
 from tools.cli.console import printable
 from tools.files.atomic import write_json
 from tools.pages.charts import Curves, charts, write_page
 from tools.pages.draw import encode_jpeg
 from tools.runs.environment import environment
 
-COLUMNS = {
-    "image_map": "image mAP",
-    "f2": "F2",
-    "recall": "recall",
-    "box_map_11point": "box mAP 11-point",
-    "box_map_area": "box mAP area",
-    "corloc": "CorLoc",
-    "point_accuracy": "point accuracy",
-    "heatmap_coverage": "heatmap coverage",
-}
-ERRORS = {
-    "box_recall": "box recall",
-    "errors_hit": "hit",
-    "errors_duplicate": "duplicate",
-    "errors_part": "part",
-    "errors_group": "group",
-    "errors_localization": "localization",
-    "errors_background": "background",
-}
-DETECTOR_COLUMNS = {
-    "box_map_11point": "box mAP 11-point",
-    "box_map_area": "box mAP area",
-    "corloc": "CorLoc",
-    "image_map": "image mAP",
-    "box_recall": "box recall",
-    "errors_part": "part",
-}
+Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +24,8 @@ class Report:
 
     Attributes:
         title: of the page.
-        models: by name (``localizer``, ``localizer_robust``, ``detector``): the numbers of
-            ``COLUMNS`` and ``ERRORS``, ``per_class``, ``threshold_curve``, ``weights_sha256``,
-            ``seconds``.
+        models: by name (``localizer``, ``localizer_robust``, ``detector``): the metrics by name,
+            the same ``per_class``, ``threshold_curve``, ``weights_sha256``, ``seconds``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
         box_curves: by class, then by name of the model: points (recall, precision).
@@ -78,42 +52,62 @@ def write_report(folder: Path, report: Report) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
+    metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
     write_page(
         folder / "report.html",
         title=report.title,
-        columns=COLUMNS,
-        errors=ERRORS,
-        models=report.models,
+        models=metrics,
+        headline=headings(metrics.values(), headline=True),
+        further=headings(metrics.values(), headline=False),
+        per_class={name: numbers["per_class"] for name, numbers in report.models.items()},
         settings=report.settings,
         environment=content["environment"],
         charts=charts(report.curves),
         box_charts=charts(report.box_curves, fractions=True),
-        rules={key: COLUMNS[key] for key in ("box_map_11point", "box_map_area")},
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
 
 
-def markdown_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """The means over classes, one model a line."""
-    lines = ["| model | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, numbers in models.items():
-        lines.append(_line(name, [numbers.get(key) for key in COLUMNS]))
-    return "\n".join(lines)
+def metrics_of(model: Mapping[str, Any]) -> dict[str, float | None]:
+    """The metrics in a model's part of a report, by name: what its classes have."""
+    names = dict.fromkeys(name for row in model["per_class"].values() for name in row)
+    return {name: model.get(name) for name in names}
 
 
-def markdown_classes(numbers: Mapping[str, Any]) -> str:
-    """The numbers of one model on each class, one class a line."""
-    keys = {key: COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc", "image_map")}
-    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name, row in numbers["per_class"].items():
-        lines.append(_line(name, [row.get(key) for key in keys]))
-    return "\n".join(lines)
+def headings(rows: Iterable[Numbers], *, headline: bool | None = None) -> dict[str, str]:
+    """Headings of the metrics that some rows hold, by name, in the order of ``METRICS``.
+
+    Args:
+        rows: metrics by name.
+        headline: only those of the short tables, or only the others; None for all. A metric that
+            ``METRICS`` lacks, from a newer version, is last with its name, and in the short tables.
+    """
+    found = dict.fromkeys(name for row in rows for name in row)
+    known = [(name, metric.heading, metric.is_headline) for name, metric in METRICS.items()]
+    unknown = [(name, name, True) for name in found if name not in METRICS]
+    return {
+        name: heading
+        for name, heading, is_headline in (*known, *unknown)
+        if name in found and headline in (None, is_headline)
+    }
 
 
-def _line(name: str, values: Sequence[float | None]) -> str:
-    shown = printable(name).replace("|", "\\|")
-    return f"| {shown} | " + " | ".join(_three_digits(value) for value in values) + " |"
+def metrics_table(kind: str, rows: Mapping[str, Numbers]) -> str:
+    """The headline metrics of rows by name, in Markdown; ``kind`` says what the rows are."""
+    columns = headings(rows.values(), headline=True)
+    lines = [
+        (printable(name), *(_three_digits(numbers.get(key)) for key in columns))
+        for name, numbers in rows.items()
+    ]
+    return markdown_table((kind, *columns.values()), lines)
+
+
+def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; every line has as many cells as there are heads."""
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in (heads, *lines)]
+    first, *others = [f"| {' | '.join(line)} |" for line in cells]
+    return "\n".join([first, "|---" * len(heads) + "|", *others])
 
 
 def _three_digits(value: float | None) -> str:

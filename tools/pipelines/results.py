@@ -12,12 +12,13 @@ import yaml
 
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import open_source
+from data.evaluation.metrics import METRICS
 from tools.cli.command import parse_settings
 from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
-from tools.pages.report import COLUMNS, DETECTOR_COLUMNS, ERRORS
+from tools.pages.report import headings, markdown_table, metrics_of
 from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
@@ -30,7 +31,14 @@ from tools.training.wsddn import run as train_wsddn
 CONFIGS = PROJECT / "tools" / "configs"
 RESULTS = PROJECT / "tools" / "results"
 TABLES = RESULTS / "README.md"
-KINDS = {"localizer": COLUMNS, "detector": DETECTOR_COLUMNS, "ablation": DETECTOR_COLUMNS}
+OF_BOXES = ("box_map_11point", "box_map_area", "corloc")
+OF_DETECTORS = (*OF_BOXES, "image_map", "box_recall", "errors_part")
+# What a table shows of its rows; without names their headline metrics.
+KINDS: dict[str, tuple[str, ...]] = {
+    "localizer": (),
+    "detector": OF_DETECTORS,
+    "ablation": OF_DETECTORS,
+}
 CLASSES = "classes"  # of a table: the detector's rows class by class
 
 
@@ -132,35 +140,35 @@ def marks(kind: str) -> tuple[str, str]:
 
 def table(rows: Sequence[Row], kind: str) -> str:
     """Means over the seeds with their sample deviation; rows without results say so."""
-    columns = KINDS[kind]
-    heads = [*columns.values(), "seeds", "minutes"]
-    lines = [f"| {kind} | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for row in rows:
-        if row.kind != kind:
-            continue
-        results = row.results()
+    of_kind = [(row.title, row.results()) for row in rows if row.kind == kind]
+    columns = {name: METRICS[name].heading for name in KINDS[kind]} or headings(
+        (result["metrics"] for _, results in of_kind for result in results), headline=True
+    )
+    lines = []
+    for title, results in of_kind:
         if not results:
-            lines.append(f"| {row.title} |" + " |" * len(columns) + " not yet run | |")
+            lines.append([title, *[""] * len(columns), "not yet run", ""])
             continue
         cells = [_spread([result["metrics"].get(key) for result in results]) for key in columns]
         minutes = statistics.mean(result["seconds"] for result in results) / 60
-        lines.append(
-            f"| {row.title} | " + " | ".join(cells) + f" | {len(results)} | {minutes:.0f} |"
-        )
-    return "\n".join(lines)
+        lines.append([title, *cells, f"{len(results)}", f"{minutes:.0f}"])
+    return markdown_table([kind, *columns.values(), "seeds", "minutes"], lines)
 
 
 def class_table(rows: Sequence[Row]) -> str:
     """The first detector class by class, means over its seeds."""
     results = next((row.results() for row in rows if row.kind == "detector"), [])
-    keys = {key: DETECTOR_COLUMNS[key] for key in ("box_map_11point", "box_map_area", "corloc")}
-    lines = ["| class | " + " | ".join(keys.values()) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name in results[0]["per_class"] if results else ():
-        cells = [
-            _spread([result["per_class"][name].get(key) for result in results]) for key in keys
+    lines = [
+        [
+            name,
+            *(
+                _spread([result["per_class"][name].get(key) for result in results])
+                for key in OF_BOXES
+            ),
         ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for name in (results[0]["per_class"] if results else ())
+    ]
+    return markdown_table(["class", *(METRICS[key].heading for key in OF_BOXES)], lines)
 
 
 def _make(
@@ -196,7 +204,7 @@ def _make(
             "commands": commands,
             "split": numbers["split"],
             "corloc_split": numbers["corloc_split"],
-            "metrics": {key: numbers[key] for key in {**COLUMNS, **ERRORS} if key in numbers},
+            "metrics": metrics_of(numbers),
             "per_class": numbers["per_class"],
             "threshold_curve": numbers["threshold_curve"],
             "weights_sha256": numbers["weights_sha256"],

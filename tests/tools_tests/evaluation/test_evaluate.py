@@ -138,7 +138,7 @@ def test_the_page_shows_all_models_their_curves_and_images_and_loads_nothing(run
     assert all(f"<td>{name}</td>" in page for name in MODELS)
     assert "train/spatial" in page
     assert "CorLoc by heatmap threshold" in page
-    assert "What the top-scoring boxes are" in page
+    assert "Further numbers" in page
     assert HEATMAP_SHEET in page
     assert "<h2>Detections: " in page
     assert 'src="data:image/jpeg;base64,' in page

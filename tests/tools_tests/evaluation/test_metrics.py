@@ -85,14 +85,18 @@ def test_an_absent_class_has_no_numbers() -> None:
     assert result.metrics["corloc"] == 1
 
 
-def test_further_numbers_and_the_curve_are_in_the_evaluation() -> None:
-    further = {"heatmap": np.array([0.25, math.nan])}
+def test_numbers_of_heatmaps_and_the_curve_are_in_the_evaluation_of_a_model_that_has_them() -> None:
+    heatmaps = {"point_accuracy": np.array([0.25, math.nan])}
 
-    result = summary(CAT_ON_THE_LEFT, no_detections(), further=further, threshold_curve={0.5: 0.75})
+    result = summary(
+        CAT_ON_THE_LEFT, no_detections(), heatmaps=heatmaps, threshold_curve={0.5: 0.75}
+    )
 
-    assert result.metrics["heatmap"] == 0.25
-    assert result.per_class["dog"]["heatmap"] is None
+    assert result.metrics["point_accuracy"] == 0.25
+    assert result.per_class["dog"]["point_accuracy"] is None
     assert result.threshold_curve == {0.5: 0.75}
+    assert "heatmap_coverage" not in result.metrics
+    assert "point_accuracy" not in summary(CAT_ON_THE_LEFT, no_detections()).metrics
 
 
 def test_detections_on_images_whose_boxes_are_unknown_have_no_numbers() -> None:

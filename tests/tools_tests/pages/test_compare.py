@@ -1,6 +1,7 @@
 """Several runs in one table, read from what they wrote."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ def make_run(folder: Path, model: str, value: float, name: str = "test") -> Path
     """A run folder with a report and a curve of two points."""
     evaluation = evaluation_folder(folder, name)
     evaluation.mkdir(parents=True)
-    numbers = {"image_map": value, "split": "test", "seconds": 60.0, "errors_part": None}
+    metrics = {"image_map": value, "errors_part": None, "new & unknown": value / 2}
+    numbers = {**metrics, "split": "test", "seconds": 60.0, "per_class": {"cat": metrics}}
     (evaluation / "report.json").write_text(json.dumps({model: numbers, "settings": {}}))
     lines = [{"step": step, "tag": "train/loss", "value": value} for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -44,11 +46,18 @@ def test_every_model_has_a_line_and_the_page_has_the_chosen_curves_and_names_as_
         assert "&lt;b&gt; detector" in page
 
     table = (tmp_path / "out" / "compare.md").read_text()
-    assert "| plain localizer | 0.250 |" in table
-    assert "| <b> detector | 0.750 |" in table
+    assert table.startswith("| model | image mAP | new & unknown |\n")
+    assert "| plain localizer | 0.250 | 0.125 |" in table
+    assert "| <b> detector | 0.750 | 0.375 |" in table
     assert table.strip() in capsys.readouterr().out
     numbers = json.loads((tmp_path / "out" / "compare.json").read_text())
-    assert numbers["plain localizer"]["image_map"] == 0.25
+    names = ["split", "seconds", "image_map", "errors_part", "new & unknown"]
+    assert list(numbers["plain localizer"].items()) == list(
+        zip(names, ["test", 60, 0.25, None, 0.125], strict=True)
+    )
+    assert re.findall(r"<tr><td>(.*?)</td>", page) == [
+        *("split", "image mAP", "part", "new &amp; unknown")
+    ]
 
 
 def test_folders_of_one_name_are_told_apart_and_evaluations_have_names(tmp_path: Path) -> None:
@@ -58,7 +67,9 @@ def test_folders_of_one_name_are_told_apart_and_evaluations_have_names(tmp_path:
     assert "| x/run localizer |" in (tmp_path / "out" / "compare.md").read_text()
 
 
-@pytest.mark.parametrize("content", ["", "no json", "[]", '{"localizer": 3}'])
+@pytest.mark.parametrize(
+    "content", ["", "no json", "[]", "{}", '{"localizer": 3}', '{"detector": {"per_class": []}}']
+)
 def test_a_folder_without_a_report_is_refused(
     content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
+from data.evaluation.metrics import METRICS
 from tests.worlds import PageTags
-from tools.pages.report import COLUMNS, Report, markdown_classes, markdown_table, write_report
+from tools.pages.report import Report, headings, markdown_table, metrics_table, write_report
 
+HEADLINE = [name for name, metric in METRICS.items() if metric.is_headline]
 HOSTILE = "<script>alert('&')</script>\n\udcff"
 
 
 def numbers(value: float | None) -> dict[str, float | None]:
-    return dict.fromkeys(COLUMNS, value)
+    return dict.fromkeys(METRICS, value)
 
 
 def model(value: float = 0.25, **changes: Any) -> dict[str, Any]:
@@ -36,6 +38,17 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
     write_report(folder, Report(title="A run", **(arguments | changes)))
     content: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return (folder / "report.html").read_text(), content
+
+
+def tables_of(page: str) -> list[list[list[str]]]:
+    """Cells of each line of each table."""
+    return [
+        [
+            re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL)
+            for line in table.split("<tr>")[1:]
+        ]
+        for table in page.split("<table>")[1:]
+    ]
 
 
 def lines_of(page: str) -> list[str]:
@@ -75,12 +88,19 @@ def test_the_numbers_of_every_model_and_class_are_shown_with_their_origin(tmp_pa
     models = {"localizer": model(0.25, corloc=None), "detector": model(0.75, corloc=math.nan)}
     page, content = write(tmp_path, models=models)
 
-    cells = re.findall(r"<td>([^<]*)</td>", page)
-    assert cells.count("0.250") == cells.count("0.750") == 2 * len(COLUMNS) - 1
-    rows = cells[: len(COLUMNS) + 1], cells[len(COLUMNS) + 1 :][: len(COLUMNS) + 1]
-    for row in rows:
-        assert row[1 + list(COLUMNS).index("corloc")] == "n/a"
-        assert row.count("n/a") == 1
+    first, further, *classes = tables_of(page)
+    assert first[0] == ["model", *(METRICS[name].heading for name in HEADLINE)]
+    assert [row[0] for row in first[1:]] == ["localizer", "detector"]
+    for row, number in zip(first[1:], ("0.250", "0.750"), strict=True):
+        shown = dict(zip(HEADLINE, row[1:], strict=True))
+        assert shown == dict.fromkeys(HEADLINE, number) | {"corloc": "n/a"}
+    others = [metric.heading for metric in METRICS.values() if not metric.is_headline]
+    assert further[0][1:] == others
+    assert further[2] == ["detector"] + ["0.750"] * len(others)
+    for table, number in zip(classes[:2], ("0.250", "0.750"), strict=True):
+        assert table[0] == ["class", *first[0][1:], *others]
+        assert table[1] == ["cat"] + [number] * len(METRICS)
+        assert table[2][1:] == ["n/a"] * len(METRICS)
     assert content["localizer"]["corloc"] is content["detector"]["corloc"] is None
     assert content["detector"]["per_class"]["cat"] == numbers(0.75)
     assert content["localizer"]["threshold_curve"] == {"0.5": 0.25}
@@ -111,28 +131,49 @@ def test_curves_fill_their_charts_from_zero_to_their_highest_finite_value(tmp_pa
     assert "empty heading" not in page
 
 
-def test_the_table_for_a_terminal_has_a_line_for_each_model() -> None:
+def test_the_table_for_a_terminal_has_a_line_for_each_model_and_the_headline_metrics() -> None:
     models = {"localizer": numbers(0.25), "a\n|b\x1b[31m": numbers(math.nan) | {"f2": 1.0}}
-    heading, rule, first, second = markdown_table(models).splitlines()
+    heading, rule, first, second = metrics_table("model", models).splitlines()
 
-    assert heading.count("|") == rule.count("|") == len(COLUMNS) + 2
-    assert first == "| localizer |" + " 0.250 |" * len(COLUMNS)
-    assert second == r"| a\n\|b\x1b[31m | n/a | 1.000 |" + " n/a |" * (len(COLUMNS) - 2)
-
-
-def test_classes_stand_one_a_line_and_an_absent_one_has_no_number() -> None:
-    per_class = {"cat": {"box_map_11point": 0.5, "corloc": 0.25}, "a|b": {"box_map_11point": None}}
-
-    lines = markdown_classes({"per_class": per_class}).splitlines()[2:]
-
-    assert lines == ["| cat | 0.500 | n/a | 0.250 | n/a |", "| a\\|b | n/a | n/a | n/a | n/a |"]
+    assert heading.split(" | ")[1] == METRICS[HEADLINE[0]].heading
+    assert heading.count("|") == rule.count("|") == len(HEADLINE) + 2
+    assert first == "| localizer |" + " 0.250 |" * len(HEADLINE)
+    assert second == r"| a\n\|b\x1b[31m | n/a | 1.000 |" + " n/a |" * (len(HEADLINE) - 2)
 
 
-def test_box_curves_share_axes_from_0_to_1_and_a_bar_is_as_long_as_its_ap(tmp_path: Path) -> None:
+def test_a_table_shows_the_metrics_that_it_finds_and_unknown_ones_by_their_names() -> None:
+    rows: dict[str, dict[str, float | None]] = {
+        "cat": {"new": 0.5, "corloc": 0.25},
+        "a|b": {"f2": None, "errors_hit": 1.0},
+    }
+
+    lines = metrics_table("class", rows).splitlines()
+
+    assert lines == [
+        *("| class | F2 | CorLoc | new |", "|---|---|---|---|"),
+        *("| cat | n/a | 0.250 | 0.500 |", r"| a\|b | n/a | n/a | n/a |"),
+    ]
+    assert headings(rows.values(), headline=False) == {"errors_hit": "hit"}
+    assert list(headings(rows.values())) == ["f2", "corloc", "errors_hit", "new"]
+
+
+def test_a_table_without_lines_has_its_heading() -> None:
+    assert markdown_table(["a", "b|c"], []) == "| a | b\\|c |\n|---|---|"
+
+
+def test_box_curves_share_axes_from_0_to_1(tmp_path: Path) -> None:
     page, _ = write(
         tmp_path, curves={}, box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}}
     )
 
     # the drawing is 500 wide from 50 on and 180 high above 200
     assert lines_of(page) == ["175.0,20.0 300.0,110.0"]
-    assert 'style="width: 38px"></span>0.250' in page  # a quarter of 150 pixels
+
+
+def test_a_bar_is_as_long_as_its_fraction(tmp_path: Path) -> None:
+    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0}}
+    page, _ = write(tmp_path, models={"localizer": {"per_class": model_of}})
+
+    bars = re.findall(r'<td class="bar" style="background-size: (\d+)% 100%">([^<]*)</td>', page)
+    assert bars == [("25", "0.250")]
+    assert "<td>2.000</td>" in page

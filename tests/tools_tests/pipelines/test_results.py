@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from data.evaluation.metrics import METRICS, Comparison, Floats, Metric
 from data.proposals.files import load_proposals
 from data.synthetic.dataset import write_synthetic_voc
+from tools.compare_runs import main as compare_runs
 from tools.evaluation.settings import EvaluateSettings
+from tools.loggers.metrics_file import read_metrics
 from tools.make_proposals import main as make_proposals
 from tools.make_results import main
-from tools.pages.report import COLUMNS, DETECTOR_COLUMNS
 from tools.pipelines import results as make_results
 from tools.pipelines.results import (
     CLASSES,
@@ -48,7 +51,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_result(results: Path, seed: int, value: float) -> None:
-    metrics = dict.fromkeys(COLUMNS | DETECTOR_COLUMNS, value)
+    metrics = dict.fromkeys(METRICS, value)
     per_class = {"cat": metrics, "dog": dict.fromkeys(metrics)}
     content = {"metrics": metrics, "per_class": per_class, "seconds": 120.0}
     (results / f"toy-seed{seed}.json").write_text(json.dumps(content))
@@ -108,6 +111,24 @@ def test_a_metric_that_an_old_row_lacks_is_not_available(results: Path) -> None:
     assert class_table([DETECTOR]).splitlines()[2] == "| cat | 0.500 | 0.500 | n/a |"
 
 
+def test_a_localizers_table_shows_the_headline_metrics_that_some_row_holds(results: Path) -> None:
+    write_result(results, 0, 0.5)
+    path = results / "toy-seed0.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"metrics": {"f2": 0.5, "errors_hit": 0.5}}))
+    assert table([TOY], "localizer").splitlines() == [
+        *("| localizer | F2 | seeds | minutes |", "|---|---|---|---|"),
+        "| A toy | 0.500 | 1 | 2 |",
+    ]
+
+    path.with_name("new-seed0.json").write_text(json.dumps(content))
+    head, _, old, new = table([TOY, replace(TOY, name="new")], "localizer").splitlines()
+    headline = [metric.heading for metric in METRICS.values() if metric.is_headline]
+    assert head == f"| localizer | {' | '.join(headline)} | seeds | minutes |"
+    assert old.split(" | ").count("n/a") == len(headline) - 1
+    assert new.split(" | ").count("0.500") == len(headline)
+
+
 # Making rows
 
 
@@ -145,6 +166,56 @@ def test_a_row_is_made_once_and_then_skipped(results: Path, make: Make) -> None:
     assert result.stat().st_mtime_ns == stamp
 
 
+def images_of_the_class(split: Comparison) -> Floats:
+    """Fraction of the images that hold a class; nan for the last class."""
+    fractions: Floats = split.targets.mean(axis=0)
+    fractions[-1] = np.nan
+    return fractions
+
+
+@pytest.mark.parametrize("is_headline", [True, False])
+def test_a_metric_is_added_by_one_row(
+    is_headline: bool,
+    results: Path,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = Metric("images of the class", images_of_the_class, is_headline)
+    monkeypatch.setitem(METRICS, "image_fraction", row)
+    words = ("--image_sizes", "[96]", "--loop.epochs", "1", "--split", "train")
+
+    assert make([replace(TOY, settings=(*words, "--val-split", "val"), seeds=(3,))]) == 0
+
+    run = tmp_path / "runs" / "toy-seed3"
+    evaluation = evaluation_folder(run, "toy")
+    report = json.loads((evaluation / "report.json").read_text())["localizer"]
+    *known, last = [numbers["image_fraction"] for numbers in report["per_class"].values()]
+    assert last is None
+    assert set(known) == {0, 1}  # one image
+    mean = report["image_fraction"]
+    assert mean == pytest.approx(np.mean(known))
+    assert len(read_metrics(run / "metrics.jsonl")["validation/image_fraction"]) == 1
+    result = json.loads((results / "toy-seed3.json").read_text())
+    assert result["metrics"]["image_fraction"] == mean
+    assert result["per_class"] == report["per_class"]
+
+    page = (evaluation / "report.html").read_text()
+    assert page.count("<th>images of the class</th>") == 2  # of the model, of its classes
+    assert page.count(f">{mean:.3f}</td>") >= 1
+    printed, table = capsys.readouterr().out, (results / "README.md").read_text()
+    assert (" | images of the class |" in printed) == is_headline
+    assert (" | images of the class | seeds |" in table) == is_headline
+
+    out = tmp_path / "compared"
+    assert compare_runs([f"--runs=[{run}]", "--name=toy", f"--out={out}"]) == 0
+    assert "<td>images of the class</td>" in (out / "compare.html").read_text()
+    compared = json.loads((out / "compare.json").read_text())["toy-seed3 localizer"]
+    assert compared["image_fraction"] == mean
+    assert (" | images of the class |" in (out / "compare.md").read_text()) == is_headline
+
+
 def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     results: Path, make: Make, few_images: Path, tmp_path: Path
 ) -> None:
@@ -162,7 +233,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     content = json.loads((results / "toy-seed0.json").read_text())
     assert (content["split"], content["corloc_split"]) == ("val", "val")
     assert "--split train" in content["commands"][0]
-    assert set(DETECTOR_COLUMNS) <= set(content["metrics"])
+    assert set(KINDS["ablation"]) <= set(content["metrics"])
     assert min(len(proposals.boxes) for proposals in load_proposals(made).values()) > 3
 
 
@@ -174,8 +245,9 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
 
     def evaluate(settings: EvaluateSettings) -> None:
         evaluated.append(settings)
-        numbers: dict[str, Any] = dict.fromkeys(COLUMNS | DETECTOR_COLUMNS, 0.5)
-        numbers |= {"split": "val", "corloc_split": "val", "threshold_curve": {}, "per_class": {}}
+        numbers: dict[str, Any] = dict.fromkeys(METRICS, 0.5)
+        numbers |= {"per_class": {"cat": dict(numbers)}, "threshold_curve": {}}
+        numbers |= {"split": "val", "corloc_split": "val"}
         numbers |= {"weights_sha256": "", "seconds": 1.0, "evaluation_seconds": 1.0}
         folder = evaluation_folder(settings.run_dir, settings.name)
         folder.mkdir(parents=True)

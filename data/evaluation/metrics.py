@@ -1,0 +1,110 @@
+"""Every number of a split, one row each: its name in files, its heading, how it is computed.
+
+A metric is added as one row of ``METRICS``: evaluations, reports, tables, logs and result files
+take what they find there.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.evaluation.error_kinds import KINDS, error_kinds
+from data.evaluation.image_metrics import ImageMetrics, eval_classification
+from data.evaluation.matching import MatchTable
+from data.evaluation.voc_eval import ap_of_matches, corloc
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions for a split beside its labels and objects; what a metric is computed from.
+
+    Attributes:
+        scores: ``[N, C]`` float64 probabilities that an image holds a class.
+        targets: ``[N, C]`` float64 in {0, 1}.
+        weights: ``[N, C]`` float64 in {0, 1}; an entry of weight 0 is left out.
+        matches: of the detections.
+        top1: of the top-scoring box of each class and image, whatever its score.
+        heatmaps: means over the images of each class by name, ``[C]`` each; none of a model
+            without heatmaps.
+    """
+
+    scores: Floats
+    targets: Floats
+    weights: Floats
+    matches: MatchTable
+    top1: MatchTable
+    heatmaps: Mapping[str, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def images(self) -> ImageMetrics:
+        """How well the images are labeled."""
+        return eval_classification(self.scores, self.targets, self.weights)
+
+    @cached_property
+    def errors(self) -> dict[str, Floats]:
+        """Fractions of each kind of error, ``[C]`` each."""
+        return error_kinds(self.matches)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of ``METRICS``.
+
+    Attributes:
+        heading: in tables.
+        per_class: gives ``[C]`` float64, nan for a class that has nothing to measure; None where
+            the model has no such number. The mean leaves nan out.
+        is_headline: whether it is in the short tables: those that are printed, and the first one
+            of a page.
+    """
+
+    heading: str
+    per_class: Callable[[Comparison], Floats | None]
+    is_headline: bool = True
+
+
+def box_recall(matches: MatchTable) -> Floats:
+    """Fraction of each class's objects that some detection hits, ``[C]``, however low its score."""
+    return np.array(
+        [
+            float(of_class.is_hit.sum()) / of_class.num_objects
+            if of_class.num_objects
+            else math.nan
+            for of_class in matches
+        ]
+    )
+
+
+def _fraction_of(kind: str) -> Metric:
+    """The row of a kind of error."""
+    return Metric(kind, lambda split: split.errors[kind], is_headline=False)
+
+
+METRICS: dict[str, Metric] = {
+    "image_map": Metric("image mAP", lambda split: split.images.average_precision),
+    "f2": Metric("F2", lambda split: split.images.f_beta),
+    "recall": Metric("recall", lambda split: split.images.recall),
+    "box_map_11point": Metric(
+        "box mAP 11-point", lambda split: ap_of_matches(split.matches, use_07_metric=True).per_class
+    ),
+    "box_map_area": Metric(
+        "box mAP area", lambda split: ap_of_matches(split.matches, use_07_metric=False).per_class
+    ),
+    "corloc": Metric("CorLoc", lambda split: corloc(split.top1).per_class),
+    "box_recall": Metric("box recall", lambda split: box_recall(split.matches), is_headline=False),
+    "point_accuracy": Metric("point accuracy", lambda split: split.heatmaps.get("point_accuracy")),
+    "heatmap_coverage": Metric(
+        "heatmap coverage", lambda split: split.heatmaps.get("heatmap_coverage")
+    ),
+    "peak_mean_ratio": Metric(
+        "peak over mean", lambda split: split.heatmaps.get("peak_mean_ratio"), is_headline=False
+    ),
+    **{f"errors_{kind}": _fraction_of(kind) for kind in KINDS},
+}
+"""By name in ``report.json``, in the order of the tables."""

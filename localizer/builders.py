@@ -30,29 +30,18 @@ def build_localizer(
         state_dict: pretrained weights of the backbone, None for random ones.
 
     Raises:
-        ValueError: an unknown backbone or pooling, or weights that are not the backbone's.
+        ValueError: an unknown backbone, pooling or initializer, or weights that are not the
+            backbone's; names them.
     """
-    row = backbone_named(settings.backbone)
+    backbone = backbone_named(settings.backbone)
     if settings.backbone == "alexnet":
-        return localizer_alexnet(
-            state_dict,
-            num_classes,
-            robust=settings.robust,
-            pooling=settings.pooling,
-            pooling_value=settings.pooling_value,
-            init=settings.init,
-        )
-    last = nn.Conv2d(row.channels, num_classes, kernel_size=1)
-    nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
-    model = Localizer(
-        row,
-        nn.Sequential(SquareRoot(), nn.BatchNorm2d(row.channels, affine=False)),
-        nn.Sequential(last),
-        row.geometry,
-        pooling=settings.pooling,
-        pooling_value=settings.pooling_value,
-        channel_dropout=ROBUST_DROPOUT if settings.robust else 0.0,
-    )
+        model = localizer_alexnet(settings, num_classes)
+    else:
+        last = nn.Conv2d(backbone.channels, num_classes, kernel_size=1)
+        nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
+        normalize = nn.Sequential(SquareRoot(), nn.BatchNorm2d(backbone.channels, affine=False))
+        head, geometry = nn.Sequential(last), backbone.geometry
+        model = Localizer(backbone, normalize, head, geometry, settings, ROBUST_DROPOUT)
     if state_dict is not None:
-        load_backbone_weights(model.features, row, state_dict)
+        load_backbone_weights(model.features, backbone, state_dict)
     return model

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from localizer.backbones import Backbone, Geometry
 from localizer.pooling import POOLINGS
+from localizer.settings import LocalizerSettings
 
 ROOT_FLOOR = 1e-4  # added under the square root: its unbounded slope at 0 would break fine-tuning
 
@@ -22,15 +23,16 @@ class LocalizerHead(nn.Module):
 
     The robust variant drops whole channels of the normalized features while training, not cells
     and not classes. Each class must then depend on many channels, which respond to different parts
-    of the object, and its map covers more of it.
+    of the object, and its map covers more of it. Heatmaps are not dropped: a cell set to 0 would
+    exceed negative logits, and a dropped class map would ignore its label.
 
     Attributes:
         normalize: of the features, before channels are dropped.
         classifier: ``[B, K, h, w]`` features to ``[B, C, h', w']`` logits.
         geometry: of the heatmap.
-        pooling: a key of ``POOLINGS``.
-        pooling_value: its sharpness or fraction of cells; ignored by max and mean.
-        channel_dropout: fraction of the channels dropped while training.
+        settings: pooling and robustness.
+        channel_dropout: fraction of the channels dropped while training: ``robust_dropout``, or 0
+            where the settings are not robust.
     """
 
     def __init__(
@@ -38,24 +40,17 @@ class LocalizerHead(nn.Module):
         normalize: nn.Module,
         classifier: nn.Sequential,
         geometry: Geometry,
-        *,
-        pooling: str = "max",
-        pooling_value: float = 0.0,
-        channel_dropout: float = 0.0,
+        settings: LocalizerSettings,
+        robust_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
-        if not 0 <= channel_dropout < 1:
-            raise ValueError(
-                f"the fraction of dropped channels is in [0, 1), got {channel_dropout}"
-            )
+        if settings.pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {settings.pooling!r}")
         self.normalize = normalize
         self.classifier = classifier
         self.geometry = geometry
-        self.pooling = pooling
-        self.pooling_value = pooling_value
-        self.channel_dropout = channel_dropout
+        self.settings = settings
+        self.channel_dropout = robust_dropout if settings.robust else 0.0
 
     def forward(self, features: Tensor) -> Tensor:
         """``[B, K, h, w]`` features to ``[B, C, h', w']`` heatmap logits."""
@@ -72,7 +67,8 @@ class LocalizerHead(nn.Module):
             sizes: ``[B, 2]`` (height, width) of the images without padding, network pixels.
         """
         valid = self.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))
-        return POOLINGS[self.pooling](logits.float(), valid, self.pooling_value)
+        pool = POOLINGS[self.settings.pooling]
+        return pool(logits.float(), valid, self.settings.pooling_value)
 
 
 class Localizer(LocalizerHead):
@@ -89,19 +85,10 @@ class Localizer(LocalizerHead):
         normalize: nn.Module,
         classifier: nn.Sequential,
         geometry: Geometry,
-        *,
-        pooling: str = "max",
-        pooling_value: float = 0.0,
-        channel_dropout: float = 0.0,
+        settings: LocalizerSettings,
+        robust_dropout: float,
     ) -> None:
-        super().__init__(
-            normalize,
-            classifier,
-            geometry,
-            pooling=pooling,
-            pooling_value=pooling_value,
-            channel_dropout=channel_dropout,
-        )
+        super().__init__(normalize, classifier, geometry, settings, robust_dropout)
         self.backbone = backbone
         self.features = backbone.build()
 
@@ -111,11 +98,5 @@ class Localizer(LocalizerHead):
 
     def head(self) -> LocalizerHead:
         """The part behind the backbone, in the same mode, sharing its weights; takes features."""
-        return LocalizerHead(
-            self.normalize,
-            self.classifier,
-            self.geometry,
-            pooling=self.pooling,
-            pooling_value=self.pooling_value,
-            channel_dropout=self.channel_dropout,
-        ).train(self.training)
+        parts = self.normalize, self.classifier, self.geometry
+        return LocalizerHead(*parts, self.settings, self.channel_dropout).train(self.training)

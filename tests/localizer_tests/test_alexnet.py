@@ -1,11 +1,13 @@
-"""The report's networks: their maps, their names, their first weights."""
+"""The report's network: its maps, its names, its first weights."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from localizer.alexnet import LocalizerAlexNet, LocalizerAlexNetRobust, localizer_alexnet
+from localizer.builders import build_localizer
+from localizer.model import Localizer
+from localizer.settings import LocalizerSettings
 
 Weights = dict[str, Tensor]
 
@@ -17,23 +19,23 @@ def pretrained() -> Weights:
 
 
 @pytest.fixture(scope="module")
-def network() -> LocalizerAlexNet:
-    return localizer_alexnet()
+def network() -> Localizer:
+    return build_localizer(LocalizerSettings(), 20)
 
 
 @pytest.mark.parametrize(("side", "cells"), [(512, 29), (384, 21), (224, 11)])
 def test_a_square_image_gives_the_known_number_of_cells(
-    network: LocalizerAlexNet, side: int, cells: int
+    network: Localizer, side: int, cells: int
 ) -> None:
     with torch.inference_mode():
         assert network(torch.zeros(1, 3, side, side)).shape == (1, 20, cells, cells)
 
 
-def test_cell_i_is_centered_at_pixel_31_plus_16_i(network: LocalizerAlexNet) -> None:
+def test_cell_i_is_centered_at_pixel_31_plus_16_i(network: Localizer) -> None:
     assert (network.geometry.offset, network.geometry.stride) == (31, 16)
 
 
-def test_state_dict_names_are_those_of_torchvisions_alexnet(network: LocalizerAlexNet) -> None:
+def test_state_dict_names_are_those_of_torchvisions_alexnet(network: Localizer) -> None:
     layers = ["features.0", "features.3", "features.6", "features.8", "features.10"]
     layers += ["classifier.0", "classifier.2", "classifier.4"]
     names = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
@@ -41,14 +43,14 @@ def test_state_dict_names_are_those_of_torchvisions_alexnet(network: LocalizerAl
 
 
 def test_pretrained_weights_fill_the_features_by_name(pretrained: Weights) -> None:
-    loaded = localizer_alexnet(pretrained).state_dict()
+    loaded = build_localizer(LocalizerSettings(), 20, pretrained).state_dict()
     for layer in (0, 3, 6, 8, 10):
         key = f"features.{layer}.weight"
         assert torch.equal(loaded[key], pretrained[key])
     assert loaded["classifier.4.weight"].shape == (20, 256, 1, 1)  # not the pretrained one
 
 
-def test_weights_start_uniform_within_xaviers_bound(network: LocalizerAlexNet) -> None:
+def test_weights_start_uniform_within_xaviers_bound(network: Localizer) -> None:
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             filters, channels, height, width = layer.weight.shape
@@ -58,16 +60,8 @@ def test_weights_start_uniform_within_xaviers_bound(network: LocalizerAlexNet) -
             assert not layer.get_parameter("bias").any()
 
 
-def test_only_the_robust_network_drops_channels(network: LocalizerAlexNet) -> None:
-    robust = localizer_alexnet(robust=True)
-    assert isinstance(robust, LocalizerAlexNetRobust)
-    assert robust.channel_dropout == 0.2
-    assert not isinstance(network, LocalizerAlexNetRobust)
-    assert network.channel_dropout == 0
-
-
-def test_both_networks_hold_the_same_weights_by_name(network: LocalizerAlexNet) -> None:
-    robust = LocalizerAlexNetRobust()
+def test_the_robust_network_holds_the_same_weights_by_name(network: Localizer) -> None:
+    robust = build_localizer(LocalizerSettings(robust=True), 20)
     robust.load_state_dict(network.state_dict())
     key = "features.0.weight"
     assert torch.equal(robust.state_dict()[key], network.state_dict()[key])
@@ -75,16 +69,17 @@ def test_both_networks_hold_the_same_weights_by_name(network: LocalizerAlexNet) 
 
 def test_the_number_of_classes_is_that_of_the_maps() -> None:
     with torch.inference_mode():
-        assert localizer_alexnet(num_classes=3)(torch.zeros(1, 3, 224, 224)).shape[1] == 3
+        network = build_localizer(LocalizerSettings(), 3)
+        assert network(torch.zeros(1, 3, 224, 224)).shape[1] == 3
 
 
 @pytest.mark.usefixtures("rng")
 def test_he_weights_keep_the_variance_under_rectifiers() -> None:
-    weight = localizer_alexnet(init="he").state_dict()["features.3.weight"]
+    weight = build_localizer(LocalizerSettings(init="he"), 3).state_dict()["features.3.weight"]
     fan_in = weight[0].numel()
     assert float(weight.square().mean() * fan_in) == pytest.approx(2, rel=0.02)  # 307 200 draws
 
 
 def test_an_unknown_start_is_refused() -> None:
     with pytest.raises(ValueError, match=r"init is one of xavier, .*; got 'zeros'"):
-        localizer_alexnet(init="zeros")
+        build_localizer(LocalizerSettings(init="zeros"), 3)  # type: ignore[arg-type]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from data.collate import pad_stack
-from localizer.alexnet import LocalizerAlexNet
+from localizer.alexnet import localizer_alexnet
 from localizer.backbones import BACKBONES, Geometry, load_backbone_weights
+from localizer.settings import LocalizerSettings
 
 Weights = dict[str, Tensor]
 
@@ -43,8 +44,9 @@ MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
 MAPPED["resnet18"] = replace(MAPPED["resnet18"], length=768, breadth=1)
 MAPPED["resnet50"] = replace(MAPPED["resnet50"], length=768, breadth=1)
-MAPPED["LocalizerAlexNet"] = Mapped(
-    lambda: LocalizerAlexNet(2), LocalizerAlexNet(2).geometry, breadth=64
+LOCALIZER = LocalizerSettings()
+MAPPED["localizer_alexnet"] = Mapped(
+    lambda: localizer_alexnet(LOCALIZER), localizer_alexnet(LOCALIZER).geometry, breadth=64
 )
 
 each_map = pytest.mark.parametrize("name", MAPPED)

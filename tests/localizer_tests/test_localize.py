@@ -12,7 +12,7 @@ from data.types import Detections
 from localizer.backbones import Geometry
 from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
-from localizer.settings import BoxSettings
+from localizer.settings import BoxSettings, LocalizerSettings
 
 ALEXNET = Geometry(16, 31)  # cell i covers 23.5 + 16 i to 39.5 + 16 i
 SMALL = Geometry(4, 1)  # cells of 4 pixels, centered at 1.5, 5.5, 9.5
@@ -154,9 +154,10 @@ def test_detections_of_random_maps_are_well_formed(rng: torch.Generator) -> None
 # --- predict_heatmaps -----------------------------------------------------------------------------
 
 
-def head(**options: Any) -> LocalizerHead:
+def head(geometry: Geometry = SMALL, **options: Any) -> LocalizerHead:
     """A head whose map is its input."""
-    return LocalizerHead(nn.Identity(), nn.Sequential(), SMALL, **options).eval()
+    settings = LocalizerSettings(**options)
+    return LocalizerHead(nn.Identity(), nn.Sequential(), geometry, settings).eval()
 
 
 def row(*values: float) -> Tensor:
@@ -193,7 +194,7 @@ def test_cells_in_the_padding_are_cut_off() -> None:
 
 def test_the_flipped_view_is_turned_within_the_image_and_not_within_the_padding() -> None:
     views = torch.stack([row(0, 0, 99), row(8, 4, 99)])
-    first_cell_at_the_border = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(4, 0)).eval()
+    first_cell_at_the_border = head(Geometry(4, 0))
     predicted = predict_heatmaps(first_cell_at_the_border, views, (3, 6), (3, 6))
     # centers .5 and 4.5 are flipped to 5.5 and 1.5: beyond the second cell, and a quarter past
     # the first

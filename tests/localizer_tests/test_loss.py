@@ -9,6 +9,7 @@ from data.types import ImageBatch
 from localizer.backbones import Geometry
 from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import LocalizerHead
+from localizer.settings import LocalizerSettings
 
 
 def test_zero_logits_cost_the_logarithm_of_two() -> None:
@@ -60,7 +61,8 @@ def test_confident_errors_cost_their_logit_in_full_precision(dtype: torch.dtype)
 
 def head() -> LocalizerHead:
     """A head whose map is its input: cells of 3 pixels that begin at pixel 0."""
-    return LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(stride=3, offset=1))
+    geometry = Geometry(stride=3, offset=1)
+    return LocalizerHead(nn.Identity(), nn.Sequential(), geometry, LocalizerSettings())
 
 
 def batch(images: torch.Tensor, height: int, width: int) -> ImageBatch:

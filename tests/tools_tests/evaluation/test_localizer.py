@@ -86,7 +86,7 @@ def evaluate_localizer(
 def evaluate(*images: Image, **boxes: Any) -> Evaluation:
     annotations = [image.annotation(f"{number}") for number, image in enumerate(images)]
     dataset = image_set(annotations, ("cat", "dog"))
-    model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0))
+    model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0), LocalizerSettings())
     return evaluate_localizer(model, [Drawn(images)], dataset, BoxSettings(**boxes))
 
 

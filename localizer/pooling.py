@@ -1,7 +1,8 @@
 """From a class's heatmap to its image logit: maximum, mean, log-sum-exp, mean of the top cells.
 
 All take logits ``[B, C, h, w]``, ``valid`` ``[B, h, w]``, true for cells that see the image (at
-least one an image), and a value that some need; and give ``[B, C]``.
+least one an image), and a value that some need; and give ``[B, C]``. ``LocalizerSettings`` refuse
+values outside of their range.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,6 @@ def log_sum_exp_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tens
 
     Source: Pinheiro and Collobert, CVPR 2015.
     """
-    if not value > 0:
-        raise ValueError(f"the sharpness of log-sum-exp pooling is above 0, got {value}")
     return (_hide(logits * value, valid).logsumexp(dim=2) - _count(valid).log()) / value
 
 
@@ -47,8 +46,6 @@ def top_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tensor:
 
     Source: Durand et al. (WELDON), CVPR 2016, with a fraction instead of a number of cells.
     """
-    if not 0 < value <= 1:
-        raise ValueError(f"top pooling takes a fraction of the cells in (0, 1], got {value}")
     cells = _hide(logits, valid).float()
     # In float32 the product may come out just above a whole number and be rounded up by one.
     wanted = (_count(valid).double() * value - 1e-6).ceil().clamp(min=1).float()

@@ -11,6 +11,7 @@ from localizer.pooling import (
     mean_pool_logits,
     top_pool_logits,
 )
+from localizer.settings import LocalizerSettings
 
 VALUES = {"max": 0.0, "mean": 0.0, "log_sum_exp": 2.0, "top": 0.5}  # a good one for each pooling
 each_pooling = pytest.mark.parametrize("name", POOLINGS)
@@ -121,16 +122,14 @@ def test_the_gradient_reaches_the_highest_cell_or_the_top_fraction() -> None:
     assert of_top.tolist() == [[[[0, 0], [0.5, 0.5]]]]
 
 
-@pytest.mark.parametrize("sharpness", [0.0, -1.0, math.nan])
-def test_a_sharpness_that_is_not_above_zero_is_refused(sharpness: float) -> None:
-    with pytest.raises(ValueError, match="sharpness of log-sum-exp pooling is above 0, got"):
-        log_sum_exp_pool_logits(FOUR, all_cells(FOUR), sharpness)
-
-
-@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5, math.nan])
-def test_a_fraction_of_cells_outside_of_0_to_1_is_refused(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"a fraction of the cells in \(0, 1\], got"):
-        top_pool_logits(FOUR, all_cells(FOUR), fraction)
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("log_sum_exp", [0.0, -1.0, math.nan]), ("top", [0.0, -0.5, 1.5, math.nan])],
+)
+def test_a_value_that_a_pooling_cannot_use_is_refused(name: str, values: list[float]) -> None:
+    for value in values:
+        with pytest.raises(ValueError, match=rf"--model\.pooling-value .*, got {value}"):
+            LocalizerSettings(pooling=name, pooling_value=value)
 
 
 @each_pooling

@@ -4,7 +4,7 @@ torchvision's operators accept not-a-number, inverted and outside boxes silently
 checked before any of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -133,6 +133,28 @@ def check_heatmaps(heatmaps: Tensor) -> None:
     bad = int((~torch.isfinite(heatmaps)).sum())
     if bad:
         raise ValueError(f"{bad} of {heatmaps.numel()} heatmap cells are not finite")
+
+
+def check_state_dict(
+    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, context: str
+) -> None:
+    """Raise unless the given tensors have the expected names and shapes, in any order.
+
+    Raises:
+        ValueError: naming ``context``, and the first tensors that are missing, unknown or of
+            another shape.
+    """
+    missing = [key for key in expected if key not in given]
+    unknown = [key for key in given if key not in expected]
+    other = [
+        f"{key} {list(given[key].shape)} instead of {list(expected[key].shape)}"
+        for key in expected
+        if key in given and given[key].shape != expected[key].shape
+    ]
+    wrong = {"lacks": missing, "has unknown": unknown, "has other shapes:": other}
+    for problem, keys in wrong.items():
+        if keys:
+            raise ValueError(f"{context}: {problem} {name_first(keys, most=4)}")
 
 
 def name_first(names: Sequence[str], most: int = 5) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from data.checks import name_first
+from data.checks import check_state_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +93,11 @@ def load_backbone_weights(
     Raises:
         ValueError: a key is missing, unknown or of another shape; the message names them.
     """
-    expected = features.state_dict()
-    given = {key: expected[key] for key in expected if key.endswith("num_batches_tracked")} | {
-        key.removeprefix(backbone.prefix): tensor
-        for key, tensor in state_dict.items()
-        if key.startswith(backbone.prefix) and not key.startswith(backbone.unused)
-    }
-    foreign = [key for key in state_dict if not key.startswith((backbone.prefix, *backbone.unused))]
-    missing = [backbone.prefix + key for key in expected if key not in given]
-    extra = foreign + [backbone.prefix + key for key in given if key not in expected]
-    other = [
-        f"{backbone.prefix}{key} {list(given[key].shape)} instead of {list(expected[key].shape)}"
-        for key in expected
-        if key in given and given[key].shape != expected[key].shape
-    ]
-    wrong = {"lack": missing, "hold unknown": extra, "have other shapes:": other}
-    for problem, keys in wrong.items():
-        if keys:
-            raise ValueError(f"the weights {problem} {name_first(keys, most=4)}")
-    features.load_state_dict(given)
+    expected = {backbone.prefix + key: own for key, own in features.state_dict().items()}
+    given = {key: own for key, own in expected.items() if key.endswith("num_batches_tracked")}
+    given |= {key: one for key, one in state_dict.items() if not key.startswith(backbone.unused)}
+    check_state_dict(expected, given, context="the state dictionary")
+    features.load_state_dict({key.removeprefix(backbone.prefix): given[key] for key in expected})
 
 
 def _alexnet() -> nn.Module:

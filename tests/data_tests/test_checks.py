@@ -11,6 +11,7 @@ from data.checks import (
     check_heatmaps,
     check_labels,
     check_proposals,
+    check_state_dict,
 )
 from data.types import Proposals, no_detections
 from tests.worlds import annotate, detect
@@ -151,3 +152,24 @@ def test_heatmap_cells_that_are_not_finite_are_counted() -> None:
     heatmaps = torch.tensor([[[[0.0, NAN], [INF, 1.0]]]])
     with pytest.raises(ValueError, match="2 of 4 heatmap cells are not finite"):
         check_heatmaps(heatmaps)
+
+
+WEIGHTS = {"a": torch.ones(2), "b": torch.zeros(1, 3)}
+
+
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [
+        ({"a": WEIGHTS["a"]}, "the file: lacks b"),
+        (WEIGHTS | {"z": torch.ones(1)}, "the file: has unknown z"),
+        (WEIGHTS | {"a": torch.ones(2, 1)}, r"has other shapes: a \[2, 1\] instead of \[2\]"),
+        (WEIGHTS | {str(k): torch.ones(1) for k in range(6)}, "has unknown 0, 1, 2, 3 and 2 more"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(
+    given: dict[str, Tensor], refusal: str
+) -> None:
+    check_state_dict(WEIGHTS, dict(reversed(WEIGHTS.items())), context="the file")
+
+    with pytest.raises(ValueError, match=f"{refusal}$"):
+        check_state_dict(WEIGHTS, given, context="the file")

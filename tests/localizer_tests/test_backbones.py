@@ -243,7 +243,7 @@ def refuse(name: str, state_dict: Weights, problem: str) -> None:
     """The message names the keys, and the backbone has the weights that it had."""
     features = BACKBONES[name].build()
     before = {key: tensor.clone() for key, tensor in features.state_dict().items()}
-    with pytest.raises(ValueError, match=f"the weights {problem}$"):
+    with pytest.raises(ValueError, match=f"the state dictionary: {problem}$"):
         load_backbone_weights(features, BACKBONES[name], state_dict)
     assert all(torch.equal(tensor, before[key]) for key, tensor in features.state_dict().items())
 
@@ -251,14 +251,14 @@ def refuse(name: str, state_dict: Weights, problem: str) -> None:
 def test_keys_that_are_missing_unknown_or_of_another_shape_are_named() -> None:
     weights = PRETRAINED["squeezenet1_1"]()
     key, bias = "features.0.bias", torch.zeros(32)
-    refuse("squeezenet1_1", {k: v for k, v in weights.items() if k != key}, f"lack {key}")
-    refuse("squeezenet1_1", weights | {key: bias}, rf"have .* {key} \[32\] instead of \[64\]")
+    refuse("squeezenet1_1", {k: v for k, v in weights.items() if k != key}, f"lacks {key}")
+    refuse("squeezenet1_1", weights | {key: bias}, rf"has .* {key} \[32\] instead of \[64\]")
     for unknown in ("features.99.weight", "conv1.weight"):
-        refuse("squeezenet1_1", weights | {unknown: bias}, f"hold unknown {unknown}")
+        refuse("squeezenet1_1", weights | {unknown: bias}, f"has unknown {unknown}")
     resnet = PRETRAINED["resnet18"]()
-    refuse("resnet18", resnet | {"head.bias": bias}, r"hold unknown head\.bias")
-    refuse("resnet18", PRETRAINED["resnet50"](), r"hold unknown layer1\.0\.conv3\.weight, .* more")
-    refuse("squeezenet1_1", resnet, r"lack features\.0\.weight, .* and 46 more")  # four are named
+    refuse("resnet18", resnet | {"head.bias": bias}, r"has unknown head\.bias")
+    refuse("resnet18", PRETRAINED["resnet50"](), r"has unknown layer1\.0\.conv3\.weight, .* more")
+    refuse("squeezenet1_1", resnet, r"lacks features\.0\.weight, .* and 46 more")  # four are named
 
 
 def test_weights_of_the_backbone_alone_without_counters_of_batches_are_enough() -> None:

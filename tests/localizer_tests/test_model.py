@@ -136,7 +136,7 @@ def test_only_robust_drops_channels(backbone: str, fraction: float) -> None:
 
 @pytest.mark.parametrize("backbone", ["alexnet", "squeezenet1_1"])
 def test_other_weights_and_an_unknown_pooling_are_refused(backbone: str) -> None:
-    with pytest.raises(ValueError, match="the weights lack"):
+    with pytest.raises(ValueError, match="the state dictionary: lacks"):
         build_localizer(LocalizerSettings(backbone), 3, {"conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"pooling is one of max, mean, .*; got 'median'"):
         build_localizer(LocalizerSettings(backbone, pooling="median"), 3)

@@ -176,5 +176,5 @@ def test_weights_that_do_not_fit_are_refused(alexnet_weights: Weights) -> None:
     backbone_only = {k: v for k, v in alexnet_weights.items() if k.startswith("features.")}
     with pytest.raises(ValueError, match=r"classifier\.1\.weight is .* nothing in the weights"):
         build_wsddn(paper("alexnet", pool_size=1), 3, backbone_only)
-    with pytest.raises(ValueError, match="the weights lack"):
+    with pytest.raises(ValueError, match="the state dictionary: lacks"):
         small("squeezenet1_1", state_dict=alexnet_weights)

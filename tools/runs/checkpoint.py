@@ -137,17 +137,6 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     return content
 
 
-def check_state_dict(
-    expected: Mapping[str, Tensor], given: Mapping[str, Tensor], context: str
-) -> None:
-    """Raise ``ValueError`` naming missing, extra and differently shaped tensors."""
-    missing, extra = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    other = [key for key in expected if key in given and expected[key].shape != given[key].shape]
-    for problem, keys in (("lacks", missing), ("has unknown", extra), ("has other shapes:", other)):
-        if keys:
-            raise ValueError(f"{context}: {problem} {', '.join(keys[:4])} ({len(keys)} in all)")
-
-
 def _entries(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []

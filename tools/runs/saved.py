@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data.checks import check_state_dict
 from localizer.builders import build_localizer
 from localizer.model import Localizer
 from tools.cli.console import warn
-from tools.runs.checkpoint import check_state_dict, load_checkpoint
+from tools.runs.checkpoint import load_checkpoint
 from tools.runs.folder import read_settings
 from tools.runs.settings import TrainLocalizerSettings, TrainSettings, TrainWsddnSettings
 from wsddn.builders import build_wsddn
@@ -104,6 +105,6 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
             f"{run_dir}: no {which} checkpoint (the training has not saved one)"
         )
     model = BUILDERS[settings.kind](settings.model, len(settings.classes))
-    check_state_dict(model.state_dict(), content["model"], f"{run_dir}")
+    check_state_dict(model.state_dict(), content["model"], context=f"{run_dir}")
     model.load_state_dict(content["model"])
     return SavedRun(run_dir, model.eval(), settings, content["step"])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tools.runs.checkpoint import FORMAT_VERSION, check_state_dict, save_checkpoint
+from data.checks import check_state_dict
+from tools.runs.checkpoint import FORMAT_VERSION, save_checkpoint
 from tools.training.seeds import random_state, restore_random_state
 
 
@@ -122,7 +123,8 @@ class TrainingState:
         Raises:
             ValueError: its model is not this one; names the tensors.
         """
-        check_state_dict(self.model.state_dict(), content["model"], "the checkpoint's model")
+        expected, context = self.model.state_dict(), "the checkpoint's model"
+        check_state_dict(expected, content["model"], context=context)
         self.saved_model.load_state_dict(content["model"])
         self.model.load_state_dict(content["model"] | content["progress"].get("trained", {}))
         self.optimizer.load_state_dict(content["optimizer"])

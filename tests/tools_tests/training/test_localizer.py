@@ -442,7 +442,8 @@ def test_weights_of_another_network_are_refused_by_the_file_and_their_names(
 
     assert main(words(tmp_path / "run", "--weights", str(tmp_path / "a.pth"))) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {tmp_path / 'a.pth'}: the weights lack features.0.bias, ")
+    begin = f"error: {tmp_path / 'a.pth'}: the state dictionary: lacks features.0.bias, "
+    assert error.startswith(begin)
     assert not (tmp_path / "run" / "settings.yaml").exists()
 
 

@@ -1,9 +1,12 @@
 """SIGTERM and SIGINT set a flag, which long work checks where it can stop. No torch here."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _received: list[int] = []
+_stops_at_once = False
 
 
 class Interrupted(Exception):  # noqa: N818 - a request to stop is no error
@@ -32,8 +35,22 @@ def check_interrupted() -> None:
         raise Interrupted(_received[0])
 
 
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """Inside, a signal raises ``Interrupted`` wherever the work is, even waiting for a network."""
+    global _stops_at_once
+    check_interrupted()
+    _stops_at_once = True
+    try:
+        yield
+    finally:
+        _stops_at_once = False
+
+
 def _note(signal_number: int, _: FrameType | None) -> None:
     if _received:
         signal.signal(signal_number, signal.SIG_DFL)
         signal.raise_signal(signal_number)
     _received.append(signal_number)
+    if _stops_at_once:
+        check_interrupted()

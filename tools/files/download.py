@@ -4,19 +4,17 @@ Until it is complete it is called ``NAME.part``. The content is not read here.
 """
 
 import hashlib
-import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from types import FrameType
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from tools.cli.console import LINE_EVERY_S, echo, warn
-from tools.cli.signals import check_interrupted
+from tools.cli.signals import check_interrupted, stop_at_once
 from tools.files.atomic import locked
 
 BLOCK = 1 << 20
@@ -82,7 +80,7 @@ def fetch(
         if problem := file.difference(path):
             raise ValueError(f"{path}: {problem} (move it away to have it downloaded)")
         return path
-    with locked(path), _signals_break_in():
+    with locked(path), stop_at_once():
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{file.name}"
             echo(f"downloading {url}")
@@ -95,28 +93,6 @@ def fetch(
         f"{path}: no mirror gave it (fetch {file.name}, {file.size} bytes with md5 {file.md5}, "
         f"elsewhere and put it into {folder})"
     )
-
-
-@contextmanager
-def _signals_break_in() -> Iterator[None]:
-    """A signal ends waiting for the network; a download may stop between any two bytes."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {
-        number: handler for number in numbers if callable(handler := signal.getsignal(number))
-    }
-
-    def break_in(number: int, frame: FrameType | None) -> None:
-        before[signal.Signals(number)](number, frame)
-        check_interrupted()
-
-    for number in before:
-        signal.signal(number, break_in)
-    try:
-        check_interrupted()
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _complete(part: Path, file: RemoteFile, url: str, timeout: float, interval: float) -> Path:

@@ -50,6 +50,7 @@ def test_every_room_travels(wheel: list[str]) -> None:
 
 def test_settings_templates_and_type_marks_travel(wheel: list[str]) -> None:
     expected = ["tools/configs/demo.yaml", "tools/pages/templates/report.html", "data/py.typed"]
+    expected += ["tools/visdom_page/packages.yaml"]
     assert [name for name in expected if name not in wheel] == []
 
 

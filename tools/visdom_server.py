@@ -4,8 +4,9 @@ python -m tools.visdom_server
 
 Then train with --visdom.server localhost and open http://127.0.0.1:8097; Ctrl-C ends the server and
 saves the windows in --env-path. visdom's package holds only a part of its page. The first start
-adds the rest, in seconds with npm or internet access; for a machine without both, run this with
---save-assets DIR on another machine, copy DIR, and start with --assets DIR.
+fetches the rest from npm's registry (or that in $NPM_CONFIG_REGISTRY), in seconds; for a machine
+without internet access, run this with --save-assets DIR on another machine, copy DIR, and start
+with --assets DIR.
 """
 
 import sys

@@ -1,34 +1,67 @@
 """All files that visdom's page loads; its package holds only a part of them.
 
-The others are taken from a folder filled on another machine, from npm packages, or from visdom's
-downloader, which would end in a traceback without internet access.
+The others are in npm packages (``packages.yaml``), whose archives are fetched from npm's registry,
+or taken from a folder filled on another machine. visdom's own downloader would end in a traceback
+without internet access, and does not notice an error page.
 """
 
 import hashlib
 import importlib.util
 import os
-import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from urllib.request import urlopen
+
+import yaml
 
 from tools.cli.console import echo
-from tools.cli.signals import check_interrupted
-from tools.visdom_page.packages import PACKAGES, Package
+from tools.cli.signals import stop_at_once
+from tools.files.atomic import write_atomically
 
 BUILT = "version.built"  # holds the version of visdom whose page is complete
-SHIPPED = ("index.html", "css/style.css", "js/main.js")  # some files of its package
-TIMEOUT_S = 300.0  # for 30 MB
-DOWNLOAD = "from visdom.server.build import download_scripts; download_scripts(install_dir='.')"
+REGISTRY = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org")  # as npm takes it
+TIMEOUT_S = 30.0  # without a byte
+VERSIONS = ("0.2.4", "0.3.0")  # of visdom
 Files = dict[str, bytes]
-Packages = Mapping[str, Sequence[Package]]  # by version of visdom
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An npm package and the files that the page loads from it.
+
+    Attributes:
+        name: name and version, as npm takes them.
+        sha256: of the archive.
+        files: path below ``static`` by path in the package.
+        visdom: the only version that needs it; None for all.
+    """
+
+    name: str
+    sha256: str
+    files: Mapping[str, str]
+    visdom: str | None = None
+
+    @property
+    def path(self) -> str:
+        """Of the archive, below the address of the registry."""
+        name, _, version = self.name.partition("@")
+        return f"{name}/-/{name}-{version}.tgz"
+
+
+def packages_for(version: str) -> list[Package]:
+    """The packages that complete the page of a version of visdom.
+
+    Raises:
+        ValueError: an unknown version of visdom.
+    """
+    if version not in VERSIONS:
+        raise ValueError(f"visdom {version}: only the pages of {' and '.join(VERSIONS)} are known")
+    rows = yaml.safe_load(Path(__file__).with_name("packages.yaml").read_text())
+    return [one for row in rows if (one := Package(**row)).visdom in (None, version)]
 
 
 def visdom_folder() -> Path:
@@ -44,49 +77,41 @@ def visdom_folder() -> Path:
 
 
 def complete_page(
-    assets: Path | None = None,
+    assets: Path | None,
+    folder: Path,
     *,
-    package: Path | None = None,
-    packages: Packages = PACKAGES,
-    downloader: str = DOWNLOAD,
-    timeout: float = TIMEOUT_S,
+    packages: Sequence[Package] | None = None,
+    registry: str = REGISTRY,
 ) -> Path:
     """A folder with all files that visdom's page loads; missing ones are added.
 
     Args:
         assets: a folder laid out as visdom's ``static``, filled on another machine.
-        package: folder of visdom; the installed one when not given.
-        packages: npm packages with the files, by version of visdom.
-        downloader: Python program that downloads the files into ``static`` where it runs.
-        timeout: seconds for npm, and for the downloader.
+        folder: of the package visdom.
+        packages: those that complete its page; the known ones when not given.
+        registry: address below which npm packages are.
 
     Returns:
         The package's ``static``, or a folder in the user's cache where that is not writable.
 
     Raises:
-        ModuleNotFoundError: visdom is not installed.
         ValueError: an unknown version of visdom, or ``assets`` lacks files.
-        FileNotFoundError: no source has the files; the message names each problem.
+        FileNotFoundError: the registry does not give the files.
     """
-    package = package or visdom_folder()
-    version = (package / "VERSION").read_text().strip()
-    installed, cached = package / "static", _cache_folder(version)
-    wanted = wanted_files(version)
+    version = (folder / "VERSION").read_text().strip()
+    known = packages_for(version)
+    wanted = wanted_files(known)
+    installed, cached = folder / "static", _cache_folder(version)
     for static in (installed, cached):
-        if _is_complete(static, wanted, version):
+        if _version_of(static) == version and not _lacking(static, wanted):
             echo(f"visdom {version}: its page is complete in {static}")
             return static
     if assets is not None:
         files, source = _from_folder(assets, version, wanted), str(assets)
     else:
-        sources: dict[str, Callable[[], Files]] = {
-            "npm": lambda: _from_npm(packages[version], timeout),
-            "the network": lambda: _from_network(wanted, downloader, timeout),
-        }
-        files, source = _from_first(sources, version, wanted)
-    if os.access(installed, os.W_OK):
-        static = installed
-    else:
+        files, source = _from_registry(packages or known, registry, version), registry
+    static = installed
+    if not os.access(installed, os.W_OK):
         static = cached
         shipped = (path for path in installed.rglob("*") if path.is_file())
         copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
@@ -98,34 +123,22 @@ def complete_page(
 
 def save_assets(static: Path, folder: Path) -> None:
     """Copy the added files of a complete page, for ``--assets`` on another machine."""
-    version = (static / BUILT).read_text().strip()
-    place(folder, {name: (static / name).read_bytes() for name in wanted_files(version)}, version)
+    version = _version_of(static)
+    wanted = wanted_files(packages_for(version))
+    place(folder, {name: (static / name).read_bytes() for name in wanted}, version)
 
 
-def wanted_files(version: str) -> list[str]:
-    """Files that the page loads and visdom's package lacks, as paths below ``static``.
-
-    Raises:
-        ValueError: an unknown version of visdom.
-    """
-    if version not in PACKAGES:
-        known = " and ".join(PACKAGES)
-        raise ValueError(f"visdom {version}: only the pages of {known} are known")
-    return [name for package in PACKAGES[version] for name in package.files.values()]
+def wanted_files(packages: Iterable[Package]) -> list[str]:
+    """Files that the page loads and visdom's package lacks, as paths below ``static``."""
+    return [name for package in packages for name in package.files.values()]
 
 
 def place(static: Path, files: Files, version: str) -> None:
-    """Write each file under a temporary name, then rename it; ``version.built`` is the last."""
+    """Write each file; ``version.built`` is the last."""
     (static / BUILT).unlink(missing_ok=True)
     for name, content in {**files, BUILT: version.encode()}.items():
-        path = static / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        (static / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(static / name, content, shared=True)
 
 
 def _cache_folder(version: str) -> Path:
@@ -133,15 +146,17 @@ def _cache_folder(version: str) -> Path:
     return Path(cache) / "wsddn-localizer" / f"visdom-{version}"
 
 
-def _is_complete(static: Path, wanted: Collection[str], version: str) -> bool:
-    """visdom's downloader writes ``version.built`` even if a file failed: all files are checked."""
+def _version_of(static: Path) -> str:
+    """The version of visdom whose page is complete; empty where nobody has said so."""
     built = static / BUILT
-    is_built = built.is_file() and built.read_text().strip() == version
-    return is_built and not _lacking(static, (*SHIPPED, *wanted))
+    return built.read_text().strip() if built.is_file() else ""
 
 
-def _lacking(folder: Path, wanted: Collection[str]) -> list[str]:
-    """Names of files that are absent, empty, or an error page under the name of a script."""
+def _lacking(folder: Path, wanted: Iterable[str]) -> list[str]:
+    """Names of files that are absent, empty, or an error page under the name of a script.
+
+    visdom's downloader writes ``version.built`` even if a file failed, so all are looked at.
+    """
     return [name for name in wanted if not _is_usable(folder / name)]
 
 
@@ -153,26 +168,9 @@ def _is_usable(path: Path) -> bool:
     return bool(start) and not (path.suffix in (".js", ".css") and start.startswith(b"<"))
 
 
-def _from_first(
-    sources: Mapping[str, Callable[[], Files]], version: str, wanted: Sequence[str]
-) -> tuple[Files, str]:
-    """The files from the first source that has them all, and the name of that source."""
-    problems = []
-    for name, take in sources.items():
-        try:
-            return take(), name
-        except ConnectionError as error:
-            problems.append(f"{name}: {error}")
-    raise FileNotFoundError(
-        f"visdom {version}: {len(wanted)} files of its page are missing ({'; '.join(problems)}); "
-        "on a machine with internet run python -m tools.visdom_server --save-assets DIR, copy "
-        "DIR to this one, and start with --assets DIR"
-    )
-
-
 def _from_folder(folder: Path, version: str, wanted: Sequence[str]) -> Files:
-    built = folder / BUILT
-    if built.is_file() and (other := built.read_text().strip()) != version:
+    if _version_of(folder) not in ("", version):
+        other = _version_of(folder)
         raise ValueError(f"--assets {folder}: for visdom {other}, installed is {version}")
     if lacking := _lacking(folder, wanted):
         raise ValueError(
@@ -182,93 +180,37 @@ def _from_folder(folder: Path, version: str, wanted: Sequence[str]) -> Files:
     return {name: (folder / name).read_bytes() for name in wanted}
 
 
-def _from_npm(packages: Sequence[Package], timeout: float) -> Files:
-    """Fetch the packages with npm and read the files out of them."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise ConnectionError("not installed")
-    echo(f"npm fetches {len(packages)} packages for visdom's page, 30 MB")
-    names = [package.name for package in packages]
-    quick = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
-    command = [npm, "pack", "--ignore-scripts", *quick, *names]
-    with _finished_in_folder(command, timeout) as folder:
-        files: dict[str, bytes] = {}
-        for package in packages:
-            path = folder / package.archive
-            if not path.is_file():
-                raise ConnectionError(f"wrote no {package.archive}")
-            files |= read_package(path.read_bytes(), package)
-        return files
-
-
-def read_package(archive: bytes, package: Package) -> dict[str, bytes]:
-    """The files that the page loads from a package, by their path below ``static``.
-
-    Raises:
-        ConnectionError: another sha256, or a file is missing.
-    """
-    digest = hashlib.sha256(archive).hexdigest()
-    if digest != package.sha256:
-        raise ConnectionError(f"{package.archive} has sha256 {digest}, not {package.sha256}")
-    files = {}
-    with tarfile.open(fileobj=BytesIO(archive)) as content:
-        for member in content:
-            name = package.files.get(member.name.partition("/")[2])
-            file = content.extractfile(member) if name and member.isreg() else None
-            if name and file is not None:
-                files[name] = file.read()
-    if lacking := package.files.values() - files.keys():
-        raise ConnectionError(f"{package.archive} lacks {min(lacking)}")
+def _from_registry(packages: Sequence[Package], registry: str, version: str) -> Files:
+    """Fetch the packages and read the files out of them."""
+    echo(f"fetching {len(packages)} packages for visdom's page, 30 MB, from {registry}")
+    files: Files = {}
+    for package in packages:
+        url = f"{registry.rstrip('/')}/{package.path}"
+        try:
+            with stop_at_once(), urlopen(url, timeout=TIMEOUT_S) as answer:
+                files |= read_package(answer.read(), package)
+        except (OSError, HTTPException) as error:
+            raise FileNotFoundError(
+                f"visdom {version}: files of its page are missing ({url}: {error}); on a machine "
+                "with internet run python -m tools.visdom_server --save-assets DIR, copy DIR to "
+                "this one, and start with --assets DIR"
+            ) from error
     return files
 
 
-def _from_network(wanted: Sequence[str], downloader: str, timeout: float) -> Files:
-    """Run visdom's downloader in a temporary folder, and check its files."""
-    echo("visdom downloads the files of its page")
-    with _finished_in_folder([sys.executable, "-c", downloader], timeout) as folder:
-        if lacking := _lacking(folder / "static", wanted):
-            raise ConnectionError(f"{len(lacking)} files are missing, the first is {lacking[0]}")
-        return {name: (folder / "static" / name).read_bytes() for name in wanted}
-
-
-@contextmanager
-def _finished_in_folder(command: Sequence[str], timeout: float) -> Iterator[Path]:
-    """A temporary folder in which a program has run to its end.
+def read_package(archive: bytes, package: Package) -> Files:
+    """The files that the page loads from a package, by their path below ``static``.
 
     Raises:
-        ConnectionError: it failed or took too long; with the first error that it printed.
-        Interrupted: a signal was received; the program and its children have been ended.
+        ConnectionError: another sha256.
     """
-    with TemporaryDirectory() as name:
-        log = Path(name) / "log.txt"
-        with (
-            log.open("wb") as out,
-            subprocess.Popen(
-                command,
-                cwd=name,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,  # its children end with it
-            ) as child,
-        ):
-            try:
-                code = _wait(child, timeout)
-            finally:
-                if child.poll() is None:
-                    os.killpg(child.pid, signal.SIGKILL)
-        if code:
-            lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-            errors = (line for line in lines if "err" in line.lower())
-            raise ConnectionError(next(errors, f"ended with {code}")[:150])
-        yield Path(name)
-
-
-def _wait(child: subprocess.Popen[bytes], timeout: float) -> int:
-    end = time.monotonic() + timeout
-    while (code := child.poll()) is None:
-        check_interrupted()
-        if time.monotonic() > end:
-            raise ConnectionError(f"not done after {timeout:.0f} s")
-        time.sleep(0.05)
-    return code
+    digest = hashlib.sha256(archive).hexdigest()
+    if digest != package.sha256:
+        raise ConnectionError(f"sha256 {digest}, not {package.sha256}")
+    wanted = {f"package/{path}": name for path, name in package.files.items()}
+    with tarfile.open(fileobj=BytesIO(archive)) as content:
+        return {
+            wanted[member.name]: content.extractfile(member).read()  # type: ignore[union-attr]
+            for member in content
+            if member.name in wanted  # regular files, as the hash says
+        }

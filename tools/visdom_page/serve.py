@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-import re
 import socket
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +25,21 @@ def run(settings: VisdomServerSettings, *, package: Path | None = None) -> None:
     """
     package = package or visdom_folder()
     if settings.save_assets is not None:
-        save_assets(complete_page(settings.assets, package=package), settings.save_assets)
+        save_assets(complete_page(settings.assets, package), settings.save_assets)
         echo(f"copied into {settings.save_assets}, for --assets on another machine")
         return
-    check_tornado(metadata.version("tornado"))
+    import tornado  # comes with visdom
+
+    if tornado.version_info >= (6, 6):
+        raise ValueError(
+            f"tornado {tornado.version}: every page of visdom would answer 403 (pip install "
+            "'tornado<6.6')"
+        )
     with _listen(settings.hostname, settings.port) as listener:
         settings.env_path.mkdir(parents=True, exist_ok=True)
-        static = complete_page(settings.assets, package=package)
+        static = complete_page(settings.assets, package)
         asyncio.run(_serve(settings, listener, static))
     check_interrupted()
-
-
-def check_tornado(version: str) -> None:
-    """Raise ``ValueError`` for a version of tornado with which visdom's pages are forbidden."""
-    numbers = [int(number) for number in re.findall(r"\d+", version)]
-    if numbers >= [6, 6]:
-        raise ValueError(
-            f"tornado {version}: every page of visdom would answer 403 (pip install 'tornado<6.6')"
-        )
 
 
 def _listen(hostname: str, port: int) -> socket.socket:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.visdom_page.assets import visdom_folder, wanted_files
+from tools.visdom_page.assets import packages_for, visdom_folder, wanted_files
 
 INSTALLED = visdom_folder()
 VERSION = (INSTALLED / "VERSION").read_text().strip()
-WANTED = wanted_files(VERSION)
+WANTED = wanted_files(packages_for(VERSION))
 ADDED = (*WANTED, "version.built")
 FILES = {name: f"content of {name}".encode() for name in WANTED}
 WHOLE = {**FILES, "version.built": VERSION.encode()}
@@ -17,13 +17,11 @@ WHOLE = {**FILES, "version.built": VERSION.encode()}
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the package without added files, on a machine without npm."""
+    """A copy of the package without added files."""
     copy = tmp_path / "packages" / "visdom"
     shutil.copytree(INSTALLED, copy, ignore=shutil.ignore_patterns("__pycache__", "*.map"))
     for name in ADDED:
         (copy / "static" / name).unlink(missing_ok=True)
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return copy
 

@@ -1,14 +1,17 @@
 """visdom's page made whole from every source, and refused where none has all of it."""
 
-import contextlib
 import functools
 import hashlib
 import io
 import os
 import re
+import signal
 import tarfile
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,62 +20,99 @@ from tests.conftest import snapshot
 from tests.tools_tests.visdom_page.conftest import ADDED, FILES, INSTALLED, VERSION, WANTED, WHOLE
 from tests.worlds import files_of_at_most
 from tools.cli.signals import Interrupted, install_signal_handlers
-from tools.visdom_page.assets import DOWNLOAD, complete_page, place, read_package, save_assets
-from tools.visdom_page.packages import PACKAGES, Package
+from tools.visdom_page.assets import (
+    Package,
+    complete_page,
+    packages_for,
+    place,
+    save_assets,
+)
 
 Complete = Callable[..., Path]
+NOWHERE = "http://127.0.0.1:1"  # no server
 
 
 @pytest.fixture
 def complete(package: Path) -> Complete:
-    """Completes the page of the copy, on a machine without npm and internet."""
-    nothing = "import sys; sys.exit('Error: no internet')"
-    return functools.partial(complete_page, package=package, downloader=nothing)
+    """Completes the page of the copy, on a machine without internet access."""
+
+    def complete(assets: Path | None = None, registry: str = NOWHERE) -> Path:
+        return complete_page(assets, package, registry=registry)
+
+    return complete
 
 
-def pack(members: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
+class Registry(ThreadingHTTPServer):
+    """npm's registry with small archives by their paths; one that is None never comes."""
+
+    daemon_threads = True
+
+    def __init__(self, archives: Mapping[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Request)
+        self.archives: dict[str, bytes | None] = dict(archives)
+        self.asked: list[str] = []
+        self.is_over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Request(BaseHTTPRequestHandler):
+    server: Registry
+
+    def do_GET(self) -> None:
+        path = self.path.removeprefix("/")
+        self.server.asked.append(path)
+        archive = self.server.archives.get(path, b"")
+        if archive is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.server.is_over.wait(60)
+            return
+        self.send_response(200 if archive else 404)
+        self.end_headers()
+        self.wfile.write(archive)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
     """A package as npm makes it: everything in a folder ``package``."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as content:
-        for name, member in members.items():
-            if isinstance(member, bytes):
-                info = tarfile.TarInfo(f"package/{name}")
-                info.size = len(member)
-                content.addfile(info, io.BytesIO(member))
-            else:
-                member.name = f"package/{name}"
-                content.addfile(member)
+        for name, body in files.items():
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(body)
+            content.addfile(info, io.BytesIO(body))
     return archive.getvalue()
 
 
-def with_hash(package: Package, archive: bytes) -> Package:
-    return Package(package.name, hashlib.sha256(archive).hexdigest(), package.files)
+def packed(package: Package) -> bytes:
+    files = {path: FILES[name] for path, name in package.files.items()}
+    return pack(files | {"README.md": b"not wanted"})
 
 
 @pytest.fixture
-def archives(tmp_path: Path, package: Path) -> Path:
-    """Packages with small files, and an ``npm`` that brings them."""
-    folder = tmp_path / "archives"
-    folder.mkdir()
-    for one in PACKAGES[VERSION]:
-        members = {path: FILES[name] for path, name in one.files.items()}
-        archive = pack(members | {"README.md": b"not wanted"})
-        (folder / one.archive).write_bytes(archive)
-    write_npm(tmp_path, f'echo "$@" > {tmp_path}/asked; /bin/cp {folder}/*.tgz .')
-    return folder
+def registry() -> Iterator[Registry]:
+    archives = {one.path: packed(one) for one in packages_for(VERSION)}
+    with Registry(archives) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.is_over.set()
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
-def with_npm(archives: Path, complete: Complete) -> Complete:
-    """The same where these packages are known by their hashes."""
-    known = [with_hash(one, (archives / one.archive).read_bytes()) for one in PACKAGES[VERSION]]
-    return functools.partial(complete, packages={VERSION: known})
-
-
-def write_npm(tmp_path: Path, script: str) -> None:
-    npm = tmp_path / "bin" / "npm"
-    npm.write_text(f"#!/bin/sh\n{script}\n")
-    npm.chmod(0o755)
+def online(registry: Registry, package: Path) -> Complete:
+    """The same where this registry is reached, and its packages are known by their hashes."""
+    known = [
+        replace(one, sha256=hashlib.sha256(registry.archives[one.path] or b"").hexdigest())
+        for one in packages_for(VERSION)
+    ]
+    return functools.partial(complete_page, None, package, packages=known, registry=registry.url)
 
 
 def added(static: Path) -> dict[str, bytes]:
@@ -135,65 +175,27 @@ def test_a_folder_for_another_visdom_is_refused(complete: Complete, tmp_path: Pa
         complete(tmp_path / "carried")
 
 
-def test_npm_completes_the_page(static: Path, with_npm: Complete, tmp_path: Path) -> None:
-    assert with_npm() == static
+def test_the_registry_completes_the_page(
+    static: Path, online: Complete, registry: Registry
+) -> None:
+    assert online() == static
 
     assert added(static) == WHOLE
     assert not (static / "README.md").exists()
-    asked = (tmp_path / "asked").read_text().split()
-    assert asked[0] == "pack"
-    assert {package.name for package in PACKAGES[VERSION]} <= set(asked)
+    assert registry.asked == list(registry.archives)
+    assert "sjcl/-/sjcl-1.0.7.tgz" in registry.asked
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "missing"])
-def test_a_damaged_or_missing_package_is_named(
-    damage: str, static: Path, archives: Path, with_npm: Complete
+@pytest.mark.parametrize(
+    ("damage", "problem"), [(b"?", "sha256 .*, not "), (b"", "HTTP Error 404")]
+)
+def test_a_damaged_or_missing_package_is_named_and_adds_nothing(
+    damage: bytes, problem: str, static: Path, online: Complete, registry: Registry
 ) -> None:
-    path = archives / "sjcl-1.0.7.tgz"
-    content = path.read_bytes()
-    path.write_bytes(content[:-20] if damage == "cut" else content[:-1] + b"?")
-    if damage == "missing":
-        path.unlink()
+    registry.archives["sjcl/-/sjcl-1.0.7.tgz"] = damage
 
-    with pytest.raises(FileNotFoundError, match=r"npm: .*sjcl-1\.0\.7\.tgz"):
-        with_npm()
-    assert added(static) == {}
-
-
-def test_of_a_package_only_regular_files_are_taken() -> None:
-    link = tarfile.TarInfo()
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    archive = pack({"a.js": b"a", "b.js": link})
-    package = with_hash(Package("two@1.0", "", {"a.js": "js/a.js", "b.js": "js/b.js"}), archive)
-
-    with pytest.raises(ConnectionError, match=re.escape("two-1.0.tgz lacks js/b.js")):
-        read_package(archive, package)
-
-
-@pytest.mark.parametrize("first", [0, 1])
-def test_visdoms_own_download_completes_the_page_unless_a_file_is_missing(
-    first: int, static: Path, complete: Complete, tmp_path: Path
-) -> None:
-    place(tmp_path / "site", {name: FILES[name] for name in WANTED[first:]}, VERSION)
-    copying = f"import shutil; shutil.copytree({str(tmp_path / 'site')!r}, 'static')"
-
-    if first:
-        with pytest.raises(FileNotFoundError, match=f"1 files .*{WANTED[0]}"):
-            complete(downloader=copying)
-    else:
-        assert complete(downloader=copying) == static
-    assert added(static) == ({} if first else WHOLE)
-
-
-def test_the_traceback_of_visdoms_own_download_becomes_a_reason(
-    static: Path, complete: Complete, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")  # no server
-    monkeypatch.setenv("no_proxy", "")
-
-    with pytest.raises(FileNotFoundError, match=r"the network: .*Connection refused"):
-        complete(downloader=DOWNLOAD)
+    with pytest.raises(FileNotFoundError, match=rf"sjcl-1\.0\.7\.tgz: {problem}"):
+        online()
     assert added(static) == {}
 
 
@@ -209,50 +211,27 @@ def test_the_table_has_every_file_that_the_installed_visdom_would_download() -> 
     assert {at + name for name in mathjax} <= set(WANTED)
 
 
-def test_without_any_source_each_reason_is_told_and_what_to_do(
-    static: Path, complete: Complete
-) -> None:
+def test_without_internet_access_it_is_told_what_to_do(static: Path, complete: Complete) -> None:
     before = snapshot(static)
 
-    with pytest.raises(FileNotFoundError, match="npm: not installed; the network: Error: no") as no:
+    with pytest.raises(FileNotFoundError, match=r"jquery-3\.1\.1\.tgz: .*refused") as no:
         complete()
     assert "--save-assets DIR" in str(no.value)
     assert snapshot(static) == before
 
 
-def test_why_npm_failed_is_told(complete: Complete, tmp_path: Path) -> None:
-    write_npm(tmp_path, "echo npm warn old >&2; echo npm error code ENOTFOUND >&2; exit 1")
-
-    with pytest.raises(FileNotFoundError, match="npm: npm error code ENOTFOUND;"):
-        complete()
-
-
-def test_an_npm_that_does_not_end_is_ended(complete: Complete, tmp_path: Path) -> None:
-    write_npm(tmp_path, f"echo $$ > {tmp_path}/pid; exec /bin/sleep 60")
-
-    with pytest.raises(FileNotFoundError, match="npm: not done after 0 s"):
-        complete(timeout=0.4)
-    assert not is_running(int((tmp_path / "pid").read_text()))
-
-
-def test_a_signal_ends_npm_and_the_work(static: Path, complete: Complete, tmp_path: Path) -> None:
-    write_npm(tmp_path, f"echo $$ > {tmp_path}/pid; /bin/kill -TERM $PPID; /bin/sleep 60; echo")
+def test_a_signal_ends_the_waiting_at_once(
+    static: Path, online: Complete, registry: Registry
+) -> None:
+    registry.archives["sjcl/-/sjcl-1.0.7.tgz"] = None
     install_signal_handlers()
     start = time.monotonic()
 
     with pytest.raises(Interrupted):
-        complete()
+        online()
 
     assert time.monotonic() - start < 10
-    assert not is_running(int((tmp_path / "pid").read_text()))
     assert added(static) == {}
-
-
-def is_running(process: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, 0)
-        return True
-    return False
 
 
 # How they are put in place
@@ -263,19 +242,18 @@ def is_running(process: int) -> bool:
     [
         ("js/jquery.min.js", ""),
         ("js/jquery.min.js", "<html>404 Not Found</html>"),
-        ("index.html", ""),
         ("version.built", ""),
     ],
 )
 def test_a_page_with_a_gap_is_made_whole_again(
-    name: str, content: str, static: Path, with_npm: Complete, tmp_path: Path
+    name: str, content: str, static: Path, online: Complete, registry: Registry
 ) -> None:
     place(static, FILES, VERSION)
     (static / name).write_text(content)
 
-    with_npm()
+    online()
 
-    assert (tmp_path / "asked").exists()
+    assert registry.asked
     assert added(static) == WHOLE
 
 
@@ -283,17 +261,17 @@ def test_a_disk_that_fills_up_leaves_no_part_and_no_word_that_it_is_whole(static
     place(static, FILES, VERSION)
     files = {WANTED[0]: b"new", WANTED[1]: b"x" * 5000, WANTED[2]: b"new"}
 
-    with files_of_at_most(1000), pytest.raises(OSError, match="too large"):
+    with files_of_at_most(1000), pytest.raises(OSError, match="5000 bytes could not be written"):
         place(static, files, VERSION)
 
     assert added(static) == {**FILES, WANTED[0]: b"new"}
-    assert not list(static.rglob("*.part"))
+    assert not list(static.rglob("*.tmp"))
 
 
 def test_a_package_that_may_not_be_written_to_is_served_from_the_users_cache(
     static: Path,
-    archives: Path,
-    with_npm: Complete,
+    online: Complete,
+    registry: Registry,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -301,14 +279,14 @@ def test_a_package_that_may_not_be_written_to_is_served_from_the_users_cache(
     may_access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: path != static and may_access(path, mode))
 
-    page = with_npm()
+    page = online()
 
     assert page == tmp_path / "cache" / "wsddn-localizer" / f"visdom-{VERSION}"
     assert added(page) == WHOLE
     assert (page / "js/main.js").read_bytes() == (static / "js/main.js").read_bytes()
     assert snapshot(static) == before
-    archives.joinpath("sjcl-1.0.7.tgz").unlink()
-    assert with_npm() == page  # the next time nothing is fetched
+    registry.archives.clear()
+    assert online() == page  # the next time nothing is fetched
 
 
 def test_an_unknown_visdom_is_refused(package: Path, complete: Complete) -> None:

@@ -81,40 +81,39 @@ def fetch(
             raise ValueError(f"{path}: {problem} (move it away to have it downloaded)")
         return path
     with locked(path), stop_at_once():
+        part = folder / f"{file.name}.part"
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{file.name}"
             echo(f"downloading {url}")
-            try:
-                part = _complete(folder / f"{file.name}.part", file, url, timeout, interval)
+            if _complete(part, file, url, timeout, interval):
                 return part.rename(path)
-            except ConnectionError as error:
-                warn(f"{url}: {error}")
     raise ConnectionError(
         f"{path}: no mirror gave it (fetch {file.name}, {file.size} bytes with md5 {file.md5}, "
         f"elsewhere and put it into {folder})"
     )
 
 
-def _complete(part: Path, file: RemoteFile, url: str, timeout: float, interval: float) -> Path:
-    """``part``, complete and checked; a connection that was cut is resumed."""
+def _complete(part: Path, file: RemoteFile, url: str, timeout: float, interval: float) -> bool:
+    """Whether ``part`` is now complete and right; a connection that was cut is resumed."""
     for _ in range(TRIES):
-        start = part.stat().st_size if part.exists() else 0
+        start = _size(part)
         try:
             if start < file.size:
                 _receive(part, file, url, start, timeout, interval)
+            problem = file.difference(part)
+            if problem is None:
+                return True
+            part.unlink()
         except ConnectionError as error:
-            if not part.exists() or part.stat().st_size <= start:
-                raise
-            warn(f"{url}: {error}")
-            continue
-        problem = file.difference(part)
-        if problem is None:
-            return part
-        part.unlink()
-        if start == 0:
-            raise ConnectionError(problem)
-        warn(f"{part}: {problem}; starting over")
-    raise ConnectionError(f"gave up after {TRIES} connections")
+            problem = str(error)
+        warn(f"{url}: {problem}")
+        if _size(part) == start:
+            break  # the next connection would end like this one
+    return False
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _receive(

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from data.datasets.voc import OFFICIAL_COUNTS, annotation_path, image_ids, image_path
 from tools.cli.console import echo
@@ -95,54 +96,42 @@ def _is_in_place(voc_root: Path, split: str, count: int) -> bool:
 
 
 def _unpack(archive: Path, draft: Path) -> None:
-    """Write the files of the archive into ``draft``, after all members have been checked."""
-    members = _allowed_files(archive)
-    with archive.open("rb") as content:
-        for member in members:
-            check_interrupted()
-            path = draft / member.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            content.seek(member.offset_data)
-            with naming(path), path.open("xb") as out:
-                out.write(content.read(member.size))
-
-
-def _allowed_files(archive: Path) -> list[tarfile.TarInfo]:
-    """The files of an uncompressed archive, which may hold files and folders of VOC2007 only.
+    """Write the files of an archive into ``draft``.
 
     Raises:
-        ValueError: names the first member that is not allowed.
+        ValueError: it is compressed, no tar, or has a member that VOC2007 has not; names it.
     """
-    size = archive.stat().st_size
-    files: dict[str, tarfile.TarInfo] = {}
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
                 check_interrupted()
-                if refusal := _refusal(member, size, member.name in files):
-                    raise ValueError(
-                        f"{archive}: member {member.name!r} {refusal} (nothing was unpacked)"
-                    )
-                if not member.isdir():
-                    files[member.name] = member
+                content = _content(tar, member)
+                if content is not None:
+                    path = draft / member.name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with naming(path), path.open("xb") as out:
+                        shutil.copyfileobj(content, out)
     except tarfile.TarError as error:
-        raise ValueError(f"{archive}: not a tar without compression ({error})") from error
-    return list(files.values())
+        raise ValueError(
+            f"{archive}: not an uncompressed tar of VOC2007 ({error}; nothing was placed)"
+        ) from error
 
 
-def _refusal(member: tarfile.TarInfo, archive_size: int, is_known: bool) -> str | None:
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes] | None:
+    """The bytes of a file of VOC2007, None for a folder.
+
+    Raises:
+        TarError: VOC2007 has no such file or folder.
+    """
     if member.isdir():
-        return None if FOLDER.fullmatch(member.name) else "is not a folder of VOC2007"
-    if not member.isreg() or member.issparse():
-        return "is not a regular file"
-    if not FILE.fullmatch(member.name):
-        return "is not a file of VOC2007"
-    if is_known:
-        return "is in the archive twice"
-    # The content of a file lies in the archive, so it cannot be larger than the archive.
-    if not 0 <= member.size <= archive_size - member.offset_data:
-        return f"has a size of {member.size} bytes, more than the archive"
-    return None
+        problem = "" if FOLDER.fullmatch(member.name) else "is not a folder of VOC2007"
+    elif not member.isreg() or member.issparse():
+        problem = "is not a regular file"
+    else:
+        problem = "" if FILE.fullmatch(member.name) else "is not a file of VOC2007"
+    if problem:
+        raise tarfile.TarError(f"member {member.name!r} {problem}")
+    return tar.extractfile(member)
 
 
 def _place(draft: Path, home: Path, split: str) -> None:

@@ -1,5 +1,6 @@
 """The scores that an evaluation saves, read without a pickle and checked."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,10 @@ def read_scores(path: Path) -> SavedScores:
 
 def _check(saved: SavedScores, path: Path) -> None:
     for names in (saved.ids, saved.classes):
-        twice = sorted({name for name in names if names.count(name) > 1}) if _repeats(names) else []
-        if twice or not names:
-            problem = f"listed twice: {name_first(twice)}" if twice else "no image or no class"
-            raise ValueError(f"{path}: {problem}")
+        if not names:
+            raise ValueError(f"{path}: no image or no class")
+        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+            raise ValueError(f"{path}: listed twice: {name_first(twice)}")
     valid = np.isfinite(saved.scores) & np.isin(saved.targets, (0, 1)) & (saved.weights >= 0)
     invalid = [saved.ids[row] for row in np.flatnonzero(~valid.all(axis=1))]
     if invalid:
@@ -72,7 +73,3 @@ def _check(saved: SavedScores, path: Path) -> None:
             f"{path}: a score that is not finite, a target that is not 0 or 1, or a weight below "
             f"0 of {name_first(invalid)}"
         )
-
-
-def _repeats(names: tuple[str, ...]) -> bool:
-    return len(set(names)) < len(names)

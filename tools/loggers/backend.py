@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-FIRST, LAST = "first_", "last_"  # begin the windows of the same image in two epochs
-
 
 class Backend:
     """One destination of events; it overrides the kinds it can show, the others do nothing.
@@ -20,8 +18,8 @@ class Backend:
     def scalar(self, tag: str, value: float, step: int) -> None:
         """Add one point to the curve ``tag``; value may be NaN or infinite."""
 
-    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        """Show ``[3, H, W]`` uint8 RGB, where windows exist in place of the last of ``window``."""
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Show ``[3, H, W]`` uint8 RGB."""
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Show how ``values`` (any shape, any device) are distributed."""

@@ -13,7 +13,7 @@ from typing import Self
 from torch import Tensor
 
 from tools.cli import console as progress
-from tools.loggers.backend import FIRST, LAST, Backend
+from tools.loggers.backend import Backend
 from tools.loggers.metrics_file import MetricsFile, read_metrics
 from tools.loggers.settings import VisdomSettings
 
@@ -21,14 +21,13 @@ Warn = Callable[[str], None]
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
-    """Tag of a logged image; TensorBoard's filter finds an epoch or a class in it."""
+    """Tag of a logged image; TensorBoard's filter finds an epoch or a class in it.
+
+    In visdom the images of epoch 0 remain; those of each later epoch replace the ones before. An
+    image with a tag of another form has a window of its own.
+    """
     tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
     return f"{tag}_{class_name}" if class_name else tag
-
-
-def image_window(batch: int, image: int, *, is_first: bool) -> str:
-    """Window of an image: the first logged epoch has a separate one, later epochs share one."""
-    return f"{FIRST if is_first else LAST}batch{batch}_image{image}"
 
 
 class Logger:
@@ -47,13 +46,9 @@ class Logger:
         number = float(value)
         self._each(lambda backend: backend.scalar(tag, number, step))
 
-    def image(self, tag: str, image: Tensor, step: int, *, window: str | None = None) -> None:
-        """Show ``[3, H, W]`` uint8 RGB under the title ``tag``.
-
-        In visdom it replaces the image that ``window`` showed before; without a window it gets
-        a new one, which remains open. TensorBoard keeps every tag.
-        """
-        self._each(lambda backend: backend.image(tag, image, step, window=window or tag))
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Show ``[3, H, W]`` uint8 RGB under the title ``tag``, see ``image_tag``."""
+        self._each(lambda backend: backend.image(tag, image, step))
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Show how ``values`` (any shape, any device) are distributed."""

@@ -4,7 +4,6 @@
 # TensorBoard ships without annotations.
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,14 +18,11 @@ from torch import Tensor
 
 from tools.cli.console import echo, warn
 from tools.cli.signals import check_interrupted
-from tools.loggers.backend import FIRST, LAST
 from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import ReplayVisdomSettings
-from tools.loggers.visdom import VisdomWindows, window_and_line
+from tools.loggers.visdom import VisdomWindows, image_window, window_and_line
 
 MAX_WINDOWS = 60  # with more a browser becomes slow
-LOGGED = re.compile(r"ep(\d+)_iter\d+_(batch\d+_image\d+)(?:_.*)?", re.DOTALL)
-Images = dict[str, bytes]
 
 
 def run(settings: ReplayVisdomSettings) -> None:
@@ -35,7 +31,8 @@ def run(settings: ReplayVisdomSettings) -> None:
     if not metrics_file.is_file():
         raise FileNotFoundError(f"{metrics_file}: no run in this folder (train one with --run-dir)")
     curves = {tag: curve for tag, curve in read_metrics(metrics_file).items() if _is_drawn(curve)}
-    images = first_and_last(read_images(settings.run_dir / "events"))
+    logged = read_images(settings.run_dir / "events")
+    images = {image_window(tag): (tag, jpeg) for tag, jpeg in logged.items()}  # the last of each
     shown = _shown_windows(curves, images)
     if not shown:
         raise ValueError(f"{settings.run_dir}: the run has logged nothing")
@@ -50,9 +47,9 @@ def run(settings: ReplayVisdomSettings) -> None:
     for tag, curve in curves.items():
         step, value = curve[-1]
         windows.scalar(tag, value, step)
-    for window, (tag, jpeg) in images.items():
+    for tag, jpeg in images.values():
         check_interrupted()
-        windows.image(tag, _decode(jpeg, tag), 0, window=window)
+        windows.image(tag, _decode(jpeg, tag), 0)
     windows.close()
     visdom = settings.visdom
     echo(
@@ -61,7 +58,7 @@ def run(settings: ReplayVisdomSettings) -> None:
     )
 
 
-def read_images(events: Path) -> Images:
+def read_images(events: Path) -> dict[str, bytes]:
     """The encoded images of a run by their tag, in the order of logging.
 
     An image that was logged again after resuming is given once. A folder without events gives none.
@@ -77,26 +74,6 @@ def read_images(events: Path) -> Images:
                 if value.HasField("image"):
                     images[value.tag] = event.step, value.image.encoded_image_string
     return {tag: image for tag, (_, image) in images.items()}
-
-
-def first_and_last(images: Images) -> dict[str, tuple[str, bytes]]:
-    """Images of the first and of the last epoch, and images without an epoch.
-
-    Returns:
-        Tag and image by the name of the window that shows them during the run.
-    """
-    matches = {tag: match for tag in images if (match := LOGGED.fullmatch(tag))}
-    epochs = {int(match[1]) for match in matches.values()}
-    chosen = {}
-    for tag, image in images.items():
-        match = matches.get(tag)
-        if match is None:
-            chosen[tag] = tag, image
-        elif int(match[1]) == min(epochs):
-            chosen[FIRST + match[2]] = tag, image
-        elif int(match[1]) == max(epochs):
-            chosen[LAST + match[2]] = tag, image
-    return chosen
 
 
 def _shown_windows(curves: Iterable[str], images: Mapping[str, object]) -> set[str]:

@@ -89,8 +89,8 @@ class TensorBoardEvents(Backend):
         """Add one point to the curve ``tag``."""
         self._write_summary(summaries.scalar(tag, value), step)
 
-    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        """Add ``[3, H, W]`` uint8 RGB as a JPEG; ``window`` has no effect."""
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        """Add ``[3, H, W]`` uint8 RGB as a JPEG."""
         bgr = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[:, :, ::-1])
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         height, width = image.shape[-2:]

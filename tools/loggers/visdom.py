@@ -20,7 +20,7 @@ import visdom
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tools.loggers.backend import FIRST, LAST, Backend
+from tools.loggers.backend import Backend
 from tools.loggers.settings import VisdomSettings
 
 JPEG_QUALITY = 80
@@ -30,6 +30,8 @@ SHARED_WINDOWS = (
     re.compile(r"(validation/errors)_(.+)", re.DOTALL),
     re.compile(r"(baseline)/(.+)", re.DOTALL),
 )
+LOGGED_IMAGE = re.compile(r"ep(\d+)_iter\d+_(batch\d+_image\d+)(?:_.*)?", re.DOTALL)  # image_tag
+FIRST, LAST = "first_", "last_"  # begin the windows of the same image in two epochs
 SIZE_OF_MANY = {"width": 620, "height": 510}  # pixels; the names of 20 classes fit
 WIDEST = 700  # pixels of an image; two fit side by side on a page of 1440 or more
 Points = list[tuple[int, float]]
@@ -45,6 +47,12 @@ def window_and_line(tag: str) -> tuple[str, str]:
         if match := pattern.fullmatch(tag):
             return match[1], match[2]
     return tag, tag
+
+
+def image_window(tag: str) -> str:
+    """The window of an image: one for epoch 0, one for all later epochs; else one for each tag."""
+    match = LOGGED_IMAGE.fullmatch(tag)
+    return f"{LAST if int(match[1]) else FIRST}{match[2]}" if match else tag
 
 
 class VisdomWindows(Backend):
@@ -99,8 +107,9 @@ class VisdomWindows(Backend):
                 self._left_out += 1
             self._changed.notify()
 
-    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
+    def image(self, tag: str, image: Tensor, step: int) -> None:
         """Queue an image; it replaces one that still waits for the same window."""
+        window = image_window(tag)
         with self._changed:
             self._raise_failure()
             if window in self._images or len(self._images) < self._max_images:

@@ -9,7 +9,7 @@ from data.datasets.image_set import ImageSet
 from data.evaluation.matching import match_detections
 from data.evaluation.top1 import RIGHT, verdicts
 from data.types import Detections
-from tools.loggers.logger import Logger, image_tag, image_window
+from tools.loggers.logger import Logger, image_tag
 from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.pages.heatmaps import BATCHES, IMAGE_SEED, IMAGES, chosen_images
 
@@ -25,19 +25,14 @@ def log_detections(
     *,
     epoch: int,
     step: int,
-    is_first: bool,
 ) -> None:
-    """The same images at every evaluation, with their top-scoring detections and the true boxes.
-
-    The first evaluation keeps its windows; the later ones share theirs.
-    """
+    """The same images at every evaluation, with their top-scoring detections and the true boxes."""
     for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
         batch, image = divmod(number, IMAGES)
         logger.image(
             image_tag(epoch, step, batch, image, "boxes"),
             image_with_detections(dataset, index, detections[dataset.ids[index]]),
             step,
-            window=image_window(batch, image, is_first=is_first),
         )
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from localizer.localize import ImageHeatmaps, localize
-from tools.loggers.logger import Logger, image_tag, image_window
+from tools.loggers.logger import Logger, image_tag
 from tools.models.device import evaluation_mode
 from tools.pages.draw import (
     DETECTION,
@@ -39,18 +39,9 @@ def chosen_images(dataset: ImageSet, count: int) -> list[int]:
 
 
 def log_heatmaps(
-    logger: Logger,
-    predictions: LocalizerPredictions,
-    *,
-    epoch: int,
-    step: int,
-    is_first: bool,
+    logger: Logger, predictions: LocalizerPredictions, *, epoch: int, step: int
 ) -> None:
-    """Log four batches of four images, each with the heatmaps of its classes.
-
-    The first logged epoch keeps its windows and the later ones share theirs, so the first and the
-    last are side by side.
-    """
+    """Log four batches of four images, each with the heatmaps of its classes."""
     dataset = predictions.dataset
     with evaluation_mode(predictions.module):
         for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
@@ -60,7 +51,6 @@ def log_heatmaps(
                 image_tag(epoch, step, batch, image, "_".join(present)),
                 heatmap_row(dataset, index, predictions.heatmaps(index)),
                 step,
-                window=image_window(batch, image, is_first=is_first),
             )
 
 

@@ -94,6 +94,6 @@ def _show(images: Mapping[str, Tensor], visdom: VisdomSettings) -> None:
 
     windows = VisdomWindows(visdom)
     for name, image in images.items():
-        windows.image(name, image, 0, window=name)
+        windows.image(name, image, 0)
     windows.close()
     echo(f"sent: {visdom.server}:{visdom.port}, environment {visdom.env}")

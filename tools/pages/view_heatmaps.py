@@ -35,7 +35,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
             write_heatmaps(path, heatmaps, labels, dataset.classes)
             write_jpeg(path.with_suffix(".jpg"), row)
         else:
-            backend.image(path.stem, row, saved.step, window=path.stem)
+            backend.image(path.stem, row, saved.step)
     if backend is not None:
         backend.close()
     where = (

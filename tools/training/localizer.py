@@ -64,13 +64,7 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
     ) -> None:
         """Heatmaps of a few images."""
-        log_heatmaps(
-            logger,
-            self.predictions,
-            epoch=state.epoch - 1,
-            step=state.step,
-            is_first=state.epoch == 1,
-        )
+        log_heatmaps(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
 
     def log_end(self, logger: Logger, step: int) -> None:
         """The boxes of a few images."""

@@ -109,7 +109,6 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
                 evaluation.detections,
                 epoch=state.epoch - 1,
                 step=state.step,
-                is_first=state.epoch == 1,
             )
 
     def _is_begun(self) -> bool:

@@ -79,7 +79,7 @@ BAD_ANSWERS = [
 def log_a_run(logger: Logger) -> None:
     for step in STEPS:
         logger.scalar("train/loss", 1 / step, step)
-        logger.image(image_tag(1, step, 0, 0, "cat"), IMAGE, step)
+        logger.image(image_tag(1, 9, 0, step, "cat"), IMAGE, step)
     logger.close()
 
 

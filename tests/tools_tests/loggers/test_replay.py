@@ -20,7 +20,7 @@ from tests.conftest import snapshot
 from tests.worlds import FakeVisdom, fake_visdom
 from tools.loggers.logger import image_tag, open_logger
 from tools.loggers.metrics_file import read_metrics
-from tools.loggers.replay import first_and_last, read_images
+from tools.loggers.replay import read_images
 from tools.loggers.settings import VisdomSettings
 from tools.replay_visdom import main
 
@@ -84,15 +84,6 @@ def test_a_curve_longer_than_the_queue_of_a_live_run_is_whole_too(
 
     steps, _ = server.lines("loss")["loss"]
     assert steps == list(range(12_000))
-
-
-def test_an_image_of_no_epoch_has_a_window_of_its_name() -> None:
-    images = {"final_boxes": b"1", "ep3_iter5_batch0_image1": b"2"}
-
-    assert first_and_last(images) == {
-        "final_boxes": ("final_boxes", b"1"),
-        "first_batch0_image1": ("ep3_iter5_batch0_image1", b"2"),
-    }
 
 
 def test_images_of_steps_that_a_resumed_run_took_back_are_not_shown(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_sample_of_few_values_is_all_of_them(count: int) -> None:
 def test_tensorboard_keeps_every_image_as_jpeg_under_its_tag(tmp_path: Path) -> None:
     def log(logger: Logger) -> None:
         for epoch in (1, 2):
-            logger.image(image_tag(epoch, 5, 0, 3, "dog"), IMAGE, epoch, window="latest")
+            logger.image(image_tag(epoch, 5, 0, 3, "dog"), IMAGE, epoch)
         logger.image('a "b"\\c\nd <e>', IMAGE, 0)  # characters that its server cannot serve
 
     events = events_of(tmp_path, log)

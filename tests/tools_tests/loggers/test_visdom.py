@@ -18,7 +18,7 @@ from tornado.httpserver import HTTPServer
 
 from data.datasets.voc import VOC_CLASSES
 from tests.worlds import FakeVisdom, fake_visdom
-from tools.loggers.logger import Logger, image_tag, image_window, open_logger
+from tools.loggers.logger import Logger, image_tag, open_logger
 from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import VisdomSettings
 from tools.loggers.visdom import VisdomWindows, window_and_line
@@ -86,8 +86,7 @@ def test_a_shared_window_is_redrawn_with_what_all_its_lines_have_behind_them(
 def log_epochs(logger: Logger, image: torch.Tensor, epochs: int) -> None:
     for epoch in range(epochs):
         for number in range(2):
-            window = image_window(0, number, is_first=not epoch)
-            logger.image(image_tag(epoch, 9, 0, number), image, epoch, window=window)
+            logger.image(image_tag(epoch, 9, 0, number), image, epoch)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -133,13 +132,12 @@ def test_at_most_60_windows_are_open_however_long_the_run(
         tags |= {f"validation/ap/{name}", f"validation/box_ap/{name}"}
 
     with windows_on(server.settings) as logger:
-        for epoch in range(1, 6):
+        for epoch in range(5):
             for tag in sorted(tags):
                 logger.scalar(tag, 0.5, epoch)
             for number in range(16):
                 batch, image = divmod(number, 4)
-                window = image_window(batch, image, is_first=epoch == 1)
-                logger.image(image_tag(epoch, 9, batch, image), IMAGE, epoch, window=window)
+                logger.image(image_tag(epoch, 9, batch, image), IMAGE, epoch)
         logger.image("final_boxes", IMAGE, 5)
 
     assert len(server.windows) <= 60
@@ -222,17 +220,16 @@ def test_a_resumed_curve_is_drawn_whole_and_without_the_lost_steps(
     assert line["y"] == [1, 2, 30, 40]
 
 
-def test_an_image_with_the_same_window_replaces_the_one_before(there: VisdomSettings) -> None:
+def test_an_image_of_a_later_epoch_replaces_the_one_before(there: VisdomSettings) -> None:
     with windows_on(there) as logger:
         for epoch in (1, 2, 3):
-            window = None if epoch == 1 else "latest"
-            logger.image(image_tag(epoch, 9, 0, 2), IMAGE, epoch, window=window)
+            logger.image(image_tag(epoch, 9, 0, 2), IMAGE, epoch)
             time.sleep(0.1)
 
     windows = shown(there)
-    assert list(windows) == ["ep1_iter9_batch0_image2", "latest"]
-    assert windows["latest"]["title"] == "ep3_iter9_batch0_image2"
-    assert windows["latest"]["content"]["src"].startswith("data:image/jpeg")
+    assert list(windows) == ["last_batch0_image2"]
+    assert windows["last_batch0_image2"]["title"] == "ep3_iter9_batch0_image2"
+    assert windows["last_batch0_image2"]["content"]["src"].startswith("data:image/jpeg")
 
 
 def test_names_of_windows_and_lines_reach_visdom_escaped(there: VisdomSettings) -> None:

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from torch import Tensor
 
 from tools.loggers.backend import Backend
+from tools.loggers.visdom import image_window
 from tools.pages.gallery.server import PageServer
 
 CHROMIUM = shutil.which("chromium")
@@ -35,8 +36,8 @@ class Windows(Backend):
         self.tags: dict[str, Tensor] = {}
         self.windows: dict[str, Tensor] = {}
 
-    def image(self, tag: str, image: Tensor, step: int, *, window: str) -> None:
-        self.tags[tag] = self.windows[window] = image
+    def image(self, tag: str, image: Tensor, step: int) -> None:
+        self.tags[tag] = self.windows[image_window(tag)] = image
 
 
 def content_of(page: Path) -> dict[str, Any]:

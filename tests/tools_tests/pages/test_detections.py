@@ -190,7 +190,7 @@ def test_a_training_logs_the_same_images_at_every_evaluation(dataset: ImageSet) 
     detections = detections_with_hits(dataset, 0)
     logger = Logger([windows])
     for epoch in range(3):
-        log_detections(logger, dataset, detections, epoch=epoch, step=7, is_first=epoch == 0)
+        log_detections(logger, dataset, detections, epoch=epoch, step=7)
 
     tags = [f"_iter7_batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
     assert list(windows.tags) == [f"ep{epoch}{tag}" for epoch in range(3) for tag in tags]

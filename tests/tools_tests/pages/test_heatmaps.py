@@ -46,7 +46,7 @@ def row_at(dataset: ImageSet, model: Localizer, index: int) -> Tensor:
 
 def log(windows: Windows, dataset: ImageSet, model: Localizer, epoch: int) -> None:
     predictions = predictions_of(dataset, model)
-    log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7, is_first=epoch == 0)
+    log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7)
 
 
 def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: ImageSet) -> None:

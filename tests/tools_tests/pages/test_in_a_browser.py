@@ -26,7 +26,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
 from tests.worlds import free_port
 from tools import compare_runs, evaluate, gallery, train_localizer, view_heatmaps
-from tools.loggers.logger import image_tag, image_window, open_logger
+from tools.loggers.logger import image_tag, open_logger
 from tools.loggers.settings import VisdomSettings
 from tools.runs.folder import evaluation_folder
 
@@ -119,8 +119,7 @@ def log_a_run(run_dir: Path, settings: VisdomSettings) -> None:
             logger.scalar("train/loss", 1 / (epoch + 1), epoch)
             logger.histogram("weights/conv1", torch.linspace(-1, 1, 99) ** 3, epoch)
             for image, name in enumerate(CLASSES):
-                window = image_window(0, image, is_first=epoch == 0)
-                logger.image(image_tag(epoch, 5, 0, image, name), red, epoch, window=window)
+                logger.image(image_tag(epoch, 5, 0, image, name), red, epoch)
             for name in CLASSES:
                 logger.scalar(f"validation/ap/{name}", epoch / 4, epoch)
                 logger.pr_curve(f"validation/{name}", targets, scores, epoch)

@@ -7,8 +7,6 @@ event to all of them. A backend that fails causes one warning and never stops th
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from torch import Tensor
 
@@ -30,7 +28,7 @@ def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: st
     return f"{tag}_{class_name}" if class_name else tag
 
 
-class Logger:
+class Logger(contextlib.AbstractContextManager["Logger"]):
     """Send each event to every backend; use it as a context manager.
 
     The methods are those of ``Backend``. A backend that raises OSError is named in one warning
@@ -71,15 +69,7 @@ class Logger:
         self._each(lambda backend: backend.close())
         self._backends.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _each(self, send: Callable[[Backend], None]) -> None:

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tools.cli import console as progress
+from tools.cli.console import warn
 from tools.loggers.backend import Backend
 from tools.loggers.metrics_file import MetricsFile, read_metrics
 from tools.loggers.settings import VisdomSettings
-
-Warn = Callable[[str], None]
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
@@ -35,9 +33,8 @@ class Logger(contextlib.AbstractContextManager["Logger"]):
     and removed; the others still receive the event.
     """
 
-    def __init__(self, backends: Iterable[Backend], *, warn: Warn = progress.warn) -> None:
+    def __init__(self, backends: Iterable[Backend]) -> None:
         self._backends = list(backends)
-        self._warn = warn
 
     def scalar(self, tag: str, value: float | Tensor, step: int) -> None:
         """Add one point to the curve ``tag``, such as train/loss; value may be a 0-d tensor."""
@@ -78,7 +75,7 @@ class Logger(contextlib.AbstractContextManager["Logger"]):
                 send(backend)
             except OSError as error:
                 self._backends.remove(backend)
-                self._warn(_switched_off(backend.name, error))
+                _warn_of(backend.name, error)
                 with contextlib.suppress(OSError):  # the same failure again
                     backend.close()
 
@@ -89,7 +86,6 @@ def open_logger(
     *,
     resume_step: int | None,
     again: tuple[str, ...] = (),
-    warn: Warn = progress.warn,
 ) -> Logger:
     """Open ``metrics.jsonl`` and ``events/`` of a run folder and, if a server is named, visdom.
 
@@ -101,13 +97,12 @@ def open_logger(
             events of an earlier run in this folder.
         again: tags with these prefixes will be logged again for ``resume_step`` too, because the
             earlier run ended between their lines.
-        warn: receives one message for each backend that cannot be opened or fails later.
     """
     last_step = -1 if resume_step is None else resume_step
     metrics_file = run_dir / "metrics.jsonl"
     openers: dict[str, Callable[[], Backend]] = {
         "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step, again=again),
-        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step, warn),
+        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step),
     }
     if visdom.server:
         openers["visdom"] = lambda: _open_visdom(visdom, metrics_file)
@@ -116,16 +111,16 @@ def open_logger(
         try:
             backends.append(open_backend())
         except (OSError, ImportError) as error:
-            warn(_switched_off(name, error))
-    return Logger(backends, warn=warn)
+            _warn_of(name, error)
+    return Logger(backends)
 
 
 # These two are imported when they are opened: each takes a second, and visdom is an optional
 # dependency.
-def _open_tensorboard(folder: Path, last_step: int, warn: Warn) -> Backend:
+def _open_tensorboard(folder: Path, last_step: int) -> Backend:
     from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
 
-    return TensorBoardEvents(folder, last_step=last_step, max_bytes=BYTES_OF_A_RUN, warn=warn)
+    return TensorBoardEvents(folder, last_step=last_step, max_bytes=BYTES_OF_A_RUN)
 
 
 def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:
@@ -134,5 +129,5 @@ def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:
     return VisdomWindows(settings, read_metrics(metrics_file))
 
 
-def _switched_off(name: str, error: Exception) -> str:
-    return f"{name} is switched off, the run continues without it: {error}"
+def _warn_of(name: str, error: Exception) -> None:
+    warn(f"{name} is switched off, the run continues without it: {error}")

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.tensorboard import RecordWriter
 from torch.utils.tensorboard import summary as summaries
 
-from tools.cli import console as progress
+from tools.cli.console import warn
 from tools.loggers.backend import Backend
 
 JPEG_QUALITY = 80
@@ -55,8 +55,7 @@ class TensorBoardEvents(Backend):
         folder: of the event file; earlier files in it belong to the same run.
         last_step: TensorBoard ignores events of those earlier files with a later step.
         max_bytes: of all files of the folder; images, histograms and precision-recall curves that
-            would exceed it are left out, scalars never.
-        warn: receives one message when something is left out.
+            would exceed it are left out with one warning, scalars never.
     """
 
     name = "TensorBoard"
@@ -67,12 +66,11 @@ class TensorBoardEvents(Backend):
         *,
         last_step: int = -1,
         max_bytes: float = math.inf,
-        warn: Callable[[str], None] = progress.warn,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._room = max_bytes - sum(path.stat().st_size for path in folder.iterdir())
         self._full = f"{folder}: {max_bytes / 1e6:g} MB of events; only curves are added from here"
-        self._warn: Callable[[str], None] | None = warn
+        self._is_full = False
         # TensorBoard reads the files of a folder in the order of their names.
         start = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         self._file = (folder / f"events.out.tfevents.{start}").open("xb")
@@ -138,9 +136,9 @@ class TensorBoardEvents(Backend):
     def _write_large(self, summary: Summary, step: int) -> None:
         if summary.ByteSize() <= self._room:
             self._write_summary(summary, step)
-        elif self._warn is not None:
-            self._warn(self._full)
-            self._warn = None
+        elif not self._is_full:
+            self._is_full = True
+            warn(self._full)
 
     def _write_summary(self, summary: Summary, step: int) -> None:
         self._write(Event(summary=summary, step=step))

@@ -91,6 +91,15 @@ def assert_files_hold_the_run(run_dir: Path) -> None:
     assert len(events.Tags()["images"]) == len(STEPS)
 
 
+def warnings_of(capture: pytest.CaptureFixture[str]) -> list[str]:
+    """The warnings, which are all that has been printed."""
+    printed = capture.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert all(line.startswith("warning: ") for line in lines)
+    return [line.removeprefix("warning: ") for line in lines]
+
+
 # Bad visdom servers
 
 
@@ -98,7 +107,6 @@ def assert_files_hold_the_run(run_dir: Path) -> None:
 def test_a_bad_visdom_server_costs_one_warning_and_little_time(
     answer: Answer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    warnings: list[str] = []
     with fake_visdom(answer) as server:
         start = time.perf_counter()
         backends: list[Backend] = [
@@ -106,24 +114,24 @@ def test_a_bad_visdom_server_costs_one_warning_and_little_time(
             MetricsFile(tmp_path / "metrics.jsonl"),
             TensorBoardEvents(tmp_path / "events"),
         ]
-        log_a_run(Logger(backends, warn=warnings.append))
+        log_a_run(Logger(backends))
         seconds = time.perf_counter() - start
 
-    assert len(warnings) == 1
-    assert "visdom is switched off" in warnings[0]
+    (warning,) = warnings_of(capfd)
+    assert "visdom is switched off" in warning
     assert seconds < 3  # 1 of them is the wait for the worker, the rest a busy machine
     assert_files_hold_the_run(tmp_path)
-    assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_never_answers_costs_less_than_five_seconds(tmp_path: Path) -> None:
-    warnings: list[str] = []
+def test_a_server_that_never_answers_costs_less_than_five_seconds(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with fake_visdom(never_answer) as server:
         start = time.perf_counter()
-        log_a_run(open_logger(tmp_path, server.settings, resume_step=None, warn=warnings.append))
+        log_a_run(open_logger(tmp_path, server.settings, resume_step=None))
         seconds = time.perf_counter() - start
 
-    assert len(warnings) == 1
+    assert len(warnings_of(capfd)) == 1
     assert seconds < 5
 
 
@@ -147,23 +155,23 @@ def test_a_server_that_is_not_there_costs_one_warning_at_the_next_event(
 
 
 def test_a_missing_visdom_package_costs_one_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "tools.loggers.visdom", None)
-    warnings: list[str] = []
 
     settings = VisdomSettings("127.0.0.1")
-    log_a_run(open_logger(tmp_path, settings, resume_step=None, warn=warnings.append))
+    log_a_run(open_logger(tmp_path, settings, resume_step=None))
 
-    assert len(warnings) == 1
+    assert len(warnings_of(capfd)) == 1
     assert_files_hold_the_run(tmp_path)
 
 
-def test_a_full_queue_leaves_events_out_and_says_how_many() -> None:
-    warnings: list[str] = []
+def test_a_full_queue_leaves_events_out_and_says_how_many(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with fake_visdom(answer_slowly) as server:
         windows = VisdomWindows(server.settings, pause=0.02, max_points=10, max_images=1)
-        logger = Logger([windows], warn=warnings.append)
+        logger = Logger([windows])
         logger.scalar("other", 0.0, 0)
         time.sleep(0.1)  # the worker now waits for an answer
         for step in range(15):
@@ -172,36 +180,37 @@ def test_a_full_queue_leaves_events_out_and_says_how_many() -> None:
             logger.image(name, IMAGE, 0)
         logger.close()
 
-    assert len(warnings) == 1
-    assert "7 events" in warnings[0]
+    (warning,) = warnings_of(capfd)
+    assert "7 events" in warning
 
 
 # Folders and disks
 
 
-def test_an_events_folder_that_is_a_file_costs_one_warning(tmp_path: Path) -> None:
+def test_an_events_folder_that_is_a_file_costs_one_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "events").write_text("not a folder")
-    warnings: list[str] = []
 
-    log_a_run(open_logger(tmp_path, VisdomSettings(), resume_step=None, warn=warnings.append))
+    log_a_run(open_logger(tmp_path, VisdomSettings(), resume_step=None))
 
-    assert [message.split()[0] for message in warnings] == ["TensorBoard"]
+    assert [message.split()[0] for message in warnings_of(capfd)] == ["TensorBoard"]
     assert len(read_metrics(tmp_path / "metrics.jsonl")["train/loss"]) == len(STEPS)
 
 
 @pytest.mark.parametrize("is_full_from_the_start", [False, True])
 def test_a_full_disk_costs_one_warning_a_backend(
-    is_full_from_the_start: bool, tmp_path: Path
+    is_full_from_the_start: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    warnings: list[str] = []
     with contextlib.ExitStack() as disk:
         if is_full_from_the_start:
             disk.enter_context(files_of_at_most(0))
-        logger = open_logger(tmp_path, VisdomSettings(), resume_step=None, warn=warnings.append)
+        logger = open_logger(tmp_path, VisdomSettings(), resume_step=None)
         disk.enter_context(files_of_at_most(0 if is_full_from_the_start else 1000))
         log_a_run(logger)
 
-    assert [message.split()[0] for message in warnings] == ["TensorBoard", "metrics.jsonl"]
+    names = [message.split()[0] for message in warnings_of(capsys)]
+    assert names == ["TensorBoard", "metrics.jsonl"]
     if not is_full_from_the_start:
         assert 5 < len(read_metrics(tmp_path / "metrics.jsonl")["train/loss"]) < len(STEPS)
         assert read_events(tmp_path / "events").Scalars("train/loss")

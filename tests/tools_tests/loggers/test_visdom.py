@@ -33,7 +33,7 @@ def server() -> Iterator[FakeVisdom]:
 
 
 def windows_on(settings: VisdomSettings, **options: Any) -> Logger:
-    return Logger([VisdomWindows(settings, pause=0.02, **options)], warn=pytest.fail)
+    return Logger([VisdomWindows(settings, pause=0.02, **options)])
 
 
 def test_the_classes_of_a_metric_are_lines_of_one_window(server: FakeVisdom) -> None:

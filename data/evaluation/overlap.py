@@ -94,7 +94,8 @@ def nearest_objects(detections: BoxTable, objects: BoxTable) -> tuple[Floats, In
     rows = np.flatnonzero(num_left)
     while len(rows):  # one round for the first object of every group, one for the second, ...
         candidate = by_group[next_object[rows]]
-        iou = _paired_iou(detections.boxes[rows], objects.boxes[candidate])
+        shared, area, other = shared_areas(detections.boxes[rows], objects.boxes[candidate])
+        iou = shared / (area + other - shared)
         better = iou > best_iou[rows]
         best_iou[rows[better]] = iou[better]
         nearest[rows[better]] = candidate[better]
@@ -104,23 +105,17 @@ def nearest_objects(detections: BoxTable, objects: BoxTable) -> tuple[Floats, In
     return best_iou, nearest
 
 
-def shared_areas(box: Floats, others: Floats) -> tuple[Floats, float, Floats]:
-    """Area that a box ``[4]`` shares with each of ``[n, 4]``, its own area, and theirs."""
-    size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    return np.maximum(size, 0).prod(axis=1), float(_area(box[None])[0]), _area(others)
+def shared_areas(boxes: Floats, others: Floats) -> tuple[Floats, Floats, Floats]:
+    """Areas that boxes share with others, their own, and those of the others.
 
-
-def _paired_iou(boxes: Floats, others: Floats) -> Floats:
-    size = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
-    size = np.maximum(size, 0)
-    intersection = size[:, 0] * size[:, 1]
-    iou: Floats = intersection / (_area(boxes) + _area(others) - intersection)
-    return iou
-
-
-def _area(boxes: Floats) -> Floats:
-    area: Floats = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return area
+    Args:
+        boxes: ``[n, 4]``, or one ``[4]`` for all others.
+        others: ``[n, 4]``.
+    """
+    low, high = np.maximum(boxes, others)[..., :2], np.minimum(boxes, others)[..., 2:]
+    shared = np.maximum(high - low, 0).prod(axis=-1)
+    own, theirs = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others))
+    return shared, own, theirs
 
 
 def _join(images: list[tuple[Tensor, Tensor, Tensor]], num_classes: int) -> BoxTable:

@@ -39,11 +39,6 @@ class DetectionAP:
         """Mean over the classes that have objects; nan if none has."""
         return mean_over_present(self.per_class)
 
-    @property
-    def num_absent(self) -> int:
-        """How many classes are nan and so out of the mean."""
-        return int(np.isnan(self.per_class).sum())
-
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
@@ -120,7 +115,7 @@ def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool 
     """Summarize one curve by a number in 0 .. 1 (eleven times 1/11 is 1.0000000000000002).
 
     Args:
-        recall: ``[D]`` float64, never falling.
+        recall: ``[D]`` float64, never falling and never nan.
         precision: ``[D]`` float64, beside it.
         use_07_metric: mean over eleven recalls of the best precision at that recall or beyond;
             if False, the area under this best precision.
@@ -128,22 +123,11 @@ def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool 
     Returns:
         The AP; 0 for an empty curve.
 
-    Raises:
-        ValueError: two different shapes, a recall that falls, or a nan.
-
     Source: ``VOCevaldet.m`` of the devkit of VOC2007, ``VOCap.m`` of that of VOC2010.
     """
-    if recall.ndim != 1 or recall.shape != precision.shape:
-        raise ValueError(
-            f"a curve is recall [D] and precision [D]; got {recall.shape} and {precision.shape}"
-        )
-    steps = np.diff(recall, prepend=0.0)
-    wrong = np.flatnonzero(~(steps >= 0) | np.isnan(precision))
-    if len(wrong):
-        point = f"point {wrong[0]} has recall {recall[wrong[0]]}, precision {precision[wrong[0]]}"
-        raise ValueError(f"recall never falls and neither is nan; {point}")
     best_beyond = np.maximum.accumulate(precision[::-1])[::-1]
     if not use_07_metric:
+        steps = np.diff(recall, prepend=0.0)
         return math.fsum((steps * best_beyond)[steps > 0])  # exact, so no order of adding matters
     ap = 0.0
     reached = np.searchsorted(recall, RECALL_THRESHOLDS)  # first point at that recall or beyond

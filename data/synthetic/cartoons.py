@@ -24,7 +24,7 @@ class Surface:
     """Outlines filled with a texture between a dark and a light color."""
 
     outlines: tuple[Floats, ...]  # [N, 2] each
-    texture: Texture
+    texture: str  # a key of TEXTURES
     light: Color
     dark: Color
 
@@ -37,8 +37,8 @@ class Kind:
     part: Surface
     limbs: tuple[tuple[Floats, float], ...]  # lines behind the body and their widths
     limb_color: Color
-    seams: tuple[Floats, ...]  # thin lines upon the body
     tilt: float  # degrees, the largest rotation
+    seams: tuple[Floats, ...] = ()  # thin lines upon the body
 
     def points(self) -> Floats:
         """Points that span the object, ``[N, 2]``."""
@@ -135,7 +135,7 @@ def paint_surface(canvas: Floats, surface: Surface, pose: Pose, dye: Dye, *, per
     columns = np.arange(left, left + width) + 0.5 - origin[0]
     rows = np.arange(top, top + height)[:, None] + 0.5 - origin[1]
     (a, b), (c, d) = pose.turn * TAU / period  # a rotation: its transpose turns back
-    pattern = surface.texture(a * columns + c * rows, b * columns + d * rows)
+    pattern = TEXTURES[surface.texture](a * columns + c * rows, b * columns + d * rows)
     amount = 0.5 + 0.5 * np.tanh(2 * pattern)
     light, dark = dye.rgb(surface.light), dye.rgb(surface.dark)
     reach = 1 + int(0.35 * pose.size)
@@ -193,54 +193,24 @@ def _star(x: float, y: float, radius: float) -> Floats:
     return np.stack([x + reach * np.sin(angles), y - reach * np.cos(angles)], axis=1)
 
 
-def plain(x: Floats, y: Floats) -> Floats:
-    """No texture: the light color everywhere."""
-    return np.ones(np.broadcast_shapes(x.shape, y.shape))
-
-
-def _dots(x: Floats, y: Floats) -> Floats:
-    texture: Floats = 2.2 * np.cos(0.8 * x) * np.cos(0.8 * y) - 0.6
-    return texture
-
-
-def _checks(x: Floats, y: Floats) -> Floats:
-    texture: Floats = 2 * np.sin(0.8 * x) * np.sin(0.8 * y)
-    return texture
-
-
-def _ribs(x: Floats, y: Floats) -> Floats:
-    return np.sin(y)
-
-
-def _stripes(x: Floats, y: Floats) -> Floats:
-    return np.sin(0.71 * (x + y))
-
-
-def _spiral(x: Floats, y: Floats) -> Floats:
-    texture: Floats = np.sin(np.hypot(x, y) - np.arctan2(y, x))
-    return texture
-
-
-def _waves(x: Floats, y: Floats) -> Floats:
-    texture: Floats = np.sin(y + 1.7 * np.sin(0.7 * x))
-    return texture
-
-
-def _rings(x: Floats, y: Floats) -> Floats:
-    return np.cos(1.4 * np.hypot(x, y))
-
-
-def _rays(x: Floats, y: Floats) -> Floats:
-    texture: Floats = np.sin(8 * np.arctan2(y, x))
-    return texture
-
+TEXTURES: dict[str, Texture] = {
+    "plain": lambda x, y: np.ones(np.broadcast_shapes(x.shape, y.shape)),  # all light
+    "dots": lambda x, y: 2.2 * np.cos(0.8 * x) * np.cos(0.8 * y) - 0.6,
+    "checks": lambda x, y: 2 * np.sin(0.8 * x) * np.sin(0.8 * y),
+    "ribs": lambda x, y: np.sin(y),
+    "stripes": lambda x, y: np.sin(0.71 * (x + y)),
+    "spiral": lambda x, y: np.sin(np.hypot(x, y) - np.arctan2(y, x)),
+    "waves": lambda x, y: np.sin(y + 1.7 * np.sin(0.7 * x)),
+    "rings": lambda x, y: np.cos(1.4 * np.hypot(x, y)),
+    "rays": lambda x, y: np.sin(8 * np.arctan2(y, x)),
+}
 
 _FIN = _points((0.25, 0.1), (0.72, 0.6), (0.7, 0.95), (0.2, 0.78))
 
 KINDS = {
     "beetle": Kind(
-        body=Surface((ellipse(-0.15, 0, 0.77, 0.56),), _dots, (92, 0.65, 0.85), (135, 0.8, 0.38)),
-        part=Surface((ellipse(0.66, 0, 0.3, 0.32),), _rings, (32, 0.95, 1), (10, 0.3, 0.08)),
+        body=Surface((ellipse(-0.15, 0, 0.77, 0.56),), "dots", (92, 0.65, 0.85), (135, 0.8, 0.38)),
+        part=Surface((ellipse(0.66, 0, 0.3, 0.32),), "rings", (32, 0.95, 1), (10, 0.3, 0.08)),
         limbs=tuple(
             (_points((x, 0.3 * side), (x - 0.05, 0.62 * side), (x - 0.2, 0.74 * side)), 0.09)
             for x in (-0.45, -0.05, 0.35)
@@ -253,21 +223,21 @@ KINDS = {
     "kite": Kind(
         body=Surface(
             (_points((0, -0.98), (0.68, -0.2), (0, 0.68), (-0.68, -0.2)),),
-            _checks,
+            "checks",
             (212, 0.4, 0.95),
             (222, 0.8, 0.6),
         ),
-        part=Surface((_star(0, -0.58, 0.34),), _rays, (325, 0.05, 1), (325, 0.95, 0.85)),
+        part=Surface((_star(0, -0.58, 0.34),), "rays", (325, 0.05, 1), (325, 0.95, 0.85)),
         limbs=((_points((0, 0.6), (0.14, 0.74), (-0.1, 0.84), (0.06, 0.98)), 0.08),),
         limb_color=(325, 0.8, 0.7),
         seams=(_points((0, -0.9), (0, 0.62)), _points((0.68, -0.2), (-0.68, -0.2))),
         tilt=30,
     ),
     "lantern": Kind(
-        body=Surface((ellipse(0, 0.1, 0.68, 0.72),), _ribs, (10, 0.6, 0.97), (356, 0.88, 0.6)),
+        body=Surface((ellipse(0, 0.1, 0.68, 0.72),), "ribs", (10, 0.6, 0.97), (356, 0.88, 0.6)),
         part=Surface(
             (_points((-0.46, -0.4), (-0.32, -0.84), (0.32, -0.84), (0.46, -0.4)),),
-            _checks,
+            "checks",
             (52, 0.95, 1),
             (40, 0.5, 0.08),
         ),
@@ -282,33 +252,36 @@ KINDS = {
     "rocket": Kind(
         body=Surface(
             (ellipse(0, 0, 0.44, 1), _FIN, _FIN * [-1, 1]),
-            _stripes,
+            "stripes",
             (278, 0.2, 0.95),
             (272, 0.62, 0.55),
         ),
-        part=Surface((ellipse(0, 0, 0.44, 1, 207, 333),), _ribs, (0, 0, 1), (357, 0.95, 0.9)),
+        part=Surface((ellipse(0, 0, 0.44, 1, 207, 333),), "ribs", (0, 0, 1), (357, 0.95, 0.9)),
         limbs=((_points((0, 0.9), (0, 1.04)), 0.3),),
         limb_color=(28, 0.9, 0.95),
         seams=(ellipse(0, 0.02, 0.17, 0.17),),
         tilt=40,
     ),
     "snail": Kind(
-        body=Surface((ellipse(-0.14, -0.1, 0.7, 0.68),), _spiral, (38, 0.5, 0.95), (22, 0.8, 0.48)),
-        part=Surface((ellipse(0.72, 0.16, 0.25, 0.27),), _stripes, (62, 0.6, 1), (300, 0.85, 0.45)),
+        body=Surface(
+            (ellipse(-0.14, -0.1, 0.7, 0.68),), "spiral", (38, 0.5, 0.95), (22, 0.8, 0.48)
+        ),
+        part=Surface(
+            (ellipse(0.72, 0.16, 0.25, 0.27),), "stripes", (62, 0.6, 1), (300, 0.85, 0.45)
+        ),
         limbs=(
             (_points((-0.85, 0.6), (-0.4, 0.56), (0.4, 0.56), (0.7, 0.36)), 0.3),
             (_points((0.66, 0.1), (0.62, -0.24)), 0.07),
             (_points((0.78, 0.1), (0.86, -0.22)), 0.07),
         ),
         limb_color=(45, 0.45, 0.6),
-        seams=(),
         tilt=15,
     ),
     "teapot": Kind(
-        body=Surface((ellipse(0, 0.16, 0.7, 0.6),), _waves, (178, 0.3, 0.95), (186, 0.85, 0.48)),
+        body=Surface((ellipse(0, 0.16, 0.7, 0.6),), "waves", (178, 0.3, 0.95), (186, 0.85, 0.48)),
         part=Surface(
             (ellipse(0, -0.24, 0.46, 0.34, 180, 360), ellipse(0, -0.62, 0.11, 0.12)),
-            _dots,
+            "dots",
             (0, 0, 1),
             (338, 0.95, 0.55),
         ),
@@ -318,7 +291,6 @@ KINDS = {
             (_points((-0.36, 0.74), (0.36, 0.74)), 0.12),
         ),
         limb_color=(186, 0.75, 0.4),
-        seams=(),
         tilt=15,
     ),
 }

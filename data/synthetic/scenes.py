@@ -26,7 +26,6 @@ from data.synthetic.cartoons import (
     ellipse,
     mask_of,
     paint_surface,
-    plain,
     tint,
 )
 
@@ -240,7 +239,7 @@ def _draw_distractor(rng: Generator, canvas: Floats) -> None:
         outlines = shaped.body.outlines
     elif like < 0.55:
         outlines = shaped.part.outlines
-    texture = plain if rng.random() < 0.4 else textured.body.texture
+    texture = "plain" if rng.random() < 0.4 else textured.body.texture
     surface = Surface(outlines, texture, colored.body.light, colored.body.dark)
     paint_surface(canvas, surface, pose, dye, period=body_period(pose))
 

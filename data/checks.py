@@ -25,21 +25,23 @@ def check_boxes(
 
     Raises:
         ValueError: wrong shape or kind, a coordinate that is not finite, a box without area, or
-            one outside of the image. The message names the first such row.
+            one outside of the image. The message names the first such row and the fraction of such
+            boxes, since many of them mean another order of the columns, another base, or wrapped
+            numbers.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not boxes.is_floating_point():
         raise ValueError(
             f"{context}: boxes are a floating-point [R, 4]; "
             f"got {list(boxes.shape)} of {str(boxes.dtype).removeprefix('torch.')}"
         )
-    wrong = ~torch.isfinite(boxes).all(dim=1)
-    _refuse_row(boxes, wrong, f"{context}: a coordinate is not finite")
-    wrong = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
-    _refuse_row(boxes, wrong, f"{context}: a box has no area (x1 y1 x2 y2, x2 > x1 and y2 > y1)")
+    _refuse(boxes, ~boxes.isfinite().all(dim=1), context, "are not finite")
     if image_size is not None:
         height, width = image_size
-        wrong = (boxes[:, :2] < 0).any(dim=1) | (boxes[:, 2] > width) | (boxes[:, 3] > height)
-        _refuse_row(boxes, wrong, f"{context}: a box leaves the {width}x{height} image")
+        ends = boxes.new_tensor([width, height, width, height])
+        outside = ((boxes < 0) | (boxes > ends)).any(dim=1)
+        _refuse(boxes, outside, context, f"leave {width}x{height}")
+    empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    _refuse(boxes, empty, context, "have no area (x1 y1 x2 y2, x2 > x1 and y2 > y1)")
 
 
 def check_annotation(annotation: Annotation, num_classes: int) -> None:
@@ -102,19 +104,10 @@ def check_proposals(
         context: words for the message.
 
     Raises:
-        ValueError: naming ``context``; of boxes that are not finite or outside of the image with
-            their fraction, since many of them mean another order of the columns, another base, or
-            wrapped numbers.
+        ValueError: naming ``context``.
     """
     boxes, scores = proposals.boxes, proposals.scores
-    if boxes.ndim == 2 and boxes.shape[1:] == (4,) and boxes.is_floating_point():
-        _refuse_fraction(boxes, ~boxes.isfinite().all(dim=1), context, "are not finite")
-        if image_size is not None:
-            height, width = image_size
-            ends = torch.tensor([width, height, width, height], dtype=boxes.dtype)
-            outside = ((boxes < 0) | (boxes > ends)).any(dim=1)
-            _refuse_fraction(boxes, outside, context, f"leave {width}x{height}")
-    check_boxes(boxes, context=context)
+    check_boxes(boxes, image_size, context=context)
     if scores is not None and (scores.shape != (len(boxes),) or not scores.isfinite().all()):
         raise ValueError(f"{context}: {len(boxes)} boxes need as many finite scores")
 
@@ -163,19 +156,15 @@ def name_first(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _refuse_fraction(boxes: Tensor, wrong: Tensor, context: str, problem: str) -> None:
-    if wrong.any():
-        fraction = float(wrong.double().mean())
-        percent = f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
-        _refuse_row(boxes, wrong, f"{context}: {percent} of the boxes {problem}")
-
-
-def _refuse_row(boxes: Tensor, wrong: Tensor, problem: str) -> None:
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise ValueError(f"{problem}: row {row} is {boxes[row].tolist()}")
-
-
 def without_path(path: Path, error: Exception) -> str:
     """The message of an error without the file that it begins with, in one line."""
     return " ".join(str(error).removeprefix(f"{path}: ").split())
+
+
+def _refuse(boxes: Tensor, wrong: Tensor, context: str, problem: str) -> None:
+    if wrong.any():
+        fraction, row = float(wrong.double().mean()), int(wrong.nonzero()[0])
+        percent = f"{fraction:.0%}" if fraction >= 0.01 else "less than 1%"
+        raise ValueError(
+            f"{context}: {percent} of the boxes {problem}: row {row} is {boxes[row].tolist()}"
+        )

@@ -473,7 +473,10 @@ def test_a_split_without_any_image_in_the_file_is_no_problem(
         ),
         (
             {"a": INSIDE * float("nan"), "b": torch.tensor([[5.0, 5.0, 5.0, 9.0]])},
-            ["image a: 100% of the boxes are not finite", "image b: a box has no area"],
+            [
+                "image a: 100% of the boxes are not finite",
+                "image b: 100% of the boxes have no area",
+            ],
         ),
     ],
 )

@@ -117,11 +117,11 @@ def test_flags_are_read_for_each_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("corners", "problem"),
     [
-        ((0, 1, 9, 9), "a box leaves the 100x50 image"),
-        ((1, 1, 9, 51), "a box leaves the 100x50 image"),
-        ((9, 1, 8, 9), "a box has no area"),
-        ((1, 1, "nan", 9), "a coordinate is not finite"),
-        ((1, 1, "-inf", 9), "a coordinate is not finite"),
+        ((0, 1, 9, 9), "100% of the boxes leave 100x50"),
+        ((1, 1, 9, 51), "100% of the boxes leave 100x50"),
+        ((9, 1, 8, 9), "100% of the boxes have no area"),
+        ((1, 1, "nan", 9), "100% of the boxes are not finite"),
+        ((1, 1, "-inf", 9), "100% of the boxes are not finite"),
         (("five", 1, 9, 9), "five"),
     ],
 )

@@ -97,7 +97,12 @@ def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
         (torch.ones(1, 5), torch.tensor([0]), torch.ones(1), r"got \[1, 5\]"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "1 boxes, labels"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([2]), torch.ones(1), "label 2 is not in"),
-        (torch.tensor([[2.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(1), "a box has no area"),
+        (
+            torch.tensor([[2.0, 0, 1, 1]]),
+            torch.tensor([0]),
+            torch.ones(1),
+            "100% of the boxes have no area",
+        ),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.tensor([torch.nan]), "score"),
     ],
 )

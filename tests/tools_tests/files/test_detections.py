@@ -126,9 +126,9 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(content: str | bytes, tmp_
         (["x", 0, 1, 1], 0, [0.5], "d.json"),
         ([0, 0, 1, 1], 0, [None], "d.json"),
         ([0, 0, 1, 1], 2, [0.5], "image b: label 2"),
-        ([0, 0, 0, 1], 0, [0.5], "image b: a box"),
+        ([0, 0, 0, 1], 0, [0.5], "image b: 100% of the boxes have"),
         ([0, 0, 1, 1], 0, [1e99], "image b: a score"),
-        ([0, 0, 1e99, 1], 0, [0.5], "image b: a coordinate"),
+        ([0, 0, 1e99, 1], 0, [0.5], "image b: 100% of the boxes are"),
         ([0, 0, 1, 1], 0, [0.5, 0.25], "image b: 1 boxes"),
     ],
 )

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from localizer.backbones import Backbone, Geometry, backbone_named, load_backbone_weights
+from data.checks import check_state_dict
+from localizer.backbones import Geometry, backbone_named, load_backbone_weights
 from wsddn.model import WSDDN, WSDDNHead
 from wsddn.settings import DetectorSettings
 
@@ -32,7 +32,8 @@ def build_wsddn(
             does not fit the pretrained fc6.
     """
     row = backbone_named(settings.backbone)
-    geometry = _moved(row, settings.offset_fraction)
+    center = (row.geometry.offset + 0.5) * settings.offset_fraction  # of cell 0
+    geometry = Geometry(row.geometry.stride, center - 0.5)
     model = WSDDN(row, WSDDNHead(row.channels, geometry, num_classes, settings))
     if state_dict is not None:
         load_backbone_weights(model.features, row, state_dict)
@@ -44,12 +45,6 @@ def build_wsddn(
     return model
 
 
-def _moved(backbone: Backbone, fraction: float) -> Geometry:
-    """The backbone's geometry with the center of cell 0 at that fraction of its place."""
-    stride, offset = backbone.geometry.stride, backbone.geometry.offset
-    return Geometry(stride, (offset + 0.5) * fraction - 0.5)
-
-
 def _load_pretrained(
     head: WSDDNHead, names: tuple[str, str], state_dict: Mapping[str, Tensor]
 ) -> None:
@@ -58,14 +53,9 @@ def _load_pretrained(
     Raises:
         ValueError: a layer is missing or of another shape.
     """
+    context = "fc6 and fc7 (AlexNet's fit a pool size of 6, VGG-16's of 7; or choose another width)"
     for layer, name in zip((head.fc6, head.fc7), names, strict=True):
-        for kind in ("weight", "bias"):
-            given, wanted = state_dict.get(f"{name}.{kind}"), layer.get_parameter(kind)
-            if given is None or given.shape != wanted.shape:
-                shape = "nothing" if given is None else f"{list(given.shape)}"
-                raise ValueError(
-                    f"{name}.{kind} is {list(wanted.shape)} here and {shape} in the weights "
-                    "(AlexNet's fit a pool size of 6, VGG-16's of 7; or choose another width)"
-                )
-            with torch.no_grad():
-                wanted.copy_(given)
+        expected = {f"{name}.{kind}": own for kind, own in layer.state_dict().items()}
+        given = {key: state_dict[key] for key in expected if key in state_dict}
+        check_state_dict(expected, given, context=context)
+        layer.load_state_dict({key.removeprefix(f"{name}."): given[key] for key in expected})

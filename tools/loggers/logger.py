@@ -6,6 +6,7 @@ event to all of them. A backend that fails causes one warning and never stops th
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +15,8 @@ from tools.cli.console import warn
 from tools.loggers.backend import Backend
 from tools.loggers.metrics_file import MetricsFile, read_metrics
 from tools.loggers.settings import VisdomSettings
+
+METRICS_FILE = "metrics.jsonl"
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
@@ -80,6 +83,52 @@ class Logger(contextlib.AbstractContextManager["Logger"]):
                     backend.close()
 
 
+@dataclass(frozen=True, slots=True)
+class RunEvents:
+    """The events of a run, for a backend that is opened.
+
+    Attributes:
+        run_dir: the run's folder.
+        visdom: where to show live windows.
+        last_step: what was logged before and is of a later step will be logged again; -1 for all.
+        again: tags with these prefixes will be logged again for ``last_step``, too.
+    """
+
+    run_dir: Path
+    visdom: VisdomSettings
+    last_step: int
+    again: tuple[str, ...]
+
+
+def _open_metrics_file(run: RunEvents) -> Backend:
+    return MetricsFile(run.run_dir / METRICS_FILE, last_step=run.last_step, again=run.again)
+
+
+# These two are imported when they are opened: each takes a second, and visdom is an optional
+# dependency.
+def _open_tensorboard(run: RunEvents) -> Backend:
+    from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
+
+    folder = run.run_dir / "events"
+    return TensorBoardEvents(folder, last_step=run.last_step, max_bytes=BYTES_OF_A_RUN)
+
+
+def _open_visdom(run: RunEvents) -> Backend | None:
+    if not run.visdom.server:
+        return None
+    from tools.loggers.visdom import VisdomWindows
+
+    return VisdomWindows(run.visdom, read_metrics(run.run_dir / METRICS_FILE))
+
+
+BACKENDS: dict[str, Callable[[RunEvents], Backend | None]] = {
+    METRICS_FILE: _open_metrics_file,
+    "TensorBoard": _open_tensorboard,
+    "visdom": _open_visdom,
+}
+"""Opened in this order for every run; None where the settings ask for no such events."""
+
+
 def open_logger(
     run_dir: Path,
     visdom: VisdomSettings,
@@ -87,7 +136,7 @@ def open_logger(
     resume_step: int | None,
     again: tuple[str, ...] = (),
 ) -> Logger:
-    """Open ``metrics.jsonl`` and ``events/`` of a run folder and, if a server is named, visdom.
+    """Open every backend of ``BACKENDS`` that the settings ask for.
 
     Args:
         run_dir: the run's folder; made if it does not exist.
@@ -99,34 +148,16 @@ def open_logger(
             earlier run ended between their lines.
     """
     last_step = -1 if resume_step is None else resume_step
-    metrics_file = run_dir / "metrics.jsonl"
-    openers: dict[str, Callable[[], Backend]] = {
-        "metrics.jsonl": lambda: MetricsFile(metrics_file, last_step=last_step, again=again),
-        "TensorBoard": lambda: _open_tensorboard(run_dir / "events", last_step),
-    }
-    if visdom.server:
-        openers["visdom"] = lambda: _open_visdom(visdom, metrics_file)
+    target = RunEvents(run_dir, visdom, last_step, again)
     backends = []
-    for name, open_backend in openers.items():
+    for name, open_backend in BACKENDS.items():
         try:
-            backends.append(open_backend())
+            backend = open_backend(target)
         except (OSError, ImportError) as error:
             _warn_of(name, error)
+        else:
+            backends += [] if backend is None else [backend]
     return Logger(backends)
-
-
-# These two are imported when they are opened: each takes a second, and visdom is an optional
-# dependency.
-def _open_tensorboard(folder: Path, last_step: int) -> Backend:
-    from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
-
-    return TensorBoardEvents(folder, last_step=last_step, max_bytes=BYTES_OF_A_RUN)
-
-
-def _open_visdom(settings: VisdomSettings, metrics_file: Path) -> Backend:
-    from tools.loggers.visdom import VisdomWindows
-
-    return VisdomWindows(settings, read_metrics(metrics_file))
 
 
 def _warn_of(name: str, error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import shlex
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
-from tools.evaluation.split import evaluate
+from tools.evaluation.split import evaluate, evaluate_corloc
 from tools.files.atomic import write_scores
 from tools.files.detections import write_detections, write_devkit_files
 from tools.files.scores import read_scores
@@ -126,10 +127,11 @@ def _evaluate(
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
         labeled = _open(saved, settings, settings.corloc_split, device)
-        other = evaluate(labeled, description=f"{saved.settings.name} on {settings.corloc_split}")
-        metrics["corloc"], curve = other.metrics["corloc"], other.threshold_curve
-        for name, row in per_class.items():
-            row["corloc"] = other.per_class[name]["corloc"]
+        description = f"{saved.settings.name} on {settings.corloc_split}"
+        corloc, curve = evaluate_corloc(labeled, description=description)
+        metrics["corloc"] = corloc.mean
+        for row, value in zip(per_class.values(), corloc.per_class.tolist(), strict=True):
+            row["corloc"] = None if math.isnan(value) else value
     numbers = {
         **metrics,
         "per_class": per_class,

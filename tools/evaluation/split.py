@@ -1,5 +1,6 @@
 """Predictions for a split compared with its annotations, whichever model makes them."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from data.datasets.image_set import ImageSet
 from data.evaluation.matching import match_detections
-from data.evaluation.voc_eval import corloc
+from data.evaluation.voc_eval import DetectionAP, corloc
 from data.types import Annotation, Detections
 from localizer.boxes import heatmap_to_boxes
 from localizer.heatmap_statistics import HeatmapStatistics, present_labels
@@ -15,9 +16,9 @@ from localizer.localize import ImageHeatmaps
 from localizer.settings import BoxSettings
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted
-from tools.evaluation.metrics import Evaluation, Floats, summarize
+from tools.evaluation.metrics import Evaluation, summarize
 from tools.models.device import evaluation_mode
-from tools.prediction.predictions import Predictions
+from tools.prediction.predictions import Prediction, Predictions
 
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
 
@@ -38,74 +39,96 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
     dataset = predictions.dataset
     scores = np.zeros((len(dataset), len(dataset.classes)))
     detections, top_scoring = {}, {}
-    maps = None if predictions.boxes is None else HeatmapNumbers(dataset, predictions.boxes)
-    with evaluation_mode(predictions.module):
-        for index in track(range(len(dataset)), description, total=len(dataset)):
-            check_interrupted()
-            image_id, prediction = dataset.ids[index], predictions[index]
-            scores[index] = prediction.image_scores.numpy()
-            detections[image_id] = prediction.detections
-            top_scoring[image_id] = prediction.top1
-            if maps is not None and prediction.heatmaps is not None:
-                maps.add(prediction.heatmaps, dataset.annotations[index])
+    statistics, curve = HeatmapStatistics(len(dataset.classes)), ThresholdCurve(predictions)
+    for index, prediction in _each(predictions, description):
+        annotation = dataset.annotations[index]
+        scores[index] = prediction.image_scores.numpy()
+        detections[annotation.image_id] = prediction.detections
+        top_scoring[annotation.image_id] = prediction.top1
+        if prediction.heatmaps is not None and predictions.boxes is not None:
+            statistics.add(prediction.heatmaps, annotation, predictions.boxes.thresholds[0])
+            curve.add(prediction.heatmaps, annotation)
     return summarize(
         dataset,
         scores,
         detections,
         top_scoring,
-        heatmaps=maps.per_class() if maps else None,
-        threshold_curve=maps.threshold_curve() if maps else None,
+        heatmaps=statistics.per_class() if predictions.boxes else None,
+        threshold_curve=curve.corloc(),
     )
 
 
-class HeatmapNumbers:
-    """What only heatmaps have: where they lie, and CorLoc against the threshold of their boxes."""
+def evaluate_corloc(
+    predictions: Predictions, *, description: str
+) -> tuple[DetectionAP, dict[float, float]]:
+    """CorLoc alone, of the images that the labels came from.
 
-    def __init__(self, dataset: ImageSet, boxes: BoxSettings) -> None:
-        self.dataset = dataset
-        self.boxes = boxes
-        self.statistics = HeatmapStatistics(len(dataset.classes))
-        self.best: dict[float, dict[str, Detections]] = {t: {} for t in CURVE_THRESHOLDS}
+    Args:
+        predictions: of these images.
+        description: for the progress.
+
+    Returns:
+        CorLoc, and its mean by threshold of the heatmaps.
+    """
+    top_scoring, curve = {}, ThresholdCurve(predictions)
+    for index, prediction in _each(predictions, description):
+        annotation = predictions.dataset.annotations[index]
+        top_scoring[annotation.image_id] = prediction.top1
+        if prediction.heatmaps is not None:
+            curve.add(prediction.heatmaps, annotation)
+    return _corloc(predictions.dataset, top_scoring), curve.corloc()
+
+
+def _each(predictions: Predictions, description: str) -> Iterator[tuple[int, Prediction]]:
+    """Predictions by number of the image, made in evaluation mode."""
+    count = len(predictions.dataset)
+    with evaluation_mode(predictions.module):
+        for index in track(range(count), description, total=count):
+            check_interrupted()
+            yield index, predictions[index]
+
+
+def _corloc(dataset: ImageSet, top_scoring: Mapping[str, Detections]) -> DetectionAP:
+    count = len(dataset.classes)
+    return corloc(match_detections(top_scoring, dataset.annotations, num_classes=count))
+
+
+class ThresholdCurve:
+    """CorLoc against the threshold of the heatmaps' boxes; empty for a model without heatmaps."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.dataset = predictions.dataset
+        self.boxes = {
+            threshold: replace(predictions.boxes, thresholds=(threshold,))
+            for threshold in CURVE_THRESHOLDS
+            if predictions.boxes is not None
+        }
+        self.best: dict[float, dict[str, Detections]] = {t: {} for t in self.boxes}
 
     def add(self, heatmaps: ImageHeatmaps, annotation: Annotation) -> None:
         """Take an image in."""
-        self.statistics.add(heatmaps, annotation, self.boxes.thresholds[0])
         present = present_labels(annotation)
-        for threshold, of_images in self.best.items():
-            of_images[annotation.image_id] = self._best_boxes(heatmaps, present, threshold)
+        for threshold, boxes in self.boxes.items():
+            best = _best_boxes(heatmaps, present, boxes)
+            self.best[threshold][annotation.image_id] = best
 
-    def per_class(self) -> dict[str, Floats]:
-        """Columns by name, ``[C]`` each."""
-        return self.statistics.per_class()
-
-    def threshold_curve(self) -> dict[float, float]:
+    def corloc(self) -> dict[float, float]:
         """Mean CorLoc by threshold."""
-        count = len(self.dataset.classes)
-        return {
-            threshold: corloc(
-                match_detections(of_images, self.dataset.annotations, num_classes=count)
-            ).mean
-            for threshold, of_images in self.best.items()
-        }
+        return {t: _corloc(self.dataset, best).mean for t, best in self.best.items()}
 
-    def _best_boxes(
-        self, heatmaps: ImageHeatmaps, labels: list[int], threshold: float
-    ) -> Detections:
-        """The best box of each of some classes, at one threshold."""
-        of_labels = [
-            heatmap_to_boxes(
-                heatmaps.logits[label],
-                heatmaps.geometry,
-                heatmaps.network_size,
-                replace(self.boxes, thresholds=(threshold,)),
-                max_boxes=1,
-            )[0]
-            for label in labels
-        ]
-        counts = torch.tensor([len(rows) for rows in of_labels], dtype=torch.int64)
-        best = torch.cat([torch.zeros(0, 4), *of_labels]) * heatmaps.to_original
-        return Detections(
-            best,
-            torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
-            torch.ones(len(best)),
-        )
+
+def _best_boxes(heatmaps: ImageHeatmaps, labels: list[int], boxes: BoxSettings) -> Detections:
+    """The best box of each of some classes."""
+    of_labels = [
+        heatmap_to_boxes(
+            heatmaps.logits[label], heatmaps.geometry, heatmaps.network_size, boxes, max_boxes=1
+        )[0]
+        for label in labels
+    ]
+    counts = torch.tensor([len(rows) for rows in of_labels], dtype=torch.int64)
+    best = torch.cat([torch.zeros(0, 4), *of_labels]) * heatmaps.to_original
+    return Detections(
+        best,
+        torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
+        torch.ones(len(best)),
+    )

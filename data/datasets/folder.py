@@ -173,11 +173,12 @@ class FolderSource(Source):
 
     @classmethod
     def from_settings(cls, settings: DataSettings) -> Self | None:
-        """The folder of ``--images``."""
-        if settings.images is None:
+        """The folder of ``--images``, or the one image."""
+        images = settings.images
+        if images is None or (images.is_file() and images.suffix.lower() not in SUFFIXES):
             return None
         return cls(
-            settings.images,
+            images,
             settings.labels,
             classes=settings.classes,
             val_fraction=settings.val_fraction,

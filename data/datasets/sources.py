@@ -8,7 +8,7 @@ from data.datasets.settings import DataSettings, ImageSettings
 from data.datasets.source import Source
 from data.datasets.voc import VOCSource
 
-# Asked in this order; each gives None for settings that do not name a source of its kind.
+# Each gives None for settings that do not name a source of its kind.
 SOURCES: dict[str, Callable[[DataSettings], Source | None]] = {
     "folder": FolderSource.from_settings,
     "voc": VOCSource.from_settings,
@@ -32,6 +32,8 @@ def open_source(settings: ImageSettings) -> Source:
         source = open_kind(every)
         if source is not None:
             return source
+    if settings.images is not None:
+        raise ValueError(f"{settings.images}: not an image or a folder of images")
     raise ValueError("--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)")
 
 

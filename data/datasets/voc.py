@@ -166,8 +166,8 @@ class VOCSource(Source):
 
     @classmethod
     def from_settings(cls, settings: DataSettings) -> Self | None:
-        """The folder of ``--voc-root``."""
-        if settings.voc_root is None:
+        """The folder of ``--voc-root``, unless other images are named."""
+        if settings.images or settings.voc_root is None:
             return None
         classes = settings.classes or VOC_CLASSES
         return cls(settings.voc_root, classes, difficult=settings.difficult)

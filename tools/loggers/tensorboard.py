@@ -36,11 +36,11 @@ BYTES_OF_A_RUN = 150_000_000  # the events of one training; curves alone take a 
 # The page CUSTOM SCALARS: related curves in one chart.
 LAYOUT = {
     "training": {
-        "losses": ["Multiline", ["train/(loss|image_label|spatial)$"]],
+        "losses": ["Multiline", [r"train/(?!metric\d$|learning_rate$)[^/]+$"]],
         "metrics": ["Multiline", ["train/metric[12]$"]],
     },
     "validation": {
-        "means": ["Multiline", ["validation/(image_map|box_map_11point|box_map_area|corloc)$"]],
+        "means": ["Multiline", ["validation/(?!errors_)[^/]+$"]],
         "what the top-scoring boxes are": ["Multiline", ["validation/errors_.*"]],
         "AP of boxes by class": ["Multiline", ["validation/box_ap/.*"]],
         "AP of image labels by class": ["Multiline", ["validation/ap/.*"]],

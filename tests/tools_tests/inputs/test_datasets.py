@@ -272,7 +272,7 @@ def test_images_that_are_there_are_no_reason_to_stop(
         ({}, "--voc-root"),
         ({"voc_root": "photographs"}, "photographs: no VOC2007 in it"),
         ({"images": "nowhere"}, "nowhere: no such image or folder of images"),
-        ({"images": "labels.csv"}, "labels.csv: not an image"),
+        ({"images": "labels.csv"}, "labels.csv: not an image or a folder of images"),
         ({"images": "photographs", "labels": "no.csv"}, "no.csv: no such file of labels"),
         ({"images": "photographs", "labels": "photographs"}, "photographs: no such file of labels"),
     ],

@@ -1,23 +1,11 @@
-"""Lines in a small drawing, and pages from templates."""
+"""Lines in a small drawing."""
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader
-
-from tools.files.atomic import write_atomically
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
 COLORS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
-
-
-def write_page(path: Path, **content: Any) -> None:
-    """Write a page from the template of the same file name; every text in it is escaped."""
-    templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
-    page = templates.get_template(path.name).render(**content)
-    write_atomically(path, page.encode(errors="backslashreplace"))
 
 
 def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, Any]]:

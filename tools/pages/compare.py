@@ -7,12 +7,11 @@ from typing import Any
 from tools.cli.console import echo
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
-from tools.pages.charts import charts, write_page
-from tools.pages.report import headings, metrics_of, metrics_table
+from tools.pages.charts import charts
+from tools.pages.page import write_page
+from tools.pages.report import MODELS, headings, metrics_of, metrics_table
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder
-
-MODELS = ("localizer", "localizer_robust", "detector")
 
 
 def run(settings: CompareRunsSettings) -> None:
@@ -36,6 +35,7 @@ def run(settings: CompareRunsSettings) -> None:
     write_atomically(settings.out / "compare.md", f"{table}\n".encode())
     write_page(
         settings.out / "compare.html",
+        "compare.html",
         title=f"{len(models)} models",
         columns=columns,
         models=models,

@@ -6,7 +6,8 @@ from pathlib import Path
 from data.proposals.recall import COUNTS, find_objects
 from data.types import Annotation, Proposals
 from tools.files.atomic import write_json
-from tools.pages.charts import charts, write_page
+from tools.pages.charts import charts
+from tools.pages.page import write_page
 
 INFINITE = float("inf")
 SIZES = {
@@ -67,7 +68,8 @@ def write_recall_report(
         for kind, grouping in (("sizes", "by size"), ("per_class", "by class"))
         for key, heading in OVERLAPS.items()
     }
-    write_page(folder / "recall.html", title=title, charts=charts(curves), tables=tables, **facts)
+    content = {"title": title, "charts": charts(curves), "tables": tables, **facts}
+    write_page(folder / "recall.html", "recall.html", **content)
     whole = objects.recall((INFINITE,))
     return (
         f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "

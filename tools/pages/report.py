@@ -11,9 +11,12 @@ from torch import Tensor
 from data.evaluation.metrics import METRICS
 from tools.cli.console import printable
 from tools.files.atomic import write_json
-from tools.pages.charts import Curves, charts, write_page
+from tools.pages.charts import Curves, charts
 from tools.pages.draw import encode_jpeg
+from tools.pages.page import write_page
 from tools.runs.environment import environment
+
+MODELS = ("localizer", "localizer_robust", "detector")
 
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
@@ -24,8 +27,8 @@ class Report:
 
     Attributes:
         title: of the page.
-        models: by name (``localizer``, ``localizer_robust``, ``detector``): the metrics by name,
-            the same ``per_class``, ``threshold_curve``, ``weights_sha256``, ``seconds``.
+        models: by name, those of ``MODELS``: the metrics by name, the same ``per_class``,
+            ``threshold_curve``, ``weights_sha256``, ``seconds``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
         box_curves: by class, then by name of the model: points (recall, precision).
@@ -55,6 +58,7 @@ def write_report(folder: Path, report: Report) -> None:
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
     write_page(
         folder / "report.html",
+        "report.html",
         title=report.title,
         models=metrics,
         headline=headings(metrics.values(), headline=True),

@@ -6,15 +6,11 @@ text.
 """
 
 import json
-from base64 import b64encode
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-
-from tools.files.atomic import write_atomically
+from tools.pages.page import write_page
 
 PAGE = "index.html"
 OURS = b'<meta name="generator" content="tools.gallery">'
@@ -30,11 +26,8 @@ def write_gallery_page(folder: Path, content: Mapping[str, Any]) -> Path:
     Returns:
         The path of the page.
     """
-    templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
-    templates.filters["digest"] = _digest
-    page = templates.get_template("gallery.html").render(data=script_json(content))
     path = folder / PAGE
-    write_atomically(path, page.encode())
+    write_page(path, "gallery.html", data=script_json(content))
     return path
 
 
@@ -55,8 +48,3 @@ def script_json(content: Any) -> str:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
-
-
-def _digest(text: str) -> str:
-    """Source expression of the content-security policy for an inline script or style."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

@@ -76,19 +76,20 @@ def detection_sheets(
         match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
     )
     hits = [RIGHT in of_image for of_image in zip(*letters, strict=True)]
-    successes: list[int] = []
-    failures: list[int] = []
-    for index in np.random.default_rng(IMAGE_SEED).permutation(len(dataset)):
-        if (~dataset.annotations[index].difficult).any():
-            (successes if hits[index] else failures).append(int(index))
+    order = np.random.default_rng(IMAGE_SEED).permutation(len(dataset)).tolist()
+    countable = [i for i in order if (~dataset.annotations[i].difficult).any()]
+    sheets = {
+        heading: [i for i in countable if hits[i] == is_hit][: count // 2]
+        for heading, is_hit in (
+            ("Detections: the top-scoring one of a class hits", True),
+            ("Detections: none of the top-scoring ones hits", False),
+        )
+    }
     return {
         heading: sheet(
             [image_with_detections(dataset, i, detections[dataset.ids[i]]) for i in chosen],
             columns=5,
         )
-        for heading, indices in (
-            ("Detections: the top-scoring one of a class hits", successes),
-            ("Detections: none of the top-scoring ones hits", failures),
-        )
-        if (chosen := indices[: count // 2])
+        for heading, chosen in sheets.items()
+        if chosen
     }

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
@@ -13,8 +15,10 @@ from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
 
 TRUTH, DETECTION = "lime", "magenta"
-FONT, TEXT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+FONT, TEXT_SCALE, WHITE, GROUND = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 32
 OPACITY = 0.5  # of a heatmap over the image
+
+Pixels = NDArray[Any]  # [H, W, 3] uint8
 
 
 def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
@@ -30,8 +34,7 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
     )
     covered = torch.isfinite(rendered)
     bytes_ = (rendered.nan_to_num() * 255).round().to(torch.uint8).numpy()
-    colored = cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1]  # BGR to RGB
-    heatmap = torch.from_numpy(np.ascontiguousarray(colored)).permute(2, 0, 1)
+    heatmap = _image_of(cv2.applyColorMap(bytes_, cv2.COLORMAP_TURBO)[:, :, ::-1])  # BGR to RGB
     mixed = (image.float() * (1 - OPACITY) + heatmap.float() * OPACITY).round().to(torch.uint8)
     return torch.where(covered, mixed, image)
 
@@ -60,33 +63,27 @@ def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = 
 
 def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
     """White text on a dark ground from its top left corner on, moved to lie inside the image."""
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    plain = text.encode("ascii", "replace").decode()
-    (width, height), below = cv2.getTextSize(plain, FONT, TEXT_SCALE, 1)
+    pixels, text = _pixels_of(image), _ascii(text)
+    (width, height), below = cv2.getTextSize(text, FONT, TEXT_SCALE, 1)
     left = max(0, min(left, pixels.shape[1] - width - 4))
     top = max(0, min(top, pixels.shape[0] - height - below - 2))
     bottom = top + height + below + 2
-    last = (left + width + 3, bottom - 1)  # drawing includes the last pixel
-    cv2.rectangle(pixels, (left, top), last, (32,) * 3, cv2.FILLED)
-    origin = (left + 2, bottom - below)
-    cv2.putText(pixels, plain, origin, FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    pixels[top:bottom, left : left + width + 4] = GROUND
+    cv2.putText(pixels, text, (left + 2, bottom - below), FONT, TEXT_SCALE, WHITE, 1, cv2.LINE_AA)
+    return _image_of(pixels)
 
 
 def caption(image: Tensor, text: str) -> Tensor:
     """The image under a bar with a line of text; characters outside of ASCII become ``?``."""
-    bar = np.full((22, image.shape[2], 3), 32, dtype=np.uint8)
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(bar, plain, (4, 16), FONT, TEXT_SCALE, (255,) * 3, 1, cv2.LINE_AA)
-    return torch.cat([torch.from_numpy(bar).permute(2, 0, 1), image], dim=1)
+    bar = np.full((22, image.shape[2], 3), GROUND, dtype=np.uint8)
+    cv2.putText(bar, _ascii(text), (4, 16), FONT, TEXT_SCALE, WHITE, 1, cv2.LINE_AA)
+    return torch.cat([_image_of(bar), image], dim=1)
 
 
 def fit_height(image: Tensor, height: int) -> Tensor:
     """The image scaled to a height in pixels, with its proportions kept."""
     width = max(1, round(image.shape[2] * height / image.shape[1]))
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(scaled).permute(2, 0, 1)
+    return _image_of(cv2.resize(_pixels_of(image), (width, height), interpolation=cv2.INTER_AREA))
 
 
 def in_a_row(images: Sequence[Tensor]) -> Tensor:
@@ -110,17 +107,30 @@ def sheet(cells: Sequence[Tensor], columns: int) -> Tensor:
     return page
 
 
-def write_jpeg(path: Path, image: Tensor, quality: int = 85) -> None:
+def write_jpeg(path: Path, image: Tensor) -> None:
     """Write a JPEG file.
 
     Raises:
         OSError: it could not be written.
     """
-    path.write_bytes(encode_jpeg(image, quality))
+    path.write_bytes(encode_jpeg(image))
 
 
-def encode_jpeg(image: Tensor, quality: int = 85) -> bytes:
+def encode_jpeg(image: Tensor) -> bytes:
     """The bytes of a JPEG."""
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[:, :, ::-1])
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    pixels = np.ascontiguousarray(_pixels_of(image)[:, :, ::-1])
+    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])
     return encoded.tobytes()
+
+
+def _pixels_of(image: Tensor) -> Pixels:
+    """``[H, W, 3]``; may share its memory with the image."""
+    return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+
+
+def _image_of(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()

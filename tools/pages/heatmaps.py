@@ -57,15 +57,10 @@ def log_heatmaps(
 def heatmap_row(dataset: ImageSet, index: int, heatmaps: ImageHeatmaps) -> Tensor:
     """An image, and beside it each heatmap that ``shown_labels`` names: ``[3, H, W]`` uint8."""
     image = dataset[index].image
-    probabilities = heatmaps.image_logits.sigmoid()
-    overlays = [
-        caption(
-            fit_height(overlay_heatmap(image, heatmaps, label), HEIGHT),
-            f"{dataset.classes[label]} {probabilities[label]:.2f}",
-        )
-        for label in shown_labels(dataset, index, heatmaps)
-    ]
-    return in_a_row([caption(fit_height(image, HEIGHT), dataset.ids[index]), *overlays])
+    panels = [(dataset.ids[index], image)]
+    for label in shown_labels(dataset, index, heatmaps):
+        panels.append((_words(dataset, heatmaps, label), overlay_heatmap(image, heatmaps, label)))
+    return in_a_row([caption(fit_height(panel, HEIGHT), words) for words, panel in panels])
 
 
 def box_sheet(models: Mapping[str, LocalizerPredictions], *, count: int = 20) -> Tensor:
@@ -112,5 +107,9 @@ def _boxed(name: str, predictions: LocalizerPredictions, index: int) -> Tensor:
     image = overlay_heatmap(dataset[index].image, heatmaps, label)
     image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
     image = draw_boxes(image, detections.boxes[:1], DETECTION)
-    name = f"{name}: {dataset.classes[label]} {heatmaps.image_logits[label].sigmoid():.2f}"
-    return caption(fit_height(image, HEIGHT), name)
+    return caption(fit_height(image, HEIGHT), f"{name}: {_words(dataset, heatmaps, label)}")
+
+
+def _words(dataset: ImageSet, heatmaps: ImageHeatmaps, label: int) -> str:
+    """Class and probability."""
+    return f"{dataset.classes[label]} {heatmaps.image_logits[label].sigmoid():.2f}"

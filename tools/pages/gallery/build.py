@@ -65,17 +65,16 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     heatmaps = heatmap_images(folder, dataset.split, images, scores.classes)
     overlays = [overlay for of_image in heatmaps.values() for overlay in of_image.values()]
     with locked_run(out):
-        numbers = make_thumbnails(
+        number_of = make_thumbnails(
             out / THUMBS,
             [*images.values(), *overlays],
             longest_side=settings.longest_side,
             processes=settings.processes,
         )
-        number_of = dict(zip(overlays, numbers[len(images) :], strict=True))
         content = gallery_content(
             dataset,
             scores,
-            numbers[: len(images)],
+            [number_of[image] for image in images.values()],
             detections=detections,
             proposals=proposals,
             heatmap={
@@ -85,9 +84,9 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
         )
         title = f"{settings.run_dir.resolve().name} on {settings.split}"
         page = write_gallery_page(out, {"title": title, "count": settings.count, **content})
-        remove_thumbnails(out / THUMBS, keep=numbers)
+        remove_thumbnails(out / THUMBS, keep=number_of.values())
         echo(f"gallery: {page}")
-    return page, numbers
+    return page, list(number_of.values())
 
 
 def _check_place(out: Path, root: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from data.checks import name_first
@@ -34,16 +33,11 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
     Raises:
         ValueError: images without scores, or scores without an image; names them.
     """
-    unknown = sorted(set(scores.ids) - set(dataset.ids))
-    unscored = sorted(set(dataset.ids) - set(scores.ids))
-    parts = [
-        f"{problem}: {name_first(names)}"
-        for problem, names in (
-            ("scores of images that do not exist", unknown),
-            ("images without scores", unscored),
-        )
-        if names
-    ]
+    problems = {
+        "scores of images that do not exist": sorted(set(scores.ids) - set(dataset.ids)),
+        "images without scores": sorted(set(dataset.ids) - set(scores.ids)),
+    }
+    parts = [f"{problem}: {name_first(names)}" for problem, names in problems.items() if names]
     if parts:
         raise ValueError(
             f"{context}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
@@ -158,6 +152,5 @@ def _first_box_score(detections: Mapping[str, Detections], scores: SavedScores) 
 
 def _tenths(boxes: Tensor) -> list[list[int]]:
     """``[R, 4]`` pixels as whole tenths."""
-    rounded: NDArray[np.int64] = np.rint(boxes.double().numpy() * 10).astype(np.int64)
-    tenths: list[list[int]] = rounded.tolist()
+    tenths: list[list[int]] = (boxes.double() * 10).round().long().tolist()
     return tenths

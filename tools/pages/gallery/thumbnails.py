@@ -80,7 +80,7 @@ def thumbnail_path(folder: Path, number: int) -> Path:
 
 def make_thumbnails(
     folder: Path, sources: Sequence[Source], *, longest_side: int, processes: int
-) -> list[int]:
+) -> dict[Source, int]:
     """Write the thumbnails that do not exist yet.
 
     Args:
@@ -115,7 +115,7 @@ def make_thumbnails(
         echo(f"{done} of {len(sources)} thumbnails exist already")
     for _ in track(made, "thumbnails", total=len(sources), done=done):
         check_interrupted()
-    return numbers
+    return dict(zip(sources, numbers, strict=True))
 
 
 def remove_thumbnails(folder: Path, *, keep: Collection[int]) -> None:

@@ -251,7 +251,7 @@ def test_stopped_thumbnails_are_continued_where_they_were(
     install_signal_handlers()  # forgets the signal
     (tmp_path / "000006.jpg.tmp").write_bytes(b"half")
     numbers = make_thumbnails(tmp_path, images, longest_side=50, processes=1)
-    remove_thumbnails(tmp_path, keep=numbers)
+    remove_thumbnails(tmp_path, keep=numbers.values())
     assert "3 of 6 thumbnails" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"00000{n}.jpg" for n in range(6)]
 

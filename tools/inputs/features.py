@@ -87,6 +87,7 @@ def cache_key(images: PixelSamples, features: nn.Module, device: Device) -> dict
         "computed": "float32",
         "kept": "float16",
         "device": device.kind,
+        "threads": torch.get_num_threads(),  # on a CPU they decide in which order sums are added
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "revision": REVISION,
     }

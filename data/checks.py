@@ -112,22 +112,6 @@ def check_proposals(
         raise ValueError(f"{context}: {len(boxes)} boxes need as many finite scores")
 
 
-def check_heatmaps(heatmaps: Tensor) -> None:
-    """Raise unless ``[B, C, h, w]``, floating point, finite, with at least one cell.
-
-    Raises:
-        ValueError: with the shape, or the count of cells that are not finite.
-    """
-    if heatmaps.ndim != 4 or not heatmaps.is_floating_point() or 0 in heatmaps.shape[-2:]:
-        raise ValueError(
-            f"heatmaps are a floating-point [B, C, h, w] with at least one cell; "
-            f"got {list(heatmaps.shape)} of {heatmaps.dtype}"
-        )
-    bad = int((~torch.isfinite(heatmaps)).sum())
-    if bad:
-        raise ValueError(f"{bad} of {heatmaps.numel()} heatmap cells are not finite")
-
-
 def check_state_dict(
     expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, context: str
 ) -> None:

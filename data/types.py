@@ -110,6 +110,10 @@ class Detections:
     labels: Tensor
     scores: Tensor
 
+    def __getitem__(self, kept: Tensor | slice) -> "Detections":
+        """Those at these positions, or where a mask is true."""
+        return Detections(self.boxes[kept], self.labels[kept], self.scores[kept])
+
 
 def no_detections() -> Detections:
     """Detections of an image without any: tensors of zero rows."""

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from data.checks import check_heatmaps
 from data.types import Detections, no_detections
 from localizer.backbones import Geometry
 from localizer.boxes import heatmap_to_boxes
@@ -64,7 +63,8 @@ def predict_heatmaps(
         ValueError: a cell is not finite.
     """
     logits = model(views).float().cpu()  # [V, C, h, w]
-    check_heatmaps(logits)
+    if bad := int((~logits.isfinite()).sum()):
+        raise ValueError(f"{bad} of {logits.numel()} heatmap cells are not finite")
     sizes = torch.tensor([network_size])
     image_logits = model.pool(logits, sizes.expand(len(logits), 2)).mean(dim=0)
     valid = model.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))[0]
@@ -122,8 +122,7 @@ def localize(
         return no_detections()
     every = Detections(torch.cat(found_boxes), torch.cat(found_labels), torch.cat(found_scores))
     kept = batched_nms(every.boxes, every.scores, every.labels, nms_threshold)
-    kept = kept[every.scores[kept] >= score_threshold][:max_detections]
-    return Detections(every.boxes[kept], every.labels[kept], every.scores[kept])
+    return every[kept[every.scores[kept] >= score_threshold][:max_detections]]
 
 
 def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Scores of proposals, averaged over views of an image, and the detections chosen by them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -119,14 +120,12 @@ def select_detections(
     summed = gather_support(boxes, scores, min_iou=support_iou) if support_iou else scores
     rows, labels = torch.nonzero(summed >= score_threshold, as_tuple=True)
     every = Detections(boxes[rows], labels, summed[rows, labels])
-    kept = _suppress(every, nms_threshold)[:max_detections]
-    detections = Detections(every.boxes[kept], labels[kept], every.scores[kept])
+    detections = _suppress(every, nms_threshold)[:max_detections]
     if not support_iou:
         return detections
     weights = scores[:, detections.labels].T  # [D, R]
     moved = average_boxes(detections.boxes, boxes, weights, min_iou=support_iou)
-    kept = _suppress(Detections(moved, detections.labels, detections.scores), nms_threshold)
-    return Detections(moved[kept], detections.labels[kept], detections.scores[kept])
+    return _suppress(replace(detections, boxes=moved), nms_threshold)
 
 
 def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
@@ -151,10 +150,8 @@ def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) 
     return Detections(best, labels, summed[rows, labels])
 
 
-def _suppress(detections: Detections, nms_threshold: float) -> Tensor:
-    """Rows that no better one of their class covers, by descending score."""
+def _suppress(detections: Detections, nms_threshold: float) -> Detections:
+    """Those that no better one of their class covers, by descending score."""
     # float64: in float32 an overlap of 4/10 is above .4
-    kept: Tensor = batched_nms(
-        detections.boxes.double(), detections.scores.double(), detections.labels, nms_threshold
-    )
-    return kept
+    boxes, scores = detections.boxes.double(), detections.scores.double()
+    return detections[batched_nms(boxes, scores, detections.labels, nms_threshold)]

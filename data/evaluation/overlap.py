@@ -3,6 +3,7 @@
 ``data.evaluation.voc_eval`` says which of them are hits, and computes AP.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,11 +55,10 @@ def tabulate_boxes(
         ValueError: an image annotated twice, detections of an image that is not annotated, or
             boxes, labels or scores that are not well-formed. The message names the image.
     """
-    annotated = set[str]()
-    for annotation in annotations:
-        if annotation.image_id in annotated:
-            raise ValueError(f"image {annotation.image_id} is annotated twice")
-        annotated.add(annotation.image_id)
+    annotated = Counter(annotation.image_id for annotation in annotations)
+    for image_id, count in annotated.items():
+        if count > 1:
+            raise ValueError(f"image {image_id} is annotated twice")
     for image_id in detections:
         if image_id not in annotated:
             raise ValueError(f"detections of image {image_id}, which is not among the annotations")

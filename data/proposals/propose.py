@@ -70,15 +70,12 @@ class ProposeSettings:
     max_boxes: int = 4000
 
 
-def propose(
-    image: Tensor, settings: ProposeSettings, *, most_overlap: float = MOST_OVERLAP
-) -> Proposals:
+def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
     """Boxes that may hold an object, the best first; the same ones every time.
 
     Args:
         image: ``[3, H, W]`` uint8 RGB.
         settings: method, sizes and limits.
-        most_overlap: IoU above which the worse of two boxes is removed.
 
     Returns:
         Boxes in pixels of the image with scores; none of an image that is narrower than
@@ -103,7 +100,7 @@ def propose(
     scores = raise_scores(scores, boxes, pixels)
     sides = boxes[:, 2:] - boxes[:, :2]
     kept = (sides >= settings.min_size).all(axis=1) & (scores >= settings.min_score)
-    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]), most_overlap)
+    boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
     best = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
     return Proposals(torch.from_numpy(boxes[best]), torch.from_numpy(scores[best]))
 
@@ -114,12 +111,12 @@ def raise_scores(scores: Array, boxes: Array, pixels: Pixels) -> Array:
     return scores * (1 + COLOR_CONTRAST * color_contrast(boxes, pixels))
 
 
-def _without_repeats(boxes: Array, scores: Array, most_overlap: float) -> tuple[Array, Array]:
+def _without_repeats(boxes: Array, scores: Array) -> tuple[Array, Array]:
     """Remove near copies of better boxes; those that resemble a better one come after the others.
 
     So the first boxes of an image cover many places, and later ones the best places again.
     """
-    best = _different(boxes, most_overlap)
+    best = _different(boxes, MOST_OVERLAP)
     boxes, scores = boxes[best], scores[best]
     repeats = np.ones(len(boxes), dtype=bool)
     repeats[_different(boxes, REPEAT_OVERLAP)] = False

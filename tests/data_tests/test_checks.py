@@ -8,7 +8,6 @@ from data.checks import (
     check_annotation,
     check_boxes,
     check_detections,
-    check_heatmaps,
     check_labels,
     check_proposals,
     check_state_dict,
@@ -34,7 +33,6 @@ def test_nothing_is_well_formed_and_so_is_all_of_an_image() -> None:
     check_annotation(annotate([]), num_classes=1)
     check_detections(no_detections(), num_classes=20)
     check_proposals(Proposals(torch.zeros(0, 4), torch.zeros(0)), SIZE)
-    check_heatmaps(torch.zeros(0, 20, 3, 3))
 
 
 @pytest.mark.parametrize(
@@ -138,20 +136,6 @@ def test_malformed_proposals_are_refused_with_their_fraction(
         check_proposals(Proposals(boxes, None), SIZE, context="image a")
     with pytest.raises(ValueError, match=r"floating-point \[R, 4\]"):
         check_proposals(Proposals(boxes[:, :3], None), SIZE)
-
-
-@pytest.mark.parametrize(
-    "heatmaps", [torch.zeros(20, 3, 3), torch.zeros(1, 20, 0, 3), torch.zeros(1, 20, 3, 3).int()]
-)
-def test_heatmaps_of_another_shape_or_kind_are_refused(heatmaps: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"heatmaps are a floating-point \[B, C, h, w\]"):
-        check_heatmaps(heatmaps)
-
-
-def test_heatmap_cells_that_are_not_finite_are_counted() -> None:
-    heatmaps = torch.tensor([[[[0.0, NAN], [INF, 1.0]]]])
-    with pytest.raises(ValueError, match="2 of 4 heatmap cells are not finite"):
-        check_heatmaps(heatmaps)
 
 
 WEIGHTS = {"a": torch.ones(2), "b": torch.zeros(1, 3)}

@@ -1,5 +1,6 @@
 """From an image to detections: frames, scores and what is kept."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -210,6 +211,11 @@ def test_half_precision_maps_come_out_in_full_precision() -> None:
     views = row(1, 2, 4)[None].bfloat16()
     predicted = predict_heatmaps(head(), views, (3, 11), (3, 11))
     assert predicted.logits.dtype == predicted.image_logits.dtype == torch.float32
+
+
+def test_cells_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 of 3 heatmap cells are not finite"):
+        predict_heatmaps(head(), row(math.nan, math.inf, 0)[None], (3, 11), (3, 11))
 
 
 def test_a_prediction_can_be_localized() -> None:

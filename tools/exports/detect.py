@@ -91,7 +91,7 @@ def _keep(detections: Detections, settings: DetectSettings) -> Detections:
     """Those that score high enough, highest score first."""
     order = detections.scores.argsort(descending=True, stable=True)
     order = order[detections.scores[order] >= settings.min_score][: settings.max_detections]
-    return Detections(detections.boxes[order], detections.labels[order], detections.scores[order])
+    return detections[order]
 
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:

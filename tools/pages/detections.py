@@ -56,7 +56,7 @@ def _top_scoring(detections: Detections) -> Detections:
     scores = detections.scores
     order = scores.argsort(descending=True, stable=True)[:MAX_BOXES]
     order = order[scores[order] >= FRACTION * scores.max()] if len(order) else order
-    return Detections(detections.boxes[order], detections.labels[order], scores[order])
+    return detections[order]
 
 
 def detection_sheets(

@@ -108,7 +108,7 @@ class LocalizerPredictions:
         heatmaps = self.heatmaps(index)
         every = localize(heatmaps, self.boxes, score_threshold=0.0, max_detections=10_000)
         kept = torch.nonzero(every.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
-        detections = Detections(every.boxes[kept], every.labels[kept], every.scores[kept])
+        detections = every[kept]
         return Prediction(heatmaps.image_logits.double().sigmoid(), detections, every, heatmaps)
 
 

@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 from data.checks import check_proposals
 from data.datasets.voc import VOCSource
 from data.proposals.objectness import color_contrast, whole_segments
-from data.proposals.propose import ProposeSettings, propose, raise_scores
+from data.proposals.propose import MOST_OVERLAP, ProposeSettings, propose, raise_scores
 from data.proposals.recall import find_objects
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
@@ -65,10 +65,10 @@ def test_limits_are_kept() -> None:
 
 
 def test_no_two_boxes_overlap_more_than_allowed() -> None:
-    proposals = propose(square_image(), ProposeSettings(), most_overlap=0.7)
+    proposals = propose(square_image(), ProposeSettings())
 
     overlaps = box_iou(proposals.boxes, proposals.boxes).fill_diagonal_(0)
-    assert float(overlaps.max()) <= 0.7
+    assert 0.8 < float(overlaps.max()) <= MOST_OVERLAP
 
 
 def test_whole_segments_raise_a_score_by_half_and_own_colors_to_four_times() -> None:

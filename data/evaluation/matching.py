@@ -21,14 +21,12 @@ class ClassMatches:
     Attributes:
         rows: ``[D]`` int64, in the table of the detections. Equal scores keep the order of the
             images among the annotations, then the order within the image.
-        scores: ``[D]`` float64.
         is_hit: ``[D]`` bool; the first on an object that is not difficult.
         is_ignored: ``[D]`` bool; on a difficult object, neither hit nor false positive.
         num_objects: objects of the class that are not difficult.
     """
 
     rows: Ints
-    scores: Floats
     is_hit: Bools
     is_ignored: Bools
     num_objects: int
@@ -75,16 +73,15 @@ class MatchTable:
         """Mark hits as ``VOCevaldet.m`` of the VOC2007 devkit does."""
         rows = np.flatnonzero(self.detections.groups % self.num_classes == label)
         rows = rows[np.argsort(-self.detections.values[rows], kind="stable")]
-        on_object = np.flatnonzero(self.iou[rows] >= self.iou_threshold)
-        is_ignored = np.zeros(len(rows), dtype=bool)
-        is_ignored[on_object] = self.is_difficult[rows[on_object]]
-        candidates = on_object[~is_ignored[on_object]]
+        on_object = self.iou[rows] >= self.iou_threshold
+        is_ignored = on_object & self.is_difficult[rows]
+        candidates = np.flatnonzero(on_object & ~is_ignored)
         _, first = np.unique(self.nearest[rows[candidates]], return_index=True)
         is_hit = np.zeros(len(rows), dtype=bool)
         is_hit[candidates[first]] = True
         of_class = self.objects.groups % self.num_classes == label
         count = int((of_class & (self.objects.values == 0)).sum())
-        return ClassMatches(rows, self.detections.values[rows], is_hit, is_ignored, count)
+        return ClassMatches(rows, is_hit, is_ignored, count)
 
 
 def match_detections(

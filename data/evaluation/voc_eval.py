@@ -40,21 +40,6 @@ class DetectionAP:
         return mean_over_present(self.per_class)
 
 
-@dataclass(frozen=True, slots=True)
-class PrecisionRecall:
-    """A curve with one point for each detection that is not ignored, by descending score.
-
-    Attributes:
-        scores: ``[D]`` float64.
-        precision: ``[D]`` float64 in 0 .. 1.
-        recall: ``[D]`` float64 in 0 .. 1, never falling; nan if the class has no objects.
-    """
-
-    scores: Floats
-    precision: Floats
-    recall: Floats
-
-
 def eval_detection_voc(
     detections: Mapping[str, Detections],
     annotations: Sequence[Annotation],
@@ -93,22 +78,20 @@ def ap_of_matches(matches: MatchTable, *, use_07_metric: bool) -> DetectionAP:
     per_class = np.full(len(matches), np.nan)
     for label, of_class in enumerate(matches):
         if of_class.num_objects:
-            curve = precision_recall(of_class)
-            per_class[label] = average_precision(
-                curve.recall, curve.precision, use_07_metric=use_07_metric
-            )
+            recall, precision = precision_recall(of_class)
+            per_class[label] = average_precision(recall, precision, use_07_metric=use_07_metric)
     return DetectionAP(per_class)
 
 
-def precision_recall(matches: ClassMatches) -> PrecisionRecall:
-    """Precision and recall of the top-scoring 1, 2, ... detections of a class.
+def precision_recall(matches: ClassMatches) -> tuple[Floats, Floats]:
+    """Recall and precision of the top-scoring 1, 2, ... detections of a class, ``[D]`` each.
 
-    Ignored detections are left out, so no point is 0/0; without others the curve is empty.
+    Ignored detections are left out, so no point is 0/0; without others the curve is empty. Recall
+    never falls; it is nan if the class has no objects.
     """
-    counted = ~matches.is_ignored
-    hits = np.cumsum(matches.is_hit[counted], dtype=np.float64)
+    hits = np.cumsum(matches.is_hit[~matches.is_ignored], dtype=np.float64)
     recall = hits / matches.num_objects if matches.num_objects else np.full(len(hits), np.nan)
-    return PrecisionRecall(matches.scores[counted], hits / np.arange(1, len(hits) + 1), recall)
+    return recall, hits / np.arange(1, len(hits) + 1)
 
 
 def average_precision(recall: Floats, precision: Floats, *, use_07_metric: bool = True) -> float:

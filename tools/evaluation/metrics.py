@@ -11,7 +11,7 @@ from data.datasets.image_set import ImageSet
 from data.evaluation.image_metrics import mean_over_present
 from data.evaluation.matching import match_detections
 from data.evaluation.metrics import METRICS, Comparison
-from data.evaluation.voc_eval import PrecisionRecall, precision_recall
+from data.evaluation.voc_eval import precision_recall
 from data.types import Detections
 
 CURVE_POINTS = 100
@@ -82,16 +82,16 @@ def summarize(
         },
         threshold_curve or {},
         {
-            name: _thinned(precision_recall(of_class))
+            name: _thinned(*precision_recall(of_class))
             for name, of_class in zip(dataset.classes, comparison.matches, strict=True)
             if of_class.num_objects
         },
     )
 
 
-def _thinned(curve: PrecisionRecall) -> list[tuple[float, float]]:
-    step = max(1, len(curve.recall) // CURVE_POINTS)
-    return list(zip(curve.recall[::step].tolist(), curve.precision[::step].tolist(), strict=True))
+def _thinned(recall: Floats, precision: Floats) -> list[tuple[float, float]]:
+    step = max(1, len(recall) // CURVE_POINTS)
+    return list(zip(recall[::step].tolist(), precision[::step].tolist(), strict=True))
 
 
 def _number(value: float) -> float | None:

@@ -37,7 +37,7 @@ def test_a_perfect_detection_has_ap_one() -> None:
 def test_a_second_hit_on_one_object_is_a_false_positive() -> None:
     detections = detect([ROW[0], ROW[0]], [0.5, 0.75])
     (matches,) = match_detections({"a": detections}, [annotate(ROW[:1])], num_classes=1)
-    assert matches.scores.tolist() == [0.75, 0.5]
+    assert matches.rows.tolist() == [1, 0]  # the higher score first
     assert matches.is_hit.tolist() == [True, False]
     assert matches.is_ignored.tolist() == [False, False]
 
@@ -130,30 +130,30 @@ def test_scores_that_differ_in_the_twelfth_decimal_are_ordered() -> None:
 def test_the_curve_counts_hits_and_false_positives_from_the_top_scoring_on() -> None:
     detections = detect([ROW[0], ROW[5], ROW[1]], [0.75, 0.5, 0.25])
     (matches,) = match_detections({"a": detections}, [annotate(ROW[:4])], num_classes=1)
-    curve = precision_recall(matches)
-    assert curve.scores.tolist() == [0.75, 0.5, 0.25]
-    assert curve.precision.tolist() == [1, 1 / 2, 2 / 3]
-    assert curve.recall.tolist() == [1 / 4, 1 / 4, 2 / 4]
+    recall, precision = precision_recall(matches)
+    assert precision.tolist() == [1, 1 / 2, 2 / 3]
+    assert recall.tolist() == [1 / 4, 1 / 4, 2 / 4]
 
 
 def test_ignored_detections_are_no_points_of_the_curve() -> None:
     truth = annotate(ROW[:2], difficult=[True, False])
     detections = detect(ROW[:2], [0.75, 0.5])
     (matches,) = match_detections({"a": detections}, [truth], num_classes=1)
-    assert precision_recall(matches).scores.tolist() == [0.5]
+    recall, precision = precision_recall(matches)
+    assert recall.tolist() == precision.tolist() == [1]
 
 
 def test_recall_of_a_class_without_objects_is_nan() -> None:
     (matches,) = match_detections({"a": detect(ROW[:1], [0.5])}, [annotate([])], num_classes=1)
-    curve = precision_recall(matches)
-    assert np.isnan(curve.recall).tolist() == [True]
-    assert curve.precision.tolist() == [0]
+    recall, precision = precision_recall(matches)
+    assert np.isnan(recall).tolist() == [True]
+    assert precision.tolist() == [0]
 
 
 def test_a_class_without_detections_has_an_empty_curve() -> None:
     (matches,) = match_detections({}, [annotate(ROW[:1])], num_classes=1)
-    curve = precision_recall(matches)
-    assert curve.recall.shape == curve.precision.shape == curve.scores.shape == (0,)
+    recall, precision = precision_recall(matches)
+    assert recall.shape == precision.shape == (0,)
 
 
 def test_both_rules_take_the_best_precision_at_a_recall_or_beyond() -> None:

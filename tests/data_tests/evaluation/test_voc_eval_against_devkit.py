@@ -238,7 +238,7 @@ def test_the_random_worlds_hold_what_they_are_for() -> None:
             seen["ignored"] += int(matches.is_ignored.sum())
             seen["false positive"] += int((~matches.is_hit & ~matches.is_ignored).sum())
             seen["no objects"] += matches.num_objects == 0
-            seen["no detections"] += len(matches.scores) == 0
+            seen["no detections"] += len(matches.rows) == 0
         for truth in world.truths:
             for bb in one_based_closed(world.detections.get(truth.image_id, no_detections()).boxes):
                 for bbgt in one_based_closed(truth.boxes):
@@ -252,10 +252,11 @@ def test_without_the_ignored_detections_and_the_difficult_objects_ap_is_the_same
     for _ in range(50):
         world = random_world(rng, coarse_boxes, distinct_scores)
         before = world.evaluate(True)
+        table = world.matches()
         ignored = {
             float(score)
-            for matches in world.matches()
-            for score in matches.scores[matches.is_ignored]
+            for matches in table
+            for score in table.detections.values[matches.rows[matches.is_ignored]]
         }
         for image_id, detections in world.detections.items():
             kept = torch.tensor(

@@ -52,11 +52,8 @@ def check_annotation(annotation: Annotation, num_classes: int) -> None:
     """
     context = f"image {annotation.image_id}"
     check_boxes(annotation.boxes, annotation.image_size, context=context)
-    count = len(annotation.boxes)
     for name in ("labels", "difficult", "truncated"):
-        tensor = getattr(annotation, name)
-        if tensor.shape != (count,):
-            raise ValueError(f"{context}: {count} boxes but {name} has shape {list(tensor.shape)}")
+        _check_length(getattr(annotation, name), annotation.boxes, f"{context}: {name}")
     check_labels(annotation.labels, num_classes, context=context)
 
 
@@ -82,12 +79,8 @@ def check_detections(
         ValueError: naming ``context``.
     """
     check_boxes(detections.boxes, context=context)
-    count = len(detections.boxes)
-    if detections.labels.shape != (count,) or detections.scores.shape != (count,):
-        raise ValueError(
-            f"{context}: {count} boxes, labels {list(detections.labels.shape)}, "
-            f"scores {list(detections.scores.shape)}"
-        )
+    _check_length(detections.labels, detections.boxes, f"{context}: labels")
+    _check_length(detections.scores, detections.boxes, f"{context}: scores")
     check_labels(detections.labels, num_classes, context=context)
     if not torch.isfinite(detections.scores).all():
         raise ValueError(f"{context}: a score is not finite")
@@ -143,6 +136,11 @@ def name_first(names: Sequence[str], most: int = 5) -> str:
 def without_path(path: Path, error: Exception) -> str:
     """The message of an error without the file that it begins with, in one line."""
     return " ".join(str(error).removeprefix(f"{path}: ").split())
+
+
+def _check_length(values: Tensor, boxes: Tensor, context: str) -> None:
+    if values.shape != (len(boxes),):
+        raise ValueError(f"{context} have shape {list(values.shape)} for {len(boxes)} boxes")
 
 
 def _refuse(boxes: Tensor, wrong: Tensor, context: str, problem: str) -> None:

@@ -95,7 +95,7 @@ def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
     [
         (torch.zeros(0), torch.zeros(0).long(), torch.zeros(0), r"got \[0\] of float32"),
         (torch.ones(1, 5), torch.tensor([0]), torch.ones(1), r"got \[1, 5\]"),
-        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "1 boxes, labels"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "labels have shape"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([2]), torch.ones(1), "label 2 is not in"),
         (
             torch.tensor([[2.0, 0, 1, 1]]),

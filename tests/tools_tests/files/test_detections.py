@@ -129,7 +129,7 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(content: str | bytes, tmp_
         ([0, 0, 0, 1], 0, [0.5], "image b: 100% of the boxes have"),
         ([0, 0, 1, 1], 0, [1e99], "image b: a score"),
         ([0, 0, 1e99, 1], 0, [0.5], "image b: 100% of the boxes are"),
-        ([0, 0, 1, 1], 0, [0.5, 0.25], "image b: 1 boxes"),
+        ([0, 0, 1, 1], 0, [0.5, 0.25], "image b: scores have shape"),
     ],
 )
 def test_wrong_detections_are_refused_by_the_file_and_the_image(

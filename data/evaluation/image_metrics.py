@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ImageMetrics:
-    """Three numbers for each class.
+    """Three numbers for each class; ``mean_over_present`` gives their means.
 
     Attributes:
         average_precision: ``[C]`` float64 in 0 .. 1; nan for a class without positives, as below.
@@ -25,21 +25,6 @@ class ImageMetrics:
     average_precision: Floats
     f_beta: Floats
     recall: Floats
-
-    @property
-    def mean_average_precision(self) -> float:
-        """Mean over the classes with positives; nan if there are none."""
-        return mean_over_present(self.average_precision)
-
-    @property
-    def mean_f_beta(self) -> float:
-        """Mean over the classes with positives; nan if there are none."""
-        return mean_over_present(self.f_beta)
-
-    @property
-    def mean_recall(self) -> float:
-        """Mean over the classes with positives; nan if there are none."""
-        return mean_over_present(self.recall)
 
 
 def eval_classification(

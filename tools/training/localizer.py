@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from data.evaluation.image_metrics import eval_classification
+from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.types import ImageBatch
 from localizer.builders import build_localizer
 from localizer.loss import localizer_losses, multilabel_bce
@@ -56,9 +56,9 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
             logits.sigmoid().double().numpy(), targets.double().numpy(), weights.double().numpy()
         )
         logger.scalar("baseline/loss", multilabel_bce(logits, targets, weights), 0)
-        logger.scalar("baseline/metric1", metrics.mean_average_precision, 0)
-        logger.scalar("baseline/metric2", metrics.mean_f_beta, 0)
-        logger.scalar("baseline/recall", metrics.mean_recall, 0)
+        logger.scalar("baseline/metric1", mean_over_present(metrics.average_precision), 0)
+        logger.scalar("baseline/metric2", mean_over_present(metrics.f_beta), 0)
+        logger.scalar("baseline/recall", mean_over_present(metrics.recall), 0)
 
     def log_epoch(
         self, logger: Logger, state: TrainingState, evaluation: Evaluation | None

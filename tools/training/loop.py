@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from data.evaluation.image_metrics import eval_classification
+from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.types import ImageBatch
 from tools.cli.console import track
 from tools.cli.signals import check_interrupted, is_interrupted
@@ -122,8 +122,8 @@ def _log(state: TrainingState, logger: Logger) -> None:
     scores, targets, weights = torch.cat(state.window, dim=1).double().numpy()
     state.window.clear()
     metrics = eval_classification(scores, targets, weights)
-    logger.scalar("train/metric1", metrics.mean_average_precision, state.step)
-    logger.scalar("train/metric2", metrics.mean_f_beta, state.step)
+    logger.scalar("train/metric1", mean_over_present(metrics.average_precision), state.step)
+    logger.scalar("train/metric2", mean_over_present(metrics.f_beta), state.step)
     logger.scalar("train/learning_rate", state.scheduler.get_last_lr()[0], state.step)
 
 

@@ -169,31 +169,25 @@ def write_voc_xml(
         detections: in pixels of the image.
     """
     root = ET.Element("annotation")
-    _add(root, "filename", PurePosixPath(file).name)
-    of_size = ET.SubElement(root, "size")
-    for name, value in (("width", size[1]), ("height", size[0]), ("depth", 3)):
-        _add(of_size, name, value)
-    _add(root, "segmented", 0)
+    _add(root, filename=PurePosixPath(file).name)
+    _add(ET.SubElement(root, "size"), width=size[1], height=size[0], depth=3)
+    _add(root, segmented=0)
     first, last = detections.boxes[:, :2].round(), detections.boxes[:, 2:].round()
     edge = torch.tensor([size[1], size[0]], dtype=first.dtype)
     first = torch.minimum(first, edge - 1)  # a box at the end that rounds to nothing
     corners = _closed(torch.cat([first, torch.maximum(last, first + 1)], dim=1)).int().tolist()
-    for label, box in zip(detections.labels.tolist(), corners, strict=True):
+    for label, (x1, y1, x2, y2) in zip(detections.labels.tolist(), corners, strict=True):
         entry = ET.SubElement(root, "object")
-        _add(entry, "name", classes[label])
-        _add(entry, "pose", "Unspecified")
-        _add(entry, "truncated", 0)
-        _add(entry, "difficult", 0)
-        place = ET.SubElement(entry, "bndbox")
-        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
-            _add(place, name, value)
+        _add(entry, name=classes[label], pose="Unspecified", truncated=0, difficult=0)
+        _add(ET.SubElement(entry, "bndbox"), xmin=x1, ymin=y1, xmax=x2, ymax=y2)
     ET.indent(root)
     write_atomically(path, ET.tostring(root, encoding="utf-8") + b"\n")
 
 
-def _add(parent: ET.Element, name: str, value: object) -> None:
-    text = NOT_XML.sub(lambda match: printable(match[0]), str(value))
-    ET.SubElement(parent, name).text = text
+def _add(parent: ET.Element, **children: object) -> None:
+    for name, value in children.items():
+        text = NOT_XML.sub(lambda match: printable(match[0]), str(value))
+        ET.SubElement(parent, name).text = text
 
 
 def _word(image_id: str) -> str:

@@ -29,9 +29,17 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **{name: metadata.version(name) for name in LIBRARIES},
+        **{name: _version(name) for name in LIBRARIES},
         "command": " ".join(sys.orig_argv[1:]),
     }
+
+
+def _version(library: str) -> str | None:
+    """None for a library of another name: OpenCV, for example, has four."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:

@@ -4,6 +4,8 @@ import json
 from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 from tools.runs.environment import environment, write_environment
 
 
@@ -16,3 +18,13 @@ def test_the_environment_names_versions_and_hardware(tmp_path: Path) -> None:
     assert written["python"].startswith("3.")
     assert written["processor"]
     assert written["threads"] >= 1
+
+
+def test_a_library_that_is_not_installed_under_its_name_does_not_end_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert environment()["opencv-contrib-python-headless"] is None

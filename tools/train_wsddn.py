@@ -1,8 +1,7 @@
 """Train a WSDDN detector from image-level labels and a file of proposals.
 
 python -m tools.make_proposals --split trainval --out runs/proposals/trainval.npz
-python -m tools.train_wsddn --config tools/configs/wsddn_lite0.yaml \
-    --proposals runs/proposals/trainval.npz --run-dir runs/wsddn
+python -m tools.train_wsddn --proposals runs/proposals/trainval.npz --run-dir runs/wsddn
 
 A quarter of an hour on two cores with 992 images on the frozen EfficientNet-Lite0, two thirds of
 it for features that are computed once. Then ``python -m tools.evaluate --run-dir runs/wsddn

@@ -19,7 +19,7 @@ from tools import train_localizer
 from tools.cli.command import parse_settings, run_command
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
-from tools.runs.settings import OptimSettings, TrainLocalizerSettings
+from tools.runs.settings import OptimSettings, TrainLocalizerSettings, TrainWsddnSettings
 
 TOOLS = Path(train_localizer.__file__).parent
 COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))
@@ -290,6 +290,26 @@ def test_shipped_configs_are_valid(name: str) -> None:
     path = Path(train_localizer.__file__).parent / "configs" / f"{name}.yaml"
 
     assert read_words("--config", str(path), "--run-dir", "run").pretrained
+
+
+def test_the_defaults_of_a_detector_are_the_recipe_that_the_results_begin_with() -> None:
+    path = Path(train_localizer.__file__).parent / "configs" / "wsddn_lite0.yaml"
+    argv = ["--run-dir", "run", "--proposals", "p.npz"]
+
+    settings = [
+        parse_settings(TrainWsddnSettings, "train_wsddn", words)
+        for words in (argv, ["--config", str(path), *argv])
+    ]
+    assert settings[0] == settings[1]
+
+
+@pytest.mark.parametrize("kind", ["localizer", "cat"])
+def test_settings_of_another_kind_of_model_are_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"kind: {kind}\nrun_dir: run\nproposals: p.npz\n")
+
+    with pytest.raises(ValueError, match="kind"):
+        parse_settings(TrainWsddnSettings, "train_wsddn", ["--config", str(path)])
 
 
 def test_an_option_after_the_config_overrides_it(tmp_path: Path) -> None:

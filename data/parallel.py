@@ -7,10 +7,10 @@ import pickle
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,8 +46,7 @@ def map_parallel(
     """The function's results, lazily; the processes end with this one, however it ends.
 
     Args:
-        function: of the top level of a module, or a ``partial`` of one. Its result is a number, a
-            string, a tensor, or made of them.
+        function: of the top level of a module, or a ``partial`` of one. Its result pickles.
         items: what it is applied to.
         processes: that work side by side; with 0 or 1 this one does the work.
 
@@ -55,17 +54,19 @@ def map_parallel(
         Exception: what the function raises, at that item; from another process with its traceback
             as a note. One that cannot be pickled arrives as a ``RuntimeError`` with its message.
     """
-    loader: DataLoader[Result | Exception] = DataLoader(
+    if processes < 2:
+        return map(function, items)
+    loader: DataLoader[bytes] = DataLoader(
         _Mapped(function, items),
         batch_size=None,
-        num_workers=min(processes, len(items)) if processes > 1 else 0,
+        num_workers=min(processes, len(items)),
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
     return map(_result, loader)
 
 
-class _Mapped(Dataset[Result | Exception]):
+class _Mapped(Dataset[bytes]):
     def __init__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> None:
         self.function = function
         self.items = items
@@ -73,18 +74,17 @@ class _Mapped(Dataset[Result | Exception]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Result | Exception:
-        try:
-            return self.function(self.items[index])
+    def __getitem__(self, index: int) -> bytes:
+        try:  # to bytes here: torch would share each tensor as an open file
+            return pickle.dumps(self.function(self.items[index]))
         except Exception as error:  # of any kind: the caller's process raises it
-            if get_worker_info() is None:
-                raise
             sent = error if _pickles(error) else RuntimeError(f"{type(error).__name__}: {error}")
             sent.add_note(traceback.format_exc())
-            return sent
+            return pickle.dumps(sent)
 
 
-def _result(outcome: Result | Exception) -> Result:
+def _result(content: bytes) -> Any:
+    outcome = pickle.loads(content)
     if not isinstance(outcome, Exception):
         return outcome
     try:
@@ -94,7 +94,7 @@ def _result(outcome: Result | Exception) -> Result:
 
 
 def _pickles(error: Exception) -> bool:
-    """Whether it is the same after a pickle; without one the caller would wait forever."""
+    """Whether it is the same after a pickle."""
     try:
         return str(pickle.loads(pickle.dumps(error))) == str(error)
     except (pickle.PickleError, TypeError, AttributeError, ValueError):

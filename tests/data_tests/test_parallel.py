@@ -1,6 +1,7 @@
 """One function over many items: the same results in the same order from any number of processes."""
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -86,6 +87,15 @@ def test_an_exception_of_another_process_keeps_what_it_knows() -> None:
 def test_an_exception_that_no_pickle_carries_arrives_in_words(kind: str, says: str) -> None:
     with pytest.raises(RuntimeError, match=says):
         list(map_parallel(fail, [kind, kind], processes=2))
+
+
+def test_tensors_of_another_process_keep_no_file_open() -> None:
+    before = len([*Path("/dev/fd").iterdir()])
+
+    results = list(map_parallel(torch.ones, range(50), processes=2))
+
+    assert [len(ones) for ones in results] == [*range(50)]
+    assert len([*Path("/dev/fd").iterdir()]) < before + 10  # some are of the processes
 
 
 @pytest.mark.parametrize("processes", [0, 1, 2])

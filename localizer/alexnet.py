@@ -1,4 +1,7 @@
-"""The report's network: AlexNet without its last pooling, and a small convolutional classifier."""
+"""The report's network: AlexNet without its last pooling, and a small convolutional classifier.
+
+``LocalizerAlexNet``, and ``LocalizerAlexNetRobust`` whose settings say ``robust``.
+"""
 
 from collections.abc import Callable
 

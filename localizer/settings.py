@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from data.settings import check_positive
+from data.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LocalizerSettings:
                 f"--model.pooling-value of top is a fraction in (0, 1], got {self.pooling_value}"
             )
         if self.pooling == "log_sum_exp":
-            check_positive(**{"model.pooling-value": self.pooling_value})
+            check_range(self, "above 0", "pooling_value", group="model.")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class BoxSettings:
         """Refuse thresholds outside of (0, 1] and an unknown mode."""
         if self.mode not in ("components", "extent"):
             raise ValueError(f"--boxes.mode is components or extent; got {self.mode!r}")
-        check_positive(**{"boxes.min_cells": self.min_cells})
+        check_range(self, "above 0", "min_cells", group="boxes.")
         if not self.thresholds or not all(0 < value <= 1 for value in self.thresholds):
             raise ValueError(
                 f"--boxes.thresholds are fractions of the range in (0, 1], got {self.thresholds}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from data.settings import check_positive
+from data.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,8 @@ class DetectorSettings:
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""
-        names = ("width", "pool_size", "temperature")
-        check_positive(**{f"model.{name}": getattr(self, name) for name in names})
-        if not (0 <= self.offset_fraction <= 1 and 0 <= self.dropout < 1):
-            raise ValueError(
-                "--model: offset fraction in [0, 1] and dropout in [0, 1); got "
-                f"{self.offset_fraction}, {self.dropout}"
-            )
-        for name in ("frozen_layers", "box_score", "box_base", "area_prior"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"--model.{name.replace('_', '-')} is 0 or more, got {getattr(self, name)}"
-                )
+        check_range(self, "above 0", "width", "pool_size", "temperature", group="model.")
+        check_range(self, "in [0, 1]", "offset_fraction", group="model.")
+        check_range(self, "in [0, 1)", "dropout", group="model.")
+        check_range(self, "0 or more", "frozen_layers", "box_score", group="model.")
+        check_range(self, "0 or more", "box_base", "area_prior", group="model.")

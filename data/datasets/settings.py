@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from data.settings import check_range
+
 
 def default_voc_root() -> Path | None:
     """``$VOC_ROOT``, or None when it is not set."""
@@ -47,8 +49,7 @@ class LabelSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Refuse fractions that leave a split empty, and a class twice."""
         super().__post_init__()
-        if not 0 < self.val_fraction < 1:
-            raise ValueError(f"--val-fraction is in (0, 1), got {self.val_fraction}")
+        check_range(self, "in (0, 1)", "val_fraction")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"--classes: one is named twice in {', '.join(self.classes)}")
 

@@ -46,11 +46,11 @@ def test_a_detector_on_every_backbone_scores_its_proposals(name: str, rng: torch
     ("options", "problem"),
     [
         ({"backbone": "lenet"}, r"backbone is one of alexnet, .*; got 'lenet'"),
-        ({"offset_fraction": -0.1}, "offset fraction .* got -0.1"),
-        ({"offset_fraction": 1.1}, "offset fraction .* got 1.1"),
-        ({"offset_fraction": math.nan}, "offset fraction .* got nan"),
+        ({"offset_fraction": -0.1}, "offset-fraction .* got -0.1"),
+        ({"offset_fraction": 1.1}, "offset-fraction .* got 1.1"),
+        ({"offset_fraction": math.nan}, "offset-fraction .* got nan"),
         ({"temperature": 0.0}, "temperature is above 0"),
-        ({"dropout": 1.0}, "dropout in"),
+        ({"dropout": 1.0}, "dropout is in"),
         ({"frozen_layers": -1}, "frozen-layers .* got -1"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import ImageSettings
+from data.settings import check_range
 from localizer.settings import BoxSettings
 from tools.models.settings import Amp
 
@@ -60,7 +61,5 @@ class EvaluateSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Refuse an invalid overlap and invalid sizes."""
         super().__post_init__()
-        if min(self.image_sizes, default=1) < 1:
-            raise ValueError(f"--image-sizes are 1 or more, got {self.image_sizes}")
-        if self.support_iou is not None and not 0 <= self.support_iou <= 1:
-            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
+        check_range(self, "above 0", "image_sizes")
+        check_range(self, "in [0, 1]", "support_iou")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data.settings import check_positive
+from data.settings import check_range
 from tools.models.settings import Amp
 
 
@@ -55,8 +55,6 @@ class DetectSettings:
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
-        check_positive(max_detections=self.max_detections)
-        if not 0 <= self.min_score <= 1:
-            raise ValueError(f"--min-score is in [0, 1], got {self.min_score}")
-        if self.processes < 0:
-            raise ValueError(f"--processes is 0 or more, got {self.processes}")
+        check_range(self, "above 0", "max_detections")
+        check_range(self, "in [0, 1]", "min_score")
+        check_range(self, "0 or more", "processes")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import ImageSettings, LabelSettings
-from data.settings import check_positive
+from data.settings import check_range
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import Amp
 
@@ -78,11 +78,10 @@ class GallerySettings(ImageSettings):
     def __post_init__(self) -> None:
         """Refuse counts, sizes and ports out of range."""
         super().__post_init__()
-        check_positive(count=self.count)
+        check_range(self, "above 0", "count")
         if not 1 <= self.longest_side <= LARGEST:
             raise ValueError(f"--longest-side is 1 to {LARGEST} pixels, got {self.longest_side}")
-        if self.processes < 0:
-            raise ValueError(f"--processes is 0 or more, got {self.processes}")
+        check_range(self, "0 or more", "processes")
         if self.serve is not None and not 0 <= self.serve <= 65535:
             raise ValueError(f"--serve is a port, 0 to 65535, got {self.serve}")
 
@@ -108,8 +107,7 @@ class InspectImageSettings(LabelSettings):
     def __post_init__(self) -> None:
         """Refuse a negative index."""
         super().__post_init__()
-        if self.index < 0:
-            raise ValueError(f"--index is 0 or more, got {self.index}")
+        check_range(self, "0 or more", "index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,7 @@ class ViewHeatmapsSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Refuse a count of none and a visdom without its address."""
         super().__post_init__()
-        check_positive(count=self.count)
+        check_range(self, "above 0", "count")
         if self.to == "visdom" and not self.visdom.server:
             raise ValueError(
                 "--to visdom needs --visdom.server (localhost for one on this machine)"

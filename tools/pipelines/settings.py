@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.datasets.settings import default_voc_root
-from data.settings import check_positive
+from data.settings import check_range
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ class DemoSettings:
 
     def __post_init__(self) -> None:
         """Refuse counts of none."""
-        check_positive(num_train=self.num_train, num_test=self.num_test)
-        if self.epochs < 0 or self.seed < 0:
-            raise ValueError(f"--epochs and --seed are 0 or more, got {self.epochs}, {self.seed}")
+        check_range(self, "above 0", "num_train", "num_test")
+        check_range(self, "0 or more", "epochs", "seed")
 
 
 @dataclass(frozen=True)

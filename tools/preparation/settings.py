@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import ImageSettings, LabelSettings, default_voc_root
-from data.settings import check_positive
+from data.settings import check_range
 from tools.inputs.settings import IMAGE_STATES
 
 
@@ -45,7 +45,7 @@ class DownloadVocSettings:
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""
-        check_positive(timeout=self.timeout)
+        check_range(self, "above 0", "timeout")
         if not self.splits:
             raise ValueError("--splits is empty (trainval, test)")
         for mirror in self.mirrors:
@@ -102,17 +102,10 @@ class MakeProposalsSettings(ImageSettings):
     def __post_init__(self) -> None:
         """Refuse invalid values."""
         super().__post_init__()
-        check_positive(max_boxes=self.max_boxes, min_size=self.min_size)
-        for option, sizes in (
-            ("--search-sizes", self.search_sizes),
-            ("--edge-sizes", self.edge_sizes),
-        ):
-            if not sizes or min(sizes) < 1:
-                raise ValueError(f"{option} are above 0, got {list(sizes)}")
+        check_range(self, "above 0", "max_boxes", "min_size", "search_sizes", "edge_sizes")
+        check_range(self, "in [0, 1)", "min_score")
+        check_range(self, "0 or more", "processes")
+        if not (self.search_sizes and self.edge_sizes):
+            raise ValueError("--search-sizes and --edge-sizes: name one or more of each")
         if self.out.suffix != ".npz":
             raise ValueError(f"--out ends in .npz, got {self.out}")
-        if self.processes < 0 or not 0 <= self.min_score < 1:
-            raise ValueError(
-                f"--processes is 0 or more and --min-score in [0, 1), got {self.processes} and "
-                f"{self.min_score}"
-            )

@@ -1,12 +1,11 @@
 """Settings of a run, as ``settings.yaml`` keeps them. Light: ``--help`` imports this."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from data.datasets.settings import DataSettings
-from data.settings import check_positive
+from data.settings import check_range
 from localizer.settings import BoxSettings, LocalizerSettings
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import Amp
@@ -50,19 +49,10 @@ class OptimSettings:
 
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
-        names = ("lr", "backbone_factor", "step_epochs")
-        check_positive(**{f"optim.{name}": getattr(self, name) for name in names})
-        if not 0 <= self.warmup_epochs < math.inf:
-            raise ValueError(f"--optim.warmup-epochs is 0 or more, got {self.warmup_epochs}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"--optim.average is in [0, 1), got {self.average}")
-        if not (
-            0 <= self.momentum < 1 and 0 <= self.weight_decay < math.inf and 0 < self.gamma <= 1
-        ):
-            raise ValueError(
-                f"--optim: momentum in [0, 1), weight decay from 0 and gamma in (0, 1]; got "
-                f"{self.momentum}, {self.weight_decay}, {self.gamma}"
-            )
+        check_range(self, "above 0", "lr", "backbone_factor", "step_epochs", group="optim.")
+        check_range(self, "0 or more", "weight_decay", "warmup_epochs", group="optim.")
+        check_range(self, "in [0, 1)", "momentum", "average", group="optim.")
+        check_range(self, "in (0, 1]", "gamma", group="optim.")
 
 
 @dataclass(frozen=True)
@@ -96,17 +86,10 @@ class LoopSettings:
 
     def __post_init__(self) -> None:
         """Refuse values with which no training makes sense."""
-        names = (
-            "epochs",
-            "batch_size",
-            "accumulate",
-            "log_every",
-            "checkpoint_every",
-            "histogram_every",
-        )
-        check_positive(**{f"loop.{name}": getattr(self, name) for name in names})
-        if self.workers < 0:
-            raise ValueError(f"--loop.workers is 0 or more, got {self.workers}")
+        check_range(self, "above 0", "epochs", "batch_size", "accumulate", group="loop.")
+        every = ("log_every", "checkpoint_every", "histogram_every")
+        check_range(self, "above 0", *every, group="loop.")
+        check_range(self, "0 or more", "workers", group="loop.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,15 +166,10 @@ class TrainSettings(DataSettings):
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         super().__post_init__()
-        if not self.image_sizes or min(*self.image_sizes, *self.eval_image_sizes, 1) < 1:
-            raise ValueError(
-                f"--image-sizes and --eval-image-sizes are 1 or more, got {self.image_sizes} and "
-                f"{self.eval_image_sizes}"
-            )
-        if self.seed < 0:
-            raise ValueError(f"--seed is 0 or more, got {self.seed}")
-        if self.feature_cache_limit is not None:
-            check_positive(feature_cache_limit=self.feature_cache_limit)
+        check_range(self, "above 0", "image_sizes", "eval_image_sizes", "feature_cache_limit")
+        check_range(self, "0 or more", "seed")
+        if not self.image_sizes:
+            raise ValueError("--image-sizes: name one or more")
         if self.frozen_backbone and not self.has_trained_backbone:
             raise ValueError(
                 "--frozen-backbone needs a trained backbone (--pretrained true or --weights FILE; "
@@ -307,16 +285,10 @@ class TrainWsddnSettings(TrainSettings):
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         super().__post_init__()
-        check_positive(max_proposals=self.max_proposals)
-        if min(self.min_size, self.spatial_weight) < 0:
-            raise ValueError(
-                "--min-size and --spatial-weight are 0 or more, got "
-                f"{self.min_size}, {self.spatial_weight}"
-            )
-        if not 0 <= self.drop_proposals < 1:
-            raise ValueError(f"--drop-proposals is in [0, 1), got {self.drop_proposals}")
-        if not 0 <= self.support_iou <= 1:
-            raise ValueError(f"--support-iou is in [0, 1], got {self.support_iou}")
+        check_range(self, "above 0", "max_proposals")
+        check_range(self, "0 or more", "min_size", "spatial_weight")
+        check_range(self, "in [0, 1)", "drop_proposals")
+        check_range(self, "in [0, 1]", "support_iou")
         if self.from_localizer is not None and self.weights is not None:
             raise ValueError("--from-localizer: the backbone starts from it, not from --weights")
 

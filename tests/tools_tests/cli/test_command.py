@@ -228,7 +228,7 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(
         ("--optim.lr 0", "--optim.lr"),
         ("--optim.lr fast", "lr"),
         ("--optim.momentum 1", "momentum"),
-        ("--optim.weight-decay .inf", "weight decay"),
+        ("--optim.weight-decay .inf", "--optim.weight-decay"),
         ("--optim.gamma 0", "gamma"),
         ("--optim.step-epochs 0", "--optim.step-epochs"),
         ("--optim.average 1", "--optim.average"),

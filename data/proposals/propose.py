@@ -7,9 +7,6 @@ et al., 2013) has no score: its boxes get a constant for the first, and more tha
 The sum is raised the more, the fewer segments a box cuts and the more its colors differ.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import cv2
 import numpy as np
 import torch
@@ -27,9 +24,8 @@ from data.proposals.objectness import (
     shrink,
     whole_segments,
 )
+from data.proposals.settings import ProposeSettings
 from data.types import Proposals
-
-Method = Literal["selective_search", "edge_boxes", "both"]
 
 REVISION = 3  # another one gives other boxes or scores with the same settings
 KAPPA = 1.5  # power of the perimeter
@@ -45,29 +41,6 @@ WHOLE_SEGMENTS = 0.5  # increase of the score of a box that cuts no segment
 COLOR_CONTRAST = 3.0  # increase for a box that shares no color with its surroundings
 MOST_OVERLAP = 0.85  # boxes that overlap a better one by more are removed
 REPEAT_OVERLAP, REPEAT = 0.65, 0.4  # scores of boxes that overlap a better one by more shrink
-
-
-@dataclass(frozen=True, slots=True)
-class ProposeSettings:
-    """How proposals are made; the defaults were tuned on VOC2007 trainval.
-
-    Attributes:
-        method: which of the two, or both.
-        quality: selective search with more colors and similarities, about six times slower.
-        search_sizes: longest side in pixels of the images that selective search works on.
-        edge_sizes: the same for edge boxes; the first one's edges judge all boxes.
-        min_size: least width and height of a box, in pixels of the original.
-        min_score: least score.
-        max_boxes: most boxes of one image, the best ones.
-    """
-
-    method: Method = "both"
-    quality: bool = False
-    search_sizes: tuple[int, ...] = (250,)
-    edge_sizes: tuple[int, ...] = (350, 250)
-    min_size: float = 10
-    min_score: float = 0.158
-    max_boxes: int = 4000
 
 
 def propose(image: Tensor, settings: ProposeSettings) -> Proposals:

@@ -27,7 +27,8 @@ from data.datasets.settings import LabelSettings
 from data.datasets.sources import open_source
 from data.images import read_image
 from data.parallel import map_parallel
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from tests.benchmarks.steps import measure_detector_memory, measure_detector_step
 from tools.cli.command import run_command
 from tools.cli.console import echo, track

@@ -16,7 +16,8 @@ from torchvision.ops import roi_pool
 
 from data.collate import collate_images
 from data.images import read_image
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from data.transforms import normalize_images, resize_image
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES

@@ -10,7 +10,8 @@ from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
 from data.images import read_image
 from data.parallel import map_parallel, usable_cores
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from data.datasets.folder import FolderSource
 from data.datasets.image_set import ImageInMemory, ImageSet
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from tools.inputs.rois import limit_proposals
 from tools.models.device import Device, choose_device
 from tools.models.settings import Amp

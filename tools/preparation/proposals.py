@@ -19,7 +19,8 @@ from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
-from data.proposals.propose import REVISION, ProposeSettings, propose
+from data.proposals.propose import REVISION, propose
+from data.proposals.settings import ProposeSettings
 from data.types import Proposals
 from tools.cli.console import echo, track, warn
 from tools.cli.settings import to_dict

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import ImageSettings, LabelSettings, default_voc_root
+from data.proposals.settings import ProposeSettings
 from data.settings import check_range
 from tools.inputs.settings import IMAGE_STATES
 
@@ -56,7 +57,7 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ImageSettings):
+class MakeProposalsSettings(ProposeSettings, ImageSettings):
     """Settings of one file of proposals."""
 
     out: Path
@@ -67,27 +68,6 @@ class MakeProposalsSettings(ImageSettings):
 
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
-
-    method: Literal["selective_search", "edge_boxes", "both"] = "both"
-    """Method that proposes boxes."""
-
-    quality: bool = False
-    """Selective search with more colors and similarities, several times slower."""
-
-    search_sizes: tuple[int, ...] = (250,)
-    """Longest side in pixels of the images that selective search works on, one run each."""
-
-    edge_sizes: tuple[int, ...] = (350, 250)
-    """The same for edge boxes; the edges at the first size score all boxes."""
-
-    max_boxes: int = 4000
-    """Largest number of boxes of one image; the best ones are kept."""
-
-    min_score: float = 0.158
-    """Smallest score of a box; a lower value adds more boxes to images with many edges."""
-
-    min_size: float = 10.0
-    """Smallest width and height of a box in pixels."""
 
     processes: int = 0
     """Number of parallel processes; 0 for one per core."""

@@ -13,8 +13,9 @@ from torchvision.ops import box_iou
 from data.checks import check_proposals
 from data.datasets.voc import VOCSource
 from data.proposals.objectness import color_contrast, whole_segments
-from data.proposals.propose import MOST_OVERLAP, ProposeSettings, propose, raise_scores
+from data.proposals.propose import MOST_OVERLAP, propose, raise_scores
 from data.proposals.recall import find_objects
+from data.proposals.settings import ProposeSettings
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from data.datasets.voc import VOCSource, image_path
 from data.images import read_image
-from data.proposals.propose import ProposeSettings, propose
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 from tests.conftest import snapshot

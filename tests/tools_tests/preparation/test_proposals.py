@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from scipy.io import savemat
 
 from data.datasets.voc import image_ids, image_path
 from data.proposals.files import load_proposals
-from data.proposals.propose import ProposeSettings
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.worlds import forked, noise_image
 from tools.files.atomic import locked
@@ -272,13 +270,6 @@ def test_an_image_without_proposals_is_named(
 
     assert "flat.jpg" in capsys.readouterr().err
     assert load_proposals(out)["flat.jpg"].boxes.shape == (0, 4)
-
-
-def test_the_command_proposes_as_the_room_data_does_by_default() -> None:
-    ours, theirs = MakeProposalsSettings(out=Path("x.npz")), ProposeSettings()
-
-    for field in fields(ProposeSettings):
-        assert getattr(ours, field.name) == getattr(theirs, field.name), field.name
 
 
 def test_quality_finds_more_boxes(folder: Path, tmp_path: Path) -> None:

@@ -11,17 +11,10 @@ image is stored in --cache and used again while the size and time of its file ar
 images take 5 to 7 seconds on two cores, and 3 the second time.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.preparation.settings import CheckDataSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("check_data", CheckDataSettings, "tools.preparation.check", argv, __doc__)
-
+main = Command("check_data", CheckDataSettings, "tools.preparation.check", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,17 +7,10 @@ the trainings wrote; no model is loaded.
 Writes compare.html (table and overlaid curves), compare.md and compare.json, and prints the table.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pages.settings import CompareRunsSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("compare_runs", CompareRunsSettings, "tools.pages.compare", argv, __doc__)
-
+main = Command("compare_runs", CompareRunsSettings, "tools.pages.compare", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

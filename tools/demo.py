@@ -9,17 +9,10 @@ instructions, about half an hour on two that have not. A demo that was stopped c
 was.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pipelines.settings import DemoSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("demo", DemoSettings, "tools.pipelines.demo", argv, __doc__)
-
+main = Command("demo", DemoSettings, "tools.pipelines.demo", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,17 +8,10 @@ one XML per image that labeling tools open. Proposals are made on the way, two t
 one core each, unless a file of make_proposals is given. A localizer gives boxes from its heatmap.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.exports.settings import DetectSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("detect", DetectSettings, "tools.exports.detect", argv, __doc__)
-
+main = Command("detect", DetectSettings, "tools.exports.detect", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,19 +7,10 @@ command continues. VOCdevkit then holds VOC2007 with 5011 images of trainval and
 Without internet, put the two tar files into --archives first.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.preparation.settings import DownloadVocSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "download_voc", DownloadVocSettings, "tools.preparation.download_voc", argv, __doc__
-    )
-
+main = Command("download_voc", DownloadVocSettings, "tools.preparation.download_voc", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

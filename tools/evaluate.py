@@ -11,17 +11,10 @@ several evaluations of one split stand side by side. Half a minute for 320 + 992
 features are cached, a few minutes for a detector.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.evaluation.settings import EvaluateSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("evaluate", EvaluateSettings, "tools.evaluation.evaluate", argv, __doc__)
-
+main = Command("evaluate", EvaluateSettings, "tools.evaluation.evaluate", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

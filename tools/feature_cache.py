@@ -9,17 +9,10 @@ last used, and from what (image size, weights). Features that are cleared are co
 training or an evaluation needs them; do not clear what a running one uses.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.inputs.settings import FeatureCacheSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("feature_cache", FeatureCacheSettings, "tools.inputs.cache", argv, __doc__)
-
+main = Command("feature_cache", FeatureCacheSettings, "tools.inputs.cache", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

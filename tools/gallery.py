@@ -14,18 +14,16 @@ take a minute on one core; thumbnails of images that have not changed are kept.
 import sys
 from collections.abc import Sequence
 
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pages.settings import GallerySettings
 
 PORT = "8000"
+COMMAND = Command("gallery", GallerySettings, "tools.pages.gallery.build", __doc__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    words = sys.argv[1:] if argv is None else argv
-    return run_command(
-        "gallery", GallerySettings, "tools.pages.gallery.build", with_port(words), __doc__
-    )
+    return COMMAND(with_port(sys.argv[1:] if argv is None else argv))
 
 
 def with_port(words: Sequence[str]) -> list[str]:

@@ -7,19 +7,10 @@ and, if asked, to visdom. With --proposals FILE the image is drawn once more, wi
 proposals. Of VOC it works without the images, too: lists and XML are enough for the text.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pages.settings import InspectImageSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "inspect_image", InspectImageSettings, "tools.pages.one_image", argv, __doc__
-    )
-
+main = Command("inspect_image", InspectImageSettings, "tools.pages.one_image", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

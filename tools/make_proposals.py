@@ -10,19 +10,10 @@ images and of other settings are made again. With --from-mat nothing is made: a 
 converted, images are matched by name, and each box is checked.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.preparation.settings import MakeProposalsSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "make_proposals", MakeProposalsSettings, "tools.preparation.proposals", argv, __doc__
-    )
-
+main = Command("make_proposals", MakeProposalsSettings, "tools.preparation.proposals", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

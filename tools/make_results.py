@@ -8,19 +8,10 @@ each row the tables in tools/results/README.md are written anew from those files
 twenty minutes on two cores, the first one of a frozen backbone ten more for its features.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pipelines.settings import MakeResultsSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "make_results", MakeResultsSettings, "tools.pipelines.results", argv, __doc__
-    )
-
+main = Command("make_results", MakeResultsSettings, "tools.pipelines.results", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -7,17 +7,10 @@ all curves, and the images of the first and of the last epoch with images, in at
 Takes seconds.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.loggers.settings import ReplayVisdomSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("replay_visdom", ReplayVisdomSettings, "tools.loggers.replay", argv, __doc__)
-
+main = Command("replay_visdom", ReplayVisdomSettings, "tools.loggers.replay", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

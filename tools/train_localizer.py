@@ -7,19 +7,10 @@ backbone, which is done once.
 Then ``python -m tools.evaluate --run-dir runs/lite0`` gives the numbers and the report.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.runs.settings import TrainLocalizerSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "train_localizer", TrainLocalizerSettings, "tools.training.localizer", argv, __doc__
-    )
-
+main = Command("train_localizer", TrainLocalizerSettings, "tools.training.localizer", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -9,17 +9,10 @@ it for features that are computed once. Then ``python -m tools.evaluate --run-di
 images.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.runs.settings import TrainWsddnSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command("train_wsddn", TrainWsddnSettings, "tools.training.wsddn", argv, __doc__)
-
+main = Command("train_wsddn", TrainWsddnSettings, "tools.training.wsddn", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

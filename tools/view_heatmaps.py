@@ -7,19 +7,10 @@ as a JPEG into RUN/evaluations/SPLIT/heatmaps, and beside it the heatmaps as arr
 draws; --to tensorboard writes events there. Seconds for 20 images on two cores.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.pages.settings import ViewHeatmapsSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "view_heatmaps", ViewHeatmapsSettings, "tools.pages.view_heatmaps", argv, __doc__
-    )
-
+main = Command("view_heatmaps", ViewHeatmapsSettings, "tools.pages.view_heatmaps", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -9,19 +9,10 @@ without internet access, run this with --save-assets DIR on another machine, cop
 with --assets DIR.
 """
 
-import sys
-from collections.abc import Sequence
-
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.visdom_page.settings import VisdomServerSettings
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return run_command(
-        "visdom_server", VisdomServerSettings, "tools.visdom_page.serve", argv, __doc__
-    )
-
+main = Command("visdom_server", VisdomServerSettings, "tools.visdom_page.serve", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -30,7 +30,7 @@ from data.parallel import map_parallel
 from data.proposals.propose import propose
 from data.proposals.settings import ProposeSettings
 from tests.benchmarks.steps import measure_detector_memory, measure_detector_step
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_json
@@ -63,7 +63,7 @@ class BenchmarkSettings(LabelSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and return its exit code."""
-    return run_command("benchmark", BenchmarkSettings, "tests.benchmarks.run", argv, __doc__)
+    return Command("benchmark", BenchmarkSettings, "tests.benchmarks.run", __doc__)(argv)
 
 
 def run(settings: BenchmarkSettings) -> None:

@@ -42,37 +42,41 @@ set_parsing_settings(
 )
 
 
-def run_command(
-    name: str, settings_type: type[Any], work: str, argv: Sequence[str] | None, about: str
-) -> int:
-    """Parse ``argv`` into ``settings_type`` and hand it to ``run`` of a module.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """A command, called with the words after its name.
 
-    Args:
-        name: of the command.
+    Attributes:
+        name: after ``python -m tools.``.
         settings_type: a dataclass; its fields are the options, nested dataclasses their groups.
-        work: dotted name of the module, imported after the settings are read.
-        argv: arguments after the command, None for those of this process.
+        work: dotted name of the module whose ``run`` gets the settings; imported after they are
+            read.
         about: the command's docstring, shown by ``--help``.
-
-    Returns:
-        The exit code.
     """
-    install_signal_handlers()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    try:
-        arguments = [argument for argument in arguments if argument != "--debug"]
-        settings = parse_settings(settings_type, name, arguments, about)
-        importlib.import_module(work).run(settings)
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return stop.exit_code
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, BAD_INPUT) else 1
-    return 0
+
+    name: str
+    settings_type: type[Any]
+    work: str
+    about: str
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Read ``argv``, or the words of this process, do the work and return the exit code."""
+        install_signal_handlers()
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        debug = "--debug" in arguments
+        try:
+            arguments = [argument for argument in arguments if argument != "--debug"]
+            settings = parse_settings(self.settings_type, self.name, arguments, self.about)
+            importlib.import_module(self.work).run(settings)
+        except Interrupted as stop:
+            print(stop, file=sys.stderr)
+            return stop.exit_code
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            return 2 if isinstance(error, BAD_INPUT) else 1
+        return 0
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):

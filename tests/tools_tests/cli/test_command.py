@@ -16,7 +16,7 @@ import pytest
 
 from localizer.settings import BoxSettings
 from tools import train_localizer
-from tools.cli.command import parse_settings, run_command
+from tools.cli.command import Command, parse_settings
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
 from tools.runs.settings import OptimSettings, TrainLocalizerSettings, TrainWsddnSettings
@@ -40,7 +40,7 @@ def run_job(monkeypatch: pytest.MonkeyPatch) -> RunJob:
 
     def run(job: Callable[[Any], None], *words: str) -> int:
         monkeypatch.setitem(sys.modules, "small_job", SimpleNamespace(run=job))
-        return run_command("small", SmallSettings, "small_job", words, "A small command.")
+        return Command("small", SmallSettings, "small_job", "A small command.")(words)
 
     return run
 
@@ -163,7 +163,7 @@ def test_signals_are_noted_before_the_job_is_imported(
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    assert run_command("small", SmallSettings, "slow_import", [], "") == 143
+    assert Command("small", SmallSettings, "slow_import", "")([]) == 143
     del sys.modules["slow_import"]
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from data.datasets.voc import image_ids
 from tests.worlds import forked
-from tools.cli.command import run_command
+from tools.cli.command import Command
 from tools.download_voc import main
 from tools.files.atomic import locked
 from tools.files.download import RemoteFile
@@ -100,7 +100,7 @@ def download(archives: Path, monkeypatch: pytest.MonkeyPatch) -> Download:
         job = functools.partial(run, archives=known | new, counts=COUNTS, mirrors=())
         monkeypatch.setitem(sys.modules, "small_download", SimpleNamespace(run=job))
         argv = ["--voc-root", str(root), *([f"--archives={folder}"] if folder else []), *words]
-        return run_command("download_voc", DownloadVocSettings, "small_download", argv, "")
+        return Command("download_voc", DownloadVocSettings, "small_download", "")(argv)
 
     return download
 

@@ -1,4 +1,4 @@
-"""Whether a run may be started or continued, and from where."""
+"""Whether a run may be continued, and from where."""
 
 from collections.abc import Mapping
 from hashlib import file_digest, sha256
@@ -10,7 +10,6 @@ from tools.cli.console import echo, track
 from tools.cli.settings import flatten
 from tools.cli.signals import check_interrupted
 from tools.runs.checkpoint import load_checkpoint, read_checkpoint
-from tools.runs.settings import TrainSettings
 from tools.training.state import TrainingState
 
 # A resumed run must be the run that was interrupted; these may differ from it.
@@ -23,18 +22,6 @@ FREE_TO_CHANGE = frozenset(
 )
 FREE_PREFIXES = ("boxes.", "visdom.")
 DIGESTS = "digests."
-
-
-def refuse_existing(settings: TrainSettings) -> None:
-    """Refuse a folder with a run that is not to be continued.
-
-    Raises:
-        FileExistsError: the folder holds a run, and ``--resume`` is not given.
-    """
-    if not settings.resume and (settings.run_dir / "settings.yaml").exists():
-        raise FileExistsError(
-            f"{settings.run_dir}: holds a run already (--resume auto continues it)"
-        )
 
 
 def dataset_digest(dataset: ImageSet) -> str:
@@ -59,18 +46,20 @@ def split_digests(dataset: ImageSet, validation: ImageSet | None) -> dict[str, s
     return digests
 
 
-def resume(state: TrainingState, settings: TrainSettings) -> bool:
+def resume(state: TrainingState, which: str, checkpoints: Path) -> bool:
     """Load what ``--resume`` names; False when there is nothing to continue.
+
+    Args:
+        state: changed in place.
+        which: ``auto`` for the newest good checkpoint of the run, or the path of one; may be empty.
+        checkpoints: folder of those of the run.
 
     Raises:
         ValueError: the checkpoint is of a run with other settings, or of another model.
     """
-    if not settings.resume:
+    if not which:
         return False
-    if settings.resume == "auto":
-        content = load_checkpoint(settings.run_dir / "checkpoints")
-    else:
-        content = read_checkpoint(Path(settings.resume))
+    content = load_checkpoint(checkpoints) if which == "auto" else read_checkpoint(Path(which))
     if content is None:
         return False
     _refuse_other_settings(content["settings"], state.settings)

@@ -28,7 +28,7 @@ from tools.runs.folder import locked_run, write_settings
 from tools.runs.settings import TrainSettings
 from tools.training.loop import train
 from tools.training.optim import build_optimizer, build_scheduler
-from tools.training.resuming import refuse_existing, resume, split_digests
+from tools.training.resuming import resume, split_digests
 from tools.training.seeds import seed_everything
 from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
@@ -49,7 +49,10 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         Interrupted: a signal came; the state is saved.
     """
     open_source(settings)  # refuses what is not there before anything is made
-    refuse_existing(settings)
+    if not settings.resume and (settings.run_dir / "settings.yaml").exists():
+        raise FileExistsError(
+            f"{settings.run_dir}: holds a run already (--resume auto continues it)"
+        )
     with locked_run(settings.run_dir):
         _train(settings, kind)
 
@@ -65,7 +68,7 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
-    resumed = resume(state, settings)
+    resumed = resume(state, settings.resume, settings.run_dir / "checkpoints")
     write_settings(settings.run_dir, settings)
     if state.evaluated < settings.loop.epochs:
         write_environment(settings.run_dir)
@@ -170,14 +173,12 @@ def new_state(
         epochs=settings.loop.epochs,
         steps_per_epoch=steps_per_epoch(settings, len(task.dataset)),
     )
-    plain = to_dict(settings)
     return TrainingState(
         model=task.model,
         optimizer=optimizer,
         scheduler=scheduler,
         scaler=torch.amp.GradScaler(task.device.kind, enabled=task.device.amp == "fp16"),
-        settings={**plain, "digests": dict(digests)},
-        builder=plain["model"],
+        settings={**to_dict(settings), "digests": dict(digests)},
         since=since,
         averaging=settings.optim.average,
     )

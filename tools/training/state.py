@@ -25,7 +25,6 @@ class TrainingState:
         scheduler: of the learning rate, stepped every iteration.
         scaler: of the loss, for fp16; idle otherwise.
         settings: of the run, as plain values.
-        builder: how to build the model again, as plain values.
         step: iterations done.
         epoch: epochs done.
         batch: steps done of the epoch in progress.
@@ -44,7 +43,6 @@ class TrainingState:
     scheduler: torch.optim.lr_scheduler.LRScheduler
     scaler: torch.amp.GradScaler
     settings: dict[str, Any]
-    builder: dict[str, Any]
     step: int = 0
     epoch: int = 0
     batch: int = 0
@@ -106,7 +104,7 @@ class TrainingState:
             "rng": random_state(),
             "best": self.best,
             "settings": self.settings,
-            "builder": self.builder,
+            "builder": self.settings["model"],
             "progress": {
                 "evaluated": self.evaluated,
                 "window": self.window,

@@ -88,8 +88,8 @@ def make_state(
     optimizer = build_optimizer([p for p in model.parameters() if p.requires_grad], settings)
     scheduler = build_scheduler(optimizer, settings, epochs=2, steps_per_epoch=3)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    plain: tuple[dict[str, Any], dict[str, Any]] = ({"seed": 0}, {"backbone": "chain"})
-    return RecordingState(model, optimizer, scheduler, scaler, *plain, averaging=averaging)
+    plain = {"seed": 0, "model": {"backbone": "chain"}}
+    return RecordingState(model, optimizer, scheduler, scaler, plain, averaging=averaging)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -130,7 +131,7 @@ def training_batches(
         batch_size=batch_size,
         sampler=positions,
         num_workers=workers,
-        collate_fn=_Collate(inputs[0].multiple),
+        collate_fn=partial(collate_images, multiple=inputs[0].multiple),
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
         timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for forever
@@ -139,16 +140,5 @@ def training_batches(
 
 def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:
     """One image as a batch of two, upright and flipped, ready for the model."""
-    pair: Sequence[ImageSample] = [
-        samples.sample(index, flipped=False),
-        samples.sample(index, flipped=True),
-    ]
+    pair = [samples.sample(index, flipped=flipped) for flipped in (False, True)]
     return samples.prepare(collate_images(pair, multiple=samples.multiple), device)
-
-
-@dataclass(frozen=True, slots=True)
-class _Collate:
-    multiple: int
-
-    def __call__(self, samples: Sequence[ImageSample]) -> ImageBatch:
-        return collate_images(samples, multiple=self.multiple)

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from data.datasets.settings import ImageSettings
 from data.settings import check_range
 from localizer.settings import BoxSettings
-from tools.models.settings import Amp
+from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(ImageSettings):
+class EvaluateSettings(SavedRunSettings, ImageSettings):
     """Settings of one evaluation."""
 
     run_dir: Path
@@ -35,9 +34,6 @@ class EvaluateSettings(ImageSettings):
     corloc_split: str = "trainval"
     """Images for CorLoc, by convention those that the labels came from; empty for --split."""
 
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint; best is chosen by the run's own validation split."""
-
     image_sizes: tuple[int, ...] = ()
     """Pixels of the side that the run's --resize names, averaged over; the run's own when empty."""
 
@@ -50,13 +46,6 @@ class EvaluateSettings(ImageSettings):
 
     boxes: BoxSettings | None = None
     """How heatmaps become boxes; a localizer's own settings when none of these is given."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Amp = "auto"
-    """Number format of convolutions and matrix products; auto is bf16 where the device has
-    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse an invalid overlap and invalid sizes."""

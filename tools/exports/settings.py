@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from data.settings import check_range
-from tools.models.settings import Amp
+from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings:
+class DetectSettings(SavedRunSettings):
     """Settings of one detection."""
-
-    run_dir: Path
-    """Folder of the trained run."""
 
     images: Path
     """An image, or a folder of them."""
@@ -27,9 +24,6 @@ class DetectSettings:
     rescore_from: Path | None = None
     """Run folder of a localizer that learned from the same labels: scores of the detector move to
     the proposals that agree with its heatmap."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint; best is chosen by the run's own validation split."""
 
     min_score: float = 0.1
     """Detections below are left out."""
@@ -45,13 +39,6 @@ class DetectSettings:
 
     processes: int = 0
     """Processes that make proposals; 0 for one a core."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Amp = "auto"
-    """Number format of convolutions and matrix products; auto is bf16 where the device has
-    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""

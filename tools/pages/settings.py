@@ -7,7 +7,7 @@ from typing import Literal
 from data.datasets.settings import ImageSettings, LabelSettings
 from data.settings import check_range
 from tools.loggers.settings import VisdomSettings
-from tools.models.settings import Amp
+from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +111,8 @@ class InspectImageSettings(LabelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(ImageSettings):
+class ViewHeatmapsSettings(SavedRunSettings, ImageSettings):
     """Settings of one look."""
-
-    run_dir: Path
-    """Folder of the trained run."""
 
     split: str = "val"
     """Images to choose from."""
@@ -129,17 +126,7 @@ class ViewHeatmapsSettings(ImageSettings):
     to: Literal["visdom", "tensorboard", "files"] = "files"
     """Where to show them."""
 
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint."""
-
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Amp = "auto"
-    """Number format of convolutions and matrix products; auto is bf16 where the device has
-    instructions for it, and off, which is float32, elsewhere."""
 
     def __post_init__(self) -> None:
         """Refuse a count of none and a visdom without its address."""

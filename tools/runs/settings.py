@@ -8,8 +8,19 @@ from data.datasets.settings import DataSettings
 from data.settings import check_range
 from localizer.settings import BoxSettings, LocalizerSettings
 from tools.loggers.settings import VisdomSettings
-from tools.models.settings import Amp
+from tools.models.settings import ComputeSettings
 from wsddn.settings import DetectorSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedRunSettings(ComputeSettings):
+    """Which trained run to open."""
+
+    run_dir: Path
+    """Folder of the trained run."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint; best is chosen by the run's own validation split."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,7 @@ class LoopSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings(DataSettings):
+class TrainSettings(ComputeSettings, DataSettings):
     """What every training needs to know.
 
     A kind of model adds ``kind``, ``resize``, ``model`` and what else it needs.
@@ -149,13 +160,6 @@ class TrainSettings(DataSettings):
 
     seed: int = 0
     """Of weights, order, flipping and what is dropped."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where to compute."""
-
-    amp: Amp = "auto"
-    """Number format of convolutions and matrix products; auto is bf16 where the device has
-    instructions for it, and off, which is float32, elsewhere."""
 
     deterministic: bool = True
     """Warn of operators that give other numbers each time (there are none on a CPU)."""

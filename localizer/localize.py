@@ -1,6 +1,5 @@
 """A model and an image: heatmaps, image scores and detections in the original frame."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,7 +84,6 @@ def localize(
     score_threshold: float = 1e-4,
     nms_threshold: float = 0.4,
     max_detections: int = 100,
-    labels: Sequence[int] | None = None,
 ) -> Detections:
     """Boxes of every class of one image.
 
@@ -99,15 +97,14 @@ def localize(
             whose map is not constant.
         nms_threshold: IoU above which the lower of two boxes of one class is removed.
         max_detections: of all classes together, the best ones.
-        labels: the classes to box; None for all.
 
     Returns:
         Detections in pixels of the original image, by descending score; maybe none.
     """
     probabilities = heatmaps.image_logits.sigmoid()
     found_boxes, found_labels, found_scores = [], [], []
-    for label in range(len(probabilities)) if labels is None else labels:
-        if probabilities[label] < score_threshold:
+    for label, probability in enumerate(probabilities):
+        if probability < score_threshold:
             continue
         boxes, fractions = heatmap_to_boxes(
             heatmaps.logits[label],
@@ -116,7 +113,7 @@ def localize(
             settings,
         )
         found_boxes.append(boxes * heatmaps.to_original)
-        found_scores.append(fractions * probabilities[label])
+        found_scores.append(fractions * probability)
         found_labels.append(torch.full((len(boxes),), label))
     if not found_boxes:
         return no_detections()

@@ -70,14 +70,6 @@ def test_detections_come_best_first_over_all_classes() -> None:
     assert detections.scores.tolist() == sorted(detections.scores.tolist(), reverse=True)
 
 
-def test_only_the_asked_for_classes_are_boxed() -> None:
-    assert find(heatmap(ONE, ONE, ONE), labels=[2, 0]).labels.sort().values.tolist() == [0, 2]
-
-
-def test_no_asked_for_classes_give_no_detections() -> None:
-    check_detections(find(heatmap(ONE), labels=[]), 1)
-
-
 def test_a_constant_map_gives_no_detections() -> None:
     detections = find(heatmap(FLAT))
     assert detections.boxes.shape == (0, 4)

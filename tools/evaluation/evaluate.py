@@ -22,11 +22,10 @@ from tools.files.detections import write_detections, write_devkit_files
 from tools.files.scores import read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
-from tools.pages.detections import detection_sheets
-from tools.pages.heatmaps import box_sheet
+from tools.pages.predictions import box_sheet, detection_sheets
 from tools.pages.report import Report, metrics_of, metrics_table, write_report
 from tools.prediction.opening import open_predictions, open_split, split_proposals
-from tools.prediction.predictions import LocalizerPredictions, Predictions
+from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
@@ -47,7 +46,7 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
     runs = _runs(settings)
     models: dict[str, dict[str, Any]] = {}
-    localizers, sheets = dict[str, LocalizerPredictions](), dict[str, Tensor]()
+    with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     opened = [(saved, _open(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
@@ -56,12 +55,12 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
         models[saved.settings.name], evaluation = _evaluate(saved, predictions, settings, device)
         for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.settings.name] = curve
-        if isinstance(predictions, LocalizerPredictions):
-            localizers[saved.settings.name] = predictions
-        else:
+        if predictions.boxes is None:
             sheets |= detection_sheets(predictions.dataset, evaluation.detections)
-    if localizers:
-        overlays = box_sheet(localizers)
+        else:
+            with_heatmaps[saved.settings.name] = predictions
+    if with_heatmaps:
+        overlays = box_sheet(with_heatmaps)
         sheets = {"Heatmap and best box of one present class": overlays, **sheets}
     folder = _folder(settings, settings.run_dir)
     report = Report(

@@ -8,7 +8,7 @@ from tools.files.heatmaps import heatmaps_path, write_heatmaps
 from tools.loggers.backend import Backend
 from tools.models.device import choose_device
 from tools.pages.draw import write_jpeg
-from tools.pages.heatmaps import chosen_images, heatmap_row, shown_labels
+from tools.pages.predictions import chosen_images, heatmap_row, shown_labels
 from tools.pages.settings import ViewHeatmapsSettings
 from tools.prediction.opening import open_localizer, open_split
 from tools.runs.folder import evaluation_folder
@@ -31,7 +31,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
         row = heatmap_row(dataset, index, heatmaps)
         path = heatmaps_path(folder, settings.split, dataset.ids[index])
         if backend is None:
-            labels = shown_labels(dataset, index, heatmaps)
+            labels = shown_labels(dataset, index, heatmaps.image_logits.sigmoid())
             write_heatmaps(path, heatmaps, labels, dataset.classes)
             write_jpeg(path.with_suffix(".jpg"), row)
         else:

@@ -11,7 +11,7 @@ from localizer.model import Localizer
 from tools.evaluation.metrics import Evaluation
 from tools.loggers.logger import Logger
 from tools.models.device import evaluation_mode
-from tools.pages.heatmaps import box_sheet, log_heatmaps
+from tools.pages.predictions import box_sheet, log_images
 from tools.prediction.predictions import LocalizerPredictions
 from tools.runs.settings import TrainLocalizerSettings
 from tools.training.run import train_run
@@ -64,7 +64,7 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
     ) -> None:
         """Heatmaps of a few images."""
-        log_heatmaps(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
+        log_images(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
 
     def log_end(self, logger: Logger, step: int) -> None:
         """The boxes of a few images."""

@@ -14,7 +14,7 @@ from tools.evaluation.metrics import Evaluation
 from tools.inputs.rois import read_proposals, with_proposals
 from tools.loggers.logger import Logger
 from tools.models.device import Device
-from tools.pages.detections import log_detections
+from tools.pages.predictions import log_images
 from tools.prediction.predictions import DetectorPredictions
 from tools.runs.saved import load_run
 from tools.runs.settings import TrainWsddnSettings
@@ -103,13 +103,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     ) -> None:
         """Detections in a few images of the validation."""
         if evaluation is not None:
-            log_detections(
-                logger,
-                self.predictions.dataset,
-                evaluation.detections,
-                epoch=state.epoch - 1,
-                step=state.step,
-            )
+            log_images(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
 
     def _is_begun(self) -> bool:
         """Whether a checkpoint that holds the backbone will be loaded anyway."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource
@@ -16,9 +16,16 @@ from data.types import Annotation, Detections, no_detections
 from tests.tools_tests.pages.conftest import Windows
 from tests.worlds import detect
 from tools.loggers.logger import Logger
-from tools.pages.detections import HEIGHT, detection_sheets, image_with_detections, log_detections
 from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
-from tools.pages.heatmaps import chosen_images
+from tools.pages.predictions import (
+    HEIGHT,
+    box_sheet,
+    chosen_images,
+    detection_sheets,
+    image_with_detections,
+    log_images,
+)
+from tools.prediction.predictions import Prediction
 
 HITS, FAILURES = (
     "Detections: the top-scoring one of a class hits",
@@ -61,6 +68,22 @@ def detections_with_hits(dataset: ImageSet, *hits: int) -> dict[str, Detections]
         annotation.image_id: (on_the_object if index in hits else far_away)(annotation)
         for index, annotation in enumerate(dataset.annotations)
     }
+
+
+class Known:
+    """Detections as a detector predicts them."""
+
+    boxes = None
+
+    def __init__(self, dataset: ImageSet, detections: dict[str, Detections]) -> None:
+        self.module = nn.Identity()
+        self.dataset = dataset
+        self.detections = detections
+
+    def __getitem__(self, index: int) -> Prediction:
+        of_image = self.detections[self.dataset.ids[index]]
+        scores = torch.zeros(len(self.dataset.classes)).index_fill(0, of_image.labels, 0.75)
+        return Prediction(scores, of_image, of_image)
 
 
 def has_lines_for(page: Tensor, count: int) -> bool:
@@ -190,7 +213,7 @@ def test_a_training_logs_the_same_images_at_every_evaluation(dataset: ImageSet) 
     detections = detections_with_hits(dataset, 0)
     logger = Logger([windows])
     for epoch in range(3):
-        log_detections(logger, dataset, detections, epoch=epoch, step=7)
+        log_images(logger, Known(dataset, detections), epoch=epoch, step=7)
 
     tags = [f"_iter7_batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
     assert list(windows.tags) == [f"ep{epoch}{tag}" for epoch in range(3) for tag in tags]
@@ -198,3 +221,20 @@ def test_a_training_logs_the_same_images_at_every_evaluation(dataset: ImageSet) 
     for tag, index in zip(tags, chosen_images(dataset, 16), strict=True):
         image = image_with_detections(dataset, index, detections[dataset.ids[index]])
         assert all(windows.tags[f"ep{epoch}{tag}"].equal(image) for epoch in range(3))
+
+
+def test_a_sheet_of_boxes_shows_a_model_without_heatmaps_on_the_image_alone(
+    dataset: ImageSet,
+) -> None:
+    index = chosen_images(dataset, 1)[0]
+    annotation = dataset.annotations[index]
+    label = int(dataset.targets[index].nonzero()[0])
+    mine = annotation.boxes[annotation.labels == label]
+    drawn = draw_boxes(dataset[index].image, mine, TRUTH)
+    drawn = draw_boxes(drawn, torch.tensor([[1.0, 2.0, 30.0, 40.0]]), DETECTION)
+    detections = {name: detect([[1, 2, 30, 40]], [0.5], [label]) for name in dataset.ids}
+
+    page = box_sheet({"m": Known(dataset, detections)}, count=1)
+
+    cell = caption(fit_height(drawn, HEIGHT), f"m: {dataset.classes[label]} 0.75")
+    assert page.equal(sheet([cell], columns=4))

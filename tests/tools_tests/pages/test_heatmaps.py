@@ -17,7 +17,7 @@ from tests.tools_tests.pages.conftest import Windows
 from tools.inputs.samples import PixelSamples
 from tools.loggers.logger import Logger
 from tools.models.device import Device
-from tools.pages.heatmaps import HEIGHT, box_sheet, chosen_images, heatmap_row, log_heatmaps
+from tools.pages.predictions import HEIGHT, box_sheet, chosen_images, heatmap_row, log_images
 from tools.prediction.predictions import LocalizerPredictions
 
 CPU = Device("cpu", "off")
@@ -46,7 +46,7 @@ def row_at(dataset: ImageSet, model: Localizer, index: int) -> Tensor:
 
 def log(windows: Windows, dataset: ImageSet, model: Localizer, epoch: int) -> None:
     predictions = predictions_of(dataset, model)
-    log_heatmaps(Logger([windows]), predictions, epoch=epoch, step=7)
+    log_images(Logger([windows]), predictions, epoch=epoch, step=7)
 
 
 def test_chosen_images_have_a_class_and_are_the_same_each_time(dataset: ImageSet) -> None:

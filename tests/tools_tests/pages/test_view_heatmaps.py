@@ -10,7 +10,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.worlds import fake_visdom, files_of, free_port, read_events
 from tools.files.heatmaps import heatmaps_path, read_heatmaps
 from tools.pages.draw import fit_height, in_a_row, overlay_heatmap
-from tools.pages.heatmaps import HEIGHT
+from tools.pages.predictions import HEIGHT
 from tools.runs.folder import evaluation_folder
 from tools.view_heatmaps import main
 

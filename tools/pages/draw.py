@@ -16,6 +16,7 @@ from localizer.localize import ImageHeatmaps
 
 TRUTH, DETECTION = "lime", "magenta"
 FONT, TEXT_SCALE, WHITE, GROUND = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 32
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
 OPACITY = 0.5  # of a heatmap over the image
 
 Pixels = NDArray[Any]  # [H, W, 3] uint8
@@ -119,7 +120,7 @@ def write_jpeg(path: Path, image: Tensor) -> None:
 def encode_jpeg(image: Tensor) -> bytes:
     """The bytes of a JPEG."""
     pixels = np.ascontiguousarray(_pixels_of(image)[:, :, ::-1])
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    _, encoded = cv2.imencode(".jpg", pixels, JPEG)
     return encoded.tobytes()
 
 

@@ -16,12 +16,7 @@ from tools.pages.gallery.content import by_name, gallery_content
 from tools.pages.gallery.heatmaps import heatmap_images
 from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
 from tools.pages.gallery.server import PageServer
-from tools.pages.gallery.thumbnails import (
-    OriginalImage,
-    make_thumbnails,
-    remove_thumbnails,
-    thumbnail_path,
-)
+from tools.pages.gallery.thumbnails import OriginalImage, make_thumbnails, remove_thumbnails
 from tools.pages.settings import GallerySettings
 from tools.runs.folder import evaluation_folder, locked_run, read_settings
 
@@ -35,15 +30,15 @@ def run(settings: GallerySettings) -> None:
         server = None
         if settings.serve is not None:  # a port that is taken is refused before any work
             server = opened.enter_context(PageServer(settings.serve))
-        page, numbers = _write(settings)
+        page, thumbnails = _write(settings)
         if server is not None:
-            server.table = _table(page.parent, numbers)
+            server.table = _table(page.parent, thumbnails)
             echo(f"shown on {server.address} until it is stopped (Ctrl+C)")
             server.serve_until_stopped()
 
 
-def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
-    """Make thumbnails and page; returns its path and the numbers of its thumbnails."""
+def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
+    """Make thumbnails and page; returns its path and the names of its thumbnails."""
     evaluation = evaluation_folder(settings.run_dir, settings.name or settings.split)
     source = evaluation / "scores.npz"
     saved = read_scores(source)
@@ -65,7 +60,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
     heatmaps = heatmap_images(folder, dataset.split, images, scores.classes)
     overlays = [overlay for of_image in heatmaps.values() for overlay in of_image.values()]
     with locked_run(out):
-        number_of = make_thumbnails(
+        name_of = make_thumbnails(
             out / THUMBS,
             [*images.values(), *overlays],
             longest_side=settings.longest_side,
@@ -74,19 +69,19 @@ def _write(settings: GallerySettings) -> tuple[Path, list[int]]:
         content = gallery_content(
             dataset,
             scores,
-            [number_of[image] for image in images.values()],
+            [name_of[image] for image in images.values()],
             detections=detections,
             proposals=proposals,
             heatmap={
-                image_id: {label: number_of[overlay] for label, overlay in of_image.items()}
+                image_id: {label: name_of[overlay] for label, overlay in of_image.items()}
                 for image_id, of_image in heatmaps.items()
             },
         )
         title = f"{settings.run_dir.resolve().name} on {settings.split}"
         page = write_gallery_page(out, {"title": title, "count": settings.count, **content})
-        remove_thumbnails(out / THUMBS, keep=number_of.values())
+        remove_thumbnails(out / THUMBS, keep=name_of.values())
         echo(f"gallery: {page}")
-    return page, list(number_of.values())
+    return page, list(name_of.values())
 
 
 def _check_place(out: Path, root: Path) -> None:
@@ -119,8 +114,7 @@ def _heatmaps_folder(settings: GallerySettings, evaluation: Path) -> Path:
     return settings.heatmaps or evaluation / "heatmaps"
 
 
-def _table(folder: Path, numbers: list[int]) -> dict[str, Path]:
+def _table(folder: Path, thumbnails: list[str]) -> dict[str, Path]:
     """Files by the path of their address; nothing else is ever read."""
-    files = [thumbnail_path(folder / THUMBS, number) for number in numbers]
     pages = dict.fromkeys(("/", f"/{PAGE}"), folder / PAGE)
-    return pages | {f"/{THUMBS}/{path.name}": path for path in files}
+    return pages | {f"/{THUMBS}/{name}": folder / THUMBS / name for name in thumbnails}

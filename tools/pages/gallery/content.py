@@ -56,21 +56,21 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
 def gallery_content(
     dataset: ImageSet,
     scores: SavedScores,
-    thumbnails: Sequence[int],
+    thumbnails: Sequence[str],
     *,
     detections: Mapping[str, Detections] | None,
     proposals: Mapping[str, Proposals] | None,
-    heatmap: Mapping[str, Mapping[int, int]],
+    heatmap: Mapping[str, Mapping[int, str]],
 ) -> dict[str, Any]:
     """All that the page shows of the images, by key.
 
     Args:
         dataset: the images.
         scores: of the same images in the same order.
-        thumbnails: number of each image's thumbnail.
+        thumbnails: file name of each image's thumbnail.
         detections: by image id, None if there are none.
         proposals: those to show, by image id.
-        heatmap: numbers of the heatmaps' thumbnails by image id and label.
+        heatmap: file names of the heatmaps' thumbnails by image id and label.
     """
     annotations = dataset.annotations
     judged = detections is not None and any(len(a.boxes) for a in annotations)
@@ -97,7 +97,7 @@ def gallery_content(
         if proposals is None
         else [_tenths(proposals[image_id].boxes) for image_id in scores.ids],
         "heatmap": {
-            str(row): {str(label): number for label, number in heatmap[image_id].items()}
+            str(row): {str(label): name for label, name in heatmap[image_id].items()}
             for row, image_id in enumerate(scores.ids)
             if heatmap.get(image_id)
         },

@@ -47,6 +47,10 @@ def dataset(tiny_voc: Path) -> ImageSet:
     return VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("test")
 
 
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def save_scores(path: Path, dataset: ImageSet, **changes: Any) -> None:
     """A file as ``evaluate`` writes it, with scores .01, .02, ... row by row."""
     shape = (len(dataset.ids), len(dataset.classes))
@@ -127,17 +131,16 @@ def test_images_are_in_the_order_of_their_names(world: World, dataset: ImageSet)
 
 
 @pytest.mark.parametrize("longest_side", [50, 4000])
-def test_thumbnails_are_numbered_and_reduced_to_the_size_that_is_asked(
+def test_thumbnails_are_reduced_to_the_size_that_is_asked(
     longest_side: int, world: World, dataset: ImageSet
 ) -> None:
-    world.make(f"--longest-side={longest_side}")
+    names = world.make(f"--longest-side={longest_side}")["thumbs"]
 
-    paths = sorted(world.thumbs.iterdir())
-    assert [path.name for path in paths] == [f"{number:06d}.jpg" for number in range(6)]
-    for path, whole in zip(paths, dataset.annotations, strict=True):
+    assert files_in(world.thumbs) == set(names)
+    for name, whole in zip(names, dataset.annotations, strict=True):
         fraction = min(1, longest_side / max(whole.image_size))
         height, width = (round(side * fraction) for side in whole.image_size)
-        assert read_image(path).shape == (3, height, width)
+        assert read_image(world.thumbs / name).shape == (3, height, width)
 
 
 def test_made_again_nothing_changes_and_the_run_and_the_data_set_are_only_read(
@@ -186,7 +189,7 @@ def test_images_need_no_boxes_and_no_plain_names_and_are_known_by_the_settings_o
     assert len(shown["names"]) == 3
     assert shown["classes"] == ["<b>cat"]
     assert (shown["detections"], shown["verdicts"], shown["labeled"]) == (None, None, False)
-    assert {path.name for path in unlabeled.thumbs.iterdir()} == {f"00000{n}.jpg" for n in range(3)}
+    assert files_in(unlabeled.thumbs) == set(shown["thumbs"])
 
     unlabeled.words.remove(f"--images={images}")
     run_dir = tmp_path / "unlabeled"
@@ -197,18 +200,17 @@ def test_images_need_no_boxes_and_no_plain_names_and_are_known_by_the_settings_o
 def test_a_changed_image_gets_another_thumbnail_and_the_others_are_kept(
     unlabeled: World, images: Path
 ) -> None:
-    unlabeled.make()
+    first, *others = unlabeled.make()["thumbs"]
     before = snapshot(unlabeled.thumbs)
     Image.new("RGB", (30, 20), "red").save(min(images.iterdir()), "JPEG")
 
-    numbers = unlabeled.make()["thumbs"]
+    changed, *kept = unlabeled.make()["thumbs"]
 
+    assert kept == others
+    assert changed != first
+    assert files_in(unlabeled.thumbs) == {changed, *kept}
     after = snapshot(unlabeled.thumbs)
-    assert numbers == [3, 1, 2]
-    assert {path.name for path in after} == {f"{number:06d}.jpg" for number in numbers}
-    kept = set(before) & set(after)
-    assert len(kept) == 2
-    assert all(before[path] == after[path] for path in kept)
+    assert all(before[path] == after[path] for path in set(before) & set(after))
 
 
 def test_a_refused_image_leaves_the_earlier_gallery_whole(unlabeled: World, images: Path) -> None:
@@ -249,21 +251,20 @@ def test_stopped_thumbnails_are_continued_where_they_were(
     assert len(list(tmp_path.iterdir())) == 3
 
     install_signal_handlers()  # forgets the signal
-    (tmp_path / "000006.jpg.tmp").write_bytes(b"half")
-    numbers = make_thumbnails(tmp_path, images, longest_side=50, processes=1)
-    remove_thumbnails(tmp_path, keep=numbers.values())
+    (tmp_path / f"{'0a' * 12}.jpg.tmp").write_bytes(b"half")
+    names = make_thumbnails(tmp_path, images, longest_side=50, processes=1)
+    remove_thumbnails(tmp_path, keep=names.values())
     assert "3 of 6 thumbnails" in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"00000{n}.jpg" for n in range(6)]
+    assert files_in(tmp_path) == {names[image] for image in images}
 
 
 def test_other_files_in_the_folder_are_kept(world: World) -> None:
     (world.thumbs / "000004.jpg").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(world.thumbs / "000001.jpg")
-    for name in ("000002.jpg", "notes.jpg"):
-        (world.thumbs / name).write_bytes(b"not an image")
+    (world.thumbs / "notes.jpg").write_bytes(b"not an image")
     before = snapshot(world.thumbs)
 
-    assert world.make()["thumbs"] == [0, 3, 5, 6, 7, 8]
+    world.make()
     assert before.items() <= snapshot(world.thumbs).items()
 
 
@@ -297,10 +298,10 @@ def test_the_heatmap_of_every_class_in_a_file_is_drawn_over_the_image(
 
     assert list(shown["heatmap"]) == ["3"]
     assert list(shown["heatmap"]["3"]) == ["0", "2", "5"]
-    whole = read_image(world.thumbs / f"{shown['thumbs'][3]:06d}.jpg")
+    whole = read_image(world.thumbs / shown["thumbs"][3])
     heatmaps = heatmaps_of((whole.shape[1], whole.shape[2]))
-    for label, number in shown["heatmap"]["3"].items():
-        drawn = read_image(world.thumbs / f"{number:06d}.jpg")
+    for label, name in shown["heatmap"]["3"].items():
+        drawn = read_image(world.thumbs / name)
         expected = overlay_heatmap(whole, heatmaps, int(label))
         assert (drawn.int() - expected.int()).abs().float().mean() < 6  # JPEG rounds
 
@@ -314,16 +315,19 @@ def test_a_changed_file_of_heatmaps_and_a_changed_image_get_other_thumbnails(
     height, width = read_image(first).shape[1:]
     path, heatmaps = heatmaps_path(folder, "all", first.name), heatmaps_of((height, width))
 
-    def make() -> tuple[int, int]:
+    def make() -> tuple[str, str]:
         shown = unlabeled.make()
         return shown["thumbs"][0], shown["heatmap"]["0"]["0"]
 
     write_heatmaps(path, heatmaps, [0], ["<b>cat"])
-    assert make() == make() == (0, 3)
+    image, overlay = make()
+    assert make() == (image, overlay)
     write_heatmaps(path, replace(heatmaps, logits=-heatmaps.logits), [0], ["<b>cat"])
-    assert make() == (0, 4)
+    same_image, other_overlay = make()
+    assert same_image == image
+    assert other_overlay != overlay
     Image.new("RGB", (width, height), "red").save(first, "JPEG")
-    assert not {0, 4} & set(make())
+    assert not {image, overlay, other_overlay} & set(make())
 
 
 def test_images_without_labels_have_the_heatmaps_that_were_written(
@@ -495,9 +499,11 @@ def test_a_gallery_is_shown_until_a_signal_comes(
 ) -> None:
     port = free_port()
     answers: list[tuple[int, bytes]] = []
+    shown = world.make()["thumbs"][5]
+    (world.thumbs / "other.jpg").write_bytes(b"")
 
     def look_and_stop() -> None:
-        paths = ("/", "/thumbs/000005.jpg", "/thumbs/000006.jpg", "/log.txt", "/../scores.npz")
+        paths = ("/", f"/thumbs/{shown}", "/thumbs/other.jpg", "/log.txt", "/../scores.npz")
         try:
             for path in paths:
                 answers.append(answer_of(port, path))

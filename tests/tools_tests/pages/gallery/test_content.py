@@ -37,8 +37,8 @@ def content(scores: SavedScores, *annotations: Annotation, **changes: Any) -> di
     """Of images that nobody reads, without objects unless they are given."""
     given = list(annotations) or [annotate([], image_id=image_id) for image_id in scores.ids]
     options: dict[str, Any] = {"detections": None, "proposals": None, "heatmap": {}}
-    dataset, numbers = image_set(given, scores.classes), range(len(given))
-    shown = gallery_content(dataset, scores, numbers, **options | changes)
+    dataset, files = image_set(given, scores.classes), [f"{n}.jpg" for n in range(len(given))]
+    shown = gallery_content(dataset, scores, files, **options | changes)
     return {"title": "title", "count": 3, **shown}
 
 

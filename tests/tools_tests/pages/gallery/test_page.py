@@ -54,15 +54,16 @@ def gallery(folder: Path, count: int = COUNT, **changes: Any) -> Path:
     options: dict[str, Any] = {
         "detections": detections,
         "proposals": dict.fromkeys(names, Proposals(torch.tensor(boxes[:1] * 10), None)),
-        "heatmap": {names[-1]: {0: count}},
+        "heatmap": {names[-1]: {0: "heatmap.jpg"}},
     }
-    content = gallery_content(images, scores, list(range(count)), **options | changes)
+    files = [f"{number}.jpg" for number in range(count)]
+    content = gallery_content(images, scores, files, **options | changes)
     content |= {"title": HOSTILE, "count": 5}
     thumbs = folder / "thumbs"
     thumbs.mkdir()
-    Image.new("RGB", (80, 60), "teal").save(thumbs / "000000.jpg")
-    for number in range(1, count + 1):
-        (thumbs / f"{number:06d}.jpg").hardlink_to(thumbs / "000000.jpg")
+    Image.new("RGB", (80, 60), "teal").save(thumbs / "heatmap.jpg")
+    for file in files:
+        (thumbs / file).hardlink_to(thumbs / "heatmap.jpg")
     return write_gallery_page(folder, content)
 
 
@@ -225,11 +226,11 @@ def test_heatmap_takes_the_place_of_the_image_where_there_is_some(page: Page) ->
         cells = page.locator("#highest .cell img").all()
         return [image.get_attribute("src") for image in cells[:2]]
 
-    assert sources() == ["thumbs/000038.jpg", "thumbs/000039.jpg"]
+    assert sources() == ["thumbs/38.jpg", "thumbs/39.jpg"]
     press(page, "1")
-    assert sources() == ["thumbs/000038.jpg", "thumbs/000040.jpg"]
+    assert sources() == ["thumbs/38.jpg", "thumbs/heatmap.jpg"]
     press(page, "n", "End")
-    assert page.locator('[data-image="39"] img').first.get_attribute("src") == "thumbs/000039.jpg"
+    assert page.locator('[data-image="39"] img').first.get_attribute("src") == "thumbs/39.jpg"
 
 
 def test_layers_of_nothing_are_not_offered(open_page: OpenPage, tmp_path: Path) -> None:

@@ -63,26 +63,17 @@ class _Request(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        content = self._begin()
-        if content is not None:
-            self.wfile.write(content)
-
-    def do_HEAD(self) -> None:
-        self._begin()
-
-    def _begin(self) -> bytes | None:
-        """Send status and headers; returns the body, None after an error."""
         server: Any = self.server
         path = server.table.get(self.path.partition("?")[0])
         host = self.headers.get("Host", ADDRESS).partition(":")[0]
         if path is None or host not in HOSTS:
             self.send_error(HTTPStatus.NOT_FOUND)
-            return None
+            return
         try:
             content: bytes = path.read_bytes()
         except OSError:
             self.send_error(HTTPStatus.NOT_FOUND)
-            return None
+            return
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", CONTENT_TYPES[path.suffix])
         self.send_header("Content-Length", str(len(content)))
@@ -92,7 +83,11 @@ class _Request(BaseHTTPRequestHandler):
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Cache-Control", "no-cache")
         self.end_headers()
-        return content
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Print nothing for a request."""

@@ -14,6 +14,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
     """Write a page, whole or not at all; every text in it is escaped."""
     templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
     templates.filters["digest"] = _digest
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     page = templates.get_template(template).render(**content)
     write_atomically(path, page.encode(errors="backslashreplace"))
 

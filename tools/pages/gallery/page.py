@@ -5,7 +5,6 @@ no text in a name can run. Names are JSON that cannot end its element; the scrip
 text.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def write_gallery_page(folder: Path, content: Mapping[str, Any]) -> Path:
         The path of the page.
     """
     path = folder / PAGE
-    write_page(path, "gallery.html", data=script_json(content))
+    write_page(path, "gallery.html", data=content)
     return path
 
 
@@ -40,11 +39,3 @@ def check_ours(folder: Path) -> None:
     path = folder / PAGE
     if path.exists() and not (path.is_file() and OURS in path.read_bytes()[:4096]):
         raise FileExistsError(f"{path}: not the page of a gallery (--out names another folder)")
-
-
-def script_json(content: Any) -> str:
-    """JSON for a script element: one line of ASCII without ``<``, ``>`` and ``&``."""
-    text = json.dumps(content, allow_nan=False, ensure_ascii=True, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text

@@ -9,7 +9,7 @@ from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts
 from tools.pages.page import write_page
-from tools.pages.report import MODELS, headings, metrics_of, metrics_table
+from tools.pages.report import headings, metrics_of, metrics_table, models_of
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder
 
@@ -60,11 +60,11 @@ def _read_report(folder: Path) -> dict[str, dict[str, Any]]:
         raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
     try:
         content = json.loads(path.read_text())
-        models = {model: content[model] for model in MODELS if model in content}
+        models = models_of(content)
         for numbers in models.values():
             metrics_of(numbers)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a report ({error})") from error
     if not models:
-        raise ValueError(f"{path}: not a report (none of {', '.join(MODELS)} is in it)")
+        raise ValueError(f"{path}: not a report (no model is in it)")
     return models

@@ -16,8 +16,6 @@ from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
 from tools.runs.environment import environment
 
-MODELS = ("localizer", "localizer_robust", "detector")
-
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
@@ -27,7 +25,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        models: by name, those of ``MODELS``: the metrics by name, the same ``per_class``,
+        models: by name: the metrics by name, the same ``per_class``,
             ``threshold_curve``, ``weights_sha256``, ``seconds``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
@@ -71,6 +69,12 @@ def write_report(folder: Path, report: Report) -> None:
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
+
+
+def models_of(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The models' parts of a ``report.json``, by name: those with numbers of classes."""
+    parts = {name: part for name, part in report.items() if isinstance(part, dict)}
+    return {name: part for name, part in parts.items() if "per_class" in part}
 
 
 def metrics_of(model: Mapping[str, Any]) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
-from tools.pages.report import MODELS, headings, markdown_table, metrics_of
+from tools.pages.report import headings, markdown_table, metrics_of, models_of
 from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
@@ -193,7 +193,7 @@ def _make(
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
     commands.append(f"python -m tools.evaluate {shlex.join(words + shown)}")
     report = json.loads((evaluation_folder(folder, row.name) / "report.json").read_text())
-    numbers: Mapping[str, Any] = next(report[name] for name in MODELS if name in report)
+    (numbers,) = models_of(report).values()
     write_json(
         row.result(seed),
         {

@@ -17,6 +17,7 @@ from wsddn.model import WSDDN
 
 BUILDERS: dict[str, Callable[..., Localizer | WSDDN]] = {
     "localizer": build_localizer,
+    "classifier": build_localizer,
     "detector": build_wsddn,
 }
 

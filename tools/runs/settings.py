@@ -27,7 +27,7 @@ class SavedRunSettings(ComputeSettings):
 class OptimSettings:
     """The optimizer and its learning rate."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     """Optimizer."""
 
     lr: float = 0.01
@@ -205,12 +205,12 @@ class TrainSettings(ComputeSettings, DataSettings):
 class TrainLocalizerSettings(TrainSettings):
     """Settings of one training."""
 
-    kind: Literal["localizer"] = "localizer"
+    kind: Literal["localizer", "classifier"] = "localizer"
     """Kind of model; settings of another kind are refused."""
 
-    resize: Literal["square", "longest_side"] = "square"
-    """Which side of an image gets the size: both, or the longest, which keeps proportions.
-    Heatmaps are those of the first size, image scores the mean over all."""
+    resize: Literal["square", "longest_side", "shortest_side"] = "square"
+    """Which side of an image gets the size: both, or one of them, which keeps proportions. Heatmaps
+    are those of the first size, image scores the mean over all."""
 
     model: LocalizerSettings = field(default_factory=LocalizerSettings)
 
@@ -218,8 +218,46 @@ class TrainLocalizerSettings(TrainSettings):
 
     @property
     def name(self) -> str:
-        """``localizer`` or ``localizer_robust``, as in ``report.json``."""
-        return "localizer_robust" if self.model.robust else self.kind
+        """Of the model, in ``report.json``: its kind, or its kind and ``_robust``."""
+        return f"{self.kind}_robust" if self.model.robust else self.kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainClassifierSettings(TrainLocalizerSettings):
+    """A localizer whose heatmaps are averaged over the image.
+
+    That is a linear layer after average pooling, which is a 1x1 convolution before it; so its
+    heatmaps are class activation maps (Zhou et al., CVPR 2016).
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    """Kind of model; settings of another kind are refused."""
+
+    image_sizes: tuple[int, ...] = (448,)
+    """Pixels of the side that --resize names. Each batch takes one of them."""
+
+    resize: Literal["square", "longest_side", "shortest_side"] = "longest_side"
+    """Which side of an image gets the size: both, or one of them, which keeps proportions."""
+
+    pretrained: bool = True
+    """Start the backbone from ImageNet weights (packaged or downloaded, or from --weights)."""
+
+    frozen_backbone: bool = True
+    """Train the head alone, on features that are computed once and kept on disk."""
+
+    model: LocalizerSettings = field(
+        default_factory=lambda: LocalizerSettings("efficientnet_lite0", pooling="mean")
+    )
+
+    boxes: BoxSettings = field(default_factory=lambda: BoxSettings((0.3,)))
+
+    optim: OptimSettings = field(
+        default_factory=lambda: OptimSettings(
+            name="adamw", lr=5e-3, weight_decay=0.01, schedule="cosine", warmup_epochs=1
+        )
+    )
+
+    loop: LoopSettings = field(default_factory=lambda: LoopSettings(epochs=8, batch_size=16))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,5 +352,6 @@ class TrainWsddnSettings(TrainSettings):
 
 KINDS: dict[str, type[TrainSettings]] = {
     "localizer": TrainLocalizerSettings,
+    "classifier": TrainClassifierSettings,
     "detector": TrainWsddnSettings,
 }

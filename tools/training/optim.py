@@ -13,7 +13,7 @@ from tools.runs.settings import OptimSettings
 def build_optimizer(
     head: Sequence[nn.Parameter], settings: OptimSettings, *, backbone: Sequence[nn.Parameter] = ()
 ) -> Any:
-    """SGD or AdamW, fused: one pass over the weights instead of several.
+    """SGD, Adam or AdamW, fused: one pass over the weights instead of several.
 
     Args:
         head: learns at the settings' rate.
@@ -31,7 +31,8 @@ def build_optimizer(
             weight_decay=settings.weight_decay,
             fused=True,
         )
-    return torch.optim.AdamW(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
 
 
 def build_scheduler(

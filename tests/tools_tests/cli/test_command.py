@@ -19,7 +19,12 @@ from tools import train_localizer
 from tools.cli.command import Command, parse_settings
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
-from tools.runs.settings import OptimSettings, TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.settings import (
+    OptimSettings,
+    TrainClassifierSettings,
+    TrainLocalizerSettings,
+    TrainWsddnSettings,
+)
 
 TOOLS = Path(train_localizer.__file__).parent
 COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))
@@ -233,7 +238,7 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(
         ("--optim.step-epochs 0", "--optim.step-epochs"),
         ("--optim.average 1", "--optim.average"),
         ("--optim.warmup-epochs .nan", "--optim.warmup-epochs"),
-        ("--optim.name adam", "adamw"),
+        ("--optim.name lamb", "adamw"),
         ("--loop.epochs 1.5", "loop.epochs"),
         ("--loop.batch-size 0", "--loop.batch-size"),
         ("--loop.workers -1", "--loop.workers"),
@@ -292,12 +297,21 @@ def test_shipped_configs_are_valid(name: str) -> None:
     assert read_words("--config", str(path), "--run-dir", "run").pretrained
 
 
-def test_the_defaults_of_a_detector_are_the_recipe_that_the_results_begin_with() -> None:
-    path = Path(train_localizer.__file__).parent / "configs" / "wsddn_lite0.yaml"
-    argv = ["--run-dir", "run", "--proposals", "p.npz"]
+@pytest.mark.parametrize(
+    ("settings_type", "name", "needed"),
+    [
+        (TrainWsddnSettings, "wsddn_lite0", ["--proposals", "p.npz"]),
+        (TrainClassifierSettings, "classifier_lite0", []),
+    ],
+)
+def test_defaults_are_the_recipe_that_the_results_begin_with(
+    settings_type: type[Any], name: str, needed: list[str]
+) -> None:
+    path = Path(train_localizer.__file__).parent / "configs" / f"{name}.yaml"
+    argv = ["--run-dir", "run", *needed]
 
     settings = [
-        parse_settings(TrainWsddnSettings, "train_wsddn", words)
+        parse_settings(settings_type, name, words)
         for words in (argv, ["--config", str(path), *argv])
     ]
     assert settings[0] == settings[1]

@@ -1,0 +1,19 @@
+"""Train a multi-label classifier: which classes an image holds, and where it sees them.
+
+python -m tools.train_classifier --split train --val-split val --run-dir runs/classifier
+python -m tools.train_classifier --config tools/configs/classifier_resnet18_sgd.yaml \
+    --val-split val --run-dir runs/resnet18
+
+It is a localizer that averages its heatmaps, so its heatmaps are class activation maps and every
+command that takes a localizer takes it: evaluate (class-wise AP, accuracy, boxes), view_heatmaps,
+gallery, detect, and ``--rescore-from`` of a detector. The epoch of the highest image mAP on
+--val-split is kept as the best checkpoint.
+"""
+
+from tools.cli.command import Command
+from tools.runs.settings import TrainClassifierSettings
+
+main = Command("train_classifier", TrainClassifierSettings, "tools.training.localizer", __doc__)
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -7,6 +7,10 @@ et al., 2013) has no score: its boxes get a constant for the first, and more tha
 The sum is raised the more, the fewer segments a box cuts and the more its colors differ.
 """
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
 import cv2
 import numpy as np
 import torch
@@ -14,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms
 
+from data.images import read_image
+from data.parallel import map_parallel, usable_cores
 from data.proposals.files import order_boxes
 from data.proposals.objectness import (
     Array,
@@ -76,6 +82,28 @@ def propose(image: Tensor, settings: ProposeSettings) -> Proposals:
     boxes, scores = _without_repeats(*order_boxes(boxes[kept], scores[kept]))
     best = slice(min(settings.max_boxes, int((scores >= settings.min_score).sum())))
     return Proposals(torch.from_numpy(boxes[best]), torch.from_numpy(scores[best]))
+
+
+def propose_files(
+    paths: Sequence[Path], settings: ProposeSettings, *, processes: int
+) -> Iterator[Proposals]:
+    """The proposals of image files in their order, made in several processes.
+
+    Args:
+        paths: of the images.
+        settings: as for ``propose``.
+        processes: that work side by side; 0 for one a core.
+
+    Raises:
+        ValueError: a file does not decode; at its turn.
+    """
+    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits forever to end it
+    work = partial(_propose_file, settings)
+    return map_parallel(work, paths, processes=processes or usable_cores())
+
+
+def _propose_file(settings: ProposeSettings, path: Path) -> Proposals:
+    return propose(read_image(path), settings)
 
 
 def raise_scores(scores: Array, boxes: Array, pixels: Pixels) -> Array:

@@ -3,14 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-import cv2
-import torch
-
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
-from data.images import read_image
-from data.parallel import map_parallel, usable_cores
-from data.proposals.propose import propose
+from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
 from tools.cli.console import echo, track
@@ -69,23 +64,13 @@ def _proposals(
     _, trained = saved.detector()
     if settings.proposals is not None:
         return read_proposals(settings.proposals, dataset, **trained.proposal_limits)
-    return limit_proposals(_made(dataset, settings.processes), **trained.proposal_limits)
-
-
-def _made(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
-    """Proposals of every image."""
-    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits forever to end it
-    made = map_parallel(_propose, dataset.paths, processes=processes or usable_cores())
-    every = []
-    for proposals in track(made, "proposals", total=len(dataset)):
+    every = {}
+    made = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
+    named = zip(dataset.ids, made, strict=True)
+    for image_id, proposals in track(named, "proposals", total=len(dataset)):
         check_interrupted()
-        every.append(proposals)
-    return dict(zip(dataset.ids, every, strict=True))
-
-
-def _propose(path: Path) -> Proposals:
-    torch.set_num_threads(1)
-    return propose(read_image(path), ProposeSettings())
+        every[image_id] = proposals
+    return limit_proposals(every, **trained.proposal_limits)
 
 
 def _keep(detections: Detections, settings: DetectSettings) -> Detections:

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 
@@ -15,11 +14,9 @@ import cv2
 
 from data.checks import name_first
 from data.datasets.sources import open_source
-from data.images import read_image
-from data.parallel import map_parallel, usable_cores
 from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
-from data.proposals.propose import REVISION, propose
+from data.proposals.propose import REVISION, propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Proposals
 from tools.cli.console import echo, track, warn
@@ -142,23 +139,14 @@ def _make_parts(
         processes: number of parallel processes, 0 for one per core.
         total: number of images, with those that are done already.
     """
-    cv2.setNumThreads(1)  # a process that inherits a pool of threads waits forever to end it
-    made = map_parallel(
-        partial(_make_part, settings), list(missing.items()), processes=processes or usable_cores()
-    )
+    made = propose_files(list(missing.values()), settings, processes=processes)
     done = total - len(missing)
     if done:
         echo(f"{done} of {total} are done already")
-    for _ in track(made, "proposals", total=total, done=done):
+    parts = zip(missing, made, strict=True)
+    for part, proposals in track(parts, "proposals", total=total, done=done):
+        write_atomically(part, _bytes({"part": proposals}, {}))
         check_interrupted()
-
-
-def _make_part(settings: ProposeSettings, part_and_image: tuple[Path, Path]) -> int:
-    """Make the proposals of an image and write its file, complete or not at all."""
-    part, image = part_and_image
-    proposals = propose(read_image(image), settings)
-    write_atomically(part, _bytes({"part": proposals}, {}))
-    return len(proposals.boxes)
 
 
 def _bytes(proposals: dict[str, Proposals], meta: dict[str, object]) -> bytes:

@@ -24,7 +24,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.predictions import box_sheet, detection_sheets
 from tools.pages.report import Report, metrics_of, metrics_table, write_report
-from tools.prediction.opening import open_predictions, open_split, split_proposals
+from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings
@@ -101,14 +101,12 @@ def _runs(settings: EvaluateSettings) -> list[SavedRun]:
 
 
 def _open(saved: SavedRun, settings: EvaluateSettings, split: str, device: Device) -> Predictions:
-    dataset = open_split(saved, settings, split)
-    file = settings.proposals if split == settings.split else None
     return open_predictions(
         saved,
-        dataset,
+        open_split(saved, settings, split),
         device,
         cached=True,
-        proposals=split_proposals(saved, dataset, file),
+        proposals=settings.proposals if split == settings.split else None,
         rescore_from=settings.rescore_from,
         boxes=settings.boxes,
     )

@@ -13,11 +13,10 @@ from tools.cli.signals import check_interrupted
 from tools.exports.settings import DetectSettings
 from tools.files.detections import write_coco, write_detections, write_voc_xml
 from tools.inputs.datasets import open_dataset
-from tools.inputs.rois import limit_proposals, read_proposals
 from tools.models.device import choose_device
 from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
 from tools.prediction.opening import open_predictions
-from tools.runs.saved import SavedRun, load_run
+from tools.runs.saved import load_run
 
 
 def run(settings: DetectSettings) -> None:
@@ -27,12 +26,15 @@ def run(settings: DetectSettings) -> None:
         saved.detector()
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     dataset = _images(settings, saved.settings.classes)
+    proposals: Path | Mapping[str, Proposals] | None = settings.proposals
+    if saved.takes_proposals and proposals is None:
+        proposals = _proposals(dataset, settings.processes)
     predictions = open_predictions(
         saved,
         dataset,
         device,
         cached=False,
-        proposals=_proposals(saved, dataset, settings),
+        proposals=proposals,
         rescore_from=settings.rescore_from,
     )
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -55,22 +57,15 @@ def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
     return open_dataset(of_folder, "all")
 
 
-def _proposals(
-    saved: SavedRun, dataset: ImageSet, settings: DetectSettings
-) -> Mapping[str, Proposals] | None:
-    """Those of the file, or made here; None for a localizer, which takes none."""
-    if not saved.takes_proposals:
-        return None
-    _, trained = saved.detector()
-    if settings.proposals is not None:
-        return read_proposals(settings.proposals, dataset, **trained.proposal_limits)
+def _proposals(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
+    """Those of every image, by its id."""
     every = {}
-    made = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
+    made = propose_files(dataset.paths, ProposeSettings(), processes=processes)
     named = zip(dataset.ids, made, strict=True)
     for image_id, proposals in track(named, "proposals", total=len(dataset)):
         check_interrupted()
         every[image_id] = proposals
-    return limit_proposals(every, **trained.proposal_limits)
+    return every
 
 
 def _keep(detections: Detections, settings: DetectSettings) -> Detections:

@@ -14,7 +14,7 @@ from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
 from tools.inputs.datasets import open_dataset
 from tools.inputs.opening import open_samples
-from tools.inputs.rois import read_proposals, with_proposals
+from tools.inputs.rois import limit_proposals, read_proposals, with_proposals
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
 from tools.runs.saved import SavedRun, load_run
@@ -25,32 +25,13 @@ def open_split(saved: SavedRun, images: ImageSettings, split: str) -> ImageSet:
     return open_dataset(given_or_trained(images, saved.settings, saved.settings.classes), split)
 
 
-def split_proposals(
-    saved: SavedRun, dataset: ImageSet, file: Path | None
-) -> dict[str, Proposals] | None:
-    """The proposals that a detector sees of a split; None for a localizer.
-
-    Args:
-        saved: the run.
-        dataset: the split.
-        file: of ``make_proposals``; None takes the one that the run learned from.
-
-    Raises:
-        ValueError: the file lacks images of the split.
-    """
-    if not saved.takes_proposals:
-        return None
-    _, trained = saved.detector()
-    return read_proposals(file or trained.proposals, dataset, **trained.proposal_limits)
-
-
 def open_predictions(
     saved: SavedRun,
     dataset: ImageSet,
     device: Device,
     *,
     cached: bool,
-    proposals: Mapping[str, Proposals] | None = None,
+    proposals: Path | Mapping[str, Proposals] | None = None,
     rescore_from: Path | None = None,
     boxes: BoxSettings | None = None,
 ) -> Predictions:
@@ -61,22 +42,29 @@ def open_predictions(
         dataset: the images.
         device: computes.
         cached: take a frozen backbone's features from the run's cache, filling it where needed.
-        proposals: of these images by their ids, for a detector.
+        proposals: of these images, for a detector: a file of ``make_proposals``, or those of each
+            image by its id; None takes the file that the run learned from.
         rescore_from: run of a localizer that rescores the proposals of a detector.
         boxes: how a localizer's heatmaps become boxes; the run's own settings when None.
 
     Raises:
-        ValueError: the run that rescores is a detector's, or it knows other classes.
+        ValueError: the file lacks images; the run that rescores is a detector's, or it knows other
+            classes.
     """
     if not saved.takes_proposals:
         return open_localizer(saved, dataset, device, cached=cached, boxes=boxes)
     model, trained = saved.detector()
+    limits, given = trained.proposal_limits, proposals or trained.proposals
+    if isinstance(given, Path):
+        seen = read_proposals(given, dataset, **limits)
+    else:
+        seen = limit_proposals(given, **limits)
     device.place(model)
     cached = cached and trained.frozen_backbone
     samples = open_samples(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=cached
     )
-    inputs = with_proposals(samples, dataset, proposals or {})
+    inputs = with_proposals(samples, dataset, seen)
     rescoring = None
     if rescore_from is not None:
         localizer = load_run(rescore_from)

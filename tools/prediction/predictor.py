@@ -9,7 +9,6 @@ from data.datasets.folder import FolderSource
 from data.datasets.image_set import ImageInMemory, ImageSet
 from data.proposals.propose import propose
 from data.proposals.settings import ProposeSettings
-from tools.inputs.rois import limit_proposals
 from tools.models.device import Device, choose_device
 from tools.models.settings import Amp
 from tools.prediction.opening import open_predictions
@@ -71,9 +70,7 @@ class Predictor:
         dataset = self._dataset(image)
         proposals = None
         if self.saved.takes_proposals:
-            _, trained = self.saved.detector()
-            made = propose(dataset[0].image, ProposeSettings())
-            proposals = limit_proposals({dataset.ids[0]: made}, **trained.proposal_limits)
+            proposals = {dataset.ids[0]: propose(dataset[0].image, ProposeSettings())}
         return open_predictions(
             self.saved, dataset, self.device, cached=False, proposals=proposals
         )[0]

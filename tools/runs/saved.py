@@ -15,7 +15,7 @@ from tools.runs.settings import TrainLocalizerSettings, TrainSettings, TrainWsdd
 from wsddn.builders import build_wsddn
 from wsddn.model import WSDDN
 
-BUILDERS: dict[str, Callable[..., Localizer | WSDDN]] = {
+BUILDERS: dict[str, Callable[..., Any]] = {
     "localizer": build_localizer,
     "classifier": build_localizer,
     "detector": build_wsddn,

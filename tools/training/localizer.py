@@ -5,7 +5,6 @@ from torch import Tensor
 
 from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.types import ImageBatch
-from localizer.builders import build_localizer
 from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
 from tools.evaluation.metrics import Evaluation
@@ -29,10 +28,6 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
 
     quality = "image_map"
     predictions: LocalizerPredictions
-
-    def build(self) -> Localizer:
-        """The model with the weights that it starts from."""
-        return self.with_backbone_weights(build_localizer, self.settings.model)
 
     def open(self, evaluated: Localizer) -> None:
         """Open the inputs and the predictions."""

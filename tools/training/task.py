@@ -10,7 +10,6 @@ from data.datasets.image_set import ImageSet
 from data.types import ImageBatch
 from localizer.backbones import backbone_named
 from localizer.model import Localizer
-from localizer.settings import LocalizerSettings
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.opening import open_samples
 from tools.inputs.samples import Samples
@@ -18,10 +17,10 @@ from tools.loggers.logger import Logger
 from tools.models.device import Device
 from tools.models.pretrained import imagenet_weights, read_weights
 from tools.prediction.predictions import Predictions
+from tools.runs.saved import BUILDERS
 from tools.runs.settings import TrainSettings
 from tools.training.state import TrainingState
 from wsddn.model import WSDDN
-from wsddn.settings import DetectorSettings
 
 Settings = TypeVar("Settings", bound=TrainSettings)
 Model = TypeVar("Model", bound=Localizer | WSDDN)
@@ -59,9 +58,23 @@ class Task(ABC, Generic[Settings, Model]):
             self.model.features.requires_grad_(False)
         device.place(self.model)
 
-    @abstractmethod
     def build(self) -> Model:
-        """The model with the weights that it starts from."""
+        """The model, its backbone with the published weights that the settings ask for.
+
+        Raises:
+            ValueError: there is no such backbone, or they are not those of this model.
+        """
+        settings, weights = self.settings, None
+        backbone_named(settings.model.backbone)
+        if settings.weights is not None:
+            weights = read_weights(settings.weights)
+        elif settings.pretrained and settings.backbone_from is None:
+            weights = imagenet_weights(settings.model.backbone)
+        build: Callable[..., Model] = BUILDERS[settings.kind]
+        try:
+            return build(settings.model, len(self.dataset.classes), weights)
+        except ValueError as error:
+            raise ValueError(f"{settings.weights or settings.model.backbone}: {error}") from error
 
     @property
     def digests(self) -> dict[str, str]:
@@ -102,24 +115,3 @@ class Task(ABC, Generic[Settings, Model]):
 
     def log_end(self, logger: Logger, step: int) -> None:
         """Log what is known after the last step."""
-
-    def with_backbone_weights(
-        self,
-        build: Callable[..., Model],
-        settings: LocalizerSettings | DetectorSettings,
-    ) -> Model:
-        """A model whose backbone has the published weights that the settings ask for.
-
-        Raises:
-            ValueError: there is no such backbone, or they are not those of this model.
-        """
-        backbone_named(settings.backbone)
-        weights = None
-        if self.settings.weights is not None:
-            weights = read_weights(self.settings.weights)
-        elif self.settings.pretrained and self.settings.backbone_from is None:
-            weights = imagenet_weights(settings.backbone)
-        try:
-            return build(settings, len(self.dataset.classes), weights)
-        except ValueError as error:
-            raise ValueError(f"{self.settings.weights or settings.backbone}: {error}") from error

@@ -21,7 +21,6 @@ from tools.runs.settings import TrainWsddnSettings
 from tools.training.run import train_run
 from tools.training.state import TrainingState
 from tools.training.task import Task
-from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
 from wsddn.model import WSDDN, WSDDNHead
 
@@ -61,7 +60,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         Raises:
             ValueError: they are not those of this model.
         """
-        model = self.with_backbone_weights(build_wsddn, self.settings.model)
+        model = super().build()
         if self.settings.from_localizer is not None and not self._is_begun():
             model.features.load_state_dict(_features_of(self.settings.from_localizer, model))
         return model

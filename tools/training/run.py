@@ -129,11 +129,10 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
     """The settings with which a later command, in any folder, finds the same files and classes."""
-    values: dict[str, Any] = {
-        field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)
+    paths: dict[str, Any] = {
+        name: path.absolute() for name, path in vars(settings).items() if isinstance(path, Path)
     }
-    found = {name: value.absolute() for name, value in values.items() if isinstance(value, Path)}
-    return dataclasses.replace(settings, **values | found | {"classes": classes})
+    return dataclasses.replace(settings, **paths, classes=classes)
 
 
 def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module) -> None:
@@ -142,12 +141,6 @@ def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module
     for module in features.modules():
         if isinstance(module, nn.BatchNorm2d) and settings.has_trained_backbone:
             module.eval()
-
-
-def steps_per_epoch(settings: TrainSettings, images: int) -> int:
-    """Steps in which this number of images is seen once."""
-    batches = math.ceil(images / settings.loop.batch_size)
-    return math.ceil(batches / settings.loop.accumulate)
 
 
 def new_state(
@@ -167,11 +160,12 @@ def new_state(
         settings.optim,
         backbone=[p for name, p in learning if name.startswith("features.")],
     )
+    batches = math.ceil(len(task.dataset) / settings.loop.batch_size)
     scheduler = build_scheduler(
         optimizer,
         settings.optim,
         epochs=settings.loop.epochs,
-        steps_per_epoch=steps_per_epoch(settings, len(task.dataset)),
+        steps_per_epoch=math.ceil(batches / settings.loop.accumulate),
     )
     return TrainingState(
         model=task.model,

@@ -17,23 +17,32 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 100_000_000  # 300 MB decoded; a larger one is a decompression bomb or needs tiles
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+def read_image(
+    path: Path, *, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+) -> Tensor:
     """Decode one image as it is stored; an EXIF rotation is not applied.
 
     Annotations are in pixels as stored, so a rotated image would no longer fit its boxes.
     Gray and palette images get three channels, transparency is laid on white, 16-bit gray is
     scaled to 8 bit.
 
+    Args:
+        path: of the file.
+        size: (height, width) in its annotation; None where there is none to compare with.
+        max_pixels: largest number of pixels.
+
     Returns:
         ``[3, H, W]`` uint8 RGB.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a regular file, empty, truncated, not an image in one of ``FORMATS``, or
-            above ``max_pixels``; names the file.
+        ValueError: not a regular file, empty, truncated, not an image in one of ``FORMATS``,
+            above ``max_pixels``, or of another size; names the file.
     """
     with _opened(path, max_pixels) as image:
         pixels = _to_rgb(image)
+    if size is not None and pixels.shape[:2] != size:
+        raise ValueError(f"{path}: {describe_other_size(pixels.shape[:2], size)}")
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.images import describe_other_size, read_image
+from data.images import read_image
 from data.types import Annotation, ImageSample, without_boxes
 
 
@@ -72,14 +72,13 @@ class ImageSet(Dataset[ImageSample]):
         Raises:
             ValueError: the image does not decode, or its size is not the annotation's.
         """
-        path = self.paths[index]
-        image = read_image(path)
-        expected = self.annotations[index].image_size
-        if tuple(image.shape[1:]) != expected:
-            raise ValueError(f"{path}: {describe_other_size(image.shape[1:], expected)}")
+        size = self.annotations[index].image_size
         return ImageSample(
-            self.ids[index], image, self.targets[index], self.weights[index], expected
+            self.ids[index], self._read(index), self.targets[index], self.weights[index], size
         )
+
+    def _read(self, index: int) -> Tensor:
+        return read_image(self.paths[index], size=self.annotations[index].image_size)
 
 
 class ImageInMemory(ImageSet):
@@ -108,9 +107,5 @@ class ImageInMemory(ImageSet):
         super().__init__("all", classes, [Path("image")], [annotation], [(labels, labels)])
         self.pixels = pixels
 
-    def __getitem__(self, index: int) -> ImageSample:
-        """The image; ``index`` is 0."""
-        (size,) = (annotation.image_size for annotation in self.annotations)
-        return ImageSample(
-            self.ids[index], self.pixels, self.targets[index], self.weights[index], size
-        )
+    def _read(self, index: int) -> Tensor:
+        return self.pixels

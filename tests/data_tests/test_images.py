@@ -192,6 +192,14 @@ def test_an_image_with_as_many_pixels_as_allowed_is_read_and_none_with_more(tmp_
         read_image(path, max_pixels=24 * 32 - 1)
 
 
+def test_an_image_of_another_size_than_annotated_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, Image.new("RGB", (8, 6)))
+
+    assert read_image(path, size=(6, 8)).shape == (3, 6, 8)
+    with pytest.raises(ValueError, match=r"a\.png: the image is 8x6, its annotation says 6x8$"):
+        read_image(path, size=(8, 6))
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.webp"])
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
 def test_a_truncated_image_is_refused(tmp_path: Path, name: str, fraction: float) -> None:

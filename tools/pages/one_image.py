@@ -6,7 +6,7 @@ from torch import Tensor
 
 from data.checks import check_proposals
 from data.datasets.sources import open_source
-from data.images import describe_other_size, read_image
+from data.images import read_image
 from data.proposals.files import load_proposals
 from data.types import Annotation, Proposals
 from tools.cli.console import echo
@@ -44,10 +44,7 @@ def run(settings: InspectImageSettings) -> None:
     if not path.exists():
         echo("the image does not exist, so nothing is drawn")
         return
-    image = read_image(path)
-    if tuple(image.shape[1:]) != annotation.image_size:
-        words = describe_other_size(image.shape[1:], annotation.image_size)
-        raise ValueError(f"{path}: {words}")
+    image = read_image(path, size=annotation.image_size)
     name = f"{settings.split}_{settings.index}_{annotation.image_id}"
     images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts)}
     files = [settings.out]

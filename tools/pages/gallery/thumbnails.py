@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.images import describe_other_size, read_image
+from data.images import read_image
 from data.parallel import map_parallel, usable_cores
 from tools.cli.console import echo, track
 from tools.cli.signals import check_interrupted
@@ -63,11 +63,7 @@ class OriginalImage(NamedTuple):
         Raises:
             ValueError: it does not decode, or has another size.
         """
-        image = read_image(self.path)
-        if tuple(image.shape[1:]) != self.image_size:
-            difference = describe_other_size(image.shape[1:], self.image_size)
-            raise ValueError(f"{self.path}: {difference}")
-        return _reduced(image, longest_side)
+        return _reduced(read_image(self.path, size=self.image_size), longest_side)
 
 
 def make_thumbnails(

@@ -47,12 +47,9 @@ def read_labels(path: Path) -> list[LabelRow]:
     """The lines of a labels file in their order; blank lines, a BOM and CRLF are fine.
 
     Raises:
-        FileNotFoundError: no such file.
         ValueError: another header, a line with other columns, an image twice or outside of the
             folder, no line at all; names the file and the line.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of labels")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             numbered = enumerate(csv.reader(file, strict=True), start=1)
@@ -85,10 +82,8 @@ def find_images(folder: Path) -> list[LabelRow]:
     """Every image below a folder by its ending, sorted, without labels.
 
     Raises:
-        FileNotFoundError: no such folder, or no image in it.
+        FileNotFoundError: no image is in it.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder of images")
     paths = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -97,39 +92,6 @@ def find_images(folder: Path) -> list[LabelRow]:
     if not paths:
         raise FileNotFoundError(f"{folder}: no images in it ({', '.join(SUFFIXES)})")
     return [LabelRow(image, ()) for image in paths]
-
-
-def list_images(folder: Path, labels: Path | None) -> list[LabelRow]:
-    """The lines of the labels file; without one every image below the folder.
-
-    Raises:
-        FileNotFoundError: no such file of labels; without one no such folder, or no image in it.
-        ValueError: the file of labels is not one; see ``read_labels``.
-    """
-    return find_images(folder) if labels is None else read_labels(labels)
-
-
-def splits_of(
-    rows: list[LabelRow], *, val_fraction: float = 0.2, seed: int = 0
-) -> dict[str, list[LabelRow]]:
-    """Rows by split, in their order; no split is empty.
-
-    ``all`` holds every row. A third column gives the splits that it names, and ``trainval`` is
-    train and val together. Without it ``train`` and ``val`` follow from ``val_fraction`` and
-    ``seed``, and ``trainval`` is every row. Where no row has a label, ``all`` is the only split.
-    """
-    splits = {"all": list(rows)}
-    if any(row.split for row in rows):
-        for row in rows:
-            splits.setdefault(row.split, []).append(row)
-        both = [row for row in rows if row.split in ("train", "val")]
-        splits.setdefault("trainval", both)
-    elif any(row.labels for row in rows):
-        val = _draw_names((row.image for row in rows), round(val_fraction * len(rows)), seed)
-        splits["train"] = [row for row in rows if row.image not in val]
-        splits["val"] = [row for row in rows if row.image in val]
-        splits["trainval"] = rows
-    return {name: members for name, members in splits.items() if members}
 
 
 class FolderSource(Source):
@@ -188,15 +150,33 @@ class FolderSource(Source):
     @cached_property
     def rows(self) -> dict[str, LabelRow]:
         """The lines of the labels file by image id; without one every image, without labels."""
-        rows = self._single or list_images(self.root, self._labels)
+        rows = self._single
+        if not rows:
+            rows = read_labels(self._labels) if self._labels else find_images(self.root)
         return {row.image: row for row in rows}
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
-        """Image ids by split, see ``splits_of``."""
-        rows = list(self.rows.values())
-        splits = splits_of(rows, val_fraction=self._val_fraction, seed=self._seed)
-        return {name: [row.image for row in members] for name, members in splits.items()}
+        """Image ids by split, in the order of the file, or sorted; no split is empty.
+
+        ``all`` holds every image. A third column gives the splits that it names, and ``trainval``
+        is train and val together. Without it ``train`` and ``val`` follow from the fraction and
+        the seed, and ``trainval`` is every image. Where no image has a label, ``all`` is the only
+        split.
+        """
+        rows, images = self.rows.values(), list(self.rows)
+        splits = {"all": images}
+        if any(row.split for row in rows):
+            for row in rows:
+                splits.setdefault(row.split, []).append(row.image)
+            both = [row.image for row in rows if row.split in ("train", "val")]
+            splits.setdefault("trainval", both)
+        elif any(row.labels for row in rows):
+            val = _draw_names(images, round(self._val_fraction * len(images)), self._seed)
+            splits["train"] = [image for image in images if image not in val]
+            splits["val"] = [image for image in images if image in val]
+            splits["trainval"] = images
+        return {name: members for name, members in splits.items() if members}
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -235,12 +215,7 @@ class FolderSource(Source):
     def scan(self) -> Scan:
         """Find names of classes that are none of the classes."""
         cure = "correct the labels file, or name the class with --classes"
-        unknown = [
-            Problem(self.path(name), self._unknown(label), cure)
-            for name, row in self.rows.items()
-            for label in row.labels
-            if label not in self.classes
-        ]
+        unknown = [Problem(self.path(name), what, cure) for name, what in self._unknown()]
         objects = {
             name: Counter((label, False) for label in row.labels) for name, row in self.rows.items()
         }
@@ -255,18 +230,22 @@ class FolderSource(Source):
         """
         if not self.classes:
             raise ValueError(f"{self._labels or self.root}: no classes (no image has a label)")
-        for row in self.rows.values():
-            for name in row.labels:
-                if name not in self.classes:
-                    raise ValueError(f"{self._labels}: {row.image}: {self._unknown(name)}")
+        for name, what in self._unknown():
+            raise ValueError(f"{self._labels}: {name}: {what}")
         paths = [(name, self.path(name)) for name in self.ids(split)]
         missing = [name for name, path in paths if path not in leave_out and not path.exists()]
         if missing:
             raise FileNotFoundError(f"{self.root}: no such image: {name_first(missing)}")
         return super().open(split, leave_out=leave_out)
 
-    def _unknown(self, name: str) -> str:
-        return f"class {name!r} is not one of {', '.join(self.classes)}"
+    def _unknown(self) -> list[tuple[str, str]]:
+        """Images with a label that is none of the classes, and what is wrong with it."""
+        return [
+            (image, f"class {label!r} is not one of {', '.join(self.classes)}")
+            for image, row in self.rows.items()
+            for label in row.labels
+            if label not in self.classes
+        ]
 
 
 def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:

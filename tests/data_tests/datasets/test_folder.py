@@ -2,23 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
-from data.datasets.folder import (
-    FolderSource,
-    LabelRow,
-    find_images,
-    list_images,
-    read_labels,
-    splits_of,
-)
+from data.datasets.folder import FolderSource, LabelRow, find_images, read_labels
 from data.images import read_image
 from tests.conftest import snapshot
 
-ROWS = [LabelRow(f"{number}.png", ("cat",)) for number in range(20)]
+IMAGES = [f"{number}.png" for number in range(20)]
+ROWS = [f"{image},cat" for image in IMAGES]
 
 
 def save(folder: Path, *images: str, size: tuple[int, int] = (8, 6)) -> Path:
@@ -41,6 +36,13 @@ def write(folder: Path, *lines: str | bytes, head: str = "image,labels") -> Path
 
 def images(rows: list[LabelRow]) -> list[str]:
     return [row.image for row in rows]
+
+
+def splits_of(
+    folder: Path, *lines: str, head: str = "image,labels", **options: Any
+) -> dict[str, list[str]]:
+    """Images by split of a labels file with these lines."""
+    return FolderSource(folder, write(folder, *lines, head=head), **options).splits
 
 
 # --- lines of a labels file ----------------------------------------------------------------------
@@ -144,9 +146,9 @@ def test_a_bad_line_is_named_by_its_number(tmp_path: Path, head: str, line: str,
 def test_a_missing_file_or_folder_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "labels.csv")
     with pytest.raises(FileNotFoundError, match=r"labels\.csv: no such file of labels"):
-        read_labels(tmp_path / "labels.csv")
-    with pytest.raises(FileNotFoundError, match=r"/labels\.csv: no (such folder of )?images"):
-        find_images(tmp_path / "labels.csv")
+        FolderSource(tmp_path, tmp_path / "labels.csv")
+    with pytest.raises(FileNotFoundError, match=r"/labels\.csv: no (such image|images in it)"):
+        FolderSource(tmp_path / "labels.csv").ids("all")
 
 
 # --- folders without a labels file ---------------------------------------------------------------
@@ -174,23 +176,22 @@ def test_a_link_to_nothing_is_found_and_then_missing(tmp_path: Path) -> None:
 
 def test_images_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "b.png,cat")
-    assert list_images(tmp_path, labels) == [LabelRow("b.png", ("cat",))]
-    assert list_images(tmp_path, None) == [LabelRow("a.png", ()), LabelRow("b.png", ())]
+    assert list(FolderSource(tmp_path, labels).rows.values()) == [LabelRow("b.png", ("cat",))]
+    assert FolderSource(tmp_path).ids("all") == ["a.png", "b.png"]
 
 
 # --- splits --------------------------------------------------------------------------------------
 
 
-def test_splits_of_other_names_and_rows_without_labels() -> None:
-    splits = splits_of([LabelRow("0", (), "2023"), LabelRow("1", (), "2024")])
+def test_splits_of_other_names_and_rows_without_labels(tmp_path: Path) -> None:
+    splits = splits_of(tmp_path, "0,,2023", "1,,2024", head="image,labels,split")
     assert list(splits) == ["all", "2023", "2024"]
-    assert list(splits_of([LabelRow("0", ()), LabelRow("1", ())])) == ["all"]
+    assert list(splits_of(tmp_path, "0,", "1,")) == ["all"]
 
 
-def test_the_third_column_makes_the_splits() -> None:
-    rows = [LabelRow(f"{k}", (), split) for k, split in enumerate(["val", "train", "test", "val"])]
-    splits = splits_of(rows)
-    assert {name: images(members) for name, members in splits.items()} == {
+def test_the_third_column_makes_the_splits(tmp_path: Path) -> None:
+    lines = [f"{k},,{split}" for k, split in enumerate(["val", "train", "test", "val"])]
+    assert splits_of(tmp_path, *lines, head="image,labels,split") == {
         "all": ["0", "1", "2", "3"],
         "val": ["0", "3"],
         "train": ["1"],
@@ -200,36 +201,39 @@ def test_the_third_column_makes_the_splits() -> None:
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0.2, 4), (0.25, 5), (0.33, 7), (0.95, 19)])
-def test_without_a_column_the_fraction_of_val_is_exact(fraction: float, count: int) -> None:
-    splits = splits_of(ROWS, val_fraction=fraction)
+def test_without_a_column_the_fraction_of_val_is_exact(
+    fraction: float, count: int, tmp_path: Path
+) -> None:
+    splits = splits_of(tmp_path, *ROWS, val_fraction=fraction)
     assert len(splits["val"]) == count
     assert len(splits["train"]) == 20 - count
     assert not set(splits["train"]) & set(splits["val"])
-    assert splits["trainval"] == splits["all"] == ROWS
+    assert splits["trainval"] == splits["all"] == IMAGES
     for members in splits.values():
-        assert members == sorted(members, key=ROWS.index)
+        assert members == sorted(members, key=IMAGES.index)
 
 
-def test_the_choice_depends_on_names_alone() -> None:
-    other = [LabelRow(row.image, ("dog", "cow")) for row in reversed(ROWS)]
-    chosen, again = (set(images(splits_of(rows)["val"])) for rows in (ROWS, other))
+def test_the_choice_depends_on_names_alone(tmp_path: Path) -> None:
+    other = [f"{image},dog|cow" for image in reversed(IMAGES)]
+    chosen, again = (set(splits_of(tmp_path, *lines)["val"]) for lines in (ROWS, other))
     assert chosen == again
 
 
-def test_another_seed_is_another_choice() -> None:
-    choices = {tuple(images(splits_of(ROWS, seed=seed)["val"])) for seed in range(10)}
+def test_another_seed_is_another_choice(tmp_path: Path) -> None:
+    choices = {tuple(splits_of(tmp_path, *ROWS, seed=seed)["val"]) for seed in range(10)}
     assert len(choices) > 5
 
 
-def test_a_new_image_changes_the_split_of_at_most_one_other() -> None:
-    before = set(images(splits_of(ROWS)["val"]))
-    after = set(images(splits_of([LabelRow("new.png", ("cat",)), *ROWS])["val"]))
+def test_a_new_image_changes_the_split_of_at_most_one_other(tmp_path: Path) -> None:
+    before = set(splits_of(tmp_path, *ROWS)["val"])
+    after = set(splits_of(tmp_path, "new.png,cat", *ROWS)["val"])
     assert len(before - after) <= 1
 
 
-def test_a_fraction_that_rounds_to_nothing_makes_no_split() -> None:
-    assert list(splits_of(ROWS[:2], val_fraction=0.2)) == ["all", "train", "trainval"]
-    assert list(splits_of(ROWS[:2], val_fraction=0.9)) == ["all", "val", "trainval"]
+def test_a_fraction_that_rounds_to_nothing_makes_no_split(tmp_path: Path) -> None:
+    for fraction, split in ((0.2, "train"), (0.9, "val")):
+        splits = splits_of(tmp_path, *ROWS[:2], val_fraction=fraction)
+        assert list(splits) == ["all", split, "trainval"]
 
 
 # --- the data set --------------------------------------------------------------------------------
@@ -271,11 +275,11 @@ def test_without_a_file_of_labels_every_target_and_weight_is_zero(tmp_path: Path
 
 
 def test_a_data_set_holds_the_images_of_its_split(tmp_path: Path) -> None:
-    save(tmp_path, *images(ROWS))
-    labels = write(tmp_path, *(f"{row.image},cat" for row in ROWS))
-    for split, members in splits_of(ROWS, val_fraction=0.3, seed=5).items():
-        dataset = FolderSource(tmp_path, labels, val_fraction=0.3, seed=5).open(split)
-        assert dataset.ids == images(members)
+    labels = write(save(tmp_path, *IMAGES), *ROWS)
+    source = FolderSource(tmp_path, labels, val_fraction=0.3, seed=5)
+    for split, members in source.splits.items():
+        dataset = source.open(split)
+        assert dataset.ids == members
         assert dataset.split == split
 
 

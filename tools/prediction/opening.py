@@ -60,9 +60,9 @@ def open_predictions(
     else:
         seen = limit_proposals(given, **limits)
     device.place(model)
-    cached = cached and trained.frozen_backbone
+    takes_features = cached and trained.frozen_backbone
     samples = open_samples(
-        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=cached
+        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
     inputs = with_proposals(samples, dataset, seen)
     rescoring = None
@@ -75,7 +75,7 @@ def open_predictions(
             )
         heatmaps = open_localizer(localizer, dataset, device, cached=cached)
         rescoring = partial(_overlap, heatmaps)
-    module = model.head if cached else model
+    module = model.head if takes_features else model
     return DetectorPredictions(
         module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring
     )
@@ -101,9 +101,9 @@ def open_localizer(
     """
     model, trained = saved.localizer()
     device.place(model)
-    cached = cached and trained.frozen_backbone
+    takes_features = cached and trained.frozen_backbone
     inputs = open_samples(
-        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=cached
+        model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
-    module = model.head() if cached else model
+    module = model.head() if takes_features else model
     return LocalizerPredictions(module, inputs, dataset, device, boxes or trained.boxes)

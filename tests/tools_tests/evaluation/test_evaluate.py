@@ -5,6 +5,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tools.cli.command import parse_settings
 from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
 from tools.runs.checkpoint import load_checkpoint
-from tools.runs.folder import evaluation_folder, locked_run, write_settings
+from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
 from tools.runs.settings import TrainLocalizerSettings
 
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
@@ -271,6 +272,20 @@ def test_support_and_a_localizers_heatmap_move_boxes_and_leave_the_images_scores
     assert detector["image_map"] == plain["image_map"]
     assert detector["box_map_area"] != plain["box_map_area"]
     assert files_of(small_run) == before
+
+
+def test_a_localizer_that_rescores_takes_cached_features_whatever_the_detector_takes(
+    copies: Callable[[str], Path], small_run: Path, tiny_voc: Path, tmp_path: Path
+) -> None:
+    localizer = Path(shutil.copytree(small_run, tmp_path / "localizer"))
+    trained, cache = read_settings(localizer), tmp_path / "features"
+    frozen = replace(trained, pretrained=True, frozen_backbone=True, feature_cache=cache)
+    write_settings(localizer, frozen)
+    copy = copies("detector")
+    assert not read_settings(copy).frozen_backbone
+
+    assert main(words(copy, tiny_voc, f"--rescore-from={localizer}")) == 0
+    assert len(list(cache.glob("*/*.npz"))) == 6
 
 
 def test_a_detectors_scores_and_detections_do_not_depend_on_the_annotated_boxes(

@@ -10,6 +10,8 @@ from typing import TextIO, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tools.cli.signals import check_interrupted
+
 
 def printable(text: str) -> str:
     r"""The text on one line, with escapes such as ``\x1b`` for what cannot be shown.
@@ -61,7 +63,18 @@ def _copy(text: str) -> None:
         print(text, file=file, flush=True)
 
 
-def track(
+def track(items: Iterable[T], description: str, *, total: int, done: int = 0) -> Iterator[T]:
+    """Pass items through as ``show_progress`` does, until a signal comes.
+
+    Raises:
+        Interrupted: a signal came before an item.
+    """
+    for item in show_progress(items, description, total=total, done=done):
+        check_interrupted()
+        yield item
+
+
+def show_progress(
     items: Iterable[T],
     description: str,
     *,

@@ -15,7 +15,6 @@ from localizer.heatmap_statistics import HeatmapStatistics, present_labels
 from localizer.localize import ImageHeatmaps
 from localizer.settings import BoxSettings
 from tools.cli.console import track
-from tools.cli.signals import check_interrupted
 from tools.evaluation.metrics import Evaluation, summarize
 from tools.models.device import evaluation_mode
 from tools.prediction.predictions import Prediction, Predictions
@@ -84,7 +83,6 @@ def _each(predictions: Predictions, description: str) -> Iterator[tuple[int, Pre
     count = len(predictions.dataset)
     with evaluation_mode(predictions.module):
         for index in track(range(count), description, total=count):
-            check_interrupted()
             yield index, predictions[index]
 
 

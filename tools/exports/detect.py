@@ -9,7 +9,6 @@ from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
 from tools.cli.console import echo, track
-from tools.cli.signals import check_interrupted
 from tools.exports.settings import DetectSettings
 from tools.files.detections import write_coco, write_detections, write_voc_xml
 from tools.inputs.datasets import open_dataset
@@ -40,7 +39,6 @@ def run(settings: DetectSettings) -> None:
     settings.out.mkdir(parents=True, exist_ok=True)
     detections: dict[str, Detections] = {}
     for index in track(range(len(dataset)), "detections", total=len(dataset)):
-        check_interrupted()
         detections[dataset.ids[index]] = _keep(predictions[index].detections, settings)
         if settings.draw:
             _draw(settings.out / "images", dataset, index, detections[dataset.ids[index]])
@@ -59,13 +57,9 @@ def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
 
 def _proposals(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
     """Those of every image, by its id."""
-    every = {}
     made = propose_files(dataset.paths, ProposeSettings(), processes=processes)
     named = zip(dataset.ids, made, strict=True)
-    for image_id, proposals in track(named, "proposals", total=len(dataset)):
-        check_interrupted()
-        every[image_id] = proposals
-    return every
+    return dict(track(named, "proposals", total=len(dataset)))
 
 
 def _keep(detections: Detections, settings: DetectSettings) -> Detections:

@@ -10,7 +10,6 @@ from data.datasets.settings import DataSettings
 from data.datasets.source import Source
 from data.datasets.sources import open_source
 from tools.cli.console import echo, track, warn
-from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
 
@@ -42,10 +41,7 @@ def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageSt
         cache: file with what is known; written anew with these images in it.
     """
     known = read_states(cache)
-    states = {}
-    for path, state in track(scan_images(paths, known), "reading images", total=len(paths)):
-        check_interrupted()
-        states[path] = state
+    states = dict(track(scan_images(paths, known), "reading images", total=len(paths)))
     merged = known | {str(path.absolute()): state for path, state in states.items()}
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(cache, json.dumps(merged).encode())

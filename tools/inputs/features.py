@@ -18,7 +18,6 @@ from torch import nn
 from data.collate import collate_images
 from data.types import ImageBatch, ImageSample
 from tools.cli.console import echo, track
-from tools.cli.signals import check_interrupted
 from tools.files.atomic import write_atomically
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
@@ -161,7 +160,6 @@ class FeatureSamples:
         cache.check_room(needed)
         done = len(self.files) - len(missing) + 1
         for index in track(missing[1:], "features", total=len(self.files), done=done):
-            check_interrupted()
             self._compute(index, features, device)
 
     @torch.inference_mode()

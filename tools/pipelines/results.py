@@ -179,19 +179,17 @@ def _make(
     commands = [command]
     words = ["--split", row.split, "--name", row.name, *row.evaluation]
     words += ["--corloc-split", "trainval" if row.split == "test" else row.split]
-    place = ["--run-dir", str(folder), "--voc-root", str(root)]
-    shown = ["--run-dir", row.training or row.name]
+    words += ["--run-dir", str(folder)]
     if row.kind != "localizer":
         file = "test" if row.split == "test" else "trainval"
-        place += ["--proposals", str(_proposals(file, settings, root))]
-        shown += ["--proposals", f"{file}.npz"]
+        words += ["--proposals", str(_proposals(file, settings, root))]
     if row.rescore_from:
         localizer, command = _train(rows[row.rescore_from], seed, settings, root)
         commands.append(command)
-        place += ["--rescore-from", str(localizer)]
-        shown += ["--rescore-from", row.rescore_from]
+        words += ["--rescore-from", str(localizer)]
+    place = ["--voc-root", str(root)]
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
-    commands.append(f"python -m tools.evaluate {shlex.join(words + shown)}")
+    commands.append(_command("evaluate", words, settings.runs, seed))
     report = json.loads((evaluation_folder(folder, row.name) / "report.json").read_text())
     (numbers,) = models_of(report).values()
     write_json(
@@ -220,20 +218,26 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
     if row.split == "val":
         words += ["--split", row.learns_from]
-    place = ["--run-dir", str(folder), "--voc-root", str(root), "--resume", "auto"]
-    place += ["--feature-cache", str(settings.runs / "features"), *_weights(row, settings)]
+    words += ["--run-dir", str(folder)]
+    if row.kind != "localizer":
+        words += ["--proposals", str(_proposals("trainval", settings, root))]
+    place = ["--voc-root", str(root), "--resume", "auto", *_weights(row, settings)]
+    place += ["--feature-cache", str(settings.runs / "features")]
     if row.kind == "localizer":
         command = "train_localizer"
         train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
     else:
         command = "train_wsddn"
-        place += ["--proposals", str(_proposals("trainval", settings, root))]
         train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
-    shown = [word.replace(str(CONFIGS), "tools/configs") for word in words]
-    shown += ["--run-dir", row.name]
-    if row.kind != "localizer":
-        shown += ["--proposals", "trainval.npz"]
-    return folder, f"python -m tools.{command} {shlex.join(shown)}"
+    return folder, _command(command, words, settings.runs, seed)
+
+
+def _command(name: str, words: Sequence[str], runs: Path, seed: int) -> str:
+    """A command with short names for what lies in the folder of runs."""
+    text = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
+    for folder in (runs / "proposals", runs):
+        text = text.replace(f"{folder}/", "")
+    return f"python -m tools.{name} {text.replace(f'-seed{seed}', '')}"
 
 
 def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:

@@ -146,7 +146,6 @@ def _make_parts(
     parts = zip(missing, made, strict=True)
     for part, proposals in track(parts, "proposals", total=total, done=done):
         write_atomically(part, _bytes({"part": proposals}, {}))
-        check_interrupted()
 
 
 def _bytes(proposals: dict[str, Proposals], meta: dict[str, object]) -> bytes:

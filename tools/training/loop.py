@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.types import ImageBatch
-from tools.cli.console import track
+from tools.cli.console import show_progress
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.loggers.logger import Logger
 from tools.runs.settings import LoopSettings
@@ -56,7 +56,7 @@ def train(
         count = settings.accumulate
         rest = batches(state.epoch, state.batch * count)
         steps = state.batch + math.ceil(len(rest) / count)
-        shown = track(
+        shown = show_progress(
             _in_groups(iter(rest), count),
             f"epoch {state.epoch + 1}/{settings.epochs}",
             total=steps,

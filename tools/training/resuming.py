@@ -8,7 +8,6 @@ from typing import Any
 from data.datasets.image_set import ImageSet
 from tools.cli.console import echo, track
 from tools.cli.settings import flatten
-from tools.cli.signals import check_interrupted
 from tools.runs.checkpoint import load_checkpoint, read_checkpoint
 from tools.training.state import TrainingState
 
@@ -29,7 +28,6 @@ def dataset_digest(dataset: ImageSet) -> str:
     digest = sha256()
     files = zip(dataset.ids, dataset.paths, strict=True)
     for image_id, path in track(files, f"checksums of {dataset.split}", total=len(dataset)):
-        check_interrupted()
         with path.open("rb") as file:
             content = file_digest(file, "sha256").hexdigest()
         digest.update(f"{image_id}\n{content}\n".encode(errors="surrogateescape"))

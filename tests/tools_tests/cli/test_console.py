@@ -1,12 +1,14 @@
 """Progress passes everything through and says now and then how far it is; lines are plain."""
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tools.cli.console import also_to, echo, track, warn
+from tools.cli.console import also_to, echo, show_progress, track, warn
+from tools.cli.signals import Interrupted, install_signal_handlers
 
 OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colors, direction, and what is no text
 
@@ -24,7 +26,7 @@ def test_progress_passes_every_item_through(
 def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    list(track([1, 2], "epoch 3", total=4, done=2, size=8, interval=0.0))
+    list(show_progress([1, 2], "epoch 3", total=4, done=2, size=8, interval=0.0))
 
     pattern = r"epoch 3: {}/4, \d+\.\d images/s, {} s left"
     lines = capsys.readouterr().out.splitlines()
@@ -36,6 +38,17 @@ def test_without_a_terminal_quick_work_is_silent(capsys: pytest.CaptureFixture[s
     list(track(range(1000), "letters", total=1000))
 
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_signal_ends_the_items_before_the_next_one() -> None:
+    install_signal_handlers()
+    items, done = track([1, 2, 3], "numbers", total=3), [0, 0]
+
+    done[0] = next(items)
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        done[1] = next(items)
+    assert done == [1, 0]
 
 
 def test_what_a_terminal_would_obey_is_shown_as_an_escape(

@@ -39,11 +39,11 @@ def run(settings: EvaluateSettings) -> None:
     with contextlib.ExitStack() as locks:
         for folder in _folders(settings):
             locks.enter_context(locked_run(folder))
-        evaluate_runs(settings, device)
+        _evaluate_runs(settings, device)
 
 
-def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[str, Any]]:
-    """Evaluate, write every file, print the table; returns the models' part of ``report.json``."""
+def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
+    """Evaluate, write every file and print the table."""
     runs = _runs(settings)
     models: dict[str, dict[str, Any]] = {}
     with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
@@ -78,7 +78,6 @@ def evaluate_runs(settings: EvaluateSettings, device: Device) -> dict[str, dict[
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
     echo(*metrics_table("model", metrics).splitlines())
     echo(f"report: {folder / 'report.html'}")
-    return models
 
 
 def _runs(settings: EvaluateSettings) -> list[SavedRun]:

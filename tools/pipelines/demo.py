@@ -7,9 +7,8 @@ from data.datasets.voc import image_ids
 from data.synthetic.dataset import write_synthetic_voc
 from tools.cli.command import parse_settings
 from tools.cli.console import echo
-from tools.evaluation.evaluate import evaluate_runs
+from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
-from tools.models.device import choose_device
 from tools.pipelines.settings import DemoSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
@@ -50,15 +49,15 @@ def run(settings: DemoSettings) -> None:
             make_proposals(
                 MakeProposalsSettings(voc_root=voc_root, split=split, out=out, edge_sizes=(350,))
             )
-        evaluation = EvaluateSettings(
-            run_dir=plain,
-            voc_root=voc_root,
-            beside=(robust, _detector(settings, voc_root, plain)),
-            proposals=settings.run_dir / "proposals" / "test.npz",
-            split="test",
-            corloc_split="",
+        evaluate(
+            EvaluateSettings(
+                run_dir=plain,
+                voc_root=voc_root,
+                beside=(robust, _detector(settings, voc_root, plain)),
+                proposals=settings.run_dir / "proposals" / "test.npz",
+                corloc_split="",
+            )
         )
-        evaluate_runs(evaluation, choose_device("auto", "auto"))
         echo(f"the whole demo took {time.monotonic() - start:.0f} s")
 
 

@@ -72,11 +72,6 @@ class Row:
     evaluation: tuple[str, ...] = ()
     rescore_from: str = ""
 
-    @property
-    def learns_from(self) -> str:
-        """The split it is trained on."""
-        return "train" if self.split == "val" else "trainval"
-
     def result(self, seed: int) -> Path:
         """File of one training."""
         return RESULTS / f"{self.name}-seed{seed}.json"
@@ -217,7 +212,7 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
     echo(f"training in {folder}")
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
     if row.split == "val":
-        words += ["--split", row.learns_from]
+        words += ["--split", "train"]
     words += ["--run-dir", str(folder)]
     if row.kind != "localizer":
         words += ["--proposals", str(_proposals("trainval", settings, root))]

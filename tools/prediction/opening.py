@@ -1,16 +1,12 @@
 """What a trained run predicts for a data set."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-
-from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import given_or_trained
 from data.types import Proposals
-from localizer.localize import heatmap_overlap
 from localizer.settings import BoxSettings
 from tools.inputs.datasets import open_dataset
 from tools.inputs.opening import open_samples
@@ -73,17 +69,11 @@ def open_predictions(
                 f"{rescore_from}: knows other classes than {saved.run_dir}: "
                 f"{', '.join(localizer.settings.classes)}"
             )
-        heatmaps = open_localizer(localizer, dataset, device, cached=cached)
-        rescoring = partial(_overlap, heatmaps)
+        rescoring = open_localizer(localizer, dataset, device, cached=cached).overlap
     module = model.head if takes_features else model
     return DetectorPredictions(
         module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring
     )
-
-
-def _overlap(localizer: LocalizerPredictions, index: int, boxes: Tensor) -> Tensor:
-    """``[R, C]``: how far proposals and the heatmap of each class cover each other."""
-    return heatmap_overlap(localizer.heatmaps(index), boxes)
 
 
 def open_localizer(

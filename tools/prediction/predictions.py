@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
 from data.types import Detections, Proposals
-from localizer.localize import ImageHeatmaps, localize, predict_heatmaps
+from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
 from tools.inputs.rois import WithProposals
@@ -103,6 +103,10 @@ class LocalizerPredictions:
                 )
         image_logits = torch.stack([heatmaps.image_logits for heatmaps in by_size]).mean(dim=0)
         return replace(by_size[0], image_logits=image_logits)
+
+    def overlap(self, index: int, boxes: Tensor) -> Tensor:
+        """``[R, C]``: how far ``[R, 4]`` proposals and the heatmaps cover each other."""
+        return heatmap_overlap(self.heatmaps(index), boxes)
 
     def __getitem__(self, index: int) -> Prediction:
         heatmaps = self.heatmaps(index)

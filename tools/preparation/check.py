@@ -1,18 +1,17 @@
 """A data set's table of classes and its problems."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
-from pathlib import Path
 
-from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
-from data.datasets.source import Problem, Scan
+from data.datasets.scan import image_problems, same_images, scan_proposals
+from data.datasets.source import Scan
 from data.datasets.sources import open_source
 from tools.cli.console import echo
 from tools.inputs.datasets import scan_with_progress
 from tools.preparation.settings import CheckDataSettings
 
-LEARNED, TESTED = ("train", "val", "trainval"), ("test",)
+LEARNED = ("train", "val", "trainval")
 
 
 def run(settings: CheckDataSettings) -> None:
@@ -28,8 +27,13 @@ def run(settings: CheckDataSettings) -> None:
     states = scan_with_progress(list(paths.values()), settings.cache)
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
     by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
-    of_files = image_problems(states, sizes) + _shared(states, by_split)
-    of_files += _of_proposals(settings, scan.splits, paths, states)
+    learned = [path for split in LEARNED for path in by_split.get(split, ())]
+    of_files = image_problems(states, sizes)
+    of_files += same_images(states, learned, by_split.get("test", ()))
+    if settings.proposals is not None:
+        of_proposals = scan_proposals(settings.proposals, scan.splits, paths, states)
+        echo(f"proposals of all images of: {', '.join(of_proposals.splits) or 'no split'}")
+        of_files += of_proposals.problems
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
     for problem in problems:
         echo(f"{problem.where}: {problem.what} ({problem.cure})")
@@ -38,30 +42,6 @@ def run(settings: CheckDataSettings) -> None:
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
     echo(f"{source.root}: {len(paths)} images, no problems")
-
-
-def _of_proposals(
-    settings: CheckDataSettings,
-    splits: Mapping[str, Sequence[str]],
-    places: Mapping[str, Path],
-    states: Mapping[Path, ImageState],
-) -> list[Problem]:
-    """Print which splits have proposals, and return the problems of the proposals."""
-    if settings.proposals is None:
-        return []
-    scan = scan_proposals(settings.proposals, splits, places, states)
-    echo(f"proposals of all images of: {', '.join(scan.splits) or 'no split'}")
-    return scan.problems
-
-
-def _shared(
-    states: Mapping[Path, ImageState], by_split: Mapping[str, Sequence[Path]]
-) -> list[Problem]:
-    learned, tested = (
-        list(dict.fromkeys(path for split in splits for path in by_split.get(split, ())))
-        for splits in (LEARNED, TESTED)
-    )
-    return same_images(states, learned, tested)
 
 
 def _print_table(scan: Scan) -> None:

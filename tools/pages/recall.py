@@ -37,13 +37,12 @@ def write_recall_report(
         KeyError: an image that is not among the proposals.
     """
     objects = find_objects(proposals, annotations)
-    by_size = {
-        name: (objects.sides >= low) & (objects.sides < high) for name, (low, high) in SIZES.items()
+    sizes = {
+        name: objects.recall(chosen=(low <= objects.sides) & (objects.sides < high))
+        for name, (low, high) in SIZES.items()
     }
-    by_class = {name: objects.labels == label for label, name in enumerate(classes)}
-    numbers = {
-        "sizes": {name: objects.recall(chosen=chosen) for name, chosen in by_size.items()},
-        "per_class": {name: objects.recall(chosen=chosen) for name, chosen in by_class.items()},
+    per_class = {
+        name: objects.recall(chosen=objects.labels == label) for label, name in enumerate(classes)
     }
     facts = {
         "images": len(annotations),
@@ -53,23 +52,17 @@ def write_recall_report(
         "counts": COUNTS,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "recall.json", {**facts, **numbers})
+    write_json(folder / "recall.json", {**facts, "sizes": sizes, "per_class": per_class})
     curves = {
         f"recall against boxes an image, {heading}": {
             name: list(zip(map(float, COUNTS), fractions[key], strict=True))
-            for name, fractions in numbers["sizes"].items()
+            for name, fractions in sizes.items()
         }
         for key, heading in OVERLAPS.items()
     }
-    tables = {
-        f"{heading}, {grouping}": {
-            name: fractions[key] for name, fractions in numbers[kind].items()
-        }
-        for kind, grouping in (("sizes", "by size"), ("per_class", "by class"))
-        for key, heading in OVERLAPS.items()
-    }
-    content = {"title": title, "charts": charts(curves), "tables": tables, **facts}
-    write_page(folder / "recall.html", "recall.html", **content)
+    groups = {"by size": sizes, "by class": per_class}
+    content = {"title": title, "charts": charts(curves), "groups": groups, "overlaps": OVERLAPS}
+    write_page(folder / "recall.html", "recall.html", **content, **facts)
     whole = objects.recall((INFINITE,))
     return (
         f"recall {whole['0.5'][0]:.3f} at IoU .5, {whole['0.7'][0]:.3f} at .7 "

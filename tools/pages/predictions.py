@@ -143,21 +143,16 @@ def detection_sheets(
     hits = [RIGHT in of_image for of_image in zip(*letters, strict=True)]
     order = np.random.default_rng(IMAGE_SEED).permutation(len(dataset)).tolist()
     countable = [i for i in order if (~dataset.annotations[i].difficult).any()]
-    sheets = {
-        heading: [i for i in countable if hits[i] == is_hit][: count // 2]
-        for heading, is_hit in (
-            ("Detections: the top-scoring one of a class hits", True),
-            ("Detections: none of the top-scoring ones hits", False),
-        )
-    }
-    return {
-        heading: sheet(
-            [image_with_detections(dataset, i, detections[dataset.ids[i]]) for i in chosen],
-            columns=5,
-        )
-        for heading, chosen in sheets.items()
-        if chosen
-    }
+    sheets = {}
+    for heading, is_hit in (
+        ("Detections: the top-scoring one of a class hits", True),
+        ("Detections: none of the top-scoring ones hits", False),
+    ):
+        chosen = [i for i in countable if hits[i] == is_hit][: count // 2]
+        cells = [image_with_detections(dataset, i, detections[dataset.ids[i]]) for i in chosen]
+        if cells:
+            sheets[heading] = sheet(cells, columns=5)
+    return sheets
 
 
 def _present(dataset: ImageSet, index: int) -> list[int]:

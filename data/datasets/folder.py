@@ -26,25 +26,27 @@ from data.types import Annotation, without_boxes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SEPARATOR = "|"
+HEADERS = (["image", "labels"], ["image", "labels", "split"])
 
 
 @dataclass(frozen=True, slots=True)
-class LabelRow:
-    """One line of a labels file.
+class ImageLabels:
+    """What a labels file says of an image.
 
     Attributes:
-        image: path below the folder, with slashes.
         labels: class names, without repetition.
         split: of the third column, empty without one.
     """
 
-    image: str
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     split: str = ""
 
 
-def read_labels(path: Path) -> list[LabelRow]:
-    """The lines of a labels file in their order; blank lines, a BOM and CRLF are fine.
+def read_labels(path: Path) -> dict[str, ImageLabels]:
+    """The lines of a labels file, in their order; blank lines, a BOM and CRLF are fine.
+
+    Returns:
+        By image: its path below the folder, with slashes.
 
     Raises:
         ValueError: another header, a line with other columns, an image twice or outside of the
@@ -52,34 +54,28 @@ def read_labels(path: Path) -> list[LabelRow]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            numbered = enumerate(csv.reader(file, strict=True), start=1)
-            lines = [
-                (number, row) for number, row in numbered if len(row) > 1 or "".join(row).strip()
-            ]
+            lines = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    if not lines or [cell.strip() for cell in lines[0][1]] not in (
-        ["image", "labels"],
-        ["image", "labels", "split"],
-    ):
+    numbered = [(n, cells) for n, cells in enumerate(lines, start=1) if cells not in ([], [""])]
+    if not numbered or numbered[0][1] not in HEADERS:
         raise ValueError(f"{path}: the first line is image,labels or image,labels,split")
-    rows, seen = [], set()
-    for number, cells in lines[1:]:
+    rows: dict[str, ImageLabels] = {}
+    for number, cells in numbered[1:]:
         try:
-            row = _parse_row(cells, columns=len(lines[0][1]))
-            if row.image in seen:
-                raise ValueError(f"{row.image!r} is listed twice")
+            image, row = _parse_row(cells, columns=len(numbered[0][1]))
+            if image in rows:
+                raise ValueError(f"{image!r} is listed twice")
         except ValueError as error:
             raise ValueError(f"{path}: line {number}: {error}") from error
-        seen.add(row.image)
-        rows.append(row)
+        rows[image] = row
     if not rows:
         raise ValueError(f"{path}: no images are listed")
     return rows
 
 
-def find_images(folder: Path) -> list[LabelRow]:
-    """Every image below a folder by its ending, sorted, without labels.
+def find_images(folder: Path) -> list[str]:
+    """The path below a folder of every image, known by its ending, sorted, with slashes.
 
     Raises:
         FileNotFoundError: no image is in it.
@@ -91,7 +87,7 @@ def find_images(folder: Path) -> list[LabelRow]:
     )
     if not paths:
         raise FileNotFoundError(f"{folder}: no images in it ({', '.join(SUFFIXES)})")
-    return [LabelRow(image, ()) for image in paths]
+    return paths
 
 
 class FolderSource(Source):
@@ -120,7 +116,7 @@ class FolderSource(Source):
         val_fraction: float = 0.2,
         seed: int = 0,
     ) -> None:
-        self._single = [LabelRow(folder.name, ())] if folder.is_file() else []
+        self._single = [folder.name] if folder.is_file() else []
         self.root = folder.parent if self._single else folder
         if self._single and folder.suffix.lower() not in SUFFIXES:
             raise ValueError(f"{folder}: not an image ({', '.join(SUFFIXES)})")
@@ -148,12 +144,11 @@ class FolderSource(Source):
         )
 
     @cached_property
-    def rows(self) -> dict[str, LabelRow]:
+    def rows(self) -> dict[str, ImageLabels]:
         """The lines of the labels file by image id; without one every image, without labels."""
-        rows = self._single
-        if not rows:
-            rows = read_labels(self._labels) if self._labels else find_images(self.root)
-        return {row.image: row for row in rows}
+        if self._labels is not None and not self._single:
+            return read_labels(self._labels)
+        return dict.fromkeys(self._single or find_images(self.root), ImageLabels())
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
@@ -167,9 +162,9 @@ class FolderSource(Source):
         rows, images = self.rows.values(), list(self.rows)
         splits = {"all": images}
         if any(row.split for row in rows):
-            for row in rows:
-                splits.setdefault(row.split, []).append(row.image)
-            both = [row.image for row in rows if row.split in ("train", "val")]
+            for image, row in self.rows.items():
+                splits.setdefault(row.split, []).append(image)
+            both = [image for image in images if self.rows[image].split in ("train", "val")]
             splits.setdefault("trainval", both)
         elif any(row.labels for row in rows):
             val = _draw_names(images, round(self._val_fraction * len(images)), self._seed)
@@ -248,10 +243,10 @@ class FolderSource(Source):
         ]
 
 
-def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
+def _parse_row(cells: Sequence[str], columns: int) -> tuple[str, ImageLabels]:
     if len(cells) != columns:
         raise ValueError(f"{len(cells)} columns instead of {columns}")
-    image, labels, *split = (cell.strip() for cell in cells)
+    image, labels, *split = cells
     parts = PurePosixPath(image.replace("\\", "/"))
     if not image or parts.is_absolute() or ".." in parts.parts or "\0" in image:
         raise ValueError(f"{image!r} is not a path below the folder")
@@ -262,7 +257,7 @@ def _parse_row(cells: Sequence[str], columns: int) -> LabelRow:
         raise ValueError("the split is empty")
     if split and split[0] == "all":
         raise ValueError("the split 'all' is every image already")
-    return LabelRow(parts.as_posix(), tuple(dict.fromkeys(names)), split[0] if split else "")
+    return parts.as_posix(), ImageLabels(tuple(dict.fromkeys(names)), split[0] if split else "")
 
 
 def _draw_names(images: Iterable[str], count: int, seed: int) -> set[str]:

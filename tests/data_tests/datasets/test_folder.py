@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datasets.folder import FolderSource, LabelRow, find_images, read_labels
+from data.datasets.folder import FolderSource, ImageLabels, find_images, read_labels
 from data.images import read_image
 from tests.conftest import snapshot
 
@@ -34,10 +34,6 @@ def write(folder: Path, *lines: str | bytes, head: str = "image,labels") -> Path
     return path
 
 
-def images(rows: list[LabelRow]) -> list[str]:
-    return [row.image for row in rows]
-
-
 def splits_of(
     folder: Path, *lines: str, head: str = "image,labels", **options: Any
 ) -> dict[str, list[str]]:
@@ -51,35 +47,38 @@ def splits_of(
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        ("b.jpg,dog|cat", LabelRow("b.jpg", ("dog", "cat"))),
-        ("b.jpg,dog|cat|dog", LabelRow("b.jpg", ("dog", "cat"))),
-        ("b.jpg,  ", LabelRow("b.jpg", ())),
-        (" a b.jpg , cat | hot dog ", LabelRow("a b.jpg", ("cat", "hot dog"))),
-        ('"a,b.jpg","say ""miau"""', LabelRow("a,b.jpg", ('say "miau"',))),
-        ("2024/für später/图 1.jpg,猫|Bär", LabelRow("2024/für später/图 1.jpg", ("猫", "Bär"))),
-        ("./a//b.jpg,cat", LabelRow("a/b.jpg", ("cat",))),
-        ("a\\b.jpg,cat", LabelRow("a/b.jpg", ("cat",))),
+        ("b.jpg,dog|cat", ("b.jpg", ImageLabels(("dog", "cat")))),
+        ("b.jpg,dog|cat|dog", ("b.jpg", ImageLabels(("dog", "cat")))),
+        ("b.jpg,  ", ("b.jpg", ImageLabels(()))),
+        (" a b.jpg , cat | hot dog ", ("a b.jpg", ImageLabels(("cat", "hot dog")))),
+        ('"a,b.jpg","say ""miau"""', ("a,b.jpg", ImageLabels(('say "miau"',)))),
+        (
+            "2024/für später/图 1.jpg,猫|Bär",
+            ("2024/für später/图 1.jpg", ImageLabels(("猫", "Bär"))),
+        ),
+        ("./a//b.jpg,cat", ("a/b.jpg", ImageLabels(("cat",)))),
+        ("a\\b.jpg,cat", ("a/b.jpg", ImageLabels(("cat",)))),
     ],
 )
 def test_a_line_is_an_image_with_its_labels_in_one_spelling(
-    tmp_path: Path, line: str, row: LabelRow
+    tmp_path: Path, line: str, row: tuple[str, ImageLabels]
 ) -> None:
     path = write(tmp_path, "z.jpg,cat", line, head=" image , labels ")
-    assert read_labels(path) == [LabelRow("z.jpg", ("cat",)), row]
+    assert list(read_labels(path).items()) == [("z.jpg", ImageLabels(("cat",))), row]
 
 
 def test_a_third_column_is_the_split(tmp_path: Path) -> None:
     path = write(tmp_path, "a.jpg,cat,train", "b.jpg,,test", head="image,labels,split")
-    assert read_labels(path) == [
-        LabelRow("a.jpg", ("cat",), "train"),
-        LabelRow("b.jpg", (), "test"),
-    ]
+    assert read_labels(path) == {
+        "a.jpg": ImageLabels(("cat",), "train"),
+        "b.jpg": ImageLabels((), "test"),
+    }
 
 
 def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(b"\xef\xbb\xbfimage,labels\r\n\r\na.jpg,cat\r\n   \r\n\r\nb.jpg,dog")
-    assert images(read_labels(path)) == ["a.jpg", "b.jpg"]
+    assert list(read_labels(path)) == ["a.jpg", "b.jpg"]
 
 
 # --- files of labels that are refused ------------------------------------------------------------
@@ -158,25 +157,25 @@ def test_every_image_is_found_by_its_ending_and_sorted(tmp_path: Path) -> None:
     save(tmp_path, "b.PNG", "a/z 图.jpeg", "a/b/c.webp", ".hidden.gif")
     (tmp_path / "labels.csv").write_text("image,labels\n")
     (tmp_path / "notes.txt").write_text("")
-    assert images(find_images(tmp_path)) == [".hidden.gif", "a/b/c.webp", "a/z 图.jpeg", "b.PNG"]
+    assert find_images(tmp_path) == [".hidden.gif", "a/b/c.webp", "a/z 图.jpeg", "b.PNG"]
 
 
 def test_a_folder_named_like_an_image_is_only_searched(tmp_path: Path) -> None:
     save(tmp_path, "holiday.jpg/a.png")
-    assert images(find_images(tmp_path)) == ["holiday.jpg/a.png"]
+    assert find_images(tmp_path) == ["holiday.jpg/a.png"]
 
 
 def test_a_link_to_nothing_is_found_and_then_missing(tmp_path: Path) -> None:
     save(tmp_path, "a.png")
     (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
-    assert images(find_images(tmp_path)) == ["a.png", "b.png"]
+    assert find_images(tmp_path) == ["a.png", "b.png"]
     with pytest.raises(FileNotFoundError, match=r"no such image: b\.png$"):
         FolderSource(tmp_path, classes=["cat"]).open("all")
 
 
 def test_images_are_those_of_the_labels_file_or_without_one_all(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png", "b.png"), "b.png,cat")
-    assert list(FolderSource(tmp_path, labels).rows.values()) == [LabelRow("b.png", ("cat",))]
+    assert FolderSource(tmp_path, labels).rows == {"b.png": ImageLabels(("cat",))}
     assert FolderSource(tmp_path).ids("all") == ["a.png", "b.png"]
 
 

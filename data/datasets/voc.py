@@ -66,9 +66,9 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
     for name in ids:
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise ValueError(f"{path}: {name!r} is not the name of an image")
-    repeated = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
+    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
     if repeated:
-        raise ValueError(f"{path}: listed twice: {', '.join(sorted(repeated)[:5])}")
+        raise ValueError(f"{path}: listed twice: {', '.join(repeated[:5])}")
     return ids
 
 

@@ -114,6 +114,10 @@ class Detections:
         """Those at these positions, or where a mask is true."""
         return Detections(self.boxes[kept], self.labels[kept], self.scores[kept])
 
+    def best_first(self) -> "Detections":
+        """The same ones, highest score first; of equals the earlier one."""
+        return self[self.scores.argsort(descending=True, stable=True)]
+
 
 def no_detections() -> Detections:
     """Detections of an image without any: tensors of zero rows."""

@@ -13,7 +13,7 @@ from tools.exports.settings import DetectSettings
 from tools.files.detections import write_coco, write_detections, write_voc_xml
 from tools.inputs.datasets import open_dataset
 from tools.models.device import choose_device
-from tools.pages.draw import DETECTION, draw_boxes, write_jpeg
+from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.opening import open_predictions
 from tools.runs.saved import load_run
 
@@ -64,19 +64,14 @@ def _proposals(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
 
 def _keep(detections: Detections, settings: DetectSettings) -> Detections:
     """Those that score high enough, highest score first."""
-    order = detections.scores.argsort(descending=True, stable=True)
-    order = order[detections.scores[order] >= settings.min_score][: settings.max_detections]
-    return detections[order]
+    best = detections.best_first()
+    return best[best.scores >= settings.min_score][: settings.max_detections]
 
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
-    texts = [
-        f"{dataset.classes[label]} {score:.2f}"
-        for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
-    ]
     path = folder / f"{dataset.ids[index]}.jpg"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_jpeg(path, draw_boxes(dataset[index].image, detections.boxes, DETECTION, texts))
+    write_jpeg(path, draw_detections(dataset[index].image, detections, dataset.classes))
 
 
 def _write(out: Path, dataset: ImageSet, detections: Mapping[str, Detections]) -> None:

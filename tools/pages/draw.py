@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
+from data.types import Detections
 from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
 
@@ -60,6 +61,15 @@ def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = 
     for text, (x1, y1) in zip(texts, closed[:, :2].int().tolist(), strict=bool(texts)):
         drawn = _write(drawn, text, x1, y1)
     return drawn
+
+
+def draw_detections(image: Tensor, detections: Detections, classes: Sequence[str]) -> Tensor:
+    """The image with the outline of each detection, and its class and score."""
+    texts = [
+        f"{classes[label]} {score:.2f}"
+        for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
+    ]
+    return draw_boxes(image, detections.boxes, DETECTION, texts)
 
 
 def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:

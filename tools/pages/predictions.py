@@ -17,6 +17,7 @@ from tools.pages.draw import (
     TRUTH,
     caption,
     draw_boxes,
+    draw_detections,
     fit_height,
     in_a_row,
     overlay_heatmap,
@@ -93,13 +94,10 @@ def image_with_detections(dataset: ImageSet, index: int, detections: Detections)
     Detections with at least half of the best score are drawn, at most six.
     """
     annotation = dataset.annotations[index]
+    best = detections.best_first()[:MAX_BOXES]
+    shown = best[best.scores >= FRACTION * best.scores[:1]]
     drawn = draw_boxes(dataset[index].image, annotation.boxes, TRUTH)
-    shown = _top_scoring(detections)
-    texts = [
-        f"{dataset.classes[label]} {score:.2f}"
-        for label, score in zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)
-    ]
-    drawn = draw_boxes(drawn, shown.boxes, DETECTION, texts)
+    drawn = draw_detections(drawn, shown, dataset.classes)
     return caption(fit_height(drawn, HEIGHT), annotation.image_id)
 
 
@@ -159,13 +157,6 @@ def _present(dataset: ImageSet, index: int) -> list[int]:
     """Labels of an image's classes."""
     labels: list[int] = dataset.targets[index].nonzero()[:, 0].tolist()
     return labels
-
-
-def _top_scoring(detections: Detections) -> Detections:
-    scores = detections.scores
-    order = scores.argsort(descending=True, stable=True)[:MAX_BOXES]
-    order = order[scores[order] >= FRACTION * scores.max()] if len(order) else order
-    return detections[order]
 
 
 def _boxed(name: str, dataset: ImageSet, index: int, prediction: Prediction) -> Tensor:

@@ -3,11 +3,11 @@
 Boxes are stored as whole tenths of a pixel: exact enough for originals of any size, and short.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from data.checks import name_first
@@ -127,13 +127,11 @@ def _shown_detections(detections: Detections | None) -> list[list[float]]:
     """Label, score and box of each detection, highest score first, the first few of each class."""
     if detections is None:
         return []
-    order = torch.argsort(detections.scores, descending=True, stable=True)
-    labels, scores = detections.labels[order], detections.scores[order]
-    boxes = _tenths(detections.boxes[order])
-    rows: list[list[float]] = []
-    of_class: dict[int, int] = {}
-    for label, score, box in zip(labels.tolist(), scores.tolist(), boxes, strict=True):
-        of_class[label] = of_class.get(label, 0) + 1
+    best = detections.best_first()
+    labels, scores, boxes = best.labels.tolist(), best.scores.tolist(), _tenths(best.boxes)
+    rows, of_class = list[list[float]](), Counter[int]()
+    for label, score, box in zip(labels, scores, boxes, strict=True):
+        of_class[label] += 1
         if of_class[label] <= MAX_PER_CLASS:
             rows.append([label, float(f"{score:.4g}"), *box])
     return rows

@@ -68,24 +68,22 @@ def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_time
         "opencv": cv2.__version__,
         "format": FORMAT,
     }
-    keys = [_key(path, made_with) for path in images.values()]
+    keys = {image_id: _key(path, made_with) for image_id, path in images.items()}
     # the workers of a process that was killed end within five seconds
     with locked(settings.out, wait=lock_timeout):
         known = _by_key(settings.out)
         folder = settings.out.with_suffix(".parts")
         folder.mkdir(exist_ok=True)
-        parts = {key: folder / f"{key}.npz" for key in keys}
+        parts = {key: folder / f"{key}.npz" for key in keys.values() if key not in known}
         missing = {
-            parts[key]: image
-            for key, image in zip(keys, images.values(), strict=True)
-            if key not in known and not parts[key].is_file()
+            parts[key]: images[image_id]
+            for image_id, key in keys.items()
+            if key in parts and not parts[key].is_file()
         }
         _make_parts(missing, propose_settings, processes=settings.processes, total=len(images))
-        proposals = {
-            image_id: known[key] if key in known else load_proposals(parts[key])["part"]
-            for image_id, key in zip(images, keys, strict=True)
-        }
-        _write(settings.out, proposals, {**made_with, "keys": keys})
+        every = known | {key: load_proposals(part)["part"] for key, part in parts.items()}
+        proposals = {image_id: every[key] for image_id, key in keys.items()}
+        _write(settings.out, proposals, {**made_with, "keys": list(keys.values())})
         shutil.rmtree(folder)
 
 

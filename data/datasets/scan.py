@@ -5,7 +5,6 @@ files whose size and time are the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -99,25 +98,12 @@ def same_images(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class ProposalScan:
-    """A file of proposals beside the images of a data set.
-
-    Attributes:
-        splits: those whose images all have an entry in the file, maybe without boxes.
-        problems: of the file.
-    """
-
-    splits: list[str]
-    problems: list[Problem]
-
-
 def scan_proposals(
     path: Path,
     splits: Mapping[str, Sequence[str]],
     places: Mapping[str, Path],
     states: Mapping[Path, ImageState],
-) -> ProposalScan:
+) -> tuple[list[str], list[Problem]]:
     """Compare a file of proposals with the images, and each box with the size of its image.
 
     Files are made of one list: a split without any image in the file is not a problem.
@@ -127,13 +113,15 @@ def scan_proposals(
         splits: image ids by split.
         places: images by image id.
         states: of these images, from ``scan_images``.
+
+    Returns:
+        The splits whose images all have an entry in the file, maybe without boxes; and what is
+        wrong with the file.
     """
     try:
         proposals = read_unchecked(path)
     except (ValueError, OSError) as error:
-        return ProposalScan(
-            [], [Problem(path, without_path(path, error), "restore it or make it again")]
-        )
+        return [], [Problem(path, without_path(path, error), "restore it or make it again")]
     present = [name for name in proposals if name in places]
     absent_splits = [ids for ids in splits.values() if present and not set(ids) & set(present)]
     not_expected = {name for ids in absent_splits for name in ids}
@@ -158,7 +146,7 @@ def scan_proposals(
             cure = "boxes are x1 y1 x2 y2 from 0; those of .mat files are converted with --from-mat"
             problems.append(Problem(path, str(error), cure))
     complete = [split for split, ids in splits.items() if all(name in proposals for name in ids)]
-    return ProposalScan(complete, problems)
+    return complete, problems
 
 
 def _state(known: Mapping[str, ImageState], path: Path) -> ImageState:

@@ -31,9 +31,9 @@ def run(settings: CheckDataSettings) -> None:
     of_files = image_problems(states, sizes)
     of_files += same_images(states, learned, by_split.get("test", ()))
     if settings.proposals is not None:
-        of_proposals = scan_proposals(settings.proposals, scan.splits, paths, states)
-        echo(f"proposals of all images of: {', '.join(of_proposals.splits) or 'no split'}")
-        of_files += of_proposals.problems
+        complete, of_proposals = scan_proposals(settings.proposals, scan.splits, paths, states)
+        echo(f"proposals of all images of: {', '.join(complete) or 'no split'}")
+        of_files += of_proposals
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
     for problem in problems:
         echo(f"{problem.where}: {problem.what} ({problem.cure})")

@@ -188,7 +188,7 @@ class TrainSettings(ComputeSettings, DataSettings):
     @property
     def has_trained_backbone(self) -> bool:
         """Whether the backbone starts from weights that have seen images."""
-        return self.pretrained or self.weights is not None
+        return self.pretrained or self.weights is not None or self.backbone_from is not None
 
     @property
     def backbone_from(self) -> Path | None:
@@ -333,11 +333,6 @@ class TrainWsddnSettings(TrainSettings):
         check_range(self, "in [0, 1]", "support_iou")
         if self.from_localizer is not None and self.weights is not None:
             raise ValueError("--from-localizer: the backbone starts from it, not from --weights")
-
-    @property
-    def has_trained_backbone(self) -> bool:
-        """Whether the backbone starts from weights that have seen images."""
-        return self.from_localizer is not None or super().has_trained_backbone
 
     @property
     def backbone_from(self) -> Path | None:

@@ -36,12 +36,10 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
         Interrupted: a signal came.
     """
     dataset = predictions.dataset
-    scores = np.zeros((len(dataset), len(dataset.classes)))
-    detections, top_scoring = {}, {}
+    scores, detections, top_scoring = [], {}, {}
     statistics, curve = HeatmapStatistics(len(dataset.classes)), ThresholdCurve(predictions)
-    for index, prediction in _each(predictions, description):
-        annotation = dataset.annotations[index]
-        scores[index] = prediction.image_scores.numpy()
+    for annotation, prediction in _each(predictions, description):
+        scores.append(prediction.image_scores.numpy())
         detections[annotation.image_id] = prediction.detections
         top_scoring[annotation.image_id] = prediction.top1
         if prediction.heatmaps is not None and predictions.boxes is not None:
@@ -49,7 +47,7 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
             curve.add(prediction.heatmaps, annotation)
     return summarize(
         dataset,
-        scores,
+        np.stack(scores),
         detections,
         top_scoring,
         heatmaps=statistics.per_class() if predictions.boxes else None,
@@ -70,20 +68,19 @@ def evaluate_corloc(
         CorLoc, and its mean by threshold of the heatmaps.
     """
     top_scoring, curve = {}, ThresholdCurve(predictions)
-    for index, prediction in _each(predictions, description):
-        annotation = predictions.dataset.annotations[index]
+    for annotation, prediction in _each(predictions, description):
         top_scoring[annotation.image_id] = prediction.top1
         if prediction.heatmaps is not None:
             curve.add(prediction.heatmaps, annotation)
     return _corloc(predictions.dataset, top_scoring), curve.corloc()
 
 
-def _each(predictions: Predictions, description: str) -> Iterator[tuple[int, Prediction]]:
-    """Predictions by number of the image, made in evaluation mode."""
-    count = len(predictions.dataset)
+def _each(predictions: Predictions, description: str) -> Iterator[tuple[Annotation, Prediction]]:
+    """Every image's annotation and prediction, made in evaluation mode."""
+    annotations = predictions.dataset.annotations
     with evaluation_mode(predictions.module):
-        for index in track(range(count), description, total=count):
-            yield index, predictions[index]
+        for index, annotation in enumerate(track(annotations, description, total=len(annotations))):
+            yield annotation, predictions[index]
 
 
 def _corloc(dataset: ImageSet, top_scoring: Mapping[str, Detections]) -> DetectionAP:

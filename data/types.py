@@ -51,6 +51,11 @@ class Proposals:
         """Those at these positions, or where a mask is true."""
         return Proposals(self.boxes[kept], None if self.scores is None else self.scores[kept])
 
+    def to(self, device: str) -> "Proposals":
+        """The same ones on another device."""
+        scores = None if self.scores is None else self.scores.to(device)
+        return Proposals(self.boxes.to(device), scores)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageSample:

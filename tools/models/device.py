@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.types import ImageBatch, Proposals
+from data.types import ImageBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,7 @@ class Device:
         """Every tensor of a batch on this device."""
         names = ("images", "sizes", "targets", "weights")
         moved: dict[str, Any] = {name: getattr(batch, name).to(self.kind) for name in names}
-        moved["rois"] = tuple(
-            Proposals(
-                rois.boxes.to(self.kind),
-                None if rois.scores is None else rois.scores.to(self.kind),
-            )
-            for rois in batch.rois
-        )
+        moved["rois"] = tuple(rois.to(self.kind) for rois in batch.rois)
         return replace(batch, **moved)
 
 

@@ -43,14 +43,11 @@ def by_name(dataset: ImageSet, scores: SavedScores, context: str) -> tuple[Image
             f"{context}: not the scores of {dataset.split} (evaluate --split {dataset.split} "
             f"writes them); {'; '.join(parts)}"
         )
-    row_of = {image_id: row for row, image_id in enumerate(dataset.ids)}
-    rows = sorted(range(len(scores.ids)), key=lambda row: scores.ids[row])
-    ordered = SavedScores(
-        tuple(scores.ids[row] for row in rows),
-        scores.classes,
-        *(array[rows] for array in (scores.scores, scores.targets, scores.weights)),
-    )
-    return dataset.subset([row_of[image_id] for image_id in ordered.ids]), ordered
+    images = dataset.subset(sorted(range(len(dataset)), key=lambda row: dataset.ids[row]))
+    row_of = {image_id: row for row, image_id in enumerate(scores.ids)}
+    rows = [row_of[image_id] for image_id in images.ids]
+    arrays = (array[rows] for array in (scores.scores, scores.targets, scores.weights))
+    return images, SavedScores(tuple(images.ids), scores.classes, *arrays)
 
 
 def gallery_content(

@@ -7,14 +7,12 @@ from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.types import ImageBatch
 from localizer.loss import localizer_losses, multilabel_bce
 from localizer.model import Localizer
-from tools.evaluation.metrics import Evaluation
 from tools.loggers.logger import Logger
 from tools.models.device import evaluation_mode
-from tools.pages.predictions import box_sheet, log_images
+from tools.pages.predictions import box_sheet
 from tools.prediction.predictions import LocalizerPredictions
 from tools.runs.settings import TrainLocalizerSettings
 from tools.training.run import train_run
-from tools.training.state import TrainingState
 from tools.training.task import Task
 
 
@@ -54,12 +52,6 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         logger.scalar("baseline/metric1", mean_over_present(metrics.average_precision), 0)
         logger.scalar("baseline/metric2", mean_over_present(metrics.f_beta), 0)
         logger.scalar("baseline/recall", mean_over_present(metrics.recall), 0)
-
-    def log_epoch(
-        self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
-    ) -> None:
-        """Heatmaps of a few images."""
-        log_images(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
 
     def log_end(self, logger: Logger, step: int) -> None:
         """The boxes of a few images."""

@@ -22,6 +22,7 @@ from tools.inputs.datasets import open_dataset
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
+from tools.pages.predictions import log_images
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
 from tools.runs.folder import locked_run, write_settings
@@ -115,16 +116,17 @@ def _losses(task: Task[Settings, Any], batch: ImageBatch) -> tuple[dict[str, Ten
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
     """Evaluate and show; returns what chooses the best checkpoint."""
-    if task.validation is None:
-        task.log_epoch(logger, state, None)
-        return state.epoch  # without a validation the last epoch is the best
-    evaluation = evaluate(task.predictions)
-    log_evaluation(logger, evaluation, task.validation, state.step)
-    task.log_epoch(logger, state, evaluation)
-    shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
-    numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
-    echo(f"epoch {state.epoch}: {', '.join(numbers)} on {task.validation.split}")
-    return evaluation.metrics[task.quality]
+    quality = float(state.epoch)  # without a validation the last epoch is the best
+    if task.validation is not None and task.predictions is not None:
+        evaluation = evaluate(task.predictions)
+        log_evaluation(logger, evaluation, task.validation, state.step)
+        quality = evaluation.metrics[task.quality]
+        shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
+        numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
+        echo(f"epoch {state.epoch}: {', '.join(numbers)} on {task.validation.split}")
+    if task.predictions is not None:
+        log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
+    return quality
 
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:

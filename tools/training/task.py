@@ -10,7 +10,6 @@ from data.datasets.image_set import ImageSet
 from data.types import ImageBatch
 from localizer.backbones import backbone_named
 from localizer.model import Localizer
-from tools.evaluation.metrics import Evaluation
 from tools.inputs.opening import open_samples
 from tools.inputs.samples import Samples
 from tools.loggers.logger import Logger
@@ -19,7 +18,6 @@ from tools.models.pretrained import imagenet_weights, read_weights
 from tools.prediction.predictions import Predictions
 from tools.runs.saved import BUILDERS
 from tools.runs.settings import TrainSettings
-from tools.training.state import TrainingState
 from wsddn.model import WSDDN
 
 Settings = TypeVar("Settings", bound=TrainSettings)
@@ -39,12 +37,13 @@ class Task(ABC, Generic[Settings, Model]):
         device: computes.
         model: on the device, before its first step.
         inputs: what it learns from, at each image size; known after ``open``.
-        predictions: of the validation; known after ``open``.
+        predictions: of the validation; known after ``open``. Without one a localizer shows
+            images that it learns from, a detector none.
     """
 
     quality: ClassVar[str]
     inputs: list[Samples]
-    predictions: Predictions
+    predictions: Predictions | None = None
 
     def __init__(
         self, settings: Settings, dataset: ImageSet, validation: ImageSet | None, device: Device
@@ -106,12 +105,6 @@ class Task(ABC, Generic[Settings, Model]):
 
     def log_start(self, logger: Logger) -> None:
         """Log what is known before the first step."""
-
-    @abstractmethod
-    def log_epoch(
-        self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
-    ) -> None:
-        """Show images as the model sees them; there is no evaluation without a validation."""
 
     def log_end(self, logger: Logger, step: int) -> None:
         """Log what is known after the last step."""

@@ -10,16 +10,12 @@ from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
-from tools.evaluation.metrics import Evaluation
 from tools.inputs.rois import read_proposals, with_proposals
-from tools.loggers.logger import Logger
 from tools.models.device import Device
-from tools.pages.predictions import log_images
 from tools.prediction.predictions import DetectorPredictions
 from tools.runs.saved import load_run
 from tools.runs.settings import TrainWsddnSettings
 from tools.training.run import train_run
-from tools.training.state import TrainingState
 from tools.training.task import Task
 from wsddn.criterion import wsddn_losses
 from wsddn.model import WSDDN, WSDDNHead
@@ -96,13 +92,6 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
             factors={"spatial": self.settings.spatial_weight},
             drop_fraction=self.settings.drop_proposals,
         )
-
-    def log_epoch(
-        self, logger: Logger, state: TrainingState, evaluation: Evaluation | None
-    ) -> None:
-        """Detections in a few images of the validation."""
-        if evaluation is not None:
-            log_images(logger, self.predictions, epoch=state.epoch - 1, step=state.step)
 
     def _is_begun(self) -> bool:
         """Whether a checkpoint that holds the backbone will be loaded anyway."""

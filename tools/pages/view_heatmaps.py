@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tools.cli.console import echo, track
-from tools.cli.signals import check_interrupted
 from tools.files.heatmaps import heatmaps_path, write_heatmaps
 from tools.loggers.backend import Backend
 from tools.models.device import choose_device
@@ -26,7 +25,6 @@ def run(settings: ViewHeatmapsSettings) -> None:
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
-        check_interrupted()
         heatmaps = predictions.heatmaps(index)
         row = heatmap_row(dataset, index, heatmaps)
         path = heatmaps_path(folder, settings.split, dataset.ids[index])

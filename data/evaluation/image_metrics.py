@@ -1,4 +1,4 @@
-"""How well images are labeled: AP, F-beta and recall of each class over a whole data set.
+"""How well images are labeled: AP, F-beta, recall and accuracy of each class over a data set.
 
 Works on numpy float64 arrays ``[N, C]``, images by classes. Entries of weight 0 are left out of
 their class. A class without a positive entry of weight 1 is nan and left out of every mean.
@@ -52,7 +52,7 @@ def eval_classification(
 
     Source: of AP, scikit-learn's ``average_precision_score``.
     """
-    _check(scores, targets, weights)
+    check_image_scores(scores, targets, weights)
     if not beta > 0:
         raise ValueError(f"beta is above 0; got {beta}")
     positives = (weights * targets).sum(axis=0)  # [C]
@@ -61,6 +61,22 @@ def eval_classification(
     hits = (targets * above).sum(axis=0)
     f_beta = (1 + beta**2) * hits / (beta**2 * positives + above.sum(axis=0))
     return ImageMetrics(_average_precision(scores, targets, weights), f_beta, hits / positives)
+
+
+def accuracy(scores: Floats, targets: Floats, weights: Floats, *, threshold: float = 0.5) -> Floats:
+    """Fraction of the images whose label is predicted, ``[C]`` float64.
+
+    Args:
+        scores: ``[N, C]``, as above; so are the others, and what is raised.
+        targets: ``[N, C]``.
+        weights: ``[N, C]``.
+        threshold: a score above it predicts the class; one equal to it does not.
+    """
+    check_image_scores(scores, targets, weights)
+    is_present = (weights * targets).any(axis=0)
+    counts = np.where(is_present, weights.sum(axis=0), np.nan)  # [C]
+    fractions: Floats = (weights * ((scores > threshold) == targets)).sum(axis=0) / counts
+    return fractions
 
 
 def _average_precision(scores: Floats, targets: Floats, weights: Floats) -> Floats:
@@ -80,7 +96,13 @@ def mean_over_present(per_class: Floats) -> float:
     return float(present.mean()) if len(present) else float("nan")
 
 
-def _check(scores: Floats, targets: Floats, weights: Floats) -> None:
+def check_image_scores(scores: Floats, targets: Floats, weights: Floats) -> None:
+    """Refuse anything but three float64 ``[N, C]``: finite, in {0, 1}, in {0, 1}.
+
+    Raises:
+        TypeError: something is not a float64 array.
+        ValueError: shapes, a score that is not finite, or a target or weight that is not 0 or 1.
+    """
     arrays = {"scores": scores, "targets": targets, "weights": weights}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray) or array.dtype != np.float64:

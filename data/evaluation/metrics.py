@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.evaluation.error_kinds import KINDS, error_kinds
-from data.evaluation.image_metrics import ImageMetrics, eval_classification
+from data.evaluation.image_metrics import ImageMetrics, accuracy, eval_classification
 from data.evaluation.matching import MatchTable
+from data.evaluation.tail_accuracy import TailAccuracy, eval_tail_accuracy
 from data.evaluation.voc_eval import ap_of_matches, corloc
 
 Floats = NDArray[np.float64]
@@ -45,6 +46,11 @@ class Comparison:
     def images(self) -> ImageMetrics:
         """How well the images are labeled."""
         return eval_classification(self.scores, self.targets, self.weights)
+
+    @cached_property
+    def tail(self) -> TailAccuracy:
+        """How often the images that score high for a class hold it."""
+        return eval_tail_accuracy(self.scores, self.targets, self.weights)
 
     @cached_property
     def errors(self) -> dict[str, Floats]:
@@ -90,6 +96,14 @@ METRICS: dict[str, Metric] = {
     "image_map": Metric("image mAP", lambda split: split.images.average_precision),
     "f2": Metric("F2", lambda split: split.images.f_beta),
     "recall": Metric("recall", lambda split: split.images.recall),
+    "accuracy": Metric(
+        "accuracy",
+        lambda split: accuracy(split.scores, split.targets, split.weights),
+        is_headline=False,
+    ),
+    "tail_accuracy": Metric(
+        "tail accuracy", lambda split: split.tail.per_class(), is_headline=False
+    ),
     "box_map_11point": Metric(
         "box mAP 11-point", lambda split: ap_of_matches(split.matches, use_07_metric=True).per_class
     ),

@@ -132,6 +132,7 @@ def _evaluate(
         **metrics,
         "per_class": per_class,
         "threshold_curve": curve,
+        "tail_accuracy_curve": evaluation.tail_accuracy_curve,
         "split": settings.split,
         "corloc_split": settings.corloc_split or settings.split,
         "boxes": to_dict(predictions.boxes),

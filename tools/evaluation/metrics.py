@@ -31,6 +31,7 @@ class Evaluation:
         threshold_curve: CorLoc by heatmap threshold; empty for a detector.
         box_curves: (recall, precision) of each class's detections by name, thinned to about a
             hundred points; none of a class without objects.
+        tail_accuracy_curve: of each class by name, see ``TailAccuracy.curves``.
     """
 
     scores: Floats
@@ -39,6 +40,7 @@ class Evaluation:
     per_class: dict[str, dict[str, float | None]]
     threshold_curve: dict[float, float]
     box_curves: dict[str, list[tuple[float, float]]]
+    tail_accuracy_curve: dict[str, dict[str, list[float]]]
 
 
 def summarize(
@@ -86,6 +88,7 @@ def summarize(
             for name, of_class in zip(dataset.classes, comparison.matches, strict=True)
             if of_class.num_objects
         },
+        {dataset.classes[label]: curve for label, curve in comparison.tail.curves().items()},
     )
 
 

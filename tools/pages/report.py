@@ -25,8 +25,8 @@ class Report:
 
     Attributes:
         title: of the page.
-        models: by name: the metrics by name, the same ``per_class``,
-            ``threshold_curve``, ``weights_sha256``, ``seconds``.
+        models: by name: the metrics by name, the same ``per_class``, ``threshold_curve``,
+            ``weights_sha256``, ``seconds``, and maybe ``tail_accuracy_curve``.
         settings: flat, shown as a table.
         curves: by heading, then by name of the line: points (x, y).
         box_curves: by class, then by name of the model: points (recall, precision).
@@ -66,6 +66,7 @@ def write_report(folder: Path, report: Report) -> None:
         environment=content["environment"],
         charts=charts(report.curves),
         box_charts=charts(report.box_curves, fractions=True),
+        tail_charts=charts(_tail_curves(report.models), fractions=True),
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
@@ -75,6 +76,16 @@ def models_of(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models' parts of a ``report.json``, by name: those with numbers of classes."""
     parts = {name: part for name, part in report.items() if isinstance(part, dict)}
     return {name: part for name, part in parts.items() if "per_class" in part}
+
+
+def _tail_curves(models: Mapping[str, Mapping[str, Any]]) -> Curves:
+    """By class, then by name of the model: points (threshold, accuracy above it)."""
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for name, numbers in models.items():
+        for class_name, curve in numbers.get("tail_accuracy_curve", {}).items():
+            points = zip(curve["threshold"], curve["accuracy"], strict=True)
+            curves.setdefault(class_name, {})[name] = list(points)
+    return curves
 
 
 def metrics_of(model: Mapping[str, Any]) -> dict[str, float | None]:

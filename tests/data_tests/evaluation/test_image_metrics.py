@@ -10,6 +10,7 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from data.evaluation.image_metrics import (
+    accuracy,
     eval_classification,
     mean_over_present,
 )
@@ -102,7 +103,10 @@ def test_a_class_without_positives_stays_out_of_the_means(
     metrics = eval_classification(
         np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
     )
-    for per_class in (metrics.average_precision, metrics.f_beta, metrics.recall):
+    right = accuracy(
+        np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
+    )
+    for per_class in (metrics.average_precision, metrics.f_beta, metrics.recall, right):
         assert np.isnan(per_class).tolist() == [False, True]
         assert mean_over_present(per_class) == 1
 
@@ -111,6 +115,7 @@ def test_no_images_have_no_metrics() -> None:
     nothing = np.zeros((0, 3))
     metrics = eval_classification(nothing, nothing, nothing)
     assert np.isnan(metrics.f_beta).all()
+    assert np.isnan(accuracy(nothing, nothing, nothing)).all()
     assert math.isnan(mean_over_present(metrics.average_precision))
 
 
@@ -135,6 +140,13 @@ def test_the_order_of_images_does_not_matter() -> None:
     np.testing.assert_array_equal(after.f_beta, before.f_beta)
 
 
+def test_accuracy_is_the_fraction_of_labels_that_a_score_above_a_half_predicts() -> None:
+    scores, targets = column(0.9, 0.9, 0.5, 0.1), column(1, 0, 1, 0)
+    assert accuracy(scores, targets, np.ones((4, 1))).tolist() == [2 / 4]
+    assert accuracy(scores, targets, column(1, 0, 1, 1)).tolist() == [2 / 3]
+    assert accuracy(scores, targets, np.ones((4, 1)), threshold=0.25).tolist() == [3 / 4]
+
+
 def test_means_are_over_the_classes_that_are_not_nan() -> None:
     assert mean_over_present(column(0, np.nan, 1)) == 1 / 2
     for nothing in (column(np.nan), np.zeros(0)):
@@ -147,8 +159,9 @@ def test_anything_but_float64_arrays_is_refused(wrong: Any, place: int) -> None:
     arrays: list[Any] = [np.ones((1, 1))] * 3
     arrays[place] = wrong
     name = ("scores", "targets", "weights")[place]
-    with pytest.raises(TypeError, match=f"{name} is a numpy float64 array"):
-        eval_classification(*arrays)
+    for metric in (eval_classification, accuracy):
+        with pytest.raises(TypeError, match=f"{name} is a numpy float64 array"):
+            metric(*arrays)
 
 
 @pytest.mark.parametrize(

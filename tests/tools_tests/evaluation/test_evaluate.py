@@ -18,6 +18,7 @@ from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource, image_ids, image_path
 from data.evaluation.error_kinds import KINDS
 from data.evaluation.image_metrics import eval_classification, mean_over_present
+from data.evaluation.tail_accuracy import eval_tail_accuracy
 from data.evaluation.voc_eval import eval_detection_voc
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
@@ -33,7 +34,8 @@ from tools.runs.settings import TrainLocalizerSettings
 
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {
-    *("image_map", "f2", "recall", "box_map_11point", "box_map_area", "corloc", "box_recall"),
+    *("image_map", "f2", "recall", "accuracy", "box_map_11point", "box_map_area", "corloc"),
+    "box_recall",
     *(f"errors_{kind}" for kind in KINDS),
 }
 HEATMAP_NUMBERS = {"point_accuracy", "heatmap_coverage"}
@@ -207,6 +209,10 @@ def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: Im
     )
     assert mean_over_present(metrics.f_beta) == pytest.approx(model["f2"], abs=1e-12)
     assert mean_over_present(metrics.recall) == pytest.approx(model["recall"], abs=1e-12)
+    tail = eval_tail_accuracy(arrays["scores"], targets, weights)
+    assert model["tail_accuracy_curve"].keys() == {SYNTHETIC_CLASSES[n] for n in tail.curves()}
+    per_class = [row["tail_accuracy"] for row in model["per_class"].values()]
+    assert per_class == [None if np.isnan(value) else value for value in tail.per_class()]
 
 
 def test_an_evaluation_changes_nothing_that_the_training_wrote(

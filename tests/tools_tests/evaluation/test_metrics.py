@@ -104,3 +104,15 @@ def test_detections_on_images_whose_boxes_are_unknown_have_no_numbers() -> None:
 
     assert math.isnan(result.metrics["box_map_area"])
     assert result.per_class["cat"]["errors_hit"] is None
+
+
+def test_accuracy_and_its_curve_among_the_highest_scores_are_numbers_of_each_class() -> None:
+    scores = np.array([[0.75, 0.25], [0.25, 0.25]])
+
+    result = summarize(dataset_of([(0, LEFT)], [(1, LEFT)]), scores, {}, {})
+
+    assert [result.per_class[name]["accuracy"] for name in ("cat", "dog")] == [1, 1 / 2]
+    assert [result.per_class[name]["tail_accuracy"] for name in ("cat", "dog")] == [1, None]
+    assert result.metrics["tail_accuracy"] == 1
+    assert list(result.tail_accuracy_curve) == ["cat"]
+    assert result.tail_accuracy_curve["cat"]["above"] == [1] * 9 + [0]

@@ -170,6 +170,18 @@ def test_box_curves_share_axes_from_0_to_1(tmp_path: Path) -> None:
     assert lines_of(page) == ["175.0,20.0 300.0,110.0"]
 
 
+def test_the_tail_accuracy_of_each_class_is_a_line_as_far_as_it_is_defined(tmp_path: Path) -> None:
+    curve = {"threshold": [0.5, 0.75, 1.0], "accuracy": [0.5, 1.0, math.nan]}
+    models = {"localizer": model(tail_accuracy_curve={"cat": curve}), "detector": model()}
+
+    page, content = write(tmp_path, curves={}, models=models)
+
+    assert lines_of(page) == ["300.0,110.0 425.0,20.0"]
+    assert "<h2>Tail accuracy: " in page
+    assert content["localizer"]["tail_accuracy_curve"]["cat"]["accuracy"] == [0.5, 1.0, None]
+    assert "Tail accuracy" not in write(tmp_path)[0]
+
+
 def test_a_bar_is_as_long_as_its_fraction(tmp_path: Path) -> None:
     model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0}}
     page, _ = write(tmp_path, models={"localizer": {"per_class": model_of}})

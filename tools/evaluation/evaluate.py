@@ -19,7 +19,7 @@ from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
 from tools.files.atomic import write_scores
 from tools.files.detections import write_detections, write_devkit_files
-from tools.files.scores import read_scores
+from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.predictions import box_sheet, detection_sheets
@@ -176,6 +176,9 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
         targets=dataset.targets.numpy(),
         weights=dataset.weights.numpy(),
     )
+    names, scores = rank_scores(dataset.ids, evaluation.scores)
+    classes = np.array(dataset.classes)
+    write_scores(folder / "ranked.npz", classes=classes, names=names, scores=scores)
 
 
 def _training_seconds(run_dir: Path) -> float | None:

@@ -1,8 +1,10 @@
-"""The scores that an evaluation saves, read without a pickle and checked."""
+"""The scores that an evaluation saves: read without a pickle and checked; ranked class by class."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,20 @@ def read_scores(path: Path) -> SavedScores:
     )
     _check(saved, path)
     return saved
+
+
+def rank_scores(ids: Sequence[str], scores: Floats) -> tuple[NDArray[Any], Floats]:
+    """Of each class the images from the highest to the lowest score; equal ones keep their order.
+
+    Args:
+        ids: N names of images.
+        scores: ``[N, C]``.
+
+    Returns:
+        Names ``[C, N]``, text, and scores ``[C, N]``.
+    """
+    order = np.argsort(-scores.T, axis=1, kind="stable")  # [C, N]
+    return np.array(ids, dtype=np.str_)[order], np.take_along_axis(scores.T, order, axis=1)
 
 
 def _check(saved: SavedScores, path: Path) -> None:

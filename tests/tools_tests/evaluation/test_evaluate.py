@@ -40,7 +40,7 @@ NUMBERS = {
 }
 HEATMAP_NUMBERS = {"point_accuracy", "heatmap_coverage"}
 HEATMAP_SHEET = "<h2>Heatmap and best box of one present class</h2>"
-SAVED = {"detections.json", "scores.npz", "devkit"}
+SAVED = {"detections.json", "scores.npz", "ranked.npz", "devkit"}
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
@@ -213,6 +213,19 @@ def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: Im
     assert model["tail_accuracy_curve"].keys() == {SYNTHETIC_CLASSES[n] for n in tail.curves()}
     per_class = [row["tail_accuracy"] for row in model["per_class"].values()]
     assert per_class == [None if np.isnan(value) else value for value in tail.per_class()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_images_of_each_class_are_ranked_by_the_written_scores(name: str, runs: Path) -> None:
+    folder = runs / MODELS[name] / "evaluations" / "test"
+    saved, ranked = arrays_of(folder / "scores.npz"), arrays_of(folder / "ranked.npz")
+
+    assert ranked["classes"].tolist() == saved["classes"].tolist()
+    for label, (names, scores) in enumerate(zip(ranked["names"], ranked["scores"], strict=True)):
+        score_of = dict(zip(saved["ids"], saved["scores"][:, label], strict=True))
+        assert scores.tolist() == sorted(score_of.values(), reverse=True)
+        assert [score_of.pop(image_id) for image_id in names] == scores.tolist()
+        assert not score_of
 
 
 def test_an_evaluation_changes_nothing_that_the_training_wrote(

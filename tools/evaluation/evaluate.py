@@ -44,11 +44,11 @@ def run(settings: EvaluateSettings) -> None:
 
 def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     """Evaluate, write every file and print the table."""
-    runs = _runs(settings)
+    runs = open_runs(settings)
     models: dict[str, dict[str, Any]] = {}
     with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    opened = [(saved, _open(saved, settings, settings.split, device)) for saved in runs]
+    opened = [(saved, predictions_of(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
         _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
     for saved, predictions in opened:
@@ -80,8 +80,13 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     echo(f"report: {folder / 'report.html'}")
 
 
-def _runs(settings: EvaluateSettings) -> list[SavedRun]:
-    """The runs, if they may stand side by side with these settings."""
+def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
+    """The runs, if they may stand side by side with these settings.
+
+    Raises:
+        FileNotFoundError: a folder holds no run.
+        ValueError: settings that do not fit the runs, or two runs of one kind.
+    """
     runs = [
         load_run(folder, settings.checkpoint).evaluated_with(
             support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
@@ -99,7 +104,10 @@ def _runs(settings: EvaluateSettings) -> list[SavedRun]:
     return runs
 
 
-def _open(saved: SavedRun, settings: EvaluateSettings, split: str, device: Device) -> Predictions:
+def predictions_of(
+    saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
+) -> Predictions:
+    """What a run predicts for a split; ``--proposals`` are those of ``--split`` alone."""
     return open_predictions(
         saved,
         open_split(saved, settings, split),
@@ -122,7 +130,7 @@ def _evaluate(
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
     if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
-        labeled = _open(saved, settings, settings.corloc_split, device)
+        labeled = predictions_of(saved, settings, settings.corloc_split, device)
         description = f"{saved.settings.name} on {settings.corloc_split}"
         corloc, curve = evaluate_corloc(labeled, description=description)
         metrics["corloc"] = corloc.mean
@@ -136,6 +144,8 @@ def _evaluate(
         "split": settings.split,
         "corloc_split": settings.corloc_split or settings.split,
         "boxes": to_dict(predictions.boxes),
+        "device": device.kind,
+        "amp": device.amp,
         "weights_sha256": weights_sha256(saved.model.state_dict()),
         "seconds": _training_seconds(saved.run_dir),
         "evaluation_seconds": time.monotonic() - start,

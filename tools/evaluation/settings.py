@@ -6,6 +6,7 @@ from pathlib import Path
 from data.datasets.settings import ImageSettings
 from data.settings import check_range
 from localizer.settings import BoxSettings
+from tools.models.settings import ComputeSettings
 from tools.runs.settings import SavedRunSettings
 
 
@@ -52,3 +53,31 @@ class EvaluateSettings(SavedRunSettings, ImageSettings):
         super().__post_init__()
         check_range(self, "above 0", "image_sizes")
         check_range(self, "in [0, 1]", "support_iou")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReproductionSettings(ComputeSettings, ImageSettings):
+    """Settings of one check. What is not given here is as it was in the evaluation."""
+
+    run_dir: Path
+    """Folder of the trained run; of several that were evaluated side by side, the first."""
+
+    split: str = "test"
+    """Images that were evaluated."""
+
+    name: str = ""
+    """Name of the evaluation; that of --split when empty."""
+
+    tolerance: float = 1e-5
+    """Largest difference of a score that counts as the same."""
+
+    proposals: Path | None = None
+    """Where the proposals of the evaluation are now, if they have moved."""
+
+    rescore_from: Path | None = None
+    """Where the run of the localizer that rescored is now, if it has moved."""
+
+    def __post_init__(self) -> None:
+        """Refuse a negative tolerance."""
+        super().__post_init__()
+        check_range(self, "0 or more", "tolerance")

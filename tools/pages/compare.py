@@ -1,6 +1,5 @@
 """Numbers and curves of several runs side by side."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts
 from tools.pages.page import write_page
-from tools.pages.report import headings, metrics_of, metrics_table, models_of
+from tools.pages.report import headings, metrics_of, metrics_table, models_of, read_report
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder
 
@@ -19,8 +18,8 @@ def run(settings: CompareRunsSettings) -> None:
     models: dict[str, dict[str, Any]] = {}
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for name, folder in _named(settings.runs).items():
-        report = _read_report(evaluation_folder(folder, settings.name or settings.split))
-        models |= {f"{name} {model}": numbers for model, numbers in report.items()}
+        report = read_report(evaluation_folder(folder, settings.name or settings.split))
+        models |= {f"{name} {model}": numbers for model, numbers in models_of(report).items()}
         for tag, points in read_metrics(folder / "metrics.jsonl").items():
             if settings.curves in tag and len(points) > 1:
                 curves.setdefault(tag, {})[name] = points
@@ -51,20 +50,3 @@ def _named(folders: tuple[Path, ...]) -> dict[str, Path]:
         if len(named) == len(folders):
             return named
     raise ValueError(f"--runs: two names of one folder among {', '.join(map(str, folders))}")
-
-
-def _read_report(folder: Path) -> dict[str, dict[str, Any]]:
-    """The models' parts of a report by name, at least one."""
-    path = folder / "report.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
-    try:
-        content = json.loads(path.read_text())
-        models = models_of(content)
-        for numbers in models.values():
-            metrics_of(numbers)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not a report ({error})") from error
-    if not models:
-        raise ValueError(f"{path}: not a report (no model is in it)")
-    return models

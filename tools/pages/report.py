@@ -1,6 +1,7 @@
 """``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
 
 import base64
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,28 @@ def write_report(folder: Path, report: Report) -> None:
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The content of the ``report.json`` of an evaluation; holds at least one model.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is not a report; names it.
+    """
+    path = folder / "report.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        models = models_of(content)
+        for numbers in models.values():
+            metrics_of(numbers)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not a report ({error})") from error
+    if not models:
+        raise ValueError(f"{path}: not a report (no model is in it)")
+    return content
 
 
 def models_of(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

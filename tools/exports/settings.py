@@ -45,3 +45,21 @@ class DetectSettings(SavedRunSettings):
         check_range(self, "above 0", "max_detections")
         check_range(self, "in [0, 1]", "min_score")
         check_range(self, "0 or more", "processes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardizeSettings:
+    """Settings of one conversion."""
+
+    run_dir: Path
+    """Folder of the trained run."""
+
+    out: Path
+    """Folder for the converted weights and the proof."""
+
+    mode: str = "C"
+    """What changes in the batch norms: A mean and variance, B the affine part, C mean, variance and
+    scale. B is exact in evaluation mode alone; A and C suit further training, too."""
+
+    checkpoint: Literal["last", "best"] = "last"
+    """Which checkpoint; best is chosen by the run's own validation split."""

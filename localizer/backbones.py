@@ -1,4 +1,7 @@
-"""Every backbone in one dictionary: how to build it, where its cells lie, which input it takes.
+"""Backbones: how to build one, where its cells lie, which input it takes.
+
+Six stand in a dictionary with all of this written down; of any model of timm it is asked or
+measured.
 
 A backbone is the convolutional part of a classifier. Cell (i, j) of its map is centered at pixel
 index ``offset + stride * i`` (row) and ``offset + stride * j`` (column) of the network image, so in
@@ -9,12 +12,17 @@ stride to each side.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
 from data.checks import check_state_dict
+from localizer.measured import CELLS, measured_offset
+from localizer.timm_features import TimmFeatures, check_timm_name
+
+TIMM = "timm:"  # begins the name of a backbone that is a model of timm
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """One row of ``BACKBONES``.
+    """One row of ``BACKBONES``, or the like for a model of timm.
 
     Attributes:
         build: makes the module, with random weights; images in, feature map out.
@@ -69,7 +77,8 @@ class Backbone:
         multiple: height and width of the input must be multiples of it.
         mean: of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
-        prefix: of the backbone's keys in a pretrained state dictionary.
+        inner: name of the module in it that a pretrained state dictionary fills; empty for itself.
+        prefix: of that module's keys in such a file.
         unused: prefixes of keys in such a file that belong to the classifier.
     """
 
@@ -77,6 +86,7 @@ class Backbone:
     channels: int
     geometry: Geometry
     multiple: int
+    inner: str = ""
     prefix: str = "features."
     unused: tuple[str, ...] = ("classifier.",)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -93,11 +103,12 @@ def load_backbone_weights(
     Raises:
         ValueError: a key is missing, unknown or of another shape; the message names them.
     """
-    expected = {backbone.prefix + key: own for key, own in features.state_dict().items()}
+    module = features.get_submodule(backbone.inner)
+    expected = {backbone.prefix + key: own for key, own in module.state_dict().items()}
     given = {key: own for key, own in expected.items() if key.endswith("num_batches_tracked")}
     given |= {key: one for key, one in state_dict.items() if not key.startswith(backbone.unused)}
     check_state_dict(expected, given, context="the state dictionary")
-    features.load_state_dict({key.removeprefix(backbone.prefix): given[key] for key in expected})
+    module.load_state_dict({key.removeprefix(backbone.prefix): given[key] for key in expected})
 
 
 def _alexnet() -> nn.Module:
@@ -186,11 +197,45 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def backbone_named(name: str) -> Backbone:
-    """The row of ``BACKBONES``.
+    """The row of ``BACKBONES``, or that of a model of timm for ``timm:NAME``.
+
+    The same name gives the same object.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is none of this name, or the model of timm cannot be a backbone.
     """
+    if name.startswith(TIMM):
+        return _timm_backbone(name.removeprefix(TIMM))
     if name not in BACKBONES:
-        raise ValueError(f"backbone is one of {', '.join(BACKBONES)}; got {name!r}")
+        raise ValueError(f"backbone is one of {', '.join(BACKBONES)} or timm:NAME; got {name!r}")
     return BACKBONES[name]
+
+
+@cache
+def _timm_backbone(name: str) -> Backbone:
+    """Measured on the model with random weights, which move no generator of the caller's.
+
+    Sides of its input are multiples of the stride, for which the geometry is measured: padding that
+    depends on the size moves the cells at others.
+    """
+    check_timm_name(name)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            features = TimmFeatures(name).eval()
+            with torch.no_grad():
+                maps = features(torch.rand(1, 3, *(count * features.stride for count in CELLS)))
+        geometry = Geometry(features.stride, measured_offset(features, features.stride))
+    except (AssertionError, AttributeError, LookupError, RuntimeError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"timm:{name} cannot be a backbone: {reason}") from error
+    return Backbone(
+        partial(TimmFeatures, name),
+        maps.shape[1],
+        geometry,
+        multiple=geometry.stride,
+        inner="network",
+        prefix="",
+        unused=features.unused,
+        mean=features.mean,
+        std=features.std,
+    )

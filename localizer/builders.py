@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from localizer.alexnet import localizer_alexnet
 from localizer.backbones import backbone_named, load_backbone_weights
-from localizer.model import Localizer, SquareRoot
+from localizer.model import Localizer, SignedRoot, SquareRoot
 from localizer.settings import LocalizerSettings
 
 ROBUST_DROPOUT = 0.5  # fraction of the channels that a robust 1x1 head drops; AlexNet has its own
@@ -21,8 +21,8 @@ def build_localizer(
 
     A head of one 1x1 convolution begins by taking the square root of the features and removing mean
     and deviation of each channel, measured while training. Backbones differ a hundredfold in the
-    size of their features, and so do channels; the root lowers single
-    peaks, so maps cover more.
+    size of their features, and so do channels; the root lowers single peaks, so maps cover more.
+    Features of timm's models that are not rectified keep their sign.
 
     Args:
         settings: backbone, pooling, robustness.
@@ -39,7 +39,8 @@ def build_localizer(
     else:
         last = nn.Conv2d(backbone.channels, num_classes, kernel_size=1)
         nn.init.constant_(last.get_parameter("bias"), math.log(CLASS_PRIOR / (1 - CLASS_PRIOR)))
-        normalize = nn.Sequential(SquareRoot(), nn.BatchNorm2d(backbone.channels, affine=False))
+        root = SquareRoot() if backbone.rectified else SignedRoot()
+        normalize = nn.Sequential(root, nn.BatchNorm2d(backbone.channels, affine=False))
         head, geometry = nn.Sequential(last), backbone.geometry
         model = Localizer(backbone, normalize, head, geometry, settings, ROBUST_DROPOUT)
     if state_dict is not None:

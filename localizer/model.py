@@ -18,6 +18,15 @@ class SquareRoot(nn.Module):
         return (features.clamp(min=0) + ROOT_FLOOR).sqrt()
 
 
+class SignedRoot(nn.Module):
+    """Square root of features that are not rectified; each keeps its sign."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Of any shape; differentiable at 0, where the slope is bounded."""
+        roots: Tensor = (features.abs() + ROOT_FLOOR).sqrt() - ROOT_FLOOR**0.5
+        return roots * features.sign()
+
+
 class LocalizerHead(nn.Module):
     """Features to heatmaps to image logits.
 

@@ -8,7 +8,7 @@ from torchvision import models
 from data.collate import pad_stack
 from localizer.backbones import BACKBONES, Geometry
 from localizer.builders import build_localizer
-from localizer.model import LocalizerHead, SquareRoot
+from localizer.model import LocalizerHead, SignedRoot, SquareRoot
 from localizer.pooling import POOLINGS
 from localizer.settings import LocalizerSettings
 
@@ -163,3 +163,32 @@ def test_the_square_root_of_rectified_features_can_be_learned_through() -> None:
     torch.testing.assert_close(rooted, torch.tensor([0.0, 0.0, 2.0]), atol=0.011, rtol=0)
     assert before.grad is not None
     assert before.grad.isfinite().all()
+
+
+def test_the_root_of_signed_features_keeps_their_sign_and_can_be_learned_through() -> None:
+    before = torch.tensor([-4.0, 0.0, 4.0], requires_grad=True)
+
+    rooted = SignedRoot()(before)
+    rooted.sum().backward()
+
+    torch.testing.assert_close(rooted, torch.tensor([-2.0, 0.0, 2.0]), atol=0.011, rtol=0)
+    assert before.grad is not None
+    assert before.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("resnet18", SquareRoot),
+        ("timm:test_resnet", SquareRoot),
+        ("timm:test_convnext", SignedRoot),
+        ("timm:test_vit", SignedRoot),
+    ],
+)
+def test_a_head_takes_the_root_that_loses_no_feature(name: str, root: type) -> None:
+    model = build_localizer(LocalizerSettings(name), 3).eval()
+    assert isinstance(model.normalize, nn.Sequential)
+    assert isinstance(model.normalize[0], root)
+    with torch.inference_mode():
+        features = model.features(torch.rand(1, 3, 64, 64))
+    assert bool((features < 0).any()) == (root is SignedRoot)

@@ -37,6 +37,27 @@ class CompareRunsSettings:
             raise ValueError("--runs: one is named twice")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DescribeSettings:
+    """Settings of one description."""
+
+    run_dir: Path | None = None
+    """Folder of a trained run."""
+
+    backbone: str = ""
+    """Name of a backbone, as --model.backbone takes it, instead of a run."""
+
+    image_sizes: tuple[int, ...] = ()
+    """Pixels of both sides of an image; those of the run's evaluation, or 512, when empty."""
+
+    def __post_init__(self) -> None:
+        """Refuse both, none, and images without pixels."""
+        if (self.run_dir is None) == (not self.backbone):
+            raise ValueError("name one of --run-dir and --backbone")
+        if min(self.image_sizes, default=1) < 1:
+            raise ValueError(f"--image-sizes are 1 or more, got {self.image_sizes}")
+
+
 LARGEST = 4096
 
 

@@ -91,6 +91,12 @@ def _max_pool2d(
     return F.conv2d(input, window, None, stride or sides, padding, dilation, channels)
 
 
+def _avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, *_: Any, **__: Any
+) -> Tensor:
+    return _max_pool2d(input, kernel_size, stride, padding)
+
+
 def _linear(input: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
     return F.linear(input, torch.full_like(weight, LINEAR / weight.shape[1]))
 
@@ -110,6 +116,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) ->
 _REPLACED: dict[Any, Callable[..., Tensor]] = {
     F.conv2d: _conv2d,
     F.max_pool2d: _max_pool2d,
+    F.avg_pool2d: _avg_pool2d,
     F.linear: _linear,
     F.pad: _pad,
     F.batch_norm: _norm,

@@ -44,6 +44,8 @@ class Attending(nn.Module):
         ([nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 4, 2, stride=2)], 4, 2),  # 1 + half of 2
         ([nn.Conv2d(3, 4, 4, stride=4), nn.MaxPool2d(3, stride=2, padding=1)], 8, 1.5),
         ([nn.Conv2d(3, 4, 4, stride=4), nn.MaxPool2d(2)], 8, 3.5),
+        ([nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.AvgPool2d(2)], 4, 1),
+        ([nn.Conv2d(3, 4, 4, stride=4), nn.AvgPool2d(13, stride=1, padding=6)], 4, 1.5),
         ([nn.Conv2d(3, 4, 4, stride=4), nn.Conv2d(4, 4, 3, padding=2, dilation=2)], 4, 1.5),
         ([nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), Gated()], 2, 0),
         ([nn.Conv2d(3, 4, 8, stride=8), Attending(4)], 8, 3.5),

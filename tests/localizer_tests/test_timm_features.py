@@ -23,6 +23,7 @@ GEOMETRIES = {
     "timm:efficientnet_b0": Geometry(32, 0),
     "timm:tf_efficientnet_lite0": Geometry(32, 31),
     "timm:convnext_atto": Geometry(32, 15.5),
+    "timm:inception_v3": Geometry(32, 37),  # unpadded: 1 + 2 + 2 + 4 + 4 + 8 + 16
     "timm:davit_tiny": Geometry(32, 14),  # 7x7 stride 4, then half of 4 + 8 + 16
     "timm:test_vit": Geometry(16, 7.5),
     "timm:vit_tiny_patch16_224": Geometry(16, 7.5),

@@ -104,7 +104,7 @@ class FolderSource(Source):
 
     Raises:
         FileNotFoundError: the folder or the file is missing.
-        ValueError: the one image is not an image by its ending.
+        ValueError: the one image is not an image by its ending, or has a file of labels.
     """
 
     def __init__(
@@ -124,6 +124,8 @@ class FolderSource(Source):
             raise FileNotFoundError(f"{folder}: no such image or folder of images")
         if labels is not None and not labels.is_file():
             raise FileNotFoundError(f"{labels}: no such file of labels")
+        if self._single and labels is not None:
+            raise ValueError(f"{labels}: labels are of a folder of images, {folder} is one image")
         self._labels = labels
         self._classes = tuple(classes)
         self._val_fraction = val_fraction
@@ -146,7 +148,7 @@ class FolderSource(Source):
     @cached_property
     def rows(self) -> dict[str, ImageLabels]:
         """The lines of the labels file by image id; without one every image, without labels."""
-        if self._labels is not None and not self._single:
+        if self._labels is not None:
             return read_labels(self._labels)
         return dict.fromkeys(self._single or find_images(self.root), ImageLabels())
 

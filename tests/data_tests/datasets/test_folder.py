@@ -330,6 +330,13 @@ def test_an_unknown_split_is_refused_with_those_that_exist(tmp_path: Path) -> No
         FolderSource(tmp_path, classes=["cat"]).open("val")
 
 
+def test_one_image_has_no_file_of_labels(tmp_path: Path) -> None:
+    labels = write(save(tmp_path, "a.png"), "a.png,cat")
+    assert FolderSource(tmp_path / "a.png", classes=["cat"]).open("all").ids == ["a.png"]
+    with pytest.raises(ValueError, match=r"labels\.csv: labels are of a folder .*a\.png is one"):
+        FolderSource(tmp_path / "a.png", labels)
+
+
 def test_missing_images_are_listed(tmp_path: Path) -> None:
     labels = write(save(tmp_path, "a.png"), "x.png,cat", "a.png,cat", "y/z.png,cat")
     with pytest.raises(FileNotFoundError, match=r"no such image: x\.png, y/z\.png$"):

@@ -11,7 +11,7 @@ gallery, detect, and ``--rescore-from`` of a detector. The epoch of the highest 
 """
 
 from tools.cli.command import Command
-from tools.runs.settings import TrainClassifierSettings
+from tools.runs.kinds import TrainClassifierSettings
 
 main = Command("train_classifier", TrainClassifierSettings, "tools.training.localizer", __doc__)
 

@@ -8,7 +8,7 @@ Then ``python -m tools.evaluate --run-dir runs/lite0`` gives the numbers and the
 """
 
 from tools.cli.command import Command
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.kinds import TrainLocalizerSettings
 
 main = Command("train_localizer", TrainLocalizerSettings, "tools.training.localizer", __doc__)
 

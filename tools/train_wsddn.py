@@ -10,7 +10,7 @@ images.
 """
 
 from tools.cli.command import Command
-from tools.runs.settings import TrainWsddnSettings
+from tools.runs.kinds import TrainWsddnSettings
 
 main = Command("train_wsddn", TrainWsddnSettings, "tools.training.wsddn", __doc__)
 

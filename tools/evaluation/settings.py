@@ -11,7 +11,7 @@ from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(SavedRunSettings, ImageSettings):
+class EvaluateSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """Settings of one evaluation."""
 
     run_dir: Path

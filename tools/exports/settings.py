@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from data.settings import check_range
+from tools.models.settings import ComputeSettings
 from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings(SavedRunSettings):
+class DetectSettings(SavedRunSettings, ComputeSettings):
     """Settings of one detection."""
 
     images: Path
@@ -48,11 +49,8 @@ class DetectSettings(SavedRunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandardizeSettings:
+class StandardizeSettings(SavedRunSettings):
     """Settings of one conversion."""
-
-    run_dir: Path
-    """Folder of the trained run."""
 
     out: Path
     """Folder for the converted weights and the proof."""
@@ -60,6 +58,3 @@ class StandardizeSettings:
     mode: str = "C"
     """What changes in the batch norms: A mean and variance, B the affine part, C mean, variance and
     scale. B is exact in evaluation mode alone; A and C suit further training, too."""
-
-    checkpoint: Literal["last", "best"] = "last"
-    """Which checkpoint; best is chosen by the run's own validation split."""

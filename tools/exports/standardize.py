@@ -29,8 +29,8 @@ from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from tools.models.pretrained import read_weights
 from tools.runs.checkpoint import weights_sha256
+from tools.runs.kinds import KINDS
 from tools.runs.saved import BUILDERS, SavedRun, load_run
-from tools.runs.settings import KINDS
 from wsddn.model import WSDDN
 
 WEIGHTS, ABOUT = "weights.pt", "standardized.json"

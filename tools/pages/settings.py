@@ -7,6 +7,7 @@ from typing import Literal
 from data.datasets.settings import ImageSettings, LabelSettings
 from data.settings import check_range
 from tools.loggers.settings import VisdomSettings
+from tools.models.settings import ComputeSettings
 from tools.runs.settings import SavedRunSettings
 
 
@@ -132,7 +133,7 @@ class InspectImageSettings(LabelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(SavedRunSettings, ImageSettings):
+class ViewHeatmapsSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """Settings of one look."""
 
     split: str = "val"

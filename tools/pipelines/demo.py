@@ -13,7 +13,7 @@ from tools.pipelines.settings import DemoSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
 from tools.runs.folder import locked_run
-from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.localizer import run as train_localizer
 from tools.training.wsddn import run as train_wsddn
 

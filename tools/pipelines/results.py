@@ -24,7 +24,7 @@ from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
 from tools.runs.environment import PROJECT, environment
 from tools.runs.folder import evaluation_folder
-from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.localizer import run as train_localizer
 from tools.training.wsddn import run as train_wsddn
 

@@ -12,7 +12,8 @@ from tools.cli import console
 from tools.cli.command import settings_from
 from tools.cli.settings import to_dict
 from tools.files.atomic import locked, write_atomically
-from tools.runs.settings import KINDS, TrainSettings
+from tools.runs.kinds import KINDS
+from tools.runs.settings import TrainSettings
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from localizer.model import Localizer
 from tools.cli.console import warn
 from tools.runs.checkpoint import load_checkpoint
 from tools.runs.folder import read_settings
-from tools.runs.settings import TrainLocalizerSettings, TrainSettings, TrainWsddnSettings
+from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.settings import TrainSettings
 from wsddn.builders import build_wsddn
 from wsddn.model import WSDDN
 

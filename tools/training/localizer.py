@@ -11,7 +11,7 @@ from tools.loggers.logger import Logger
 from tools.models.device import evaluation_mode
 from tools.pages.predictions import box_sheet
 from tools.prediction.predictions import LocalizerPredictions
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.kinds import TrainLocalizerSettings
 from tools.training.run import train_run
 from tools.training.task import Task
 

@@ -13,8 +13,8 @@ from tools.cli.console import warn
 from tools.inputs.rois import read_proposals, with_proposals
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions
+from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import load_run
-from tools.runs.settings import TrainWsddnSettings
 from tools.training.run import train_run
 from tools.training.task import Task
 from wsddn.criterion import wsddn_losses

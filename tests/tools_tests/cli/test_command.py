@@ -19,12 +19,8 @@ from tools import train_localizer
 from tools.cli.command import Command, parse_settings
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
-from tools.runs.settings import (
-    OptimSettings,
-    TrainClassifierSettings,
-    TrainLocalizerSettings,
-    TrainWsddnSettings,
-)
+from tools.runs.kinds import TrainClassifierSettings, TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.settings import OptimSettings
 
 TOOLS = Path(train_localizer.__file__).parent
 COMMANDS = sorted(path.stem for path in TOOLS.glob("[!_]*.py"))

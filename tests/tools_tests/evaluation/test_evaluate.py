@@ -30,7 +30,7 @@ from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
 from tools.runs.checkpoint import load_checkpoint
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.kinds import TrainLocalizerSettings
 
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {

@@ -11,7 +11,7 @@ from tests.worlds import forked
 from tools.cli.console import echo, warn
 from tools.cli.settings import flatten, to_dict
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
-from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 
 
 def test_a_second_run_is_refused_while_the_first_holds_the_folder(tmp_path: Path) -> None:

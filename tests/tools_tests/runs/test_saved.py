@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tools.runs.folder import write_settings
+from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 from tools.runs.saved import learned_from_voc_alone
-from tools.runs.settings import TrainLocalizerSettings, TrainWsddnSettings
 
 
 def test_a_detector_has_learned_from_whatever_its_localizer_has_learned_from(

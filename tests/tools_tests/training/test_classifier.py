@@ -13,7 +13,7 @@ from tests.tools_tests.conftest import Train
 from tools import detect, evaluate, train_classifier, view_heatmaps
 from tools.loggers.metrics_file import read_metrics
 from tools.runs.folder import read_settings
-from tools.runs.settings import TrainClassifierSettings
+from tools.runs.kinds import TrainClassifierSettings
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.kinds import TrainLocalizerSettings
 from tools.training.run import training_mode
 
 

@@ -31,8 +31,8 @@ from tests.worlds import (
 from tools.cli.command import parse_settings
 from tools.loggers.metrics_file import read_metrics
 from tools.runs.checkpoint import load_checkpoint
+from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import load_run
-from tools.runs.settings import TrainWsddnSettings
 from tools.train_wsddn import main
 from wsddn.model import WSDDN
 

@@ -36,7 +36,7 @@ from tools.gallery import main, with_port
 from tools.pages.draw import overlay_heatmap
 from tools.pages.gallery.thumbnails import OriginalImage, Source, make_thumbnails, remove_thumbnails
 from tools.runs.folder import write_settings
-from tools.runs.settings import TrainLocalizerSettings
+from tools.runs.kinds import TrainLocalizerSettings
 
 NUM_CLASSES = len(SYNTHETIC_CLASSES)
 

@@ -89,7 +89,9 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
     """
     runs = [
         load_run(folder, settings.checkpoint).evaluated_with(
-            support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
+            support_iou=settings.support_iou,
+            eval_image_sizes=settings.image_sizes,
+            crop=settings.crop,
         )
         for folder in _folders(settings)
     ]

@@ -21,9 +21,18 @@ class TrainLocalizerSettings(TrainSettings):
     """Which side of an image gets the size: both, or one of them, which keeps proportions. Heatmaps
     are those of the first size, image scores the mean over all."""
 
+    crop: int = 0
+    """Side, in pixels of the resized image, of five crops (the corners and the center); the highest
+    logit of them is the image's. 0 sees the image whole. Heatmaps are of the whole image."""
+
     model: LocalizerSettings = field(default_factory=LocalizerSettings)
 
     boxes: BoxSettings = field(default_factory=BoxSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse a negative side."""
+        super().__post_init__()
+        check_range(self, "0 or more", "crop")
 
     @property
     def name(self) -> str:

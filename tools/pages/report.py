@@ -62,6 +62,7 @@ def write_report(folder: Path, report: Report) -> None:
         models=metrics,
         headline=headings(metrics.values(), headline=True),
         further=headings(metrics.values(), headline=False),
+        fractions=[name for name, metric in METRICS.items() if metric.is_fraction],
         per_class={name: numbers["per_class"] for name, numbers in report.models.items()},
         settings=report.settings,
         environment=content["environment"],

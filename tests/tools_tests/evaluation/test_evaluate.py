@@ -17,7 +17,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource, image_ids, image_path
 from data.evaluation.error_kinds import KINDS
-from data.evaluation.image_metrics import eval_classification, mean_over_present
+from data.evaluation.image_metrics import (
+    cross_entropy,
+    eval_classification,
+    mean_over_present,
+)
 from data.evaluation.tail_accuracy import eval_tail_accuracy
 from data.evaluation.voc_eval import eval_detection_voc
 from data.synthetic.dataset import SYNTHETIC_CLASSES
@@ -209,6 +213,8 @@ def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: Im
     )
     assert mean_over_present(metrics.f_beta) == pytest.approx(model["f2"], abs=1e-12)
     assert mean_over_present(metrics.recall) == pytest.approx(model["recall"], abs=1e-12)
+    loss = mean_over_present(cross_entropy(arrays["scores"], targets, weights))
+    assert 0 < loss == pytest.approx(model["image_loss"], abs=1e-12)
     tail = eval_tail_accuracy(arrays["scores"], targets, weights)
     assert model["tail_accuracy_curve"].keys() == {SYNTHETIC_CLASSES[n] for n in tail.curves()}
     per_class = [row["tail_accuracy"] for row in model["per_class"].values()]

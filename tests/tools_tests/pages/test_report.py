@@ -182,10 +182,11 @@ def test_the_tail_accuracy_of_each_class_is_a_line_as_far_as_it_is_defined(tmp_p
     assert "Tail accuracy" not in write(tmp_path)[0]
 
 
-def test_a_bar_is_as_long_as_its_fraction(tmp_path: Path) -> None:
-    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0}}
+def test_a_bar_is_as_long_as_its_fraction_and_what_is_none_has_no_bar(tmp_path: Path) -> None:
+    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0, "image_loss": 0.5}}
     page, _ = write(tmp_path, models={"localizer": {"per_class": model_of}})
 
     bars = re.findall(r'<td class="bar" style="background-size: (\d+)% 100%">([^<]*)</td>', page)
     assert bars == [("25", "0.250")]
     assert "<td>2.000</td>" in page
+    assert "<td>0.500</td>" in page

@@ -1,4 +1,7 @@
-"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
+"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed.
+
+Each chart of the page is also a drawing in a file, ``figures/NAME.svg``.
+"""
 
 import base64
 import json
@@ -6,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
 from tools.runs.environment import environment
 
+MAX_NAME = 240  # characters; with the ends of a file that is being written 255 are allowed
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
@@ -45,7 +50,7 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write ``report.json`` and ``report.html`` into a folder, which is made if it is missing."""
+    """Write ``report.json``, ``report.html`` and ``figures`` into a folder, made if missing."""
     content = {
         **report.models,
         "settings": report.settings,
@@ -55,6 +60,9 @@ def write_report(folder: Path, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
+    drawn = charts(report.curves)
+    of_boxes = charts(report.box_curves, fractions=True)
+    tails = charts(_tail_curves(report.models), fractions=True)
     write_page(
         folder / "report.html",
         "report.html",
@@ -66,12 +74,29 @@ def write_report(folder: Path, report: Report) -> None:
         per_class={name: numbers["per_class"] for name, numbers in report.models.items()},
         settings=report.settings,
         environment=content["environment"],
-        charts=charts(report.curves),
-        box_charts=charts(report.box_curves, fractions=True),
-        tail_charts=charts(_tail_curves(report.models), fractions=True),
+        charts=drawn,
+        box_charts=of_boxes,
+        tail_charts=tails,
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
+    named = {f"precision against recall, {name}": chart for name, chart in of_boxes.items()}
+    named |= {f"tail accuracy against threshold, {name}": chart for name, chart in tails.items()}
+    _write_figures(folder / "figures", drawn | named)
+
+
+def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:
+    """A file for each chart by heading, in the place of those of an earlier report.
+
+    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
+    """
+    folder.mkdir(exist_ok=True)
+    for earlier in folder.glob("*.svg"):
+        earlier.unlink()
+    for heading, chart in drawn.items():
+        name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
+        path = folder / f"{name[:MAX_NAME]}.svg"
+        write_page(path, "figure.svg", heading=heading, chart=chart)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

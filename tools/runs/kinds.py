@@ -39,6 +39,11 @@ class TrainLocalizerSettings(TrainSettings):
         """Of the model, in ``report.json``: its kind, or its kind and ``_robust``."""
         return f"{self.kind}_robust" if self.model.robust else self.kind
 
+    @property
+    def metrics_in_training(self) -> dict[str, str]:
+        """The loss too: like the metric it is a mean over labels, a detector's is a sum of them."""
+        return {"train/loss": "image_loss", **super().metrics_in_training}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainClassifierSettings(TrainLocalizerSettings):

@@ -1,6 +1,7 @@
 """Evaluation from the command line: its files, read again, its choices, and what it refuses."""
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -101,7 +102,7 @@ def arrays_of(path: Path) -> dict[str, Any]:
 
 def test_each_run_has_its_own_files_and_the_first_one_the_report(runs: Path) -> None:
     for name in MODELS.values():
-        files = SAVED | ({"report.html", "report.json"} if name == "small" else set())
+        files = SAVED | ({"report.html", "report.json", "figures"} if name == "small" else set())
         folder = runs / name / "evaluations"
         assert [path.name for path in folder.iterdir()] == ["test"]
         assert {path.name for path in (folder / "test").iterdir()} == files
@@ -150,6 +151,24 @@ def test_the_page_shows_all_models_their_curves_and_images_and_loads_nothing(run
     assert "<h2>Detections: " in page
     assert 'src="data:image/jpeg;base64,' in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def legend_of(run_dir: Path, figure: str) -> list[str]:
+    text = (evaluation_folder(run_dir, "test") / "figures" / f"{figure}.svg").read_text()
+    return re.findall(r'font-size="13">(.*?)</text>', text)
+
+
+def test_what_training_and_validation_both_measure_is_one_chart(runs: Path) -> None:
+    pairs = [[f"{name}, {part}" for part in ("train", "validation")] for name in MODELS]
+    every = [line for pair in pairs for line in pair]
+
+    for heading in ("image mAP", "F2"):
+        assert legend_of(runs / "small", heading) == every
+    # the detector's own loss is a sum over the classes
+    assert legend_of(runs / "small", "image loss") == [*every[:4], "detector, validation"]
+    assert legend_of(runs / "small", "train_loss") == ["detector"]
+    assert legend_of(runs / "small", "train_image_label") == list(MODELS)
+    assert legend_of(runs / "small", "validation_corloc") == list(MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -4,8 +4,8 @@ python -m tools.evaluate --run-dir runs/lite0 --split test
 python -m tools.evaluate --run-dir runs/wsddn --split test --proposals runs/proposals/test.npz
 
 Writes detections.json, scores.npz, ranked.npz (the names and scores of each class's images, highest
-score first), the text files of the VOC devkit, report.html, its charts as figures/NAME.svg, and
-report.json into RUN/evaluations/SPLIT (all but the report and its charts into those of --beside as
+score first), the text files of the VOC devkit, report.html, its curves as figures/NAME.svg, and
+report.json into RUN/evaluations/SPLIT (all but the report and its curves into those of --beside as
 well). Prints image mAP, F2, recall, box mAP by both rules, CorLoc and, of a localizer, point
 accuracy and heatmap coverage. The report also holds accuracy, tail accuracy and loss of the image
 scores, and what the top-scoring boxes are: hits, parts, groups, background. With --name several

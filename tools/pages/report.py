@@ -1,6 +1,6 @@
 """``report.json`` for programs and ``report.html`` for a person: one page, no network needed.
 
-Each chart of the page is also a drawing in a file, ``figures/NAME.svg``.
+Each learning curve of the page is also a drawing in a file, ``figures/NAME.svg``.
 """
 
 import base64
@@ -61,8 +61,6 @@ def write_report(folder: Path, report: Report) -> None:
     write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
     drawn = charts(report.curves)
-    of_boxes = charts(report.box_curves, fractions=True)
-    tails = charts(_tail_curves(report.models), fractions=True)
     write_page(
         folder / "report.html",
         "report.html",
@@ -75,18 +73,16 @@ def write_report(folder: Path, report: Report) -> None:
         settings=report.settings,
         environment=content["environment"],
         charts=drawn,
-        box_charts=of_boxes,
-        tail_charts=tails,
+        box_charts=charts(report.box_curves, fractions=True),
+        tail_charts=charts(_tail_curves(report.models), fractions=True),
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
-    named = {f"precision against recall, {name}": chart for name, chart in of_boxes.items()}
-    named |= {f"tail accuracy against threshold, {name}": chart for name, chart in tails.items()}
-    _write_figures(folder / "figures", drawn | named)
+    _write_figures(folder / "figures", drawn)
 
 
 def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:
-    """A file for each chart by heading, in the place of those of an earlier report.
+    """A file for each curve by heading, in the place of those of an earlier report.
 
     In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
     """

@@ -202,8 +202,9 @@ def _make(
     echo(f"row {row.name}, seed {seed}")
     folder, command = _train(rows[row.training or row.name], seed, settings, root)
     commands = [command]
+    shows_corloc = "corloc" in (KINDS[row.kind].columns or ("corloc",))
     words = ["--split", row.split, "--name", row.name, *row.evaluation]
-    words += ["--corloc-split", "trainval" if row.split == "test" else row.split]
+    words += ["--corloc-split", "trainval" if row.split == "test" and shows_corloc else row.split]
     words += ["--run-dir", str(folder)]
     if KINDS[row.kind].takes_proposals:
         file = "test" if row.split == "test" else "trainval"

@@ -6,10 +6,16 @@ the interval ``[k, k + 1)``. VOC's one-based closed corners ``(xmin, ymin, xmax,
 intersection over union equals the devkit's. No boxes are ``torch.zeros(0, 4)``, never ``None``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import supervision
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,32 @@ class Detections:
     def best_first(self) -> "Detections":
         """The same ones, highest score first; of equals the earlier one."""
         return self[self.scores.argsort(descending=True, stable=True)]
+
+    def to_supervision(self, classes: Sequence[str]) -> "supervision.Detections":
+        """The same ones as the package supervision draws, counts and tracks them.
+
+        Args:
+            classes: names in the order of the labels; become ``data["class_name"]``.
+
+        Returns:
+            In the same order and frame, float32; of no detections those of zero rows.
+
+        Raises:
+            ModuleNotFoundError: the package is not installed.
+        """
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"{error} (pip install 'wsddn-localizer[supervision]')"
+            ) from error
+        names = np.array([classes[label] for label in self.labels.tolist()], dtype=str)
+        return supervision.Detections(
+            xyxy=self.boxes.numpy(),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            data={"class_name": names},
+        )
 
 
 def no_detections() -> Detections:

@@ -1,4 +1,4 @@
-"""What one row adds: a data set, a backbone, a pooling, a loss, a metric, a place for events."""
+"""What one row adds: data set, backbone, pooling, loss, metric, place for events, format."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,6 +22,8 @@ from localizer.backbones import BACKBONES, Backbone, Geometry
 from localizer.pooling import POOLINGS, mean_pool_logits
 from tests.tools_tests.conftest import process_as_before
 from tools import check_data, detect, evaluate, make_proposals, train_localizer, train_wsddn
+from tools.files.boxed_images import BoxedImages
+from tools.files.formats import FORMATS, Format
 from tools.loggers.backend import Backend
 from tools.loggers.logger import BACKENDS
 from tools.loggers.metrics_file import read_metrics
@@ -85,6 +87,11 @@ def toy_term(image: ScoredImage) -> Tensor:
     return image.output.fc7.square().mean()
 
 
+def write_toy(out: Path, boxed: BoxedImages) -> None:
+    counts = [f"{image.file} {len(image.detections.boxes)}" for image in boxed.images]
+    (out / "toy.txt").write_text("\n".join(counts))
+
+
 @pytest.fixture(scope="module")
 def rows() -> Iterator[None]:
     """The rows while the tests of this module run."""
@@ -95,6 +102,7 @@ def rows() -> Iterator[None]:
         patch.setitem(TERMS, "toy", toy_term)
         patch.setitem(METRICS, "toy", Metric("toy metric", lambda split: split.scores.mean(axis=0)))
         patch.setitem(BACKENDS, "toy", lambda run: ToyBackend())
+        patch.setitem(FORMATS, "toy", Format(write_toy, ("toy.txt",)))
         yield
 
 
@@ -125,11 +133,17 @@ def run(main: Callable[[list[str]], int], home: Path, *words: str) -> None:
 
 def test_a_data_set_is_checked_proposed_and_boxed(home: Path, tmp_path: Path) -> None:
     run(check_data.main, home, f"--cache={tmp_path / 'states.json'}")
-    run(detect.main, home, f"--run-dir={home / 'detector'}", f"--out={tmp_path / 'out'}")
+    out = [f"--out={tmp_path / 'out'}", "--formats=[toy]"]
+    run(detect.main, home, f"--run-dir={home / 'detector'}", *out)
 
     content = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert content["classes"] == list(CLASSES)
     assert list(content["images"]) == [str(number) for number in range(6)]
+    counts = [len(image["boxes"]) for image in content["images"].values()]
+    lines = (tmp_path / "out" / "toy.txt").read_text().splitlines()
+    assert lines == [f"{number}.png {count}" for number, count in enumerate(counts)]
+    labels = [set(image["labels"]) for image in content["images"].values()]
+    assert labels == [{number % 2} for number in range(6)]  # the source knows them
 
 
 def test_a_loss_is_trained_with_and_logged_everywhere(home: Path) -> None:

@@ -1,34 +1,78 @@
 """Detections on any images, as files and drawn."""
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
 
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
+from data.datasets.sources import given_or_trained
 from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
 from tools.cli.console import echo, track
 from tools.exports.settings import DetectSettings
-from tools.files.detections import write_coco, write_detections, write_voc_xml
+from tools.files.atomic import filled_folder
+from tools.files.boxed_images import BoxedImages, name_images
+from tools.files.detections import write_detections
+from tools.files.formats import FORMATS
 from tools.inputs.datasets import open_dataset
-from tools.models.device import choose_device
+from tools.models.device import Device, choose_device
 from tools.pages.draw import draw_detections, write_jpeg
+from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
-from tools.runs.saved import load_run
+from tools.prediction.predictions import Predictions
+from tools.runs.saved import SavedRun, load_run
+
+OWN_NAMES = ("detections.json", "images")
 
 
 def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
+    for name in settings.formats:
+        if name not in FORMATS:
+            raise ValueError(f"--formats: {name!r} is not one of {', '.join(FORMATS)}")
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
-    dataset = _images(settings, saved.settings.classes)
+    images = given_or_trained(settings, saved.settings, saved.settings.classes)
+    _check_outside(settings.out, images)
+    names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
+    with filled_folder(settings.out, names=names, replace=settings.replace) as place:
+        dataset = open_dataset(replace(images, on_bad=settings.on_bad), settings.split)
+        predictions = _predictions(saved, dataset, device, settings)
+        detections = dict[str, Detections]()
+        for index in track(range(len(dataset)), "detections", total=len(dataset)):
+            detections[dataset.ids[index]] = _keep(predictions, index, settings)
+            if settings.draw:
+                _draw(place / "images", dataset, index, detections[dataset.ids[index]])
+        info = _describe(dataset, settings)
+        _write(place, dataset, detections, info, settings)
+    count = sum(len(of_image.boxes) for of_image in detections.values())
+    echo(info["description"], f"{count} objects in {len(detections)} images: {settings.out}")
+
+
+def _check_outside(out: Path, images: DataSettings) -> None:
+    """Refuse a folder among the images."""
+    folder = images.images or images.voc_root
+    if folder is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ValueError(f"--out {out}: lies in the folder of images")
+
+
+def _predictions(
+    saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
+) -> Predictions:
+    """Of the run; proposals are made on the way where it takes some and none are given."""
     proposals: Path | Mapping[str, Proposals] | None = settings.proposals
     if saved.takes_proposals and proposals is None:
-        proposals = _proposals(dataset, settings.processes)
-    predictions = open_predictions(
+        made = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
+        named = zip(dataset.ids, made, strict=True)
+        proposals = dict(track(named, "proposals", total=len(dataset)))
+    return open_predictions(
         saved,
         dataset,
         device,
@@ -36,36 +80,21 @@ def run(settings: DetectSettings) -> None:
         proposals=proposals,
         rescore_from=settings.rescore_from,
     )
-    settings.out.mkdir(parents=True, exist_ok=True)
-    detections: dict[str, Detections] = {}
-    for index in track(range(len(dataset)), "detections", total=len(dataset)):
-        detections[dataset.ids[index]] = _keep(predictions[index].detections, settings)
-        if settings.draw:
-            _draw(settings.out / "images", dataset, index, detections[dataset.ids[index]])
-    _write(settings.out, dataset, detections)
-    count = sum(len(of_image.boxes) for of_image in detections.values())
-    echo(f"{count} objects in {len(detections)} images: {settings.out}")
 
 
-def _images(settings: DetectSettings, classes: tuple[str, ...]) -> ImageSet:
-    """One image, or those of a folder."""
-    if settings.images.resolve() in (settings.out.resolve(), *settings.out.resolve().parents):
-        raise ValueError(f"--out {settings.out}: lies in the folder of images")
-    of_folder = DataSettings(images=settings.images, classes=classes, on_bad=settings.on_bad)
-    return open_dataset(of_folder, "all")
-
-
-def _proposals(dataset: ImageSet, processes: int) -> Mapping[str, Proposals]:
-    """Those of every image, by its id."""
-    made = propose_files(dataset.paths, ProposeSettings(), processes=processes)
-    named = zip(dataset.ids, made, strict=True)
-    return dict(track(named, "proposals", total=len(dataset)))
-
-
-def _keep(detections: Detections, settings: DetectSettings) -> Detections:
-    """Those that score high enough, highest score first."""
-    best = detections.best_first()
-    return best[best.scores >= settings.min_score][: settings.max_detections]
+def _keep(predictions: Predictions, index: int, settings: DetectSettings) -> Detections:
+    """Those of one image that its labels and the scores allow, highest score first."""
+    dataset = predictions.dataset
+    weights = dataset.weights[index]
+    return keep_detections(
+        predictions[index],
+        dataset.targets[index],
+        torch.zeros_like(weights) if settings.ignore_labels else weights,
+        dataset.annotations[index].image_size,
+        min_score=settings.min_score,
+        relative_score=settings.relative_score,
+        max_detections=settings.max_detections,
+    )
 
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
@@ -74,17 +103,45 @@ def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -
     write_jpeg(path, draw_detections(dataset[index].image, detections, dataset.classes))
 
 
-def _write(out: Path, dataset: ImageSet, detections: Mapping[str, Detections]) -> None:
+def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
+    """How the boxes were chosen, in words and in numbers."""
+    labeled = int((dataset.weights > 0).any(dim=1).sum())
+    used = labeled > 0 and not settings.ignore_labels
+    words = f"boxes with a score of {settings.min_score} or more"
+    if used:
+        others = "" if labeled == len(dataset) else f"; of the other images {words}"
+        words = (
+            f"labels of {labeled} images are known: no box of an absent class, at least one of "
+            f"each present class, others from {settings.relative_score} of the best score of "
+            f"their image and class{others}"
+        )
+    elif labeled:
+        words += f"; labels of {labeled} images are known and ignored"
+    return {
+        "description": words,
+        "labels_used": used,
+        "min_score": settings.min_score,
+        "relative_score": settings.relative_score,
+        "max_detections": settings.max_detections,
+    }
+
+
+def _write(
+    out: Path,
+    dataset: ImageSet,
+    detections: Mapping[str, Detections],
+    info: Mapping[str, Any],
+    settings: DetectSettings,
+) -> None:
     sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
-    write_detections(out / "detections.json", dataset.classes, detections, sizes)
-    files = {image_id: image_id for image_id in detections}  # a folder's ids are its images' paths
-    write_coco(out / "coco.json", dataset.classes, detections, sizes, files)
-    taken = set[PurePosixPath]()
-    for image_id, of_image in detections.items():
-        name = PurePosixPath(image_id).with_suffix(".xml")
-        if name in taken:  # cat.jpg and cat.png
-            name = PurePosixPath(f"{image_id}.xml")
-        taken.add(name)
-        path = out / "voc" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_voc_xml(path, image_id, sizes[image_id], dataset.classes, of_image)
+    write_detections(out / "detections.json", dataset.classes, detections, sizes, info)
+    boxed = BoxedImages(
+        dataset.classes,
+        name_images(dataset, detections),
+        dataset.split,
+        settings.run_dir.resolve().name,
+        info,
+        settings.image_url,
+    )
+    for name in settings.formats:
+        FORMATS[name].write(out, boxed)

@@ -4,20 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data.datasets.settings import ImageSettings
 from data.settings import check_range
 from tools.models.settings import ComputeSettings
 from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectSettings(SavedRunSettings, ComputeSettings):
-    """Settings of one detection."""
+class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
+    """Settings of one detection; without images those that the run learned from."""
 
-    images: Path
-    """An image, or a folder of them."""
+    split: str = "all"
+    """Which of the images."""
 
     out: Path
-    """Folder for what is found."""
+    """Folder for what is found; it holds nothing yet."""
+
+    replace: bool = False
+    """Remove an earlier result in --out, whole, for the new one."""
+
+    formats: tuple[str, ...] = ("coco", "voc")
+    """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
+
+    image_url: str = "/data/local-files/?d="
+    """What stands before an image's name in Label Studio's file."""
 
     proposals: Path | None = None
     """File of make_proposals --images with these images; made on the way when not given."""
@@ -26,8 +36,16 @@ class DetectSettings(SavedRunSettings, ComputeSettings):
     """Run folder of a localizer that learned from the same labels: scores of the detector move to
     the proposals that agree with its heatmap."""
 
+    ignore_labels: bool = False
+    """Choose boxes by --min-score alone, also where it is known which classes an image holds."""
+
     min_score: float = 0.1
-    """Detections below are left out."""
+    """Detections below are left out; of a class that an image is known to hold see next."""
+
+    relative_score: float = 0.5
+    """Fraction of the best score of its image and class that a box has, where labels of the image
+    are known. The best box of a class that it holds is always kept, boxes of a class that it does
+    not hold never."""
 
     max_detections: int = 100
     """Of one image, the top-scoring."""
@@ -43,8 +61,9 @@ class DetectSettings(SavedRunSettings, ComputeSettings):
 
     def __post_init__(self) -> None:
         """Refuse values without meaning."""
+        super().__post_init__()
         check_range(self, "above 0", "max_detections")
-        check_range(self, "in [0, 1]", "min_score")
+        check_range(self, "in [0, 1]", "min_score", "relative_score")
         check_range(self, "0 or more", "processes")
 
 

@@ -3,7 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,45 @@ def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
             yield
     except Timeout as error:
         raise FileExistsError(f"{path}: another process is writing it") from error
+
+
+UNFINISHED = ".unfinished"
+
+
+@contextmanager
+def filled_folder(folder: Path, *, names: Collection[str], replace: bool) -> Iterator[Path]:
+    """A place to write a result of several files; it becomes the folder's content at the end.
+
+    Until then an earlier result stays as it is, and after an error too. Hidden files of others are
+    left alone.
+
+    Args:
+        folder: is made if it does not exist.
+        names: of all files and folders that a result may have.
+        replace: remove an earlier result, whole, for the new one.
+
+    Raises:
+        FileExistsError: the folder holds something else, or a result that is not to be replaced.
+    """
+    existed, place = folder.is_dir(), folder / UNFINISHED
+    found = {path.name for path in folder.iterdir()} if existed else set()
+    foreign = {name for name in found if not name.startswith(".")} - {*names}
+    if foreign:
+        raise FileExistsError(f"{folder}: holds {min(foreign)}, which is no part of a result")
+    if found & {*names, UNFINISHED} and not replace:
+        raise FileExistsError(f"{folder}: holds a result, maybe unfinished (--replace true)")
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        yield place
+        for path in (folder / name for name in found & {*names}):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(place.iterdir()):
+            path.rename(folder / path.name)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if not existed and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def write_json(path: Path, content: Any) -> None:

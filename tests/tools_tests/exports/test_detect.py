@@ -5,11 +5,18 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 import torch
 
-from data.datasets.voc import image_ids, image_path, read_annotation
+from data.datasets.voc import (
+    annotation_path,
+    image_ids,
+    image_level_labels,
+    image_path,
+    read_annotation,
+)
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals
@@ -20,6 +27,7 @@ from tools.cli.command import parse_settings
 from tools.detect import main
 from tools.exports.settings import DetectSettings
 from tools.files.detections import read_detections
+from tools.files.formats import FORMATS
 from tools.pages.draw import DETECTION, draw_boxes, encode_jpeg, write_jpeg
 from tools.runs.folder import read_settings, write_settings
 
@@ -78,11 +86,17 @@ def detected(detector_run: Path, images: Path, proposals: str, elsewhere: Path) 
 
 
 def test_every_file_is_written_and_subfolders_are_kept(detected: Path) -> None:
-    assert list(files_of(detected)) == [
-        *("coco.json", "detections.json"),
+    lists = ["trainval", *(f"{name}_trainval" for name in sorted(SYNTHETIC_CLASSES))]
+    names = [name for name in files_of(detected) if not name.startswith("voc/ImageSets/")]
+    assert names == [
+        *("coco.json", "coco_results.json", "detections.json"),
         *("images/beach/cat.jpg.jpg", "images/cat.jpg.jpg", "images/cat.png.jpg"),
-        *("voc/beach/cat.xml", "voc/cat.png.xml", "voc/cat.xml"),
+        *(f"voc/Annotations/{name}.xml" for name in ("beach/cat", "cat.png", "cat")),
+        *(f"voc/JPEGImages/{name}" for name in ("beach/cat.jpg", "cat.jpg", "cat.png.png")),
+        "voc/labelmap.txt",
     ]
+    main_lists = (detected / "voc" / "ImageSets" / "Main").iterdir()
+    assert {path.stem for path in main_lists} == set(lists)
 
 
 def test_no_name_leads_out_of_the_folder(small_run: Path, tiny_voc: Path, tmp_path: Path) -> None:
@@ -92,11 +106,15 @@ def test_no_name_leads_out_of_the_folder(small_run: Path, tiny_voc: Path, tmp_pa
     for name in names:
         shutil.copyfile(image_path(tiny_voc, image_ids(tiny_voc, "test")[0]), folder / name)
 
-    assert main(words(small_run, folder, out)) == 0
+    every = f"--formats=[{','.join(FORMATS)}]"
+    assert main(words(small_run, folder, out, every)) == 0
 
     assert {path.name for path in tmp_path.iterdir()} == {"images", "out"}
     assert {path.name for path in (out / "images").iterdir()} == {f"{name}.jpg" for name in names}
-    xmls = {path.stem: read_annotation(path, SYNTHETIC_CLASSES) for path in out.glob("voc/*.xml")}
+    xmls = {
+        path.stem: read_annotation(path, SYNTHETIC_CLASSES)
+        for path in out.glob("voc/Annotations/*.xml")
+    }
     assert {f"{name}.jpg" for name in xmls} == set(names)
     assert set(detections_in(out)) == set(names)
 
@@ -114,11 +132,13 @@ def test_every_file_holds_the_detections_of_every_image_the_top_scoring_first(
         of_image, image = detections[name], read_image(images / name)
         assert 0 < len(of_image.scores) <= 100
         assert of_image.scores.equal(of_image.scores.sort(descending=True).values)
-        annotation = read_annotation(detected / "voc" / file, SYNTHETIC_CLASSES)
+        xml = detected / "voc" / "Annotations" / file
+        annotation = read_annotation(xml, SYNTHETIC_CLASSES)
         assert annotation.boxes.equal(of_image.boxes.round())
         assert annotation.labels.equal(of_image.labels)
         assert annotation.image_size == tuple(image.shape[1:])
-        assert f"<filename>{Path(name).name}</filename>" in (detected / "voc" / file).read_text()
+        filename = ET.fromstring(xml.read_text()).findtext("filename")
+        assert (detected / "voc" / "JPEGImages" / str(filename)).samefile(images / name)
         texts = [
             f"{SYNTHETIC_CLASSES[label]} {score:.2f}"
             for label, score in zip(of_image.labels.tolist(), of_image.scores.tolist(), strict=True)
@@ -146,9 +166,7 @@ def test_one_image_alone_has_the_boxes_that_it_has_in_its_folder(
     assert list(detections) == ["cat.png"]
     assert detections["cat.png"].boxes.equal(expected.boxes)
     assert detections["cat.png"].scores.equal(expected.scores)
-    assert list(files_of(tmp_path)) == [
-        *("coco.json", "detections.json", "images/cat.png.jpg", "voc/cat.xml")
-    ]
+    assert (tmp_path / "voc" / "ImageSets" / "Main" / "trainval.txt").read_text() == "cat\n"
 
 
 def test_low_scores_are_left_out_only_so_many_are_kept_and_images_need_not_be_drawn(
@@ -156,6 +174,7 @@ def test_low_scores_are_left_out_only_so_many_are_kept_and_images_need_not_be_dr
 ) -> None:
     expected = detections_in(detected)["cat.jpg"]
     argv = words(detector_run, images / "cat.jpg", tmp_path, proposals, "--draw", "false")
+    argv += ["--replace", "true"]
 
     least = expected.scores[2]
     for option, count in (
@@ -175,7 +194,7 @@ def test_without_a_score_that_is_high_enough_files_have_no_objects(
     assert main(words(detector_run, images, tmp_path, proposals, "--min-score", "1")) == 0
 
     assert [len(of_image.boxes) for of_image in detections_in(tmp_path).values()] == [0, 0, 0]
-    assert len(read_annotation(tmp_path / "voc" / "cat.xml").boxes) == 0
+    assert len(read_annotation(tmp_path / "voc" / "Annotations" / "cat.xml").boxes) == 0
     plain = encode_jpeg(read_image(images / "cat.jpg"))
     assert (tmp_path / "images" / "cat.jpg.jpg").read_bytes() == plain
 
@@ -222,7 +241,8 @@ def test_a_localizer_gives_boxes_from_its_heatmap(
         assert len(boxes) > 0
         assert (boxes >= 0).all()
         assert (boxes[:, 2:] <= torch.tensor([width, height]) + 1e-3).all()  # float32 of a ratio
-    annotation = read_annotation(tmp_path / "voc" / "beach" / "cat.xml", SYNTHETIC_CLASSES)
+    xml = tmp_path / "voc" / "Annotations" / "beach" / "cat.xml"
+    annotation = read_annotation(xml, SYNTHETIC_CLASSES)
     assert annotation.boxes.equal(detections["beach/cat.jpg"].boxes.round())
     assert snapshot(images) == before
 
@@ -256,7 +276,139 @@ def test_a_localizers_heatmap_moves_the_scores_of_the_detector(
     assert alone.scores.tolist() != both.scores.tolist()
 
 
+# Labels that are known
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """A cat of this world is whatever it is: the first class in one image, two in another."""
+    first, second, *_ = SYNTHETIC_CLASSES
+    rows = [f"{NAMES[0]},{first}", f"{NAMES[1]},{second}|{first}", f"{NAMES[2]},"]
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(["image,labels", *rows, ""]))
+    return path
+
+
+@pytest.mark.parametrize("run", ["small_run", "detector_run"])
+def test_boxes_are_of_the_classes_that_an_image_holds(
+    run: str,
+    request: pytest.FixtureRequest,
+    images: Path,
+    proposals: str,
+    labels: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    others = [f"--labels={labels}", "--draw=false", "--min-score=0.999"]
+    others += [proposals] if run == "detector_run" else []
+    argv = words(request.getfixturevalue(run), images, tmp_path / "out", *others)
+
+    assert main(argv) == 0
+
+    found = [set(of_image.labels.tolist()) for of_image in detections_in(tmp_path / "out").values()]
+    assert found == [{0}, {0, 1}, set()]
+    said = "labels of 3 images are known: no box of an absent class, at least one of each present"
+    assert said in capsys.readouterr().out
+    for file in ("detections.json", "coco.json"):
+        info = json.loads((tmp_path / "out" / file).read_text())["info"]
+        assert info["description"].startswith(said)
+        assert (info["labels_used"], info["relative_score"]) == (True, 0.5)
+
+
+def test_labels_can_be_ignored(
+    detected: Path,
+    detector_run: Path,
+    images: Path,
+    proposals: str,
+    labels: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    others = [f"--labels={labels}", "--ignore-labels=true", "--draw=false"]
+    assert main(words(detector_run, images, tmp_path / "out", proposals, *others)) == 0
+
+    found, as_without = detections_in(tmp_path / "out"), detections_in(detected)
+    assert all(found[name].scores.equal(as_without[name].scores) for name in NAMES)
+    assert "labels of 3 images are known and ignored" in capsys.readouterr().out
+    info = json.loads((tmp_path / "out" / "detections.json").read_text())["info"]
+    assert info["labels_used"] is False
+
+
+def test_without_images_those_that_the_run_learned_from_are_boxed_with_their_labels(
+    small_run: Path, tiny_voc: Path, tmp_path: Path
+) -> None:
+    argv = ["--run-dir", str(small_run), "--out", str(tmp_path), "--split", "val", "--device=cpu"]
+    argv += ["--voc-root", str(tiny_voc), "--draw=false", "--relative-score=1"]
+    assert main(argv) == 0
+
+    found = detections_in(tmp_path)
+    assert list(found) == image_ids(tiny_voc, "val")
+    for image_id, of_image in found.items():
+        annotation = read_annotation(annotation_path(tiny_voc, image_id), SYNTHETIC_CLASSES)
+        targets, weights = image_level_labels(annotation, len(SYNTHETIC_CLASSES))
+        assert set(targets.nonzero().flatten().tolist()) <= set(of_image.labels.tolist())
+        assert not {label for label in of_image.labels.tolist() if weights[label] > targets[label]}
+    assert (tmp_path / "voc" / "ImageSets" / "Main" / "val.txt").read_text().split() == list(found)
+
+
+# An earlier result
+
+
+def test_an_earlier_result_is_refused_or_replaced_as_a_whole(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = f"--formats=[{','.join(FORMATS)}]"
+    assert main(words(small_run, images, tmp_path / "out", every)) == 0
+    before = snapshot(tmp_path / "out")
+
+    argv = words(small_run, images / "beach", tmp_path / "out", "--draw=false", "--formats=[yolo]")
+    assert main(argv) == 2
+    assert f"error: {tmp_path}/out: holds a result" in capsys.readouterr().err
+    assert snapshot(tmp_path / "out") == before
+
+    assert main([*argv, "--replace=true"]) == 0
+    assert list(files_of(tmp_path / "out")) == [
+        "detections.json",
+        *("yolo/classes.txt", "yolo/data.yaml", "yolo/images/cat.jpg", "yolo/labels/cat.txt"),
+    ]
+
+
+def test_a_failure_leaves_the_earlier_result(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(images, tmp_path / "in"))
+    assert main(words(small_run, folder, tmp_path / "out")) == 0
+    before = snapshot(tmp_path / "out")
+    (folder / "cat.png").write_bytes((folder / "cat.png").read_bytes()[:900])
+
+    assert main(words(small_run, folder, tmp_path / "out", "--replace=true")) == 2
+
+    assert "cat.png: the image does not decode" in capsys.readouterr().err
+    assert snapshot(tmp_path / "out").keys() == before.keys()
+    assert detections_in(tmp_path / "out").keys() == set(NAMES)
+
+
+def test_a_folder_with_other_files_is_never_written_to(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").touch()
+
+    assert main(words(small_run, images, tmp_path, "--replace=true")) == 2
+
+    assert "holds thesis.tex, which is no part of a result" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 # Refusals
+
+
+def test_an_unknown_format_is_refused_by_its_name(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(small_run, images, tmp_path / "out", "--formats=[coco,kitti]")) == 2
+    message = "error: --formats: 'kitti' is not one of coco, voc, yolo, labelme, label_studio"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("on_bad", ["refuse", "skip"])
@@ -373,7 +525,7 @@ def test_proposals_of_other_or_larger_images_are_refused_by_their_names(
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("--min-score", "-0.1"), ("--min-score", "1.5")),
+        *(("--min-score", "-0.1"), ("--min-score", "1.5"), ("--relative-score", "2")),
         *(("--max-detections", "0"), ("--processes", "-1")),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.worlds import files_of_at_most
-from tools.files.atomic import write_atomically, write_json, write_scores
+from tools.files.atomic import filled_folder, write_atomically, write_json, write_scores
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -66,3 +66,68 @@ def test_scores_that_need_a_pickle_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pickle"):
         write_scores(tmp_path / "scores.npz", ids=np.array([{}]))
     assert not (tmp_path / "scores.npz").exists()
+
+
+# Folders
+
+
+def fill(folder: Path, *names: str, replace: bool = False) -> None:
+    with filled_folder(folder, names=("a", "b", "c"), replace=replace) as place:
+        for name in names:
+            (place / name).mkdir()
+            (place / name / "file").write_text(name)
+
+
+def test_a_folder_is_filled_at_the_end(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "out"
+    with filled_folder(folder, names=("a",), replace=False) as place:
+        (place / "a").touch()
+        assert not (folder / "a").exists()
+
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_an_earlier_result_is_refused_or_goes_as_a_whole(tmp_path: Path) -> None:
+    fill(tmp_path, "a", "b")
+
+    with pytest.raises(FileExistsError, match=rf"{tmp_path}: holds a result"):
+        fill(tmp_path, "c")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+    fill(tmp_path, "b", "c", replace=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"b", "c"}
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_after_an_error_the_folder_is_as_before(existed: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    if existed:
+        fill(folder, "a")
+
+    with pytest.raises(NotADirectoryError):
+        fill(folder, "b", "b/file/c", replace=True)
+
+    assert [path.name for path in tmp_path.rglob("*")] == (["out", "a", "file"] if existed else [])
+
+
+def test_what_a_killed_process_left_is_refused_or_removed(tmp_path: Path) -> None:
+    (tmp_path / ".unfinished" / "b").mkdir(parents=True)
+
+    with pytest.raises(FileExistsError, match="maybe unfinished"):
+        fill(tmp_path, "a")
+    fill(tmp_path, "a", replace=True)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_other_files_are_never_removed(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()
+    fill(tmp_path, "b")
+    fill(tmp_path, "a", replace=True)
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "a"}
+    (tmp_path / "mine").touch()
+
+    with pytest.raises(FileExistsError, match="holds mine, which is no part of a result"):
+        fill(tmp_path, "b", replace=True)
+
+    assert {path.name for path in tmp_path.iterdir()} == {".DS_Store", "a", "mine"}

@@ -4,21 +4,17 @@ import json
 import math
 from pathlib import Path
 from urllib.parse import unquote
-from xml.etree import ElementTree as ET
 
 import pytest
 import torch
 
-from data.datasets.voc import read_annotation
 from data.evaluation.voc_eval import eval_detection_voc
 from data.types import Annotation, Detections, no_detections
 from tests.worlds import detect, random_boxes, read_devkit
 from tools.files.detections import (
     read_detections,
-    write_coco,
     write_detections,
     write_devkit_files,
-    write_voc_xml,
 )
 
 CLASSES = ("cat", "dog")
@@ -83,6 +79,14 @@ def test_the_file_says_how_large_each_image_is(tmp_path: Path) -> None:
         "classes": ["cat", "dog"],
         "images": {"a": {"size": [3, 4], "boxes": [], "labels": [], "scores": []}},
     }
+
+
+def test_the_file_says_how_its_boxes_were_chosen_and_is_read_as_before(tmp_path: Path) -> None:
+    info = {"description": "the best ones", "min_score": 0.5}
+    write_detections(tmp_path / "d.json", CLASSES, {"a": one([0, 0, 1, 1])}, {"a": SIZE}, info)
+
+    assert json.loads((tmp_path / "d.json").read_text())["info"] == info
+    assert read_detections(tmp_path / "d.json")[0] == CLASSES
 
 
 def test_names_of_any_alphabet_are_kept(tmp_path: Path) -> None:
@@ -217,93 +221,3 @@ def test_an_image_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> N
     assert unquote(word, errors="surrogateescape") == name
     assert (word == name) == ("/" in name)  # nothing to escape
     assert numbers == ["0.5", "1", "1", "1", "1"]
-
-
-# COCO's JSON
-
-
-def test_coco_holds_a_corner_with_width_and_height(tmp_path: Path) -> None:
-    boxes = [(10, 20, 30.5, 60), (0, 0, 2, 3)]
-    detections = {"a": no_detections(), "b": detect(boxes, [0.75, 0.5], [1, 0])}
-    sizes, files = {"a": (3, 4), "b": (100, 200)}, {"a": "a.jpg", "b": "sub/b.png"}
-    write_coco(tmp_path / "coco.json", CLASSES, detections, sizes, files)
-
-    assert json.loads((tmp_path / "coco.json").read_text()) == {
-        "images": [
-            {"id": 1, "file_name": "a.jpg", "height": 3, "width": 4},
-            {"id": 2, "file_name": "sub/b.png", "height": 100, "width": 200},
-        ],
-        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}],
-        "annotations": [
-            {
-                "id": 1,
-                "image_id": 2,
-                "category_id": 2,
-                "bbox": [10, 20, 20.5, 40],
-                "area": 820,
-                "iscrowd": 0,
-                "score": 0.75,
-            },
-            {
-                "id": 2,
-                "image_id": 2,
-                "category_id": 1,
-                "bbox": [0, 0, 2, 3],
-                "area": 6,
-                "iscrowd": 0,
-                "score": 0.5,
-            },
-        ],
-    }
-
-
-# VOC's XML
-
-
-def test_an_xml_has_rounded_boxes_whose_corners_are_one_based_and_closed(tmp_path: Path) -> None:
-    detections = detect([[0.4, 2.0, 9.6, 20.0], [10.6, 5.2, 100.0, 80.0]], [0.75, 0.5], [1, 0])
-    write_voc_xml(tmp_path / "a.xml", "sub/a.jpg", (80, 100), CLASSES, detections)
-    annotation = read_annotation(tmp_path / "a.xml", CLASSES)
-
-    assert annotation.image_size == (80, 100)
-    assert annotation.boxes.tolist() == [[0, 2, 10, 20], [11, 5, 100, 80]]
-    assert annotation.labels.tolist() == [1, 0]
-    assert not annotation.difficult.any()
-    text = (tmp_path / "a.xml").read_text()
-    corners = {"xmin": 1, "ymin": 3, "xmax": 10, "ymax": 20}
-    assert all(f"<{name}>{value}</{name}>" in text for name, value in corners.items())
-    assert "<filename>a.jpg</filename>" in text
-
-
-def test_an_xml_of_nothing_has_no_objects(tmp_path: Path) -> None:
-    write_voc_xml(tmp_path / "a.xml", "a.jpg", SIZE, CLASSES, no_detections())
-
-    assert read_annotation(tmp_path / "a.xml", CLASSES).boxes.shape == (0, 4)
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("cats & dogs", None),
-        ("</name>", None),
-        ('"图\'s"', None),
-        ("\0\x1b\udcff", r"\x00\x1b\udcff"),
-    ],
-)
-def test_names_of_classes_and_images_are_escaped(
-    name: str, shown: str | None, tmp_path: Path
-) -> None:
-    write_voc_xml(tmp_path / "a.xml", f"{name}.jpg", SIZE, [name], one([0, 0, 9, 9]))
-
-    assert read_annotation(tmp_path / "a.xml", [shown or name]).labels.tolist() == [0]
-    filename = ET.fromstring((tmp_path / "a.xml").read_text()).findtext("filename")
-    assert filename == f"{shown or name.rpartition('/')[2]}.jpg"
-
-
-@pytest.mark.parametrize("box", [[3.0, 3.0, 3.25, 9.0], [1.5, 1.0, 2.5, 9.0]])
-def test_a_box_narrower_than_a_pixel_is_a_box_in_the_xml_too(
-    box: list[float], tmp_path: Path
-) -> None:
-    write_voc_xml(tmp_path / "a.xml", "a.jpg", SIZE, CLASSES, one(box))
-
-    assert len(read_annotation(tmp_path / "a.xml", CLASSES).boxes) == 1

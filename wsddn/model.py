@@ -81,7 +81,7 @@ class WSDDNHead(nn.Module):
         """
         if len(features) != 1:
             raise ValueError(f"proposals belong to one image, got features of {len(features)}")
-        if roi_scores is not None and roi_scores.shape != (len(rois),):
+        if roi_scores is not None and roi_scores.shape != rois.shape[:1]:
             raise ValueError(f"{len(rois)} rois need as many scores, got {list(roi_scores.shape)}")
         cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
         different, index = unique_cells(cells)
@@ -100,12 +100,16 @@ class WSDDNHead(nn.Module):
         return WSDDNOutput(class_logits, detection_logits, fc7)
 
     def _products(self, features: Tensor, cells: Tensor) -> Tensor:
-        """``[U, F]`` of fc6 without its bias; pooled proposals are large, so in parts."""
+        """``[U, F]`` of fc6 without its bias; pooled proposals are large, so in parts.
+
+        A graph that is exported, whose number of parts would be fixed, has one part.
+        """
+        whole = torch.compiler.is_exporting()
         parts = [
             F.linear(
                 pool_cells(features, part, self.settings.pool_size).flatten(1), self.fc6.weight
             )
-            for part in torch.split(cells, self.pooled_at_once)
+            for part in ((cells,) if whole else torch.split(cells, self.pooled_at_once))
         ]
         return torch.cat(parts)
 

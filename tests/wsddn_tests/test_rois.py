@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from localizer.backbones import BACKBONES, Geometry
-from wsddn.rois import pool_cells, roi_cells, unique_cells
+from wsddn.rois import MOST_CELLS, pool_by_tables, pool_cells, roi_cells, unique_cells
 
 PLAIN = Geometry(stride=16, offset=7.5)  # squares [0, 16), [16, 32), ...
 
@@ -89,6 +89,29 @@ def test_pooling_equals_maxima_by_hand(rng: torch.Generator) -> None:
         torch.testing.assert_close(maxima, slow_maxima(features, row, 4), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("map_size", [(1, 1), (2, 31), (43, 50)])
+def test_tables_of_maxima_pool_as_the_operator_does(
+    map_size: tuple[int, int], size: int, rng: torch.Generator
+) -> None:
+    features = torch.randn(1, 3, *map_size, generator=rng)
+    frame = torch.tensor(map_size[::-1])
+    corners = (torch.rand(2, 500, 2, generator=rng) * frame).long()
+    cells = torch.cat([corners.amin(dim=0), corners.amax(dim=0)], dim=1)
+
+    pooled = pool_by_tables(features, cells, size)
+
+    assert pooled.equal(pool_cells(features, cells, size))
+
+
+def test_tables_hold_no_larger_bins_than_they_say() -> None:
+    rows = torch.zeros(1, 1, 2 * MOST_CELLS, 1)
+    cells = torch.tensor([[0, 0, 0, MOST_CELLS - 1], [0, 0, 0, 2 * MOST_CELLS - 1]])
+    pooled = pool_by_tables(rows, cells, 3)
+    assert (pooled[0] == 0).all()
+    assert pooled[1].isnan().all()
+
+
 def test_half_precision_features_are_pooled_as_float32(rng: torch.Generator) -> None:
     features = torch.randn(1, 3, 4, 10, generator=rng).bfloat16()
     cells = torch.tensor([[0, 0, 9, 3], [2, 1, 4, 1], [7, 3, 7, 3]])
@@ -114,4 +137,5 @@ def test_no_rois_have_no_features() -> None:
 
     assert cells.shape == (0, 4)
     assert pool_cells(torch.zeros(1, 2, 4, 10), cells, 3).shape == (0, 2, 3, 3)
+    assert pool_by_tables(torch.zeros(1, 2, 4, 10), cells, 3).shape == (0, 2, 3, 3)
     assert [part.shape[0] for part in unique_cells(cells)] == [0, 0]

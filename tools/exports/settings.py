@@ -77,3 +77,17 @@ class StandardizeSettings(SavedRunSettings):
     mode: str = "C"
     """What changes in the batch norms: A mean and variance, B the affine part, C mean, variance and
     scale. B is exact in evaluation mode alone; A and C suit further training, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings(SavedRunSettings):
+    """Settings of one export of a model."""
+
+    out: Path
+    """Folder that is made for the files; it may exist when it is empty."""
+
+    format: tuple[Literal["safetensors", "torch_export", "onnx"], ...] = (
+        "safetensors",
+        "torch_export",
+    )
+    """What is written, one or several."""

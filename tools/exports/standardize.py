@@ -101,7 +101,9 @@ def prove(model: nn.Module, images: Tensor, logits: Logits) -> dict[str, dict[st
     for mode in MODES:
         try:
             proof[mode] = {
-                name: _difference(logits(standardize_model(own, mode), batch), expected[name])
+                name: relative_difference(
+                    logits(standardize_model(own, mode), batch), expected[name]
+                )
                 for name, (own, batch) in formats.items()
             }
         except ValueError as error:
@@ -124,6 +126,11 @@ def detector_logits(model: Any, images: Tensor) -> Tensor:
     pooled = F.adaptive_max_pool2d(model.features(images), head.settings.pool_size)
     fc7 = head.fc7(head.fc6(pooled.flatten(1)).relu()).relu()
     return torch.cat([head.class_stream(fc7), head.detection_stream(fc7)], dim=1)
+
+
+def relative_difference(given: Tensor, expected: Tensor) -> float:
+    """The largest difference, as a fraction of the largest value expected."""
+    return float((given - expected).abs().max() / expected.abs().max())
 
 
 def load_standardized(folder: Path) -> Localizer | WSDDN:
@@ -172,10 +179,6 @@ def _images(saved: SavedRun) -> tuple[Tensor, str]:
     side = -(-side // backbone.multiple) * backbone.multiple
     generator = torch.Generator().manual_seed(0)
     return torch.randn(COUNT, 3, side, side, generator=generator), f"{COUNT} random images"
-
-
-def _difference(given: Tensor, expected: Tensor) -> float:
-    return float((given - expected).abs().max() / expected.abs().max())
 
 
 def _text(difference: tuple[str, float | str]) -> str:

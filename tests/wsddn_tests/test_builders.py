@@ -30,7 +30,7 @@ def small(backbone: str = "alexnet", state_dict: Weights | None = None, **option
 @pytest.mark.parametrize("name", BACKBONES)
 def test_a_detector_on_every_backbone_scores_its_proposals(name: str, rng: torch.Generator) -> None:
     model = small(name).eval()
-    image = torch.randn(1, 3, 96, 64, generator=rng)
+    image = torch.randn(1, model.backbone.input_channels, 96, 64, generator=rng)
     rois = torch.tensor([[0.0, 0, 30, 30], [10.0, 20, 60, 90], [0.0, 0, 64, 96]])
 
     with torch.inference_mode():

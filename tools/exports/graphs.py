@@ -22,11 +22,11 @@ class LocalizerGraph(nn.Module):
     """Normalized images to heatmaps and image logits, of a localizer or classifier.
 
     Attributes:
+        channels: of the images.
         inputs: shapes by name, in order.
         outputs: the same.
     """
 
-    inputs: Mapping[str, Shape] = {"images": ("B", 3, "H", "W"), "sizes": ("B", 2)}
     outputs: Mapping[str, Shape] = {
         "heatmap_logits": ("B", "C", "h", "w"),
         "image_logits": ("B", "C"),
@@ -35,12 +35,17 @@ class LocalizerGraph(nn.Module):
     def __init__(self, model: Localizer) -> None:
         super().__init__()
         self.model = model
+        self.channels = model.backbone.input_channels
+        self.inputs: dict[str, Shape] = {
+            "images": ("B", self.channels, "H", "W"),
+            "sizes": ("B", 2),
+        }
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         """Two outputs.
 
         Args:
-            images: ``[B, 3, H, W]`` float32, normalized; sides are multiples of the backbone's.
+            images: ``[B, K, H, W]`` float32, normalized; sides are multiples of the backbone's.
             sizes: ``[B, 2]`` int64, (height, width) of each image without padding.
         """
         heatmaps = self.model(images)
@@ -52,7 +57,7 @@ class LocalizerGraph(nn.Module):
         for count, sides in zip(IMAGES, _sides(self.model.backbone.multiple), strict=True):
             sizes = torch.tensor([sides]).repeat(count, 1)
             sizes[-1] -= torch.tensor(PADDED)
-            examples.append((torch.randn(count, 3, *sides, generator=generator), sizes))
+            examples.append((torch.randn(count, self.channels, *sides, generator=generator), sizes))
         return examples
 
 
@@ -60,6 +65,7 @@ class DetectorGraph(nn.Module):
     """One normalized image and its proposals to their scores.
 
     Attributes:
+        channels: of the images.
         inputs: shapes by name, in order.
         outputs: the same.
     """
@@ -71,7 +77,8 @@ class DetectorGraph(nn.Module):
     def __init__(self, model: WSDDN) -> None:
         super().__init__()
         self.model = model
-        self.inputs: dict[str, Shape] = {"image": (1, 3, "H", "W"), "rois": ("R", 4)}
+        self.channels = model.backbone.input_channels
+        self.inputs: dict[str, Shape] = {"image": (1, self.channels, "H", "W"), "rois": ("R", 4)}
         if model.head.settings.box_score:
             self.inputs["roi_scores"] = ("R",)
 
@@ -81,7 +88,7 @@ class DetectorGraph(nn.Module):
         """Scores and the two streams that they are made of, ``[R, C]`` each.
 
         Args:
-            image: ``[1, 3, H, W]`` float32, normalized; sides are multiples of the backbone's.
+            image: ``[1, K, H, W]`` float32, normalized; sides are multiples of the backbone's.
             rois: ``[R, 4]`` float32, in pixels of this image, half-open; at least one.
             roi_scores: ``[R]``, of a detector that multiplies by them.
         """
@@ -97,7 +104,7 @@ class DetectorGraph(nn.Module):
             first = torch.rand(count, 2, generator=generator) * room
             side = LEAST_ROI + torch.rand(count, 2, generator=generator) * (room - first)
             rois = torch.cat([first, first + side], dim=1)
-            image = torch.randn(1, 3, *sides, generator=generator)
+            image = torch.randn(1, self.channels, *sides, generator=generator)
             scores = torch.rand(count, generator=generator)
             examples.append((image, rois, scores)[: len(self.inputs)])
         return examples

@@ -165,6 +165,7 @@ def test_weights_and_settings_are_a_model_again(localizer: Exported) -> None:
     [
         ("efficientnet_lite0", "top", 0.15),
         ("timm:test_vit", "log_sum_exp", 2.0),
+        ("resnet18_two_branch", "mean", 0.0),
     ],
 )
 def test_a_graph_takes_any_size_whatever_the_pooling_and_the_kind_of_layers(

@@ -42,6 +42,8 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     min_score: float = 0.1
     """Detections below are left out; of a class that an image is known to hold see next."""
 
+    # Chosen on VOC val: the F1 of boxes is highest here for the detector, .344, and .286 of .288
+    # for the localizer; with --min-score alone it is .328 and .152.
     relative_score: float = 0.5
     """Fraction of the best score of its image and class that a box has, where labels of the image
     are known. The best box of a class that it holds is always kept, boxes of a class that it does

@@ -21,10 +21,13 @@ from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
 from data.datasets.source import Problem, Scan, Source
-from data.images import read_image_size
+from data.images import optional_formats, read_image_size
 from data.types import Annotation, without_boxes
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"),
+    *optional_formats(),
+)
 SEPARATOR = "|"
 HEADERS = (["image", "labels"], ["image", "labels", "split"])
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from data.checks import check_proposals, without_path
 from data.datasets.source import Problem
-from data.images import describe_other_size, read_image
+from data.images import describe_other_size, gray_range, read_image, read_stored_size
 from data.parallel import map_parallel, usable_cores
 from data.proposals.files import read_unchecked
 
@@ -27,8 +27,10 @@ class ImageState(NamedTuple):
         bytes: of the file, -1 if there is none.
         changed: time of its last change in nanoseconds, -1 if there is none.
         problem: why it cannot be used, empty if it can.
-        height: in pixels, 0 with a problem.
+        height: in pixels of the upright image, 0 with a problem.
         width: in pixels, 0 with a problem.
+        orientation: by which it is turned upright, 1 with a problem.
+        range: see ``data.images.gray_range``, 1 with a problem.
         digest: sha256 of the file, empty with a problem.
     """
 
@@ -37,6 +39,8 @@ class ImageState(NamedTuple):
     problem: str
     height: int
     width: int
+    orientation: int
+    range: float
     digest: str
 
 
@@ -77,7 +81,7 @@ def image_problems(
             problems.append(Problem(path, state.problem, cure))
         elif expected and expected != (state.height, state.width):
             what = describe_other_size((state.height, state.width), expected)
-            cure = "restore the image as it was annotated: pixels as stored, not turned by EXIF"
+            cure = "restore the image that was annotated, or annotate it again"
             problems.append(Problem(path, what, cure))
     return problems
 
@@ -156,10 +160,11 @@ def _state(known: Mapping[str, ImageState], path: Path) -> ImageState:
         return before
     try:
         height, width = read_image(path).shape[1:]
+        _, orientation = read_stored_size(path)
         digest = sha256(path.read_bytes()).hexdigest()
-        return ImageState(*stamp, "", height, width, digest)
+        return ImageState(*stamp, "", height, width, orientation, gray_range(path), digest)
     except (ValueError, OSError) as error:
-        return ImageState(*stamp, without_path(path, error), 0, 0, "")
+        return ImageState(*stamp, without_path(path, error), 0, 0, 1, 1.0, "")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from data.checks import check_annotation, without_path
 from data.datasets.settings import DataSettings
 from data.datasets.source import Problem, Scan, Source
+from data.datasets.turned import turn_annotation
 from data.types import Annotation
 
 VOC_CLASSES = (
@@ -196,10 +197,11 @@ class VOCSource(Source):
         return image_level_labels(annotation, len(self.classes), difficult=self._difficult)
 
     def annotation(self, image_id: str) -> Annotation:
-        """See ``read_annotation``; each file is read once."""
+        """See ``read_annotation``, in the frame of the upright image; each file is read once."""
         if image_id not in self._annotations:
             path = annotation_path(self.root, image_id)
-            self._annotations[image_id] = read_annotation(path, self.classes)
+            annotation = read_annotation(path, self.classes)
+            self._annotations[image_id] = turn_annotation(annotation, self.path(image_id))
         return self._annotations[image_id]
 
     def official_count(self, split: str) -> int | None:

@@ -33,7 +33,7 @@ from data.proposals.objectness import (
 from data.proposals.settings import ProposeSettings
 from data.types import Proposals
 
-REVISION = 3  # another one gives other boxes or scores with the same settings
+REVISION = 4  # another one gives other boxes or scores with the same settings
 KAPPA = 1.5  # power of the perimeter
 DENSITY = 0.65  # beta of edge boxes: overlap of those that are kept
 STEPS = (0.65, 0.7)  # alpha: overlap of neighboring windows at the first size, at the others

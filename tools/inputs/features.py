@@ -24,7 +24,7 @@ from tools.models.device import Device
 from tools.runs.checkpoint import weights_sha256
 
 KEY = "key.json"  # in each folder of features: what its name stands for
-REVISION = 1  # of the code between file and features; another one gives other values
+REVISION = 2  # of the code between file and features; another one gives other values
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow")
 GB = 10**9
 
@@ -82,7 +82,7 @@ def cache_key(images: PixelSamples, features: nn.Module, device: Device) -> dict
         "multiple": backbone.multiple,
         "mean": list(backbone.mean),
         "std": list(backbone.std),
-        "orientation": "as stored",
+        "orientation": "upright",
         "computed": "float32",
         "kept": "float16",
         "device": device.kind,

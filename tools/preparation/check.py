@@ -1,17 +1,20 @@
 """A data set's table of classes and its problems."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
+from pathlib import Path
 
-from data.datasets.scan import image_problems, same_images, scan_proposals
+from data.checks import name_first
+from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
 from data.datasets.source import Scan
 from data.datasets.sources import open_source
-from tools.cli.console import echo
+from tools.cli.console import echo, warn
 from tools.inputs.datasets import scan_with_progress
 from tools.preparation.settings import CheckDataSettings
 
 LEARNED = ("train", "val", "trainval")
+NARROW = 0.1  # of the range of 16-bit gray
 
 
 def run(settings: CheckDataSettings) -> None:
@@ -28,6 +31,7 @@ def run(settings: CheckDataSettings) -> None:
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
     by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
     learned = [path for split in LEARNED for path in by_split.get(split, ())]
+    _print_kinds(states)
     of_files = image_problems(states, sizes)
     of_files += same_images(states, learned, by_split.get("test", ()))
     if settings.proposals is not None:
@@ -42,6 +46,19 @@ def run(settings: CheckDataSettings) -> None:
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
     echo(f"{source.root}: {len(paths)} images, no problems")
+
+
+def _print_kinds(states: Mapping[Path, ImageState]) -> None:
+    """What is no problem, and yet good to know."""
+    turned = sum(state.orientation != 1 for state in states.values())
+    if turned:
+        echo(f"{turned} images are turned upright, as their EXIF orientation says")
+    narrow = [str(path) for path, state in states.items() if state.range < NARROW]
+    if narrow:
+        warn(
+            f"{len(narrow)} images of 16-bit gray take less than a tenth of its range and become "
+            f"nearly one gray (stretch all images by the same factor): {name_first(narrow)}"
+        )
 
 
 def _print_table(scan: Scan) -> None:

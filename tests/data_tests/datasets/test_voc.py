@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from data.checks import check_annotation
 from data.datasets.image_set import ImageSet
@@ -376,3 +377,59 @@ def test_real_class_counts_are_the_known_ones(real: ImageSet) -> None:
 def test_every_real_image_decodes_to_its_annotations_size(real: ImageSet) -> None:
     for index, annotation in enumerate(real.annotations):
         assert real[index].image.shape == (3, *annotation.image_size)
+
+
+# --- images that are turned upright --------------------------------------------------------------
+
+# The box of columns 10 to 30 and rows 5 to 15 of 60x40 stored pixels, as people see it: 40x60.
+TURNED_BOXES = {5: [5, 10, 15, 30], 6: [25, 10, 35, 30], 7: [25, 30, 35, 50], 8: [5, 30, 15, 50]}
+
+
+def one_turned_image(
+    root: Path, orientation: int, size: tuple[int, int], corners: Corners
+) -> ImageSet:
+    """60x40 pixels as stored, white in that box; its annotation says (width, height) ``size``."""
+    stored = Image.new("RGB", (60, 40))
+    stored.paste((255, 255, 255), (10, 5, 30, 15))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    text = document(
+        described("cat", corners), size=f"<width>{size[0]}</width><height>{size[1]}</height>"
+    )
+    write_list(root, "a\n")
+    for path in (image_path(root, "a"), annotation_path(root, "a")):
+        path.parent.mkdir()
+    stored.save(image_path(root, "a"), "PNG", exif=exif)
+    annotation_path(root, "a").write_text(text)
+    return VOCSource(root).open("train")
+
+
+@pytest.mark.parametrize("orientation", TURNED_BOXES)
+@pytest.mark.parametrize("annotated", ["as stored", "as seen"])
+def test_boxes_on_stored_and_on_turned_pixels_are_told_apart_by_the_size(
+    tmp_path: Path, annotated: str, orientation: int
+) -> None:
+    x1, y1, x2, y2 = TURNED_BOXES[orientation]
+    as_seen = (40, 60), (x1 + 1, y1 + 1, x2, y2)
+    size, corners = as_seen if annotated == "as seen" else ((60, 40), (11, 6, 30, 15))
+
+    dataset = one_turned_image(tmp_path, orientation, size, corners)
+
+    assert dataset.annotations[0].image_size == (60, 40)
+    assert dataset.annotations[0].boxes.tolist() == [TURNED_BOXES[orientation]]
+    image = dataset[0].image
+    assert image.shape == (3, 60, 40)
+    assert (image[:, y1:y2, x1:x2] == 255).all()
+    assert (image == 255).sum() == 3 * 20 * 10
+
+
+def test_boxes_count_as_upright_where_a_turn_leaves_the_size(tmp_path: Path) -> None:
+    dataset = one_turned_image(tmp_path, 3, (60, 40), (31, 26, 50, 35))
+    assert dataset.annotations[0].boxes.tolist() == [[30, 25, 50, 35]]
+    assert (dataset[0].image[:, 25:35, 30:50] == 255).all()
+
+
+def test_a_size_that_is_neither_stored_nor_upright_is_refused(tmp_path: Path) -> None:
+    dataset = one_turned_image(tmp_path, 6, (41, 60), (1, 1, 10, 10))
+    with pytest.raises(ValueError, match=r"a\.jpg: the image is 40x60, its annotation says 41x60"):
+        dataset[0]

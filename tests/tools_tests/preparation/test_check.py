@@ -70,7 +70,7 @@ def zipped(path: Path) -> None:
 
 
 def turned(path: Path) -> None:
-    """Saved again after its EXIF rotation was applied: whole, and no longer as annotated."""
+    """Turned in a program for images: whole, and no longer as annotated."""
     with Image.open(path) as image:
         upright = image.transpose(Image.Transpose.ROTATE_90)
     path.unlink()
@@ -84,7 +84,7 @@ def in_fractions(path: Path) -> None:
 
 def huge(path: Path) -> None:
     buffer = io.BytesIO()
-    Image.new("1", (10_001, 10_000)).save(buffer, "PNG")
+    Image.new("1", (15_626, 16_000)).save(buffer, "PNG")
     put(path, buffer.getvalue())
 
 
@@ -325,18 +325,18 @@ def test_a_damaged_cache_is_ignored_and_written_anew(
 def test_a_signal_stops_a_check_between_two_images(
     tiny_voc: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened = []
-    open_image = Image.open
+    decoded = []
+    convert = Image.Image.convert
 
-    def stop(*args: Any, **options: Any) -> Image.Image:
-        opened.append(args)
+    def stop(image: Image.Image, *args: Any, **options: Any) -> Image.Image:
+        decoded.append(image)
         signal.raise_signal(signal.SIGTERM)
-        return open_image(*args, **options)
+        return convert(image, *args, **options)
 
-    monkeypatch.setattr(Image, "open", stop)
+    monkeypatch.setattr(Image.Image, "convert", stop)
 
     assert main(words(tiny_voc, cache, CLASSES)) == 143
-    assert len(opened) == 1
+    assert len(decoded) == 1
     assert not cache.exists()
     assert "problems" not in capsys.readouterr().out
 
@@ -405,6 +405,26 @@ def test_a_class_that_is_not_named_is_a_problem_of_each_of_its_images(
     out = capsys.readouterr().out
     assert listed(out, images) == [images / "a.png", images / "b b.png"]
     assert "class 'yeti' is not one of cat, dog" in out
+
+
+def test_turned_images_and_those_that_become_one_gray_are_told_and_no_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (8, 6)).save(folder / "phone.jpg", exif=exif)
+    Image.fromarray(np.array([[0, 4095]], dtype=np.uint16)).save(folder / "camera.png")
+    Image.fromarray(np.array([[0, 65535]], dtype=np.uint16)).save(folder / "full.png")
+
+    assert main(["--images", str(folder), f"--cache={tmp_path / 'states.json'}"]) == 0
+
+    printed = capsys.readouterr()
+    assert "1 images are turned upright, as their EXIF orientation says\n" in printed.out
+    told = "warning: 1 images of 16-bit gray take less than a tenth of its range and become nearly"
+    assert printed.err.startswith(told)
+    assert printed.err.endswith(f"{folder / 'camera.png'}\n")
 
 
 def test_a_folder_without_labels_is_checked_image_by_image(

@@ -1,13 +1,17 @@
 """A data set's table of classes and its problems."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
+import torch
+
+from data.datasets.image_set import one_sided_classes
 from data.datasets.scan import image_problems, same_images, scan_proposals
-from data.datasets.source import Scan
+from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
-from tools.cli.console import echo
+from tools.cli.console import echo, warn
 from tools.inputs.datasets import scan_with_progress
 from tools.preparation.settings import CheckDataSettings
 
@@ -23,6 +27,10 @@ def run(settings: CheckDataSettings) -> None:
     source = open_source(settings)
     scan = source.scan()
     _print_table(scan)
+    if source.form:
+        echo(f"labels: {source.form}")
+    for remark in (*source.remarks(), *_one_sided(source, scan)):
+        warn(remark)
     paths = {name: source.path(name) for names in scan.splits.values() for name in names}
     states = scan_with_progress(list(paths.values()), settings.cache)
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
@@ -35,13 +43,28 @@ def run(settings: CheckDataSettings) -> None:
         echo(f"proposals of all images of: {', '.join(complete) or 'no split'}")
         of_files += of_proposals
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
-    for problem in problems:
-        echo(f"{problem.where}: {problem.what} ({problem.cure})")
+    for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
+        listed = list(of_file)
+        for problem in listed[:MOST]:
+            echo(f"{where}: {problem.what} ({problem.cure})")
+        if len(listed) > MOST:
+            echo(f"{where}: {len(listed) - MOST} more problems")
     if problems:
         raise ValueError(
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
     echo(f"{source.root}: {len(paths)} images, no problems")
+
+
+def _one_sided(source: Source, scan: Scan) -> Iterator[str]:
+    """Classes of which nothing can be learned."""
+    split = next((name for name in ("train", "trainval", "all") if name in scan.splits), "")
+    ids = [name for name in scan.splits.get(split, ()) if name in scan.objects]
+    if scan.problems or not ids:
+        return
+    targets, weights = map(torch.stack, zip(*map(source.labels, ids), strict=True))
+    for name, what in one_sided_classes(source.classes, targets, weights):
+        yield f"{split}: class {name!r} has {what} to learn from"
 
 
 def _print_table(scan: Scan) -> None:

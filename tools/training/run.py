@@ -18,7 +18,7 @@ from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
-from tools.inputs.datasets import open_dataset
+from tools.inputs.datasets import open_dataset, warn_of_one_sided_classes
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
@@ -65,6 +65,7 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     dataset = open_dataset(settings, settings.split)
     if not dataset.weights.any():
         raise ValueError(f"{settings.images}: images alone teach nothing (--labels names a CSV)")
+    warn_of_one_sided_classes(dataset)
     settings = resolved(settings, dataset.classes)
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     task = kind(settings, dataset, validation, device)

@@ -401,6 +401,17 @@ def test_settings_without_sense_are_refused_by_their_names(option: str, others: 
         parse_settings(TrainWsddnSettings, "train_wsddn", argv)
 
 
+def test_one_class_alone_is_refused_before_proposals_are_read(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tiny_voc / "VOC2007" / "JPEGImages"
+    (tmp_path / "labels.csv").write_text("image,labels\n000001.jpg,cat\n000002.jpg,")
+    own = f"--images {images} --labels {tmp_path}/labels.csv --split trainval"
+
+    assert main(f"{own} --proposals no.npz --run-dir {tmp_path}/run --device cpu".split()) == 2
+    assert "error: --classes: cat alone; a detector learns which of" in capsys.readouterr().err
+
+
 def test_proposals_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run-dir", "x"]) == 2
     assert "proposals" in capsys.readouterr().err

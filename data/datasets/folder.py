@@ -156,7 +156,7 @@ class FolderSource(Source):
         usual = SPLITS.get(split.lower(), split)
         if usual not in self.splits:
             existing = ", ".join(self.splits)
-            hint = "" if self._labels else " (--labels names a file of labels to learn from)"
+            hint = "" if self._labels else " (--labels names the labels to learn from)"
             raise ValueError(f"{self._where}: no split {split!r}; there are {existing}{hint}")
         return self.splits[usual]
 
@@ -186,15 +186,13 @@ class FolderSource(Source):
         """Find what is wrong with the labels, and names that are none of the classes."""
         problems = [*self.content.problems]
         cure = "correct the labels, or name the class with --classes"
-        unknown = self._unknown()
-        problems += [Problem(self.path(name), what, cure) for name, what in unknown]
+        problems += [Problem(self.path(name), what, cure) for name, what in self._unknown()]
         cure = "correct the annotation, or leave the image out with --on-bad skip"
-        with_file = {name: row.file for name, row in self.rows.items() if row.file}
-        for name in with_file.keys() - {name for name, _ in unknown}:
+        files = {name: row.file for name, row in self.rows.items() if row.file}
+        for name, file in files.items():
             try:
                 self.annotation(name)
             except (ValueError, OSError) as error:
-                file = with_file[name]
                 problems.append(Problem(file, without_path(file, error), cure))
         objects = {name: counted(row) for name, row in self.rows.items()}
         sizes = {name: row.size for name, row in self.rows.items() if row.size}
@@ -243,12 +241,15 @@ class FolderSource(Source):
         return self._labels if isinstance(self._labels, Path) else self.root
 
     def _unknown(self) -> list[tuple[str, str]]:
-        """Images with a label that is none of the classes, and what is wrong with it."""
+        """Images with a label that is none of the classes, and what is wrong with it.
+
+        Where labels come with boxes, that is a problem of the annotation.
+        """
         return [
             (image, f"class {label!r} is not one of {', '.join(self.classes)}")
             for image, row in self.rows.items()
             for label in row.names
-            if label not in self.classes
+            if row.file is None and label not in self.classes
         ]
 
 

@@ -73,16 +73,22 @@ def test_of_two_images_of_one_name_the_file_says_which(save: Save, tmp_path: Pat
 def test_a_file_that_cannot_be_read_is_a_problem_of_its_image_alone(
     save: Save, tmp_path: Path
 ) -> None:
-    folder = save("a.jpg", "b.jpg", "c.jpg")
+    folder = save("a.jpg", "b.jpg", "c.jpg", "d.jpg")
     write(tmp_path / "x" / "a.xml", thing("cat", "1 1 9 9"))
     write(tmp_path / "x" / "b.xml", thing("cat", "1 1 101 9"))
+    write(tmp_path / "x" / "d.xml", thing("cat", "1 1 9 9"), thing("yeti", "1 1 9 9"))
     (tmp_path / "x" / "c.xml").write_text("<!DOCTYPE a><annotation/>")
-    source = FolderSource(folder, tmp_path / "x")
-    assert {problem.where.name for problem in source.scan().problems} == {"b.xml", "c.xml"}
-    for name, what in (("b", "101 9 leave 100x50"), ("c", "a document type is not accepted")):
+    source = FolderSource(folder, tmp_path / "x", classes=["cat"])
+    found = [problem.where.name for problem in source.scan().problems]
+    assert found == ["b.xml", "c.xml", "d.xml"]
+    for name, what in (
+        ("b", "101 9 leave 100x50"),
+        ("c", "a document type is not accepted"),
+        ("d", "class 'yeti' is not one of cat"),
+    ):
         with pytest.raises(ValueError, match=rf"{name}\.xml: {name}(\.jpg)?: .*{what}"):
             source.annotation(f"{name}.jpg")
-    left_out = [source.path("b.jpg"), source.path("c.jpg")]
+    left_out = [source.path(f"{name}.jpg") for name in "bcd"]
     assert source.open("all", leave_out=left_out).ids == ["a.jpg"]
 
 

@@ -165,9 +165,11 @@ class FolderSource(Source):
         return self.root / image_id
 
     def labels(self, image_id: str) -> tuple[Tensor, Tensor]:
-        """Targets and weights; every weight is 0 without labels."""
+        """Targets and weights; weights are 0 without labels, and of classes that these lack."""
         targets, weights = targets_and_weights(self.rows[image_id], self.classes, self._difficult)
-        return targets, weights if self._labels else torch.zeros_like(weights)
+        asked = self.content.classes or self.classes
+        known = [self._labels is not None and name in asked for name in self.classes]
+        return targets, weights * torch.tensor(known, dtype=torch.float32)
 
     def annotation(self, image_id: str) -> Annotation:
         """The size of the image, and its objects where the labels have boxes.

@@ -7,6 +7,7 @@ itself. Without annotations the labels are those of the lists of each class.
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from glob import escape
 from operator import attrgetter
@@ -25,7 +26,7 @@ from data.datasets.labels.content import (
     targets_and_weights,
     to_annotation,
 )
-from data.datasets.labels.names import SUFFIXES
+from data.datasets.labels.names import SUFFIXES, without_suffix
 from data.datasets.labels.voc_xml import read_xml
 from data.datasets.settings import DataSettings
 from data.datasets.source import Problem, Scan, Source, refuse
@@ -86,6 +87,9 @@ def image_ids(voc_root: Path, split: str) -> list[str]:
 def read_list(folder: Path, split: str) -> list[str]:
     """Names of a split in the order of its list; blank lines, a BOM and CRLF are fine.
 
+    Where there is no such list, the names are those in the lists of the classes, as VoTT writes
+    them. The ending of an image is taken off.
+
     Args:
         folder: that holds ``ImageSets``.
         split: name of the list.
@@ -95,9 +99,26 @@ def read_list(folder: Path, split: str) -> list[str]:
         ValueError: an empty list, a name twice, a name that is not a plain file name, or the list
             of a class.
     """
-    path = folder / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
+    main = folder / "ImageSets" / "Main"
+    path = main / f"{split}.txt"
+    if path.is_file():
+        ids = _lines(path)
+        repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
+        if repeated:
+            raise ValueError(f"{path}: listed twice: {', '.join(repeated[:5])}")
+    else:
+        of_classes = [class_list(of_class) or () for of_class in _class_lists(main, split)]
+        ids = list(dict.fromkeys(name for listed in of_classes for name, _ in listed))
+    if not ids:
         raise FileNotFoundError(f"{path}: no list of split {split!r} ({_HINT}, as is $VOC_ROOT)")
+    for name in ids:
+        if name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]", name):
+            raise ValueError(f"{path}: {name!r} is not the name of an image")
+    return [_without_ending(folder, name) for name in ids]
+
+
+def _lines(path: Path) -> list[str]:
+    """The names of a list of images."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -106,16 +127,21 @@ def read_list(folder: Path, split: str) -> list[str]:
     if not ids:
         raise ValueError(f"{path}: the list is empty")
     if _is_class_list(path):
-        name, _, of = split.rpartition("_")
+        name, _, of = path.stem.rpartition("_")
         hint = f"--split {of} lists images" if name else "a list of images has names alone"
         raise ValueError(f"{path}: which images hold a class, with 1, 0 or -1 ({hint})")
-    for name in ids:
-        if name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]", name):
-            raise ValueError(f"{path}: {name!r} is not the name of an image")
-    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
-    if repeated:
-        raise ValueError(f"{path}: listed twice: {', '.join(repeated[:5])}")
     return ids
+
+
+def _without_ending(folder: Path, name: str) -> str:
+    stem = without_suffix(name)
+    return stem if stem != name and (folder / "JPEGImages" / name).exists() else name
+
+
+def _class_lists(main: Path, split: str = "") -> list[Path]:
+    """The lists of classes, of one split or of all."""
+    paths = sorted(main.glob(f"*_{escape(split) or '*'}.txt"))
+    return [path for path in paths if _is_class_list(path)]
 
 
 def _is_class_list(path: Path) -> bool:
@@ -289,13 +315,14 @@ class VOCSource(Source):
 
     def official_count(self, split: str) -> int | None:
         """Number of images of VOC2007's own splits."""
-        return OFFICIAL_COUNTS.get(split) if self.classes == VOC_CLASSES else None
+        is_voc = self.classes == VOC_CLASSES and self.folder.resolve().name == _YEAR
+        return OFFICIAL_COUNTS.get(split) if is_voc else None
 
     def scan(self) -> Scan:
-        """Read and compare the four lists, and read every annotation that they name.
+        """Read and compare the lists, and read every annotation that they name.
 
         Raises:
-            FileNotFoundError: none of the four lists exists.
+            FileNotFoundError: there is no list.
         """
         existing = self._splits()
         if not existing:
@@ -341,10 +368,10 @@ class VOCSource(Source):
 
     def _splits(self) -> list[str]:
         """Names of the lists of images: VOC's, then others."""
-        names = sorted(path.stem for path in self._main.glob("*.txt"))
-        official = [name for name in OFFICIAL_COUNTS if name in names]
-        others = [name for name in names if name not in OFFICIAL_COUNTS]
-        return official + [n for n in others if not _is_class_list(self._main / f"{n}.txt")]
+        of_classes = _class_lists(self._main)
+        names = {path.stem for path in self._main.glob("*.txt") if path not in of_classes}
+        names |= {path.stem.rpartition("_")[2] for path in of_classes}
+        return sorted(names, key=lambda name: ([*OFFICIAL_COUNTS, name].index(name), name))
 
     def _annotation_path(self, image_id: str) -> Path:
         return self.folder / "Annotations" / f"{image_id}.xml"
@@ -365,7 +392,9 @@ class VOCSource(Source):
 
     @cached_property
     def _lists(self) -> Labels:
-        return read_lists(self._main, self.classes)
+        lists = read_lists(self._main, self.classes)
+        rows = {_without_ending(self.folder, name): row for name, row in lists.rows.items()}
+        return replace(lists, rows=rows)
 
     @cached_property
     def _images(self) -> dict[str, list[Path]]:

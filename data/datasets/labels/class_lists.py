@@ -52,6 +52,9 @@ def read_lists(folder: Path, classes: Sequence[str] = ()) -> Labels:
             if values.setdefault(name, {}).setdefault(image, value) != value:
                 what = f"{image} is {value} here and {values[name][image]} in another list"
                 problems.append(Problem(path, what, "an image has one value for a class"))
+    if values and (lacking := [name for name in classes if name not in values]):
+        what = f"no list of {name_first(lacking)}; there are lists of {name_first(list(values))}"
+        problems.append(Problem(folder, what, "--classes names those that have lists"))
     problems += _gaps(folder, values, splits)
     rows = {image: _row(image, values, of_image) for image, of_image in splits.items()}
     return Labels("a list for each class, no boxes", rows, tuple(problems), tuple(sorted(values)))

@@ -12,7 +12,7 @@ from data.datasets.labels.folders import read_folders
 from data.datasets.labels.names import resolve_names
 from data.datasets.labels.near_misses import near_misses
 from data.datasets.labels.one_hot import read_one_hot
-from data.datasets.labels.place import LabelsPlace
+from data.datasets.labels.place import TABLES, LabelsPlace
 from data.datasets.labels.rows import read_rows
 from data.datasets.labels.split_folders import read_split_folders
 from data.datasets.labels.voc_xml import read_xml_folder
@@ -39,14 +39,16 @@ def read_labels(place: LabelsPlace) -> Labels:
     """
     where = place.named if isinstance(place.named, Path) else place.images
     if place.file is None and place.folder is None and place.named != "folders":
-        raise FileNotFoundError(f"{where}: no such file of labels")
+        raise FileNotFoundError(f"{where}: no such file or folder of labels")
     for read in FORMS.values():
         labels = read(place)
         if labels is not None:
             resolved = resolve_names(labels, where, place.images)
             problems = (*resolved.problems, *near_misses(place, resolved))
             return replace(resolved, problems=problems)
+    if place.file is not None:
+        raise ValueError(f"{where}: labels are a table ({', '.join(TABLES)}) or COCO's .json")
     raise ValueError(
-        f"{where}: a folder without labels, neither XML nor VOC's lists of classes "
-        "(--labels folders takes the names of the images' folders)"
+        f"{where}: a folder without labels: no XML, no VOC's lists of classes, no file of labels "
+        "in folders of splits (--labels folders takes the names of the images' folders)"
     )

@@ -8,6 +8,8 @@ from typing import Literal
 
 from data.datasets.labels.table import Table, read_table
 
+TABLES = (".csv", ".tsv", ".txt")
+
 
 @dataclass(frozen=True)
 class LabelsPlace:
@@ -42,6 +44,5 @@ class LabelsPlace:
         Raises:
             ValueError: the file is not text in UTF-8, or it has no header.
         """
-        if self.file is None or self.file.suffix.lower() == ".json":
-            return None
-        return read_table(self.file)
+        is_table = self.file is not None and self.file.suffix.lower() in TABLES
+        return read_table(self.file) if self.file and is_table else None

@@ -67,7 +67,7 @@ def test_voc_without_annotations_has_the_labels_of_its_lists(
 def test_a_scan_counts_images_and_difficult_ones(voc: Path) -> None:
     scan = VOCSource(voc, ["cat", "polar_bear"]).scan()
     assert scan.problems == []
-    assert list(scan.splits) == ["train", "val"]  # lists of a class are no splits
+    assert list(scan.splits) == ["train", "val", "trainval"]  # the last is in lists of classes
     assert scan.objects["c"] == {("polar_bear", False): 1, ("cat", True): 1}
 
 
@@ -76,6 +76,11 @@ def test_one_annotation_is_enough_for_lists_to_be_left_alone(voc: Path) -> None:
     (voc / "VOC2007" / "Annotations" / "z.xml").write_text("<annotation/>")
     with pytest.raises(FileNotFoundError, match=r"a\.xml: no annotation"):
         VOCSource(voc, ["cat", "polar_bear"]).open("train")
+
+
+def test_a_class_without_a_list_is_not_taken_for_absent(voc: Path) -> None:
+    with pytest.raises(ValueError, match=r"no list of aeroplane.*; there are lists of cat \(--cl"):
+        VOCSource(voc).open("train")
 
 
 def test_the_list_of_a_class_is_no_list_of_images(voc: Path) -> None:

@@ -51,6 +51,12 @@ def test_minus_one_and_nothing_are_ignored_and_a_class_without_images_stays(
     assert source.form == "labels.csv: a column for each class, -1 or nothing unknown"
 
 
+def test_a_named_class_without_a_column_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,dog\na.jpg,0")
+    source = FolderSource(tmp_path, tmp_path / "labels.csv", classes=["cat", "dog"])
+    assert [values.tolist() for values in source.labels("a.jpg")] == [[0, 0], [0, 1]]
+
+
 def test_every_value_that_is_none_is_named_by_its_line(tmp_path: Path) -> None:
     text = "image,cat,dog\na.jpg,1,0\nb.jpg,2,0\na.jpg,0,0\nc.jpg,0\nd.jpg,1,yes"
     assert [problem.what for problem in read(tmp_path, text).problems] == [

@@ -177,6 +177,19 @@ def test_another_year_and_the_folder_itself_are_opened(devkit: Path, root: str) 
     assert scan.problems == []
 
 
+def test_class_lists_with_endings_alone_are_the_splits_as_a_tool_writes_them(devkit: Path) -> None:
+    lists = devkit / "VOC2012" / "ImageSets" / "Main"
+    (lists / "default.txt").unlink()
+    (lists / "cat_train.txt").write_text("IMG (1).jpg 1\nb.PNG -1")
+    (lists / "dog_train.txt").write_text("IMG (1).jpg -1\nb.PNG -1")
+    source = VOCSource(devkit, ["cat", "dog"])
+    assert source.ids("train") == ["IMG (1)", "b"]
+    assert source.open("train").targets.tolist() == [[1, 0], [0, 0]]
+    assert list(source.scan().splits) == ["train"]
+    shutil.rmtree(devkit / "VOC2012" / "Annotations")
+    assert VOCSource(devkit, ["cat", "dog"]).open("train").targets.tolist() == [[1, 0], [0, 0]]
+
+
 def test_the_first_pixel_of_voc_is_a_setting(devkit: Path) -> None:
     assert VOCSource(devkit, ["cat"], first_pixel=0).annotation("IMG (1)").boxes.tolist() == [
         [1, 1, 9, 9]
@@ -193,8 +206,10 @@ def test_of_several_years_one_is_named(devkit: Path) -> None:
     (devkit / "VOC2010").mkdir()
     with pytest.raises(ValueError, match=r"which of VOC2010, VOC2012\? \(--voc-root .*VOC2012\)"):
         VOCSource(devkit)
+    assert VOCSource(devkit / "VOC2012").official_count("train") is None  # another year's
     (devkit / "VOC2007").mkdir()
     assert VOCSource(devkit).folder == devkit / "VOC2007"
+    assert VOCSource(devkit).official_count("train") == 2501
 
 
 def test_a_folder_without_voc_is_refused_with_the_way_to_read_its_xml(tmp_path: Path) -> None:

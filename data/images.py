@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from data.bands import band_count, band_size, read_bands
+
 # Pillow reads forty formats, some with rarely used decoders; these are the formats of photographs.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
@@ -18,32 +20,45 @@ MAX_PIXELS = 100_000_000  # 300 MB decoded; a larger one is a decompression bomb
 
 
 def read_image(
-    path: Path, *, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    channels: int = 3,
 ) -> Tensor:
     """Decode one image as it is stored; an EXIF rotation is not applied.
 
     Annotations are in pixels as stored, so a rotated image would no longer fit its boxes.
     Gray and palette images get three channels, transparency is laid on white, 16-bit gray is
-    scaled to 8 bit.
+    scaled to 8 bit. A TIFF file of more bands has more channels, see ``data.bands``.
 
     Args:
         path: of the file.
         size: (height, width) in its annotation; None where there is none to compare with.
         max_pixels: largest number of pixels.
+        channels: how many of them, the first ones.
 
     Returns:
-        ``[3, H, W]`` uint8 RGB.
+        ``[channels, H, W]`` uint8; the first three are RGB.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a regular file, empty, truncated, not an image in one of ``FORMATS``,
-            above ``max_pixels``, or of another size; names the file.
+            above ``max_pixels``, of another size, or with fewer channels; names the file.
     """
-    with _opened(path, max_pixels) as image:
-        pixels = _to_rgb(image)
-    if size is not None and pixels.shape[:2] != size:
-        raise ValueError(f"{path}: {describe_other_size(pixels.shape[:2], size)}")
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    if bands := band_count(path):
+        pixels = read_bands(path, max_pixels=max_pixels)
+    else:
+        with _opened(path, max_pixels) as image:
+            pixels = torch.from_numpy(_to_rgb(image)).permute(2, 0, 1)
+    if len(pixels) < channels:
+        raise ValueError(
+            f"{path}: has {bands or 3} channels of {channels} that the backbone takes (a 16-bit "
+            "TIFF file may have more)"
+        )
+    if size is not None and tuple(pixels.shape[1:]) != size:
+        raise ValueError(f"{path}: {describe_other_size(pixels.shape[1:], size)}")
+    return pixels[:channels]
 
 
 def read_image_size(path: Path) -> tuple[int, int]:
@@ -53,6 +68,8 @@ def read_image_size(path: Path) -> tuple[int, int]:
         FileNotFoundError: no such file.
         ValueError: what ``read_image`` refuses, as far as the head shows it.
     """
+    if band_count(path):
+        return band_size(path)
     with _opened(path) as image:
         return image.height, image.width
 

@@ -15,7 +15,7 @@ def resize_image(image: Tensor, size: int, mode: ResizeMode) -> tuple[Tensor, Te
     """Bilinear with antialiasing, on uint8.
 
     Args:
-        image: ``[3, H, W]`` uint8.
+        image: ``[K, H, W]`` uint8.
         size: pixels of the longest or the shortest side, or of both for ``square``.
         mode: ``longest_side`` and ``shortest_side`` keep the proportions, ``square`` does
             not. With ``shortest_side`` the longest is at most 5/3 of the size: 600 and 1000 pixels
@@ -49,22 +49,22 @@ def flip_boxes(boxes: Tensor, width: float) -> Tensor:
 def normalize_images(
     images: Tensor,
     sizes: Tensor,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> Tensor:
     """Bytes to the input of a network; padding becomes exact zeros.
 
     Args:
-        images: ``[B, 3, H, W]`` uint8, padded right and bottom.
+        images: ``[B, K, H, W]`` uint8, padded right and bottom.
         sizes: ``[B, 2]`` (height, width) of what is not padding.
-        mean: of each channel, in 0 .. 1.
+        mean: of each of the K channels, in 0 .. 1.
         std: of each channel, in 0 .. 1.
 
     Returns:
-        ``[B, 3, H, W]`` float32 on the device of ``images``.
+        ``[B, K, H, W]`` float32 on the device of ``images``.
     """
-    shift = images.new_tensor(mean, dtype=torch.float32).view(3, 1, 1) * 255
-    spread = images.new_tensor(std, dtype=torch.float32).view(3, 1, 1) * 255
+    shift = images.new_tensor(mean, dtype=torch.float32).view(-1, 1, 1) * 255
+    spread = images.new_tensor(std, dtype=torch.float32).view(-1, 1, 1) * 255
     normalized = (images.float() - shift) / spread
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) < sizes[:, :1]  # [B, H]

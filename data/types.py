@@ -63,7 +63,7 @@ class ImageSample:
 
     Attributes:
         image_id: name without folder or ending.
-        image: ``[3, H, W]`` uint8 RGB, or ``[K, h, w]`` features of it.
+        image: ``[K, H, W]`` uint8, the first three channels RGB, or ``[K, h, w]`` features of it.
         targets: ``[C]`` float32 in {0, 1}.
         weights: ``[C]`` float32, 0 = the class is ignored for this image.
         network_size: (height, width) of the image that a network sees, without padding.
@@ -84,8 +84,8 @@ class ImageBatch:
 
     Attributes:
         image_ids: B names.
-        images: ``[B, 3, H, W]``, uint8 RGB from the loader, float32 normalized for a network; or
-            ``[B, K, h, w]`` features.
+        images: ``[B, K, H, W]``, uint8 from the loader, float32 normalized for a network; or ``[B,
+            K, h, w]`` features.
         sizes: ``[B, 2]`` int64, (height, width) of each network image without padding, in pixels.
         targets: ``[B, C]`` float32 in {0, 1}.
         weights: ``[B, C]`` float32, 0 = ignored.

@@ -1,6 +1,6 @@
 """Backbones: how to build one, where its cells lie, which input it takes.
 
-Six stand in a dictionary with all of this written down; of any model of timm it is asked or
+Eight stand in a dictionary with all of this written down; of any model of timm it is asked or
 measured.
 
 A backbone is the convolutional part of a classifier. Cell (i, j) of its map is centered at pixel
@@ -11,7 +11,7 @@ stride to each side.
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import torch
@@ -20,8 +20,16 @@ from torchvision import models
 
 from data.checks import check_state_dict
 from localizer.measured import CELLS, measured_offset
+from localizer.near_infrared import (
+    TwoBranch,
+    Weights,
+    weights_of_four_channels,
+    weights_of_two_branches,
+    with_first_layer,
+)
 from localizer.timm_features import TimmFeatures, check_timm_name
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's red, green, blue
 TIMM = "timm:"  # begins the name of a backbone that is a model of timm
 
 
@@ -75,12 +83,14 @@ class Backbone:
         channels: of the feature map.
         geometry: of the feature map.
         multiple: height and width of the input must be multiples of it.
-        mean: of the input's channels in 0 .. 1, removed before the network.
+        mean: of each of the input's channels in 0 .. 1, removed before the network.
         std: of the input's channels in 0 .. 1.
         rectified: whether no feature is negative.
         inner: name of the module in it that a pretrained state dictionary fills; empty for itself.
         prefix: of that module's keys in such a file.
         unused: prefixes of keys in such a file that belong to the classifier.
+        adapt: from the backbone's own weights and those of such a file to those that it gets, where
+            a network for RGB fills one of more channels.
     """
 
     build: Callable[[], nn.Module]
@@ -90,9 +100,15 @@ class Backbone:
     inner: str = ""
     prefix: str = "features."
     unused: tuple[str, ...] = ("classifier.",)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
     rectified: bool = True
+    adapt: Callable[[Weights, Weights], Weights] | None = None
+
+    @property
+    def input_channels(self) -> int:
+        """Of an image; the first three are RGB."""
+        return len(self.mean)
 
 
 def load_backbone_weights(
@@ -107,8 +123,13 @@ def load_backbone_weights(
     """
     module = features.get_submodule(backbone.inner)
     expected = {backbone.prefix + key: own for key, own in module.state_dict().items()}
+    published: Weights = {
+        key: one for key, one in state_dict.items() if not key.startswith(backbone.unused)
+    }
+    if backbone.adapt:
+        published = backbone.adapt(expected, published)
     given = {key: own for key, own in expected.items() if key.endswith("num_batches_tracked")}
-    given |= {key: one for key, one in state_dict.items() if not key.startswith(backbone.unused)}
+    given |= published
     check_state_dict(expected, given, context="the state dictionary")
     module.load_state_dict({key.removeprefix(backbone.prefix): given[key] for key in expected})
 
@@ -141,6 +162,14 @@ def _resnet50() -> nn.Module:
     return _without_pooling_and_classifier(models.resnet50(weights=None))
 
 
+def _resnet18_four_channel() -> nn.Module:
+    return with_first_layer(_resnet18(), channels=4)
+
+
+def _resnet18_two_branch() -> nn.Module:
+    return TwoBranch(_resnet18)
+
+
 def _without_pooling_and_classifier(resnet: nn.Module) -> nn.Module:
     return nn.Sequential(OrderedDict(list(resnet.named_children())[:-2]))
 
@@ -171,6 +200,11 @@ class EfficientNetLite(nn.Module):
         return head
 
 
+_RESNET18 = Backbone(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",))
+_FOUR_CHANNELS = replace(  # near infrared is normalized like the mean of the others
+    _RESNET18, mean=(*MEAN, sum(MEAN) / 3), std=(*STD, sum(STD) / 3)
+)
+
 BACKBONES: dict[str, Backbone] = {
     # conv1 k11 s4 p2 centers cell 0 at pixel 3; two poolings k3 without padding add 4 and 8
     "alexnet": Backbone(_alexnet, 256, Geometry(16, 15), multiple=1),
@@ -181,8 +215,17 @@ BACKBONES: dict[str, Backbone] = {
     "vgg16": Backbone(_vgg16, 512, Geometry(16, 7.5), multiple=16),
     # odd windows padded by half of their width leave cell 0 on pixel 0; up to 15.5 pixels at the
     # end lie in no cell's square, none where a side is 32 k + 1
-    "resnet18": Backbone(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
+    "resnet18": _RESNET18,
     "resnet50": Backbone(_resnet50, 2048, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",)),
+    "resnet18_two_branch": replace(
+        _FOUR_CHANNELS,
+        build=_resnet18_two_branch,
+        channels=1024,
+        adapt=weights_of_two_branches,
+    ),
+    "resnet18_four_channel": replace(
+        _FOUR_CHANNELS, build=_resnet18_four_channel, adapt=weights_of_four_channels
+    ),
     # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
     # 1 + 2 + 4 + 8 + 16 pixels over the five strides
     "efficientnet_lite0": Backbone(

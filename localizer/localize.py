@@ -10,6 +10,7 @@ from torchvision.ops import batched_nms
 from data.types import Detections, no_detections
 from localizer.backbones import Geometry
 from localizer.boxes import heatmap_to_boxes
+from localizer.crops import image_logits
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
@@ -49,6 +50,8 @@ def predict_heatmaps(
     views: Tensor,
     network_size: tuple[int, int],
     image_size: tuple[int, int],
+    *,
+    crop: int = 0,
 ) -> ImageHeatmaps:
     """Heatmaps of one image, averaged over the image and the flipped image when both are given.
 
@@ -57,6 +60,7 @@ def predict_heatmaps(
         views: ``[V, ...]`` input of the model, V = 1, or 2 with the flipped image second.
         network_size: (height, width) of the network image without padding.
         image_size: (height, width) of the original.
+        crop: of the image logits, see ``image_logits``; the heatmaps are those of the whole image.
 
     Raises:
         ValueError: a cell is not finite.
@@ -65,7 +69,11 @@ def predict_heatmaps(
     if bad := int((~logits.isfinite()).sum()):
         raise ValueError(f"{bad} of {logits.numel()} heatmap cells are not finite")
     sizes = torch.tensor([network_size])
-    image_logits = model.pool(logits, sizes.expand(len(logits), 2)).mean(dim=0)
+    every = sizes.expand(len(logits), 2)
+    if crop:
+        of_views = image_logits(model, views, every, crop=crop).float().cpu()
+    else:
+        of_views = model.pool(logits, every)
     valid = model.geometry.valid_cells(sizes, (logits.shape[2], logits.shape[3]))[0]
     rows, columns = int(valid.any(dim=1).sum()), int(valid.any(dim=0).sum())
     upright = logits[0, :, :rows, :columns]
@@ -74,7 +82,7 @@ def predict_heatmaps(
             logits[1, :, :rows, :columns], model.geometry, network_size[1], columns
         )
         upright = (upright + flipped) / 2
-    return ImageHeatmaps(upright, image_logits, model.geometry, network_size, image_size)
+    return ImageHeatmaps(upright, of_views.mean(dim=0), model.geometry, network_size, image_size)
 
 
 def localize(

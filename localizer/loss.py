@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.types import ImageBatch
+from localizer.crops import image_logits
 from localizer.model import LocalizerHead
 
 
@@ -23,11 +24,14 @@ def multilabel_bce(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (losses * weights).sum() / weights.sum().clamp(min=1)
 
 
-def localizer_losses(model: LocalizerHead, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+def localizer_losses(
+    model: LocalizerHead, batch: ImageBatch, *, crop: int = 0
+) -> tuple[dict[str, Tensor], Tensor]:
     """One batch to its losses by name, and the image scores ``[B, C]`` (detached) behind them.
 
-    A ``Localizer`` takes batches of normalized images, its ``head()`` batches of features.
+    A ``Localizer`` takes batches of normalized images, its ``head()`` batches of features; ``crop``
+    as in ``image_logits``.
     """
-    image_logits = model.pool(model(batch.images), batch.sizes)
-    loss = multilabel_bce(image_logits, batch.targets, batch.weights)
-    return {"image_label": loss}, torch.sigmoid(image_logits.detach().float())
+    logits = image_logits(model, batch.images, batch.sizes, crop=crop)
+    loss = multilabel_bce(logits, batch.targets, batch.weights)
+    return {"image_label": loss}, torch.sigmoid(logits.detach().float())

@@ -14,7 +14,7 @@ SMALL = 1e-6  # value of the measured image; no activation saturates
 LINEAR = 1e-3  # gain of linear layers, through which cells of some networks see each other
 
 
-def measured_offset(network: nn.Module, stride: int) -> float:
+def measured_offset(network: nn.Module, stride: int, *, channels: int = 3) -> float:
     """Offset of a network's cells, as in ``localizer.backbones.Geometry``.
 
     The gradient of a cell shows which pixels it is made of. Here every window takes its center
@@ -23,14 +23,16 @@ def measured_offset(network: nn.Module, stride: int) -> float:
     shortcuts of ResNet-D do, it is the mean over the paths.
 
     Args:
-        network: images ``[B, 3, H, W]`` to maps ``[B, K, h, w]``, in evaluation mode.
+        network: images to maps ``[B, K, h, w]``, in evaluation mode.
         stride: of the cells in pixels.
+        channels: of the images.
 
     Raises:
         ValueError: the cells do not lie on a grid of this stride, centered on pixels or between
             two, the same in rows and columns.
     """
-    image = torch.full((1, 3, *(count * stride for count in CELLS)), SMALL, requires_grad=True)
+    sides = [count * stride for count in CELLS]
+    image = torch.full((1, channels, *sides), SMALL, requires_grad=True)
     with _Centers():
         cells = network(image)[0].sum(dim=0)  # [h, w]
     middle = torch.tensor(cells.shape) // 2

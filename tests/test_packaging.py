@@ -49,12 +49,13 @@ def test_every_room_travels(wheel: list[str]) -> None:
 
 
 def test_settings_templates_and_type_marks_travel(wheel: list[str]) -> None:
-    expected = ["tools/configs/demo.yaml", "tools/pages/templates/report.html", "data/py.typed"]
+    templates = [f"tools/pages/templates/{name}" for name in ("report.html", "figure.svg")]
+    expected = ["tools/configs/demo.yaml", *templates, "data/py.typed"]
     expected += ["tools/visdom_page/packages.yaml"]
     assert [name for name in expected if name not in wheel] == []
 
 
 def test_nothing_else_travels(wheel: list[str]) -> None:
     kinds = {Path(name).suffix for name in wheel if ".dist-info/" not in name}
-    assert kinds <= {".py", ".typed", ".yaml", ".json", ".html"}
+    assert kinds <= {".py", ".typed", ".yaml", ".json", ".html", ".svg"}
     assert not any(name.startswith(("tests/", "runs/", "VOCdevkit/")) for name in wheel)

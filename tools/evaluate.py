@@ -4,12 +4,13 @@ python -m tools.evaluate --run-dir runs/lite0 --split test
 python -m tools.evaluate --run-dir runs/wsddn --split test --proposals runs/proposals/test.npz
 
 Writes detections.json, scores.npz, ranked.npz (the names and scores of each class's images, highest
-score first), the text files of the VOC devkit, report.html and report.json into
-RUN/evaluations/SPLIT (all but the report into those of --beside as well). Prints image mAP, F2,
-recall, box mAP by both rules, CorLoc and, of a localizer, point accuracy and heatmap coverage. The
-report also holds accuracy and tail accuracy, and what the top-scoring boxes are: hits, parts,
-groups, background. With --name several evaluations of one split stand side by side. Half a minute
-for 320 + 992 images whose features are cached, a few minutes for a detector.
+score first), the text files of the VOC devkit, report.html, its curves as figures/NAME.svg, and
+report.json into RUN/evaluations/SPLIT (all but the report and its curves into those of --beside as
+well). Prints image mAP, F2, recall, box mAP by both rules, CorLoc and, of a localizer, point
+accuracy and heatmap coverage. The report also holds accuracy, tail accuracy and loss of the image
+scores, and what the top-scoring boxes are: hits, parts, groups, background. With --name several
+evaluations of one split stand side by side. Half a minute for 320 + 992 images whose features are
+cached, a few minutes for a detector.
 """
 
 from tools.cli.command import Command

@@ -132,11 +132,17 @@ class FolderSource(Source):
             parts = ("train", "val", "trainval")
             splits["trainval"] = [image for image in images if self.rows[image].split in parts]
         elif any(row.names for row in rows):
-            val = _draw_names(images, round(self._val_fraction * len(images)), self._seed)
-            splits["train"] = [image for image in images if image not in val]
-            splits["val"] = [image for image in images if image in val]
-            splits["trainval"] = images
+            splits |= self.draw_splits(images)
         return {name: members for name, members in splits.items() if members}
+
+    def draw_splits(self, images: Sequence[str]) -> dict[str, list[str]]:
+        """``trainval``, which is these images, and ``train`` and ``val`` by fraction and seed."""
+        val = _draw_names(images, round(self._val_fraction * len(images)), self._seed)
+        return {
+            "train": [image for image in images if image not in val],
+            "val": [image for image in images if image in val],
+            "trainval": list(images),
+        }
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -67,18 +67,26 @@ class ImageSet(Dataset[ImageSample]):
         return part
 
     def __getitem__(self, index: int) -> ImageSample:
+        """Decode one image, ``[3, H, W]``; raises as ``read`` does."""
+        return self.read(index)
+
+    def read(self, index: int, *, channels: int = 3) -> ImageSample:
         """Decode one image.
 
-        Raises:
-            ValueError: the image does not decode, or its size is not the annotation's.
-        """
-        size = self.annotations[index].image_size
-        return ImageSample(
-            self.ids[index], self._read(index), self.targets[index], self.weights[index], size
-        )
+        Args:
+            index: number of the image.
+            channels: how many of them; the first three are RGB.
 
-    def _read(self, index: int) -> Tensor:
-        return read_image(self.paths[index], size=self.annotations[index].image_size)
+        Raises:
+            ValueError: the image does not decode, its size is not the annotation's, or it has fewer
+                channels.
+        """
+        pixels, size = self._pixels(index, channels), self.annotations[index].image_size
+        return ImageSample(self.ids[index], pixels, self.targets[index], self.weights[index], size)
+
+    def _pixels(self, index: int, channels: int) -> Tensor:
+        size = self.annotations[index].image_size
+        return read_image(self.paths[index], size=size, channels=channels)
 
 
 def one_sided_classes(
@@ -110,7 +118,7 @@ class ImageInMemory(ImageSet):
     """One image without labels that is no file; its id is ``image``.
 
     Args:
-        pixels: ``[3, H, W]`` uint8 RGB.
+        pixels: ``[K, H, W]`` uint8, the first three channels RGB.
         classes: names in the order of the labels.
 
     Raises:
@@ -118,19 +126,19 @@ class ImageInMemory(ImageSet):
     """
 
     def __init__(self, pixels: Tensor, classes: Sequence[str]) -> None:
-        if (
-            pixels.dtype != torch.uint8
-            or pixels.ndim != 3
-            or len(pixels) != 3
-            or not pixels.numel()
-        ):
+        if pixels.dtype != torch.uint8 or pixels.ndim != 3 or len(pixels) < 3 or not pixels.numel():
             raise ValueError(
-                f"an image is [3, H, W] uint8, got {list(pixels.shape)} of {pixels.dtype}"
+                f"an image is [3, H, W] uint8, or has more channels; got {list(pixels.shape)} of "
+                f"{pixels.dtype}"
             )
         annotation = without_boxes("image", (pixels.shape[1], pixels.shape[2]))
         labels = torch.zeros(len(classes))
         super().__init__("all", classes, [Path("image")], [annotation], [(labels, labels)])
         self.pixels = pixels
 
-    def _read(self, index: int) -> Tensor:
-        return self.pixels
+    def _pixels(self, index: int, channels: int) -> Tensor:
+        if len(self.pixels) < channels:
+            raise ValueError(
+                f"the image has {len(self.pixels)} channels of {channels} that the backbone takes"
+            )
+        return self.pixels[:channels]

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from data.datasets.folder import FolderSource
+from data.datasets.rainforest import RainforestSource
 from data.datasets.settings import DataSettings, ImageSettings
 from data.datasets.source import Source
 from data.datasets.voc import VOCSource
 
 # Each gives None for settings that do not name a source of its kind.
 SOURCES: dict[str, Callable[[DataSettings], Source | None]] = {
+    "rainforest": RainforestSource.from_settings,  # a folder too, known by its file of labels
     "folder": FolderSource.from_settings,
     "voc": VOCSource.from_settings,
 }

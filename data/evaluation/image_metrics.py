@@ -1,4 +1,4 @@
-"""How well images are labeled: AP, F-beta, recall and accuracy of each class over a data set.
+"""How well images are labeled: AP, F-beta, recall, accuracy and loss of each class of a data set.
 
 Works on numpy float64 arrays ``[N, C]``, images by classes. Entries of weight 0 are left out of
 their class. A class without a positive entry of weight 1 is nan and left out of every mean.
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+LOWEST_LOG = -100.0  # of a probability, that of torch.nn.BCELoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,40 @@ def accuracy(scores: Floats, targets: Floats, weights: Floats, *, threshold: flo
         threshold: a score above it predicts the class; one equal to it does not.
     """
     check_image_scores(scores, targets, weights)
-    is_present = (weights * targets).any(axis=0)
-    counts = np.where(is_present, weights.sum(axis=0), np.nan)  # [C]
-    fractions: Floats = (weights * ((scores > threshold) == targets)).sum(axis=0) / counts
+    is_right = (scores > threshold) == targets
+    fractions: Floats = (weights * is_right).sum(axis=0) / _counts(targets, weights)
     return fractions
+
+
+def cross_entropy(scores: Floats, targets: Floats, weights: Floats) -> Floats:
+    """Mean binary cross-entropy of the image scores, ``[C]`` float64, 0 or more; lower is better.
+
+    With all classes present and all weights 1 its mean over the classes is what a localizer learns
+    from, ``localizer.loss.multilabel_bce``. Logarithms are at least -100, so a certain and wrong
+    score costs 100.
+
+    Args:
+        scores: ``[N, C]`` probabilities; shapes and what else is raised are as above.
+        targets: ``[N, C]``.
+        weights: ``[N, C]``.
+
+    Raises:
+        ValueError: a score is outside of 0 .. 1.
+    """
+    check_image_scores(scores, targets, weights)
+    outside = scores[(scores < 0) | (scores > 1)]
+    if len(outside):
+        raise ValueError(f"scores are probabilities, in 0 .. 1; got {outside[0]}")
+    with np.errstate(divide="ignore"):  # log(0)
+        of_labels = np.where(targets == 1, np.log(scores), np.log1p(-scores))
+    losses = weights * -np.maximum(of_labels, LOWEST_LOG)
+    means: Floats = losses.sum(axis=0) / _counts(targets, weights)
+    return means
+
+
+def _counts(targets: Floats, weights: Floats) -> Floats:
+    """Images that count for each class, ``[C]``; nan without a positive one."""
+    return np.where((weights * targets).any(axis=0), weights.sum(axis=0), np.nan)
 
 
 def _average_precision(scores: Floats, targets: Floats, weights: Floats) -> Floats:

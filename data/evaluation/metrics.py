@@ -13,7 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.evaluation.error_kinds import KINDS, error_kinds
-from data.evaluation.image_metrics import ImageMetrics, accuracy, eval_classification
+from data.evaluation.image_metrics import (
+    ImageMetrics,
+    accuracy,
+    cross_entropy,
+    eval_classification,
+)
 from data.evaluation.matching import MatchTable
 from data.evaluation.tail_accuracy import TailAccuracy, eval_tail_accuracy
 from data.evaluation.voc_eval import ap_of_matches, corloc
@@ -68,11 +73,13 @@ class Metric:
             the model has no such number. The mean leaves nan out.
         is_headline: whether it is in the short tables: those that are printed, and the first one
             of a page.
+        is_fraction: whether it is in 0 .. 1 and drawn as a bar of that length.
     """
 
     heading: str
     per_class: Callable[[Comparison], Floats | None]
     is_headline: bool = True
+    is_fraction: bool = True
 
 
 def box_recall(matches: MatchTable) -> Floats:
@@ -104,6 +111,12 @@ METRICS: dict[str, Metric] = {
     "tail_accuracy": Metric(
         "tail accuracy", lambda split: split.tail.per_class(), is_headline=False
     ),
+    "image_loss": Metric(
+        "image loss",
+        lambda split: cross_entropy(split.scores, split.targets, split.weights),
+        is_headline=False,
+        is_fraction=False,
+    ),
     "box_map_11point": Metric(
         "box mAP 11-point", lambda split: ap_of_matches(split.matches, use_07_metric=True).per_class
     ),
@@ -117,7 +130,10 @@ METRICS: dict[str, Metric] = {
         "heatmap coverage", lambda split: split.heatmaps.get("heatmap_coverage")
     ),
     "peak_mean_ratio": Metric(
-        "peak over mean", lambda split: split.heatmaps.get("peak_mean_ratio"), is_headline=False
+        "peak over mean",
+        lambda split: split.heatmaps.get("peak_mean_ratio"),
+        is_headline=False,
+        is_fraction=False,
     ),
     **{f"errors_{kind}": _fraction_of(kind) for kind in KINDS},
 }

@@ -30,6 +30,7 @@ class Mapped:
         length: pixels of a strip in whose middle a cell sees no border.
         breadth: of the strip, enough for one line of cells.
         reach: cells at each end of a map that may see a border.
+        channels: of the strip.
     """
 
     build: Callable[[], nn.Module]
@@ -37,13 +38,17 @@ class Mapped:
     length: int = 512
     breadth: int = 32
     reach: int = 8
+    channels: int = 3
 
 
-MAPPED = {name: Mapped(backbone.build, backbone.geometry) for name, backbone in BACKBONES.items()}
+MAPPED = {
+    name: Mapped(backbone.build, backbone.geometry, channels=backbone.input_channels)
+    for name, backbone in BACKBONES.items()
+}
 MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
-MAPPED["resnet18"] = replace(MAPPED["resnet18"], length=768, breadth=1)
-MAPPED["resnet50"] = replace(MAPPED["resnet50"], length=768, breadth=1)
+for resnet in ("resnet18", "resnet18_two_branch", "resnet18_four_channel", "resnet50"):
+    MAPPED[resnet] = replace(MAPPED[resnet], length=768, breadth=1)
 LOCALIZER = LocalizerSettings()
 MAPPED["localizer_alexnet"] = Mapped(
     lambda: localizer_alexnet(LOCALIZER), localizer_alexnet(LOCALIZER).geometry, breadth=64
@@ -54,7 +59,7 @@ each_axis = pytest.mark.parametrize("axis", ["columns", "rows"])
 
 
 def run_along(axis: str, network: nn.Module, strips: Tensor) -> Tensor:
-    """``[B, 3, breadth, length]`` strips, lying or standing, to their first line of cells."""
+    """``[B, K, breadth, length]`` strips, lying or standing, to their first line of cells."""
     if axis == "rows":
         standing: Tensor = network(strips.transpose(2, 3))
         return standing[:, :, :, 0]
@@ -90,7 +95,9 @@ def without_maxima(network: nn.Module) -> nn.Module:
 def test_a_cell_is_centered_on_what_it_sees(name: str, axis: str) -> None:
     mapped = MAPPED[name]
     network = without_maxima(averaging(mapped.build()))
-    strip = torch.full((1, 3, mapped.breadth, mapped.length), 1e-3, dtype=torch.float64)
+    strip = torch.full(
+        (1, mapped.channels, mapped.breadth, mapped.length), 1e-3, dtype=torch.float64
+    )
     strip.requires_grad_()
     cells = run_along(axis, network, strip)[0].sum(dim=0)
     for index in (len(cells) // 2 - 1, len(cells) // 2):
@@ -107,7 +114,7 @@ def test_the_answer_to_a_bright_square_lies_around_it(name: str, axis: str) -> N
     mapped = MAPPED[name]
     geometry, side = mapped.geometry, 25
     lefts = range(mapped.length // 2, mapped.length // 2 + geometry.stride)
-    strips = torch.zeros(len(lefts), 3, mapped.breadth, mapped.length)
+    strips = torch.zeros(len(lefts), mapped.channels, mapped.breadth, mapped.length)
     for strip, left in zip(strips, lefts, strict=True):
         strip[:, :, left : left + side] = 1e-3
     with torch.inference_mode():
@@ -132,7 +139,8 @@ def test_an_image_moved_by_a_stride_moves_its_map_by_a_cell(
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
     stride, length = mapped.geometry.stride, mapped.length
-    strip = torch.randn(1, 3, mapped.breadth, length + stride, dtype=torch.float64, generator=rng)
+    shape = 1, mapped.channels, mapped.breadth, length + stride
+    strip = torch.randn(*shape, dtype=torch.float64, generator=rng)
     with torch.inference_mode():
         still = run_along(axis, network, strip[..., :length])
         moved = run_along(axis, network, strip[..., stride:])
@@ -148,13 +156,16 @@ def test_an_image_moved_by_a_stride_moves_its_map_by_a_cell(
         ("squeezenet1_1", 13),
         ("vgg16", 14),
         ("resnet18", 7),
+        ("resnet18_two_branch", 7),
+        ("resnet18_four_channel", 7),
         ("resnet50", 7),
         ("efficientnet_lite0", 7),
     ],
 )
 def test_an_image_of_224_pixels_has_the_known_number_of_cells(name: str, cells: int) -> None:
     with torch.inference_mode():
-        features = BACKBONES[name].build().eval()(torch.zeros(1, 3, 224, 224))
+        images = torch.zeros(1, BACKBONES[name].input_channels, 224, 224)
+        features = BACKBONES[name].build().eval()(images)
     assert features.shape[1:] == (BACKBONES[name].channels, cells, cells)
 
 
@@ -163,7 +174,7 @@ def test_the_smallest_allowed_images_have_cells(name: str) -> None:
     backbone = BACKBONES[name]
     side = backbone.multiple if backbone.multiple > 1 else int(2 * backbone.geometry.offset) + 1
     with torch.inference_mode():
-        features = backbone.build().eval()(torch.zeros(1, 3, side, side))
+        features = backbone.build().eval()(torch.zeros(1, backbone.input_channels, side, side))
     assert 0 not in features.shape
 
 
@@ -230,7 +241,7 @@ PRETRAINED: dict[str, Callable[[], Weights]] = {
 }
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", PRETRAINED)
 def test_every_backbone_takes_the_layout_of_its_library(name: str) -> None:
     backbone, pretrained = BACKBONES[name], PRETRAINED[name]()
     features = backbone.build()

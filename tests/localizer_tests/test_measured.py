@@ -10,9 +10,10 @@ from localizer.measured import measured_offset
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_what_is_measured_of_a_known_backbone_is_what_is_written(name: str) -> None:
-    geometry = BACKBONES[name].geometry
-    network = BACKBONES[name].build().eval()
-    assert measured_offset(network, geometry.stride) == geometry.offset
+    backbone = BACKBONES[name]
+    geometry, network = backbone.geometry, backbone.build().eval()
+    measured = measured_offset(network, geometry.stride, channels=backbone.input_channels)
+    assert measured == geometry.offset
 
 
 class Gated(nn.Module):

@@ -89,7 +89,8 @@ def test_every_backbone_learns_from_images_of_odd_sizes(
     backbone: str, rng: torch.Generator
 ) -> None:
     sizes = [(67, 35), (41, 69)]
-    images = [torch.randn(3, *size, generator=rng) for size in sizes]
+    channels = BACKBONES[backbone].input_channels
+    images = [torch.randn(channels, *size, generator=rng) for size in sizes]
     model = build_localizer(LocalizerSettings(backbone), 3)
     before = model.classifier[-1].get_parameter("weight").clone()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

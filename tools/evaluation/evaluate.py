@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.evaluation.metrics import METRICS
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
@@ -89,7 +90,9 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
     """
     runs = [
         load_run(folder, settings.checkpoint).evaluated_with(
-            support_iou=settings.support_iou, eval_image_sizes=settings.image_sizes
+            support_iou=settings.support_iou,
+            eval_image_sizes=settings.image_sizes,
+            crop=settings.crop,
         )
         for folder in _folders(settings)
     ]
@@ -199,12 +202,23 @@ def _training_seconds(run_dir: Path) -> float | None:
 def _curves(
     runs: list[SavedRun], models: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Training curves of every run, and CorLoc by heatmap threshold in percent of the range."""
+    """Learning curves of every run, and CorLoc by heatmap threshold in percent of the range.
+
+    A curve's heading is its tag, or the metric's where training logs a metric: that chart holds the
+    lines of training and validation.
+    """
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    logged = {name for saved in runs for name in saved.settings.metrics_in_training.values()}
     for saved in runs:
+        metric_of = {f"validation/{name}": name for name in logged}
+        metric_of |= saved.settings.metrics_in_training
         for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
+            heading, line = tag, saved.settings.name
+            if tag in metric_of:
+                heading = METRICS[metric_of[tag]].heading
+                line += f", {tag.partition('/')[0]}"
             if not tag.startswith("baseline/") and len(points) > 1:
-                curves.setdefault(tag, {})[saved.settings.name] = points
+                curves.setdefault(heading, {})[line] = points
     curves["CorLoc by heatmap threshold (% of the range)"] = {
         name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
         for name, numbers in models.items()

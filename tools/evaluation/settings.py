@@ -38,6 +38,10 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     image_sizes: tuple[int, ...] = ()
     """Pixels of the side that the run's --resize names, averaged over; the run's own when empty."""
 
+    crop: int | None = None
+    """Of a localizer: side of five crops whose highest logit is the image's, see train_localizer; 0
+    for none; the run's own when not given."""
+
     support_iou: float | None = None
     """Of a detector, see train_wsddn; the run's own when not given."""
 
@@ -52,6 +56,7 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
         """Refuse an invalid overlap and invalid sizes."""
         super().__post_init__()
         check_range(self, "above 0", "image_sizes")
+        check_range(self, "0 or more", "crop")
         check_range(self, "in [0, 1]", "support_iou")
 
 

@@ -62,8 +62,8 @@ class PixelSamples:
         return len(self.dataset)
 
     def sample(self, index: int, *, flipped: bool) -> ImageSample:
-        """``[3, H, W]`` uint8."""
-        original = self.dataset[index]
+        """``[K, H, W]`` uint8, the channels that the backbone takes."""
+        original = self.dataset.read(index, channels=self.backbone.input_channels)
         image, _ = resize_image(original.image, self.image_size, self.resize)
         if flipped:
             image = image.flip(-1)

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from localizer.backbones import TIMM
 
+RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 URLS = {
     "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
-    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet18": RESNET18,
+    "resnet18_two_branch": RESNET18,
+    "resnet18_four_channel": RESNET18,
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
 }

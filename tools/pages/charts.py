@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
-COLORS = ("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3")
+COLORS = (
+    *("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3"),
+    *("#e0a100", "#2aa9a9", "#8a5a2b", "#d64f9c"),
+)
 
 
 def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, Any]]:

@@ -84,7 +84,9 @@ def output_shapes(described: Described, size: int) -> Shapes:
         module.register_forward_hook(partial(_note, shapes, name))
         for name, module in described.model.named_modules()
     ]
-    images = pad_stack([torch.zeros(3, size, size)], multiple=described.backbone.multiple)
+    backbone = described.backbone
+    image = torch.zeros(backbone.input_channels, size, size)
+    images = pad_stack([image], multiple=backbone.multiple)
     whole = [torch.tensor([[0.0, 0.0, size, size]])] if described.pooling else []
     try:
         with torch.inference_mode():

@@ -1,22 +1,29 @@
 """Pages from the templates of this room."""
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
+from tools.cli.console import printable
 from tools.files.atomic import write_atomically
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
-    """Write a page, whole or not at all; every text in it is escaped."""
-    templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
-    templates.filters["digest"] = _digest
-    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    page = templates.get_template(template).render(**content)
+    """Write a page or a drawing, whole or not at all; every text in it is escaped."""
+    page = _templates().get_template(template).render(**content)
     write_atomically(path, page.encode(errors="backslashreplace"))
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
+    templates.filters |= {"digest": _digest, "printable": printable}
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return templates
 
 
 def _digest(text: str) -> str:

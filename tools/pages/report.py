@@ -1,4 +1,7 @@
-"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed."""
+"""``report.json`` for programs and ``report.html`` for a person: one page, no network needed.
+
+Each learning curve of the page is also a drawing in a file, ``figures/NAME.svg``.
+"""
 
 import base64
 import json
@@ -6,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from torch import Tensor
 
@@ -17,6 +21,7 @@ from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
 from tools.runs.environment import environment
 
+MAX_NAME = 240  # characters; with the ends of a file that is being written 255 are allowed
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
@@ -45,7 +50,7 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write ``report.json`` and ``report.html`` into a folder, which is made if it is missing."""
+    """Write ``report.json``, ``report.html`` and ``figures`` into a folder, made if missing."""
     content = {
         **report.models,
         "settings": report.settings,
@@ -55,6 +60,7 @@ def write_report(folder: Path, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
+    drawn = charts(report.curves)
     write_page(
         folder / "report.html",
         "report.html",
@@ -62,15 +68,31 @@ def write_report(folder: Path, report: Report) -> None:
         models=metrics,
         headline=headings(metrics.values(), headline=True),
         further=headings(metrics.values(), headline=False),
+        fractions=[name for name, metric in METRICS.items() if metric.is_fraction],
         per_class={name: numbers["per_class"] for name, numbers in report.models.items()},
         settings=report.settings,
         environment=content["environment"],
-        charts=charts(report.curves),
+        charts=drawn,
         box_charts=charts(report.box_curves, fractions=True),
         tail_charts=charts(_tail_curves(report.models), fractions=True),
         images={heading: _embedded(image) for heading, image in report.images.items()},
         repeat=report.repeat,
     )
+    _write_figures(folder / "figures", drawn)
+
+
+def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:
+    """A file for each curve by heading, in the place of those of an earlier report.
+
+    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
+    """
+    folder.mkdir(exist_ok=True)
+    for earlier in folder.glob("*.svg"):
+        earlier.unlink()
+    for heading, chart in drawn.items():
+        name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
+        path = folder / f"{name[:MAX_NAME]}.svg"
+        write_page(path, "figure.svg", heading=heading, chart=chart)
 
 
 def read_report(folder: Path) -> dict[str, Any]:

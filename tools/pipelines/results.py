@@ -3,7 +3,7 @@
 import json
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,12 @@ from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
 from tools.runs.environment import PROJECT, environment
 from tools.runs.folder import evaluation_folder
-from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
+from tools.runs.kinds import (
+    TrainClassifierSettings,
+    TrainLocalizerSettings,
+    TrainWsddnSettings,
+)
+from tools.runs.settings import TrainSettings
 from tools.training.localizer import run as train_localizer
 from tools.training.wsddn import run as train_wsddn
 
@@ -33,11 +38,36 @@ RESULTS = PROJECT / "tools" / "results"
 TABLES = RESULTS / "README.md"
 OF_BOXES = ("box_map_11point", "box_map_area", "corloc")
 OF_DETECTORS = (*OF_BOXES, "image_map", "box_recall", "errors_part")
-# What a table shows of its rows; without names their headline metrics.
-KINDS: dict[str, tuple[str, ...]] = {
-    "localizer": (),
-    "detector": OF_DETECTORS,
-    "ablation": OF_DETECTORS,
+OF_CLASSIFIERS = ("image_map", "accuracy", "tail_accuracy", "f2", "recall")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A table: how its rows are trained, and what it shows of them.
+
+    Attributes:
+        command: that trains.
+        settings: of the training.
+        train: runs it.
+        columns: names of metrics; without any the headline metrics of its rows.
+        takes_proposals: in training and evaluation.
+    """
+
+    command: str
+    settings: type[TrainSettings]
+    train: Callable[[Any], None]
+    columns: tuple[str, ...] = ()
+    takes_proposals: bool = False
+
+
+_DETECTOR = Kind("train_wsddn", TrainWsddnSettings, train_wsddn, OF_DETECTORS, True)
+KINDS: dict[str, Kind] = {
+    "localizer": Kind("train_localizer", TrainLocalizerSettings, train_localizer),
+    "classifier": Kind(
+        "train_classifier", TrainClassifierSettings, train_localizer, OF_CLASSIFIERS
+    ),
+    "detector": _DETECTOR,
+    "ablation": _DETECTOR,
 }
 CLASSES = "classes"  # of a table: the detector's rows class by class
 
@@ -136,7 +166,7 @@ def marks(kind: str) -> tuple[str, str]:
 def table(rows: Sequence[Row], kind: str) -> str:
     """Means over the seeds with their sample deviation; rows without results say so."""
     of_kind = [(row.title, row.results()) for row in rows if row.kind == kind]
-    columns = {name: METRICS[name].heading for name in KINDS[kind]} or headings(
+    columns = {name: METRICS[name].heading for name in KINDS[kind].columns} or headings(
         (result["metrics"] for _, results in of_kind for result in results), headline=True
     )
     lines = []
@@ -172,10 +202,11 @@ def _make(
     echo(f"row {row.name}, seed {seed}")
     folder, command = _train(rows[row.training or row.name], seed, settings, root)
     commands = [command]
+    shows_corloc = "corloc" in (KINDS[row.kind].columns or ("corloc",))
     words = ["--split", row.split, "--name", row.name, *row.evaluation]
-    words += ["--corloc-split", "trainval" if row.split == "test" else row.split]
+    words += ["--corloc-split", "trainval" if row.split == "test" and shows_corloc else row.split]
     words += ["--run-dir", str(folder)]
-    if row.kind != "localizer":
+    if KINDS[row.kind].takes_proposals:
         file = "test" if row.split == "test" else "trainval"
         words += ["--proposals", str(_proposals(file, settings, root))]
     if row.rescore_from:
@@ -208,23 +239,18 @@ def _make(
 
 def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tuple[Path, str]:
     """The run of a row, trained unless it exists, and the command that makes it."""
-    folder = settings.runs / f"{row.name}-seed{seed}"
+    folder, kind = settings.runs / f"{row.name}-seed{seed}", KINDS[row.kind]
     echo(f"training in {folder}")
     words = ["--config", str(CONFIGS / row.config), *row.settings, "--seed", str(seed)]
     if row.split == "val":
         words += ["--split", "train"]
     words += ["--run-dir", str(folder)]
-    if row.kind != "localizer":
+    if kind.takes_proposals:
         words += ["--proposals", str(_proposals("trainval", settings, root))]
     place = ["--voc-root", str(root), "--resume", "auto", *_weights(row, settings)]
     place += ["--feature-cache", str(settings.runs / "features")]
-    if row.kind == "localizer":
-        command = "train_localizer"
-        train_localizer(parse_settings(TrainLocalizerSettings, command, words + place))
-    else:
-        command = "train_wsddn"
-        train_wsddn(parse_settings(TrainWsddnSettings, command, words + place))
-    return folder, _command(command, words, settings.runs, seed)
+    kind.train(parse_settings(kind.settings, kind.command, words + place))
+    return folder, _command(kind.command, words, settings.runs, seed)
 
 
 def _command(name: str, words: Sequence[str], runs: Path, seed: int) -> str:

@@ -91,9 +91,11 @@ def open_localizer(
     """
     model, trained = saved.localizer()
     device.place(model)
-    takes_features = cached and trained.frozen_backbone
+    takes_features = cached and trained.frozen_backbone and not trained.crop
     inputs = open_samples(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
     module = model.head() if takes_features else model
-    return LocalizerPredictions(module, inputs, dataset, device, boxes or trained.boxes)
+    return LocalizerPredictions(
+        module, inputs, dataset, device, boxes or trained.boxes, trained.crop
+    )

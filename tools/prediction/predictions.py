@@ -79,6 +79,7 @@ class LocalizerPredictions:
         dataset: the same images.
         device: computes.
         boxes: how heatmaps become boxes.
+        crop: side of the five crops that the image logits are of, see ``image_logits``.
     """
 
     module: LocalizerHead
@@ -86,6 +87,7 @@ class LocalizerPredictions:
     dataset: ImageSet
     device: Device
     boxes: BoxSettings
+    crop: int = 0
 
     def heatmaps(self, index: int) -> ImageHeatmaps:
         """Mean of the upright and the flipped view.
@@ -98,9 +100,10 @@ class LocalizerPredictions:
             pair = both_views(samples, index, self.device)
             height, width = pair.sizes[0].tolist()
             with self.device.autocast():
-                by_size.append(
-                    predict_heatmaps(self.module, pair.images, (height, width), original)
+                heatmaps = predict_heatmaps(
+                    self.module, pair.images, (height, width), original, crop=self.crop
                 )
+            by_size.append(heatmaps)
         image_logits = torch.stack([heatmaps.image_logits for heatmaps in by_size]).mean(dim=0)
         return replace(by_size[0], image_logits=image_logits)
 

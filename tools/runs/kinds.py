@@ -21,22 +21,37 @@ class TrainLocalizerSettings(TrainSettings):
     """Which side of an image gets the size: both, or one of them, which keeps proportions. Heatmaps
     are those of the first size, image scores the mean over all."""
 
+    crop: int = 0
+    """Side, in pixels of the resized image, of five crops (the corners and the center); the highest
+    logit of them is the image's. 0 sees the image whole. Heatmaps are of the whole image."""
+
     model: LocalizerSettings = field(default_factory=LocalizerSettings)
 
     boxes: BoxSettings = field(default_factory=BoxSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse a negative side."""
+        super().__post_init__()
+        check_range(self, "0 or more", "crop")
 
     @property
     def name(self) -> str:
         """Of the model, in ``report.json``: its kind, or its kind and ``_robust``."""
         return f"{self.kind}_robust" if self.model.robust else self.kind
 
+    @property
+    def metrics_in_training(self) -> dict[str, str]:
+        """The loss too: like the metric it is a mean over labels, a detector's is a sum of them."""
+        return {"train/loss": "image_loss", **super().metrics_in_training}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainClassifierSettings(TrainLocalizerSettings):
-    """A localizer whose heatmaps are averaged over the image.
+    """A localizer with the defaults of a classifier.
 
-    That is a linear layer after average pooling, which is a 1x1 convolution before it; so its
-    heatmaps are class activation maps (Zhou et al., CVPR 2016).
+    Averaging its heatmaps (pooling mean) is a linear layer after average pooling, which is a 1x1
+    convolution before it, and the heatmaps are class activation maps (Zhou et al., CVPR 2016).
+    Averaging the highest 30 % of their cells alone labels small objects better.
     """
 
     kind: Literal["classifier"] = "classifier"
@@ -55,7 +70,7 @@ class TrainClassifierSettings(TrainLocalizerSettings):
     """Train the head alone, on features that are computed once and kept on disk."""
 
     model: LocalizerSettings = field(
-        default_factory=lambda: LocalizerSettings("efficientnet_lite0", pooling="mean")
+        default_factory=lambda: LocalizerSettings("efficientnet_lite0", "top", 0.3)
     )
 
     boxes: BoxSettings = field(default_factory=lambda: BoxSettings((0.3,)))

@@ -186,6 +186,11 @@ class TrainSettings(ComputeSettings, DataSettings):
         return self.kind
 
     @property
+    def metrics_in_training(self) -> dict[str, str]:
+        """What ``train/...`` curves are of the images that the run learns from: metrics by tag."""
+        return {"train/metric1": "image_map", "train/metric2": "f2"}
+
+    @property
     def has_trained_backbone(self) -> bool:
         """Whether the backbone starts from weights that have seen images."""
         return self.pretrained or self.weights is not None or self.backbone_from is not None

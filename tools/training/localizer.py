@@ -27,6 +27,19 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
     quality = "image_map"
     predictions: LocalizerPredictions
 
+    def build(self) -> Localizer:
+        """The model.
+
+        Raises:
+            ValueError: as in ``Task``; or crops are asked of features that are of whole images.
+        """
+        if self.settings.crop and self.settings.frozen_backbone:
+            raise ValueError(
+                f"--crop {self.settings.crop}: the features of a frozen backbone are kept of whole "
+                "images (--frozen-backbone false; evaluate --crop takes any run)"
+            )
+        return super().build()
+
     def open(self, evaluated: Localizer) -> None:
         """Open the inputs and the predictions."""
         settings, seen = self.settings, self.validation or self.dataset
@@ -35,11 +48,14 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         self.module.train()
         inputs = self.samples(seen, settings.evaluation_sizes)
         module = evaluated.head() if settings.frozen_backbone else evaluated
-        self.predictions = LocalizerPredictions(module, inputs, seen, self.device, settings.boxes)
+        self.predictions = LocalizerPredictions(
+            module, inputs, seen, self.device, settings.boxes, settings.crop
+        )
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """The loss of the image labels."""
-        return localizer_losses(self.module, self.inputs[0].prepare(batch, self.device))
+        prepared = self.inputs[0].prepare(batch, self.device)
+        return localizer_losses(self.module, prepared, crop=self.settings.crop)
 
     def log_start(self, logger: Logger) -> None:
         """What a model that answers every image with logits of 0 reaches, to compare with."""

@@ -53,6 +53,7 @@ class Task(ABC, Generic[Settings, Model]):
         self.validation = validation
         self.device = device
         self.model = self.build()
+        dataset.read(0, channels=self.model.backbone.input_channels)  # refuses fewer channels
         if settings.frozen_backbone:
             self.model.features.requires_grad_(False)
         device.place(self.model)

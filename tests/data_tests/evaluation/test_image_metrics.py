@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from data.evaluation.image_metrics import (
     accuracy,
+    cross_entropy,
     eval_classification,
     mean_over_present,
 )
@@ -103,19 +106,25 @@ def test_a_class_without_positives_stays_out_of_the_means(
     metrics = eval_classification(
         np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
     )
-    right = accuracy(
-        np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
+    right, loss = (
+        metric(
+            np.array([[0.9, 0.9]]), np.array(targets, dtype=float), np.array(weights, dtype=float)
+        )
+        for metric in (accuracy, cross_entropy)
     )
     for per_class in (metrics.average_precision, metrics.f_beta, metrics.recall, right):
         assert np.isnan(per_class).tolist() == [False, True]
         assert mean_over_present(per_class) == 1
+    assert np.isnan(loss).tolist() == [False, True]
+    assert mean_over_present(loss) == pytest.approx(-math.log(0.9))
 
 
 def test_no_images_have_no_metrics() -> None:
     nothing = np.zeros((0, 3))
     metrics = eval_classification(nothing, nothing, nothing)
     assert np.isnan(metrics.f_beta).all()
-    assert np.isnan(accuracy(nothing, nothing, nothing)).all()
+    for metric in (accuracy, cross_entropy):
+        assert np.isnan(metric(nothing, nothing, nothing)).all()
     assert math.isnan(mean_over_present(metrics.average_precision))
 
 
@@ -147,6 +156,37 @@ def test_accuracy_is_the_fraction_of_labels_that_a_score_above_a_half_predicts()
     assert accuracy(scores, targets, np.ones((4, 1)), threshold=0.25).tolist() == [3 / 4]
 
 
+def test_the_loss_is_the_mean_of_the_logarithms_of_what_the_labels_were_given() -> None:
+    scores, targets = column(0.5, 0.25, 0.75), column(1, 0, 0)
+    parts = [math.log(2), -math.log(0.75), -math.log(0.25)]
+    assert cross_entropy(scores, targets, np.ones((3, 1))).tolist() == pytest.approx(
+        [sum(parts) / 3]
+    )
+    assert cross_entropy(scores, targets, column(1, 0, 1)).tolist() == pytest.approx(
+        [(parts[0] + parts[2]) / 2]
+    )
+
+
+@pytest.mark.parametrize("certain", [False, True])
+def test_the_loss_equals_that_of_torch_and_is_finite_for_certain_scores(certain: bool) -> None:
+    rng = default_rng(2)
+    scores, targets = rng.random((20, 3)), rng.integers(0, 2, (20, 3)).astype(float)
+    if certain:
+        scores = scores.round()
+    expected = F.binary_cross_entropy(
+        torch.from_numpy(scores), torch.from_numpy(targets), reduction="none"
+    ).mean(dim=0)
+    loss = cross_entropy(scores, targets, np.ones((20, 3)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    assert np.isfinite(loss).all()
+
+
+@pytest.mark.parametrize("value", [-0.25, 1.5])
+def test_the_loss_of_scores_that_are_no_probabilities_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"probabilities, in 0 .. 1; got {value}"):
+        cross_entropy(column(0.5, value), column(1, 0), column(1, 1))
+
+
 def test_means_are_over_the_classes_that_are_not_nan() -> None:
     assert mean_over_present(column(0, np.nan, 1)) == 1 / 2
     for nothing in (column(np.nan), np.zeros(0)):
@@ -159,7 +199,7 @@ def test_anything_but_float64_arrays_is_refused(wrong: Any, place: int) -> None:
     arrays: list[Any] = [np.ones((1, 1))] * 3
     arrays[place] = wrong
     name = ("scores", "targets", "weights")[place]
-    for metric in (eval_classification, accuracy):
+    for metric in (eval_classification, accuracy, cross_entropy):
         with pytest.raises(TypeError, match=f"{name} is a numpy float64 array"):
             metric(*arrays)
 

@@ -1,6 +1,7 @@
 """Evaluation from the command line: its files, read again, its choices, and what it refuses."""
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -17,7 +18,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource, image_ids, image_path
 from data.evaluation.error_kinds import KINDS
-from data.evaluation.image_metrics import eval_classification, mean_over_present
+from data.evaluation.image_metrics import (
+    cross_entropy,
+    eval_classification,
+    mean_over_present,
+)
 from data.evaluation.tail_accuracy import eval_tail_accuracy
 from data.evaluation.voc_eval import eval_detection_voc
 from data.synthetic.dataset import SYNTHETIC_CLASSES
@@ -97,7 +102,7 @@ def arrays_of(path: Path) -> dict[str, Any]:
 
 def test_each_run_has_its_own_files_and_the_first_one_the_report(runs: Path) -> None:
     for name in MODELS.values():
-        files = SAVED | ({"report.html", "report.json"} if name == "small" else set())
+        files = SAVED | ({"report.html", "report.json", "figures"} if name == "small" else set())
         folder = runs / name / "evaluations"
         assert [path.name for path in folder.iterdir()] == ["test"]
         assert {path.name for path in (folder / "test").iterdir()} == files
@@ -146,6 +151,24 @@ def test_the_page_shows_all_models_their_curves_and_images_and_loads_nothing(run
     assert "<h2>Detections: " in page
     assert 'src="data:image/jpeg;base64,' in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def legend_of(run_dir: Path, figure: str) -> list[str]:
+    text = (evaluation_folder(run_dir, "test") / "figures" / f"{figure}.svg").read_text()
+    return re.findall(r'font-size="13">(.*?)</text>', text)
+
+
+def test_what_training_and_validation_both_measure_is_one_chart(runs: Path) -> None:
+    pairs = [[f"{name}, {part}" for part in ("train", "validation")] for name in MODELS]
+    every = [line for pair in pairs for line in pair]
+
+    for heading in ("image mAP", "F2"):
+        assert legend_of(runs / "small", heading) == every
+    # the detector's own loss is a sum over the classes
+    assert legend_of(runs / "small", "image loss") == [*every[:4], "detector, validation"]
+    assert legend_of(runs / "small", "train_loss") == ["detector"]
+    assert legend_of(runs / "small", "train_image_label") == list(MODELS)
+    assert legend_of(runs / "small", "validation_corloc") == list(MODELS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -209,6 +232,8 @@ def test_written_scores_give_the_same_numbers(name: str, runs: Path, dataset: Im
     )
     assert mean_over_present(metrics.f_beta) == pytest.approx(model["f2"], abs=1e-12)
     assert mean_over_present(metrics.recall) == pytest.approx(model["recall"], abs=1e-12)
+    loss = mean_over_present(cross_entropy(arrays["scores"], targets, weights))
+    assert 0 < loss == pytest.approx(model["image_loss"], abs=1e-12)
     tail = eval_tail_accuracy(arrays["scores"], targets, weights)
     assert model["tail_accuracy_curve"].keys() == {SYNTHETIC_CLASSES[n] for n in tail.curves()}
     per_class = [row["tail_accuracy"] for row in model["per_class"].values()]

@@ -106,6 +106,13 @@ def test_detections_on_images_whose_boxes_are_unknown_have_no_numbers() -> None:
     assert result.per_class["cat"]["errors_hit"] is None
 
 
+def test_the_loss_of_the_image_scores_is_a_number_of_each_class() -> None:
+    result = summary(CAT_ON_THE_LEFT, no_detections())
+
+    assert [result.per_class[name]["image_loss"] for name in ("cat", "dog")] == [math.log(2), None]
+    assert result.metrics["image_loss"] == math.log(2)
+
+
 def test_accuracy_and_its_curve_among_the_highest_scores_are_numbers_of_each_class() -> None:
     scores = np.array([[0.75, 0.25], [0.25, 0.25]])
 

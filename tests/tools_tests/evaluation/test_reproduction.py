@@ -31,8 +31,8 @@ Check = Callable[..., list[str]]
 class RandomCrops(ImageSet):
     """Images of which a random quarter is seen each time, as if by a transform of training."""
 
-    def __getitem__(self, index: int) -> ImageSample:
-        sample = super().__getitem__(index)
+    def read(self, index: int, *, channels: int = 3) -> ImageSample:
+        sample = super().read(index, channels=channels)
         height, width = (side // 2 for side in sample.image.shape[1:])
         top, left = (int(torch.randint(side, ())) for side in (height, width))
         crop = sample.image[:, top : top + height, left : left + width]

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import torch
 
@@ -182,10 +183,57 @@ def test_the_tail_accuracy_of_each_class_is_a_line_as_far_as_it_is_defined(tmp_p
     assert "Tail accuracy" not in write(tmp_path)[0]
 
 
-def test_a_bar_is_as_long_as_its_fraction(tmp_path: Path) -> None:
-    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0}}
+def test_a_bar_is_as_long_as_its_fraction_and_what_is_none_has_no_bar(tmp_path: Path) -> None:
+    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0, "image_loss": 0.5}}
     page, _ = write(tmp_path, models={"localizer": {"per_class": model_of}})
 
     bars = re.findall(r'<td class="bar" style="background-size: (\d+)% 100%">([^<]*)</td>', page)
     assert bars == [("25", "0.250")]
     assert "<td>2.000</td>" in page
+    assert "<td>0.500</td>" in page
+
+
+# Figures
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts_of(figure: Path) -> list[str | None]:
+    return [text.text for text in ET.parse(figure).iter(f"{SVG}text")]
+
+
+def test_every_curve_is_a_drawing_in_a_file_with_the_lines_of_the_page(tmp_path: Path) -> None:
+    lines = {"plain": [(1, 2.0), (3, 0.5)], "robust": [(1, 4.0), (3, 1.0)]}
+    page, _ = write(tmp_path, curves={"train/loss": lines, "F2": {"plain": [(1, 0.0), (2, 1.0)]}})
+
+    figures = {path.stem: path for path in (tmp_path / "figures").iterdir()}
+    assert figures.keys() == {"train_loss", "F2"}
+    drawn = [
+        line.attrib["points"]
+        for path in figures.values()
+        for line in ET.parse(path).iter(f"{SVG}polyline")
+    ]
+    assert sorted(drawn) == sorted(lines_of(page))
+    title, *words = texts_of(figures["train_loss"])
+    assert title == "train/loss"
+    assert words == ["4", "0", "1", "3", "plain", "robust"]
+
+
+def test_figures_of_an_earlier_report_are_gone(tmp_path: Path) -> None:
+    write(tmp_path, curves={"a": {"x": [(0, 1.0)]}, "b": {"x": [(0, 1.0)]}})
+    write(tmp_path, curves={"b": {"x": [(0, 1.0)]}, "c": {"x": [(0, 1.0)]}})
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"b.svg", "c.svg"}
+
+    write(tmp_path, curves={})
+    assert not any((tmp_path / "figures").iterdir())
+
+
+def test_names_from_outside_are_file_names_and_text_in_a_figure(tmp_path: Path) -> None:
+    headings = [HOSTILE, "../../up", "\x1b\x00 &", "long " * 100]
+    write(tmp_path, curves={heading: {HOSTILE: [(0, 1.0)]} for heading in headings})
+
+    assert {path.name for path in tmp_path.iterdir()} == {"figures", "report.html", "report.json"}
+    titles = {texts_of(path)[0] for path in (tmp_path / "figures").iterdir()}
+    assert titles == {
+        *("<script>alert('&')</script>\\n\\udcff", "../../up", "\\x1b\\x00 &", "long " * 100)
+    }

@@ -11,7 +11,7 @@ import pytest
 
 from data.evaluation.metrics import METRICS, Comparison, Floats, Metric
 from data.proposals.files import load_proposals
-from data.synthetic.dataset import write_synthetic_voc
+from data.synthetic.dataset import SYNTHETIC_CLASSES, write_synthetic_voc
 from tools.compare_runs import main as compare_runs
 from tools.evaluation.settings import EvaluateSettings
 from tools.loggers.metrics_file import read_metrics
@@ -166,6 +166,25 @@ def test_a_row_is_made_once_and_then_skipped(results: Path, make: Make) -> None:
     assert result.stat().st_mtime_ns == stamp
 
 
+def test_a_classifiers_row_is_trained_by_its_command_and_shows_its_metrics(
+    results: Path, make: Make
+) -> None:
+    words = ("--image-sizes", "[96]", "--loop.epochs", "1", "--split", "train")
+    small = ("--model.backbone", "squeezenet1_1", "--classes", f"[{','.join(SYNTHETIC_CLASSES)}]")
+    whole = (*words, *small, "--pretrained", "false", "--frozen-backbone", "false")
+    toy = Row("toy", "A toy", "classifier_lite0.yaml", whole, (0,), kind="classifier")
+
+    assert make([toy]) == 0
+
+    training, evaluation = json.loads((results / "toy-seed0.json").read_text())["commands"]
+    assert training.startswith("python -m tools.train_classifier --config tools/configs/")
+    assert "--proposals" not in training + evaluation
+    head, _, line = table([toy], "classifier").splitlines()
+    columns = ("image mAP", "accuracy", "tail accuracy", "F2", "recall", "seeds", "minutes")
+    assert head == f"| classifier | {' | '.join(columns)} |"
+    assert line.startswith("| A toy | ")
+
+
 def images_of_the_class(split: Comparison) -> Floats:
     """Fraction of the images that hold a class; nan for the last class."""
     fractions: Floats = split.targets.mean(axis=0)
@@ -233,7 +252,7 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     content = json.loads((results / "toy-seed0.json").read_text())
     assert (content["split"], content["corloc_split"]) == ("val", "val")
     assert "--split train" in content["commands"][0]
-    assert set(KINDS["ablation"]) <= set(content["metrics"])
+    assert set(KINDS["ablation"].columns) <= set(content["metrics"])
     assert min(len(proposals.boxes) for proposals in load_proposals(made).values()) > 3
 
 
@@ -253,8 +272,9 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
         folder.mkdir(parents=True)
         (folder / "report.json").write_text(json.dumps({"detector": numbers}))
 
-    for name in ("train_localizer", "train_wsddn"):
-        monkeypatch.setattr(make_results, name, lambda settings: trained.append(settings.run_dir))
+    for name, kind in KINDS.items():
+        noted = replace(kind, train=lambda settings: trained.append(settings.run_dir))
+        monkeypatch.setitem(KINDS, name, noted)
     monkeypatch.setattr(make_results, "evaluate", evaluate)
     warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
     plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.checks import name_first
 from data.datasets.image_set import ImageSet
+from data.evaluation.image_metrics import eval_classification
 from data.evaluation.matching import match_detections
 from data.evaluation.top1 import verdicts
 from data.types import Annotation, Detections, Proposals, no_detections
@@ -78,6 +79,7 @@ def gallery_content(
         "sizes": [[width, height] for height, width in (a.image_size for a in annotations)],
         "thumbs": list(thumbnails),
         "scores": scores.scores.T.tolist(),
+        "average_precision": _average_precision(scores),
         "truth": _truth(scores),
         "labeled": bool(scores.weights.any()),
         "objects": [_objects(annotation) for annotation in annotations],
@@ -99,6 +101,16 @@ def gallery_content(
             if heatmap.get(image_id)
         },
     }
+
+
+def _average_precision(scores: SavedScores) -> list[float | None]:
+    """AP of each class's image scores; None where no image is known to hold the class."""
+    metrics = eval_classification(
+        scores.scores.astype(np.float64),
+        scores.targets.astype(np.float64),
+        scores.weights.astype(np.float64),
+    )
+    return [None if np.isnan(ap) else float(ap) for ap in metrics.average_precision]
 
 
 def _truth(scores: SavedScores) -> list[str]:

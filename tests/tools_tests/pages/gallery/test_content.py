@@ -50,6 +50,13 @@ def test_a_class_that_is_ignored_is_neither_present_nor_absent() -> None:
     assert not content(scored(3, weights=weights * 0))["labeled"]
 
 
+def test_classes_have_their_ap_unless_no_image_is_known_to_hold_them() -> None:
+    targets, weights = np.array([[1, 0, 1], [0, 0, 0]]), np.array([[1, 1, 0], [1, 1, 1]])
+    scores = np.array([[0.1, 0.2, 0.3], [0.9, 0.2, 0.3]])
+    saved = scored(2, classes=("a", "b", "c"), scores=scores, targets=targets, weights=weights)
+    assert content(saved)["average_precision"] == [0.5, None, None]
+
+
 def test_boxes_are_whole_tenths_of_a_pixel_with_the_top_scoring_detection_first() -> None:
     with_cat = annotate([[5, 6, 7, 8.5]], difficult=[True], image_id="000000")
     shown = content(

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from data.types import Proposals, no_detections
-from tests.tools_tests.pages.conftest import OpenPage, needs_chromium, serving
+from tests.tools_tests.pages.conftest import OpenPage, content_of, needs_chromium, serving
 from tests.worlds import annotate, detect, image_set
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
@@ -365,13 +365,30 @@ def test_images_have_words_and_buttons_are_buttons(page: Page) -> None:
         assert page.locator(f'label[for="{name}"]').count() == 1
 
 
+def test_classes_are_listed_by_ap_and_gone_through_in_that_order(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    content = content_of(gallery(tmp_path, 6)) | {"average_precision": [0.25, None, 1.0]}
+    page = open_page(write_gallery_page(tmp_path, content).as_uri())
+
+    listed = page.locator("#class option").evaluate_all("all => all.map((one) => one.value)")
+    assert listed == ["2", "0", "1"]
+    assert page.locator("#class option").first.text_content() == "<b>cow</b> (AP 1.000)"
+    page.select_option("#class", "2")
+    assert page.is_disabled("#previous")
+    press(page, "n", "n", "n")
+    assert page.input_value("#class") == "1"
+    assert page.is_disabled("#next")
+
+
 # Safety
 
 
 def test_names_are_shown_and_never_run(page: Page) -> None:
     assert page.title() == HOSTILE
     assert page.inner_text("#title") == HOSTILE
-    assert page.locator("#class option").all_text_contents() == list(CLASSES)
+    options = page.locator("#class option").all_text_contents()
+    assert [option.partition(" (AP ")[0] for option in options] == list(CLASSES)
     assert page.locator("#highest .cell .name").nth(1).text_content() == f"z {HOSTILE}"
     assert page.locator("script").count() == 2
     assert page.locator("b b, img[src=x]").count() == 0

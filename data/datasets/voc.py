@@ -4,12 +4,10 @@ Its folder is VOC2007, another VOCnnnn, or one that holds Annotations, JPEGImage
 itself. Without annotations the labels are those of the lists of each class.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from glob import escape
 from operator import attrgetter
 from pathlib import Path
 from typing import Self
@@ -17,7 +15,7 @@ from typing import Self
 from torch import Tensor
 
 from data.checks import without_path
-from data.datasets.labels.class_lists import class_list, read_lists
+from data.datasets.labels.class_lists import read_lists
 from data.datasets.labels.content import (
     DifficultPolicy,
     ImageLabels,
@@ -26,10 +24,11 @@ from data.datasets.labels.content import (
     targets_and_weights,
     to_annotation,
 )
-from data.datasets.labels.names import SUFFIXES, without_suffix
+from data.datasets.labels.names import SUFFIXES
 from data.datasets.labels.voc_xml import read_xml
 from data.datasets.settings import DataSettings
 from data.datasets.source import Problem, Scan, Source, refuse
+from data.datasets.voc_layout import HINT, YEAR, read_list, split_names, voc_folder, without_ending
 from data.images import read_image_size
 from data.types import Annotation, without_boxes
 
@@ -42,115 +41,20 @@ VOC_CLASSES = (
 OFFICIAL_COUNTS = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
 DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 
-_YEAR = "VOC2007"
-_HINT = f"--voc-root is the folder that holds {_YEAR}"
-_PARTS = ("Annotations", "ImageSets", "JPEGImages")
-
-
-def voc_folder(voc_root: Path) -> Path:
-    """The folder of images, annotations and lists.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: there are several, none of them ``VOC2007``.
-    """
-    if (voc_root / _YEAR).is_dir():
-        return voc_root / _YEAR
-    if any((voc_root / part).is_dir() for part in _PARTS):
-        return voc_root
-    years = sorted(path for path in voc_root.glob("VOC[0-9][0-9][0-9][0-9]") if path.is_dir())
-    if len(years) > 1:
-        names = ", ".join(path.name for path in years)
-        raise ValueError(f"{voc_root}: which of {names}? (--voc-root {years[-1]})")
-    if not years:
-        xml = " (XML beside images is --images DIR --labels DIR)"
-        hint = xml if next(voc_root.glob("*/*.xml"), None) else f" ({_HINT})"
-        raise FileNotFoundError(f"{voc_root}: no {_YEAR} in it{hint}")
-    return years[0]
-
 
 def image_path(voc_root: Path, image_id: str) -> Path:
     """Where the image lies below the folder that holds ``VOC2007``."""
-    return voc_root / _YEAR / "JPEGImages" / f"{image_id}.jpg"
+    return voc_root / YEAR / "JPEGImages" / f"{image_id}.jpg"
 
 
 def annotation_path(voc_root: Path, image_id: str) -> Path:
     """Where the annotation lies below the folder that holds ``VOC2007``."""
-    return voc_root / _YEAR / "Annotations" / f"{image_id}.xml"
+    return voc_root / YEAR / "Annotations" / f"{image_id}.xml"
 
 
 def image_ids(voc_root: Path, split: str) -> list[str]:
     """Names of a split of ``VOC2007``, see ``read_list``."""
-    return read_list(voc_root / _YEAR, split)
-
-
-def read_list(folder: Path, split: str) -> list[str]:
-    """Names of a split in the order of its list; blank lines, a BOM and CRLF are fine.
-
-    Where there is no such list, the names are those in the lists of the classes, as VoTT writes
-    them. The ending of an image is taken off.
-
-    Args:
-        folder: that holds ``ImageSets``.
-        split: name of the list.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: an empty list, a name twice, a name that is not a plain file name, or the list
-            of a class.
-    """
-    main = folder / "ImageSets" / "Main"
-    path = main / f"{split}.txt"
-    if path.is_file():
-        ids = _lines(path)
-        repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
-        if repeated:
-            raise ValueError(f"{path}: listed twice: {', '.join(repeated[:5])}")
-    else:
-        of_classes = [class_list(of_class) or () for of_class in _class_lists(main, split)]
-        ids = list(dict.fromkeys(name for listed in of_classes for name, _ in listed))
-    if not ids:
-        raise FileNotFoundError(f"{path}: no list of split {split!r} ({_HINT}, as is $VOC_ROOT)")
-    for name in ids:
-        if name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]", name):
-            raise ValueError(f"{path}: {name!r} is not the name of an image")
-    return [_without_ending(folder, name) for name in ids]
-
-
-def _lines(path: Path) -> list[str]:
-    """The names of a list of images."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
-    ids = [line.strip() for line in text.splitlines() if line.strip()]
-    if not ids:
-        raise ValueError(f"{path}: the list is empty")
-    if _is_class_list(path):
-        name, _, of = path.stem.rpartition("_")
-        hint = f"--split {of} lists images" if name else "a list of images has names alone"
-        raise ValueError(f"{path}: which images hold a class, with 1, 0 or -1 ({hint})")
-    return ids
-
-
-def _without_ending(folder: Path, name: str) -> str:
-    stem = without_suffix(name)
-    return stem if stem != name and (folder / "JPEGImages" / name).exists() else name
-
-
-def _class_lists(main: Path, split: str = "") -> list[Path]:
-    """The lists of classes, of one split or of all."""
-    paths = sorted(main.glob(f"*_{escape(split) or '*'}.txt"))
-    return [path for path in paths if _is_class_list(path)]
-
-
-def _is_class_list(path: Path) -> bool:
-    """Whether its lines are images with values; ``frame 1`` may be the name of an image, too."""
-    listed = class_list(path)
-    if listed is None:
-        return False
-    whole = escape(f"{listed[0][0]} {listed[0][1]}")
-    return not any((path.parents[2] / "JPEGImages").glob(f"{whole}.*"))
+    return read_list(voc_root / YEAR, split)
 
 
 def read_annotation(
@@ -177,7 +81,7 @@ def read_annotation(
             unknown class, a missing or non-numeric field, or a box outside of the image.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no annotation ({_HINT})")
+        raise FileNotFoundError(f"{path}: no annotation ({HINT})")
     row = read_xml(path, first_pixel)
     size = row.size or (read_image_size(image) if image else None)
     try:
@@ -315,7 +219,7 @@ class VOCSource(Source):
 
     def official_count(self, split: str) -> int | None:
         """Number of images of VOC2007's own splits."""
-        is_voc = self.classes == VOC_CLASSES and self.folder.resolve().name == _YEAR
+        is_voc = self.classes == VOC_CLASSES and self.folder.resolve().name == YEAR
         return OFFICIAL_COUNTS.get(split) if is_voc else None
 
     def scan(self) -> Scan:
@@ -324,7 +228,7 @@ class VOCSource(Source):
         Raises:
             FileNotFoundError: there is no list.
         """
-        existing = self._splits()
+        existing = split_names(self.folder, OFFICIAL_COUNTS)
         if not existing:
             raise FileNotFoundError(f"{self._main}: none of the lists {', '.join(OFFICIAL_COUNTS)}")
         splits, of_lists = dict[str, list[str]](), list[Problem]()
@@ -366,13 +270,6 @@ class VOCSource(Source):
         problems += sorted(of_files, key=attrgetter("where"))
         return Scan(self.classes, splits, objects, sizes, problems)
 
-    def _splits(self) -> list[str]:
-        """Names of the lists of images: VOC's, then others."""
-        of_classes = _class_lists(self._main)
-        names = {path.stem for path in self._main.glob("*.txt") if path not in of_classes}
-        names |= {path.stem.rpartition("_")[2] for path in of_classes}
-        return sorted(names, key=lambda name: ([*OFFICIAL_COUNTS, name].index(name), name))
-
     def _annotation_path(self, image_id: str) -> Path:
         return self.folder / "Annotations" / f"{image_id}.xml"
 
@@ -393,7 +290,7 @@ class VOCSource(Source):
     @cached_property
     def _lists(self) -> Labels:
         lists = read_lists(self._main, self.classes)
-        rows = {_without_ending(self.folder, name): row for name, row in lists.rows.items()}
+        rows = {without_ending(self.folder, name): row for name, row in lists.rows.items()}
         return replace(lists, rows=rows)
 
     @cached_property

@@ -89,6 +89,31 @@ class ImageSet(Dataset[ImageSample]):
         return read_image(self.paths[index], size=size, channels=channels)
 
 
+def one_sided_classes(
+    classes: Sequence[str], targets: Tensor, weights: Tensor
+) -> list[tuple[str, str]]:
+    """Classes that are in none or in each of some images, so that nothing is learned of them.
+
+    Args:
+        classes: C names.
+        targets: ``[N, C]`` in {0, 1}.
+        weights: ``[N, C]``, 0 = ignored.
+
+    Returns:
+        Name and what it lacks; nothing of images without any label.
+    """
+    if not weights.any():
+        return []
+    positive, negative = (((targets == value) & (weights > 0)).any(dim=0) for value in (1, 0))
+    lacks = {"no image that holds it": positive, "no image without it": negative}
+    return [
+        (name, what)
+        for what, found in lacks.items()
+        for name, is_there in zip(classes, found.tolist(), strict=True)
+        if not is_there
+    ]
+
+
 class ImageInMemory(ImageSet):
     """One image without labels that is no file; its id is ``image``.
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from data.datasets.folder import FolderSource, ImageLabels
+from data.datasets.folder import FolderSource
+from data.datasets.labels.content import ImageLabels, Labels
 from data.datasets.settings import DataSettings
 
 HEADER = "image_name,tags"
@@ -56,17 +57,18 @@ class RainforestSource(FolderSource):
     @classmethod
     def from_settings(cls, settings: DataSettings) -> Self | None:
         """The folder of ``--images``, if ``--labels`` is a file of this form."""
-        if settings.labels is None or not _has_header(settings.labels):
+        if not isinstance(settings.labels, Path) or not _has_header(settings.labels):
             return None
         classes = settings.classes or RAINFOREST_CLASSES
         return super().from_settings(replace(settings, classes=classes))
 
     @cached_property
-    def rows(self) -> dict[str, ImageLabels]:
+    def content(self) -> Labels:
         """The lines of the labels file by image id: the name of the image's file."""
-        assert self._labels is not None  # it has the header
+        assert isinstance(self._labels, Path)  # it has the header
         tags = read_tags(self._labels)
-        return {self._file_name(name): ImageLabels(of_image) for name, of_image in tags.items()}
+        rows = {self._file_name(name): ImageLabels(of_image) for name, of_image in tags.items()}
+        return Labels("tags with blanks between", rows)
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:

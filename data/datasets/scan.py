@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.checks import check_proposals, without_path
-from data.datasets.source import Problem
+from data.datasets.source import Problem, too_thin
 from data.images import describe_other_size, gray_range, read_image, read_stored_size
 from data.parallel import map_parallel, usable_cores
 from data.proposals.files import read_unchecked
@@ -79,6 +79,8 @@ def image_problems(
         if state.problem:
             cure = "restore the file, or leave it out with --on-bad skip"
             problems.append(Problem(path, state.problem, cure))
+        elif thin := too_thin((state.height, state.width)):
+            problems.append(Problem(path, thin, "leave it out with --on-bad skip"))
         elif expected and expected != (state.height, state.width):
             what = describe_other_size((state.height, state.width), expected)
             cure = "restore the image that was annotated, or annotate it again"

@@ -24,13 +24,28 @@ class ImageSettings:
     images: Path | None = None
     """Any folder of images, or one image, instead of VOC."""
 
-    labels: Path | None = None
-    """CSV file of its labels, image,labels[,split], with | between the labels of an image."""
+    labels: Literal["folders"] | Path | None = None
+    """Its labels: a CSV file (image,labels[,split] with | between labels, a row for each label, or
+    a column for each class), COCO's JSON, a folder of VOC's XML or lists; folders for the names of
+    the folders that the images lie in."""
+
+    first_pixel: Literal[0, 1] | None = None
+    """Number of the first pixel in XML annotations, 0 as CVAT and VoTT write them; when not given
+    as the run has it, or 1 as in VOC."""
 
     def __post_init__(self) -> None:
         """Refuse labels of nothing."""
         if self.labels and not self.images:
             raise ValueError("--labels: of which images? (--images names their folder)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedImageSettings(ImageSettings):
+    """Where the images are, and what becomes of bad ones."""
+
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """Whether an image that does not decode, is too thin or has an invalid annotation ends the run
+    or is left out, with a count. A run keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +70,8 @@ class LabelSettings(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(LabelSettings):
-    """What becomes of doubtful labels and images."""
+class DataSettings(LabelSettings, UsedImageSettings):
+    """What becomes of doubtful labels."""
 
     difficult: Literal["ignore", "positive", "negative"] = "ignore"
     """How a class counts whose only objects are difficult."""
-
-    on_bad: Literal["refuse", "skip"] = "refuse"
-    """Whether an image that does not decode ends the run or is left out, with a count."""

@@ -11,6 +11,9 @@ from torch import Tensor
 from data.datasets.image_set import ImageSet
 from data.types import Annotation
 
+MOST = 20  # problems of a file that are told one by one
+THINNEST = 100  # longest side of an image, as a multiple of the shortest; drawings have limits
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -25,6 +28,25 @@ class Problem:
     where: Path
     what: str
     cure: str
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise if there are problems.
+
+    Raises:
+        ValueError: names the first file, the first twenty problems and how many more there are.
+    """
+    if problems:
+        lines = [f"{problem.what} ({problem.cure})" for problem in problems[:MOST]]
+        more = f"; and {len(problems) - MOST} more" if len(problems) > MOST else ""
+        raise ValueError(f"{problems[0].where}: {'; '.join(lines)}{more}")
+
+
+def too_thin(size: tuple[int, int]) -> str:
+    """Why an image of that (height, width) cannot be used; empty if it can."""
+    if max(size) <= THINNEST * min(size):
+        return ""
+    return f"too thin, {size[1]}x{size[0]} pixels (a side is at most {THINNEST} times the other)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,11 @@ class Source(ABC):
     whole: str = "all"
 
     @property
+    def form(self) -> str:
+        """How the labels are written, where there are several ways; else empty."""
+        return ""
+
+    @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the labels; none when no image has a label."""
@@ -95,6 +122,10 @@ class Source(ABC):
             FileNotFoundError: there is no list at all.
         """
 
+    def remarks(self) -> list[str]:
+        """What is doubtful about the images and stands in nobody's way."""
+        return []
+
     def official_count(self, split: str) -> int | None:
         """Number of images that a published split has; None for other data."""
         return None
@@ -108,13 +139,17 @@ class Source(ABC):
 
         Raises:
             FileNotFoundError: a list, an annotation or an image is missing.
-            ValueError: one of them is invalid, or no image is left.
+            ValueError: one of them is invalid or too thin, or no image is left.
         """
         ids = [image_id for image_id in self.ids(split) if self.path(image_id) not in leave_out]
+        annotations = [self.annotation(image_id) for image_id in ids]
+        for image_id, annotation in zip(ids, annotations, strict=True):
+            if problem := too_thin(annotation.image_size):
+                raise ValueError(f"{self.path(image_id)}: {problem}")
         return ImageSet(
             split,
             self.classes,
             [self.path(image_id) for image_id in ids],
-            [self.annotation(image_id) for image_id in ids],
+            annotations,
             [self.labels(image_id) for image_id in ids],
         )

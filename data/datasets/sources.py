@@ -53,4 +53,8 @@ def given_or_trained(
     chosen = {name: getattr(trained, name) for name in names} if trained else {}
     if given.images is not None:
         chosen |= {"images": given.images, "labels": given.labels}
+    if given.first_pixel is not None:
+        chosen["first_pixel"] = given.first_pixel
+    if getattr(given, "on_bad", "refuse") != "refuse":
+        chosen["on_bad"] = "skip"
     return DataSettings(**chosen | {"classes": classes, "voc_root": given.voc_root})

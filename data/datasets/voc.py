@@ -1,24 +1,37 @@
 """PASCAL VOC in the devkit's layout: lists, annotations, image-level labels, a data set.
 
-Corners become zero-based and half-open here, see ``data.types``.
+Its folder is VOC2007, another VOCnnnn, or one that holds Annotations, JPEGImages and ImageSets
+itself. Without annotations the labels are those of the lists of each class.
 """
 
-import re
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-import torch
 from torch import Tensor
 
-from data.checks import check_annotation, without_path
+from data.checks import without_path
+from data.datasets.labels.class_lists import read_lists
+from data.datasets.labels.content import (
+    DifficultPolicy,
+    ImageLabels,
+    Labels,
+    counted,
+    targets_and_weights,
+    to_annotation,
+)
+from data.datasets.labels.names import SUFFIXES
+from data.datasets.labels.voc_xml import read_xml
 from data.datasets.settings import DataSettings
-from data.datasets.source import Problem, Scan, Source
+from data.datasets.source import Problem, Scan, Source, refuse
 from data.datasets.turned import turn_annotation
-from data.types import Annotation
+from data.datasets.voc_layout import HINT, YEAR, read_list, split_names, voc_folder, without_ending
+from data.images import read_image_size
+from data.types import Annotation, without_boxes
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -29,56 +42,36 @@ VOC_CLASSES = (
 OFFICIAL_COUNTS = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
 DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 
-DifficultPolicy = Literal["ignore", "positive", "negative"]
-
-_YEAR = "VOC2007"
-
 
 def image_path(voc_root: Path, image_id: str) -> Path:
     """Where the image lies below the folder that holds ``VOC2007``."""
-    return voc_root / _YEAR / "JPEGImages" / f"{image_id}.jpg"
+    return voc_root / YEAR / "JPEGImages" / f"{image_id}.jpg"
 
 
 def annotation_path(voc_root: Path, image_id: str) -> Path:
     """Where the annotation lies below the folder that holds ``VOC2007``."""
-    return voc_root / _YEAR / "Annotations" / f"{image_id}.xml"
+    return voc_root / YEAR / "Annotations" / f"{image_id}.xml"
 
 
 def image_ids(voc_root: Path, split: str) -> list[str]:
-    """Names of a split in the order of its list; blank lines, a BOM and CRLF are fine.
-
-    Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: an empty list, a name twice, or a name that is not a plain file name.
-    """
-    path = voc_root / _YEAR / "ImageSets" / "Main" / f"{split}.txt"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no list of split {split!r} (--voc-root or $VOC_ROOT is the folder that "
-            f"holds {_YEAR})"
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
-    ids = [line.strip() for line in text.splitlines() if line.strip()]
-    if not ids:
-        raise ValueError(f"{path}: the list is empty")
-    for name in ids:
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise ValueError(f"{path}: {name!r} is not the name of an image")
-    repeated = sorted(name for name, count in Counter(ids).items() if count > 1)
-    if repeated:
-        raise ValueError(f"{path}: listed twice: {', '.join(repeated[:5])}")
-    return ids
+    """Names of a split of ``VOC2007``, see ``read_list``."""
+    return read_list(voc_root / YEAR, split)
 
 
-def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotation:
+def read_annotation(
+    path: Path,
+    classes: Sequence[str] = VOC_CLASSES,
+    *,
+    first_pixel: int = 1,
+    image: Path | None = None,
+) -> Annotation:
     """Objects of one image; ``<part>`` boxes inside of objects are not objects.
 
     Args:
         path: a devkit XML file.
         classes: names in the order of the labels.
+        first_pixel: number of the first pixel in it.
+        image: gives the size that the file does not say.
 
     Returns:
         Boxes in the original image; no objects give tensors of zero rows.
@@ -89,17 +82,14 @@ def read_annotation(path: Path, classes: Sequence[str] = VOC_CLASSES) -> Annotat
             unknown class, a missing or non-numeric field, or a box outside of the image.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no annotation (--voc-root is the folder that holds {_YEAR})"
-        )
-    text = path.read_bytes()
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise ValueError(f"{path}: a document type is not accepted in an annotation")
-    if b"\0" in text:  # it could hide a document type
-        raise ValueError(f"{path}: UTF-16 is not accepted in an annotation")
+        raise FileNotFoundError(f"{path}: no annotation ({HINT})")
+    row = read_xml(path, first_pixel)
+    size = row.size or (read_image_size(image) if image else None)
     try:
-        return _parse_annotation(ET.fromstring(text), path.stem, classes)
-    except (ET.ParseError, LookupError, ValueError) as error:  # LookupError: its encoding
+        if size is None:
+            raise ValueError("<annotation> lacks size/width and size/height")
+        return to_annotation(path.stem, row, classes, size)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -111,8 +101,7 @@ def image_level_labels(
     Args:
         annotation: its objects.
         num_classes: C.
-        difficult: treatment of a class whose objects are all difficult: ``ignore`` gives
-            it weight 0, ``positive`` counts it as present, ``negative`` as absent.
+        difficult: see ``targets_and_weights``.
 
     Returns:
         targets ``[C]`` float32 in {0, 1} and weights ``[C]`` float32, 0 = ignored. Without objects
@@ -121,30 +110,26 @@ def image_level_labels(
     Raises:
         ValueError: an unknown policy.
     """
-    if difficult not in ("ignore", "positive", "negative"):
-        raise ValueError(f"difficult is ignore, positive or negative; got {difficult!r}")
-    targets, weights = torch.zeros(num_classes), torch.ones(num_classes)
-    difficult_labels = annotation.labels[annotation.difficult]
-    if difficult == "ignore":
-        weights[difficult_labels] = 0
-    elif difficult == "positive":
-        targets[difficult_labels] = 1
-    countable = annotation.labels[~annotation.difficult]
-    targets[countable] = 1
-    weights[countable] = 1
-    return targets, weights
+    countable, doubtful = (
+        {str(label) for label in annotation.labels[annotation.difficult == flag].tolist()}
+        for flag in (False, True)
+    )
+    row = ImageLabels(tuple(countable), difficult=tuple(doubtful - countable))
+    return targets_and_weights(row, [str(label) for label in range(num_classes)], difficult)
 
 
 class VOCSource(Source):
     """VOC, or a data set in its layout; a split is a list.
 
     Args:
-        voc_root: folder that holds ``VOC2007``.
+        voc_root: folder of the data set, see the module.
         classes: names in the order of the labels.
-        difficult: see ``image_level_labels``.
+        difficult: see ``targets_and_weights``.
+        first_pixel: number of the first pixel in the annotations.
 
     Raises:
-        FileNotFoundError: the folder holds no ``VOC2007``.
+        FileNotFoundError: there is no such folder.
+        ValueError: there are several.
     """
 
     whole = "trainval"
@@ -155,14 +140,13 @@ class VOCSource(Source):
         classes: Sequence[str] = VOC_CLASSES,
         *,
         difficult: DifficultPolicy = "ignore",
+        first_pixel: int = 1,
     ) -> None:
-        if not (voc_root / _YEAR).is_dir():
-            raise FileNotFoundError(
-                f"{voc_root}: no {_YEAR} in it (--voc-root is the folder that holds {_YEAR})"
-            )
+        self.folder = voc_folder(voc_root)
         self.root = voc_root
         self._classes = tuple(classes)
         self._difficult = difficult
+        self._first_pixel = first_pixel
         self._annotations: dict[str, Annotation] = {}
 
     @classmethod
@@ -170,8 +154,12 @@ class VOCSource(Source):
         """The folder of ``--voc-root``, unless other images are named."""
         if settings.images or settings.voc_root is None:
             return None
-        classes = settings.classes or VOC_CLASSES
-        return cls(settings.voc_root, classes, difficult=settings.difficult)
+        return cls(
+            settings.voc_root,
+            settings.classes or VOC_CLASSES,
+            difficult=settings.difficult,
+            first_pixel=1 if settings.first_pixel is None else settings.first_pixel,
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -185,43 +173,70 @@ class VOCSource(Source):
             FileNotFoundError: there is no such list.
             ValueError: an empty list, a name twice, or a name that is not a plain file name.
         """
-        return image_ids(self.root, split)
+        return read_list(self.folder, split)
+
+    @property
+    def form(self) -> str:
+        """That the labels are those of the class lists, where there are no annotations."""
+        return "" if self._has_annotations else "class lists, no boxes"
 
     def path(self, image_id: str) -> Path:
-        """The file of an image."""
-        return image_path(self.root, image_id)
+        """The file of an image; of another ending than ``.jpg`` if that is the one there is.
+
+        Raises:
+            ValueError: there are several.
+        """
+        found = self._images.get(image_id, [])
+        if len(found) > 1:
+            raise ValueError(f"{found[0]}: the image of {image_id}, or {found[1].name}?")
+        return found[0] if found else self.folder / "JPEGImages" / f"{image_id}.jpg"
 
     def labels(self, image_id: str) -> tuple[Tensor, Tensor]:
-        """See ``image_level_labels``."""
-        annotation = self.annotation(image_id)
-        return image_level_labels(annotation, len(self.classes), difficult=self._difficult)
+        """See ``targets_and_weights``.
+
+        Raises:
+            ValueError: there are no annotations and an invalid list of a class.
+        """
+        if self._has_annotations:
+            annotation = self.annotation(image_id)
+            return image_level_labels(annotation, len(self.classes), difficult=self._difficult)
+        refuse(self._lists.problems)
+        if image_id not in self._lists.rows:
+            raise ValueError(f"{self._main}: no list of a class holds {image_id}")
+        return targets_and_weights(self._lists.rows[image_id], self.classes, self._difficult)
 
     def annotation(self, image_id: str) -> Annotation:
-        """See ``read_annotation``, in the frame of the upright image; each file is read once."""
+        """In the frame of the upright image; each file is read once. Class lists have no boxes."""
+        if not self._has_annotations:
+            return without_boxes(image_id, read_image_size(self.path(image_id)))
         if image_id not in self._annotations:
-            path = annotation_path(self.root, image_id)
-            annotation = read_annotation(path, self.classes)
-            self._annotations[image_id] = turn_annotation(annotation, self.path(image_id))
+            image = self.path(image_id)
+            annotation = read_annotation(
+                self._annotation_path(image_id),
+                self.classes,
+                first_pixel=self._first_pixel,
+                image=image,
+            )
+            self._annotations[image_id] = turn_annotation(annotation, image)
         return self._annotations[image_id]
 
     def official_count(self, split: str) -> int | None:
         """Number of images of VOC2007's own splits."""
-        return OFFICIAL_COUNTS.get(split) if self.classes == VOC_CLASSES else None
+        is_voc = self.classes == VOC_CLASSES and self.folder.resolve().name == YEAR
+        return OFFICIAL_COUNTS.get(split) if is_voc else None
 
     def scan(self) -> Scan:
-        """Read and compare the four lists, and read every annotation that they name.
+        """Read and compare the lists, and read every annotation that they name.
 
         Raises:
-            FileNotFoundError: none of the four lists exists.
+            FileNotFoundError: there is no list.
         """
-        folder = self.root / _YEAR / "ImageSets" / "Main"
-        existing = [split for split in OFFICIAL_COUNTS if (folder / f"{split}.txt").exists()]
+        existing = split_names(self.folder, OFFICIAL_COUNTS)
         if not existing:
-            raise FileNotFoundError(f"{folder}: none of the lists {', '.join(OFFICIAL_COUNTS)}")
-        splits, annotations = dict[str, list[str]](), dict[str, Annotation]()
-        of_lists, of_files = list[Problem](), list[Problem]()
+            raise FileNotFoundError(f"{self._main}: none of the lists {', '.join(OFFICIAL_COUNTS)}")
+        splits, of_lists = dict[str, list[str]](), list[Problem]()
         for split in existing:
-            path = folder / f"{split}.txt"
+            path = self._main / f"{split}.txt"
             try:
                 splits[split] = self.ids(split)
             except (ValueError, OSError) as error:
@@ -231,52 +246,61 @@ class VOCSource(Source):
             if shared:
                 what = f"{len(shared)} images are in {one} too, such as {shared[0]}"
                 cure = "an image is for learning or for testing"
-                of_lists.append(Problem(folder / f"{other}.txt", what, cure))
-        for name in dict.fromkeys(name for names in splits.values() for name in names):
+                of_lists.append(Problem(self._main / f"{other}.txt", what, cure))
+        problems = sorted(of_lists, key=attrgetter("where"))
+        names = list(dict.fromkeys(name for ids in splits.values() for name in ids))
+        if not self._has_annotations:
+            rows = {name: self._lists.rows[name] for name in names if name in self._lists.rows}
+            problems += self._lists.problems
+            return Scan(
+                self.classes, splits, {n: counted(r) for n, r in rows.items()}, {}, problems
+            )
+        return self._scan_annotations(splits, names, problems)
+
+    def _scan_annotations(
+        self, splits: dict[str, list[str]], names: Sequence[str], problems: list[Problem]
+    ) -> Scan:
+        annotations, of_files = dict[str, Annotation](), list[Problem]()
+        for name in names:
             try:
                 annotations[name] = self.annotation(name)
             except (ValueError, OSError) as error:
-                path = annotation_path(self.root, name)
-                cure = "restore or correct the file, or take the name off the lists"
+                path = self._annotation_path(name)
+                cure = "correct the file, take the name off the lists, or --on-bad skip"
                 of_files.append(Problem(path, without_path(path, error), cure))
         sizes = {name: annotation.image_size for name, annotation in annotations.items()}
         objects = {name: self._objects(annotation) for name, annotation in annotations.items()}
-        where = attrgetter("where")
-        problems = sorted(of_lists, key=where) + sorted(of_files, key=where)
+        problems += sorted(of_files, key=attrgetter("where"))
         return Scan(self.classes, splits, objects, sizes, problems)
+
+    def _annotation_path(self, image_id: str) -> Path:
+        return self.folder / "Annotations" / f"{image_id}.xml"
 
     def _objects(self, annotation: Annotation) -> Counter[tuple[str, bool]]:
         pairs = zip(annotation.labels.tolist(), annotation.difficult.tolist(), strict=True)
         return Counter((self.classes[label], difficult) for label, difficult in pairs)
 
+    @property
+    def _main(self) -> Path:
+        return self.folder / "ImageSets" / "Main"
 
-def _parse_annotation(root: ET.Element, image_id: str, classes: Sequence[str]) -> Annotation:
-    size = (int(_text(root, "size/height")), int(_text(root, "size/width")))
-    objects = root.findall("object")
-    corners = torch.tensor(
-        [
-            [float(_text(item, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-            for item in objects
-        ]
-    ).reshape(-1, 4)
-    names = [_text(item, "name") for item in objects]
-    for name in names:
-        if name not in classes:
-            raise ValueError(f"class {name!r} is not one of {', '.join(classes)}")
-    annotation = Annotation(
-        image_id,
-        size,
-        corners - torch.tensor([1.0, 1.0, 0.0, 0.0]),  # one-based closed to zero-based half-open
-        torch.tensor([classes.index(name) for name in names], dtype=torch.int64),
-        torch.tensor([item.findtext("difficult", "0").strip() == "1" for item in objects]).bool(),
-        torch.tensor([item.findtext("truncated", "0").strip() == "1" for item in objects]).bool(),
-    )
-    check_annotation(annotation, len(classes))
-    return annotation
+    @cached_property
+    def _has_annotations(self) -> bool:
+        """Whether there are any; else the class lists are asked, if there are any of these."""
+        is_there = next((self.folder / "Annotations").glob("*.xml"), None) is not None
+        return is_there or not (self._lists.rows or self._lists.problems)
 
+    @cached_property
+    def _lists(self) -> Labels:
+        lists = read_lists(self._main, self.classes)
+        rows = {without_ending(self.folder, name): row for name, row in lists.rows.items()}
+        return replace(lists, rows=rows)
 
-def _text(element: ET.Element, path: str) -> str:
-    text = element.findtext(path)
-    if text is None or not text.strip():
-        raise ValueError(f"<{element.tag}> lacks {path}")
-    return text.strip()
+    @cached_property
+    def _images(self) -> dict[str, list[Path]]:
+        """Images by their name without ending."""
+        images: dict[str, list[Path]] = {}
+        for path in sorted((self.folder / "JPEGImages").glob("*")):
+            if path.suffix.lower() in SUFFIXES:
+                images.setdefault(path.stem, []).append(path)
+        return images

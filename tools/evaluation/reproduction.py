@@ -41,7 +41,10 @@ from tools.runs.saved import SavedRun
 
 APS = ("image_map", "box_map_11point", "box_map_area")
 # Settings of an evaluation that may be others now: where things are, and what computes.
-CHANGEABLE = ("voc_root", "images", "labels", "proposals", "rescore_from", "device", "amp")
+CHANGEABLE = (
+    *("voc_root", "images", "labels", "first_pixel", "proposals", "rescore_from"),
+    *("device", "amp"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.datasets.settings import ImageSettings
+from data.datasets.settings import ImageSettings, UsedImageSettings
 from data.settings import check_range
 from localizer.settings import BoxSettings
 from tools.models.settings import ComputeSettings
@@ -11,7 +11,7 @@ from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(SavedRunSettings, ComputeSettings, ImageSettings):
+class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     """Settings of one evaluation."""
 
     run_dir: Path

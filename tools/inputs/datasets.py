@@ -1,13 +1,13 @@
 """A split of the source that the settings name; with bad images left out on request."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from data.datasets.image_set import ImageSet
+from data.datasets.image_set import ImageSet, one_sided_classes
 from data.datasets.scan import ImageState, scan_images
 from data.datasets.settings import DataSettings
-from data.datasets.source import Source
+from data.datasets.source import MOST, Source, too_thin
 from data.datasets.sources import open_source
 from tools.cli.console import echo, track, warn
 from tools.files.atomic import write_atomically
@@ -22,15 +22,54 @@ def open_dataset(settings: DataSettings, split: str) -> ImageSet:
         ValueError: files that are not what they should be; names them.
     """
     source = open_source(settings)
-    bad = _bad_images(source, split) if settings.on_bad == "skip" else {}
-    for path, problem in list(bad.items())[:20]:
-        warn(f"{path}: left out: {problem}")
+    bad = bad_images(source, source.ids(split)) if settings.on_bad == "skip" else {}
     opened = source.open(split, leave_out=bad)
     official = source.official_count(split)
     partial = "" if official in (None, len(opened)) else f" (partial: {len(opened)} of {official})"
     left_out = f", {len(bad)} bad ones left out" if bad else ""
-    echo(f"{split}: {len(opened)} images{partial}{left_out}")
+    form = f"; {source.form}" if source.form else ""
+    echo(f"{split}: {len(opened)} images{partial}{left_out}{form}")
+    if not opened.weights.any():
+        for remark in source.remarks():
+            warn(remark)
     return opened
+
+
+def warn_of_one_sided_classes(dataset: ImageSet) -> None:
+    """Name the classes of which nothing can be learned."""
+    for name, what in one_sided_classes(dataset.classes, dataset.targets, dataset.weights):
+        warn(f"{dataset.split}: class {name!r} has {what} to learn from")
+
+
+def bad_images(
+    source: Source, image_ids: Sequence[str], *, annotated: bool = True
+) -> dict[Path, str]:
+    """Images that cannot be used, with the reason; the first twenty are named in warnings.
+
+    Args:
+        source: of the images.
+        image_ids: which of them.
+        annotated: whether their annotations are used, too.
+    """
+    paths = {source.path(image_id): image_id for image_id in image_ids}
+    bad = {}
+    for path, state in scan_with_progress(list(paths), IMAGE_STATES).items():
+        problem = state.problem or too_thin((state.height, state.width))
+        if annotated and not problem:
+            problem = _annotation_problem(source, paths[path])
+        if problem:
+            bad[path] = problem
+    for path, problem in list(bad.items())[:MOST]:
+        warn(f"{path}: left out: {problem}")
+    return bad
+
+
+def _annotation_problem(source: Source, image_id: str) -> str:
+    try:
+        source.annotation(image_id)
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageState]:
@@ -55,9 +94,3 @@ def read_states(cache: Path) -> dict[str, ImageState]:
         return {path: ImageState(*state) for path, state in content.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _bad_images(source: Source, split: str) -> Mapping[Path, str]:
-    paths = [source.path(image_id) for image_id in source.ids(split)]
-    states = scan_with_progress(paths, IMAGE_STATES)
-    return {path: state.problem for path, state in states.items() if state.problem}

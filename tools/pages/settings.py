@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.datasets.settings import ImageSettings, LabelSettings
+from data.datasets.settings import LabelSettings, UsedImageSettings
 from data.settings import check_range
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import ComputeSettings
@@ -63,7 +63,7 @@ LARGEST = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class GallerySettings(ImageSettings):
+class GallerySettings(UsedImageSettings):
     """Settings of one gallery."""
 
     run_dir: Path
@@ -133,7 +133,7 @@ class InspectImageSettings(LabelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(SavedRunSettings, ComputeSettings, ImageSettings):
+class ViewHeatmapsSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     """Settings of one look."""
 
     split: str = "val"

@@ -1,13 +1,17 @@
 """A data set's table of classes and its problems."""
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
+import torch
+
 from data.checks import name_first
+from data.datasets.image_set import one_sided_classes
 from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
-from data.datasets.source import Scan
+from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
 from tools.cli.console import echo, warn
 from tools.inputs.datasets import scan_with_progress
@@ -26,6 +30,10 @@ def run(settings: CheckDataSettings) -> None:
     source = open_source(settings)
     scan = source.scan()
     _print_table(scan)
+    if source.form:
+        echo(f"labels: {source.form}")
+    for remark in (*source.remarks(), *_one_sided(source, scan)):
+        warn(remark)
     paths = {name: source.path(name) for names in scan.splits.values() for name in names}
     states = scan_with_progress(list(paths.values()), settings.cache)
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
@@ -39,8 +47,12 @@ def run(settings: CheckDataSettings) -> None:
         echo(f"proposals of all images of: {', '.join(complete) or 'no split'}")
         of_files += of_proposals
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
-    for problem in problems:
-        echo(f"{problem.where}: {problem.what} ({problem.cure})")
+    for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
+        listed = list(of_file)
+        for problem in listed[:MOST]:
+            echo(f"{where}: {problem.what} ({problem.cure})")
+        if len(listed) > MOST:
+            echo(f"{where}: {len(listed) - MOST} more problems")
     if problems:
         raise ValueError(
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
@@ -59,6 +71,17 @@ def _print_kinds(states: Mapping[Path, ImageState]) -> None:
             f"{len(narrow)} images of 16-bit gray take less than a tenth of its range and become "
             f"nearly one gray (stretch all images by the same factor): {name_first(narrow)}"
         )
+
+
+def _one_sided(source: Source, scan: Scan) -> Iterator[str]:
+    """Classes of which nothing can be learned."""
+    split = next((name for name in ("train", "trainval", "all") if name in scan.splits), "")
+    ids = [name for name in scan.splits.get(split, ()) if name in scan.objects]
+    if scan.problems or not ids:
+        return
+    targets, weights = map(torch.stack, zip(*map(source.labels, ids), strict=True))
+    for name, what in one_sided_classes(source.classes, targets, weights):
+        yield f"{split}: class {name!r} has {what} to learn from"
 
 
 def _print_table(scan: Scan) -> None:

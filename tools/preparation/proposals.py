@@ -23,6 +23,7 @@ from tools.cli.console import echo, track, warn
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked, pack_arrays, write_atomically
+from tools.inputs.datasets import bad_images
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
 
@@ -38,8 +39,14 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
     """
     source = open_source(settings)
     split = settings.split or source.whole
-    ids = source.ids(split)
-    echo(f"{len(ids)} images")
+    ids, left_out = source.ids(split), ""
+    if settings.on_bad == "skip":
+        bad = bad_images(source, ids, annotated=settings.report is not None)
+        ids = [image_id for image_id in ids if source.path(image_id) not in bad]
+        left_out = f", {len(bad)} bad ones left out" if bad else ""
+    if not ids:
+        raise ValueError(f"{split}: no image is left")
+    echo(f"{len(ids)} images{left_out}")
     images = {image_id: source.path(image_id) for image_id in ids}
     # the only step that reads annotations
     annotations = [source.annotation(name) for name in ids] if settings.report else []

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.datasets.settings import ImageSettings, LabelSettings, default_voc_root
+from data.datasets.settings import LabelSettings, UsedImageSettings, default_voc_root
 from data.proposals.settings import ProposeSettings
 from data.settings import check_range
 from tools.inputs.settings import IMAGE_STATES
@@ -57,7 +57,7 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ProposeSettings, ImageSettings):
+class MakeProposalsSettings(ProposeSettings, UsedImageSettings):
     """Settings of one file of proposals."""
 
     out: Path

@@ -18,7 +18,7 @@ from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
-from tools.inputs.datasets import open_dataset
+from tools.inputs.datasets import open_dataset, warn_of_one_sided_classes
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
@@ -64,7 +64,11 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     seed_everything(settings.seed, deterministic=settings.deterministic)
     dataset = open_dataset(settings, settings.split)
     if not dataset.weights.any():
-        raise ValueError(f"{settings.images}: images alone teach nothing (--labels names a CSV)")
+        raise ValueError(
+            f"{settings.images}: images alone teach nothing (--labels names a CSV or other labels, "
+            "--labels folders takes the names of folders)"
+        )
+    warn_of_one_sided_classes(dataset)
     settings = resolved(settings, dataset.classes)
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
     task = kind(settings, dataset, validation, device)
@@ -105,7 +109,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             end_of_epoch=lambda state: _end_epoch(task, state, logger),
         )
         task.log_end(logger, state.step)
-        best = {f"best_{task.quality}": state.best} if task.validation else {}
+        best = {f"best_{_quality(task)}": state.best} if task.validation else {}
         logger.settings(flatten(to_dict(settings)), best)
 
 
@@ -120,13 +124,19 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
     if task.validation is not None and task.predictions is not None:
         evaluation = evaluate(task.predictions)
         log_evaluation(logger, evaluation, task.validation, state.step)
-        quality = evaluation.metrics[task.quality]
+        quality = evaluation.metrics[_quality(task)]
         shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
         numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
         echo(f"epoch {state.epoch}: {', '.join(numbers)} on {task.validation.split}")
     if task.predictions is not None:
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
     return quality
+
+
+def _quality(task: Task[Settings, Any]) -> str:
+    """The metric that chooses the best checkpoint: of images where no boxes are known."""
+    annotations = task.validation.annotations if task.validation else []
+    return task.quality if any(len(of_image.boxes) for of_image in annotations) else "image_map"
 
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
@@ -183,7 +193,8 @@ def new_state(
 def log_evaluation(logger: Logger, evaluation: Evaluation, dataset: ImageSet, step: int) -> None:
     """Means, class-wise APs of boxes and of image labels, and precision against recall."""
     for name, mean in evaluation.metrics.items():
-        logger.scalar(f"validation/{name}", mean, step)
+        if not math.isnan(mean):  # of boxes, where none are known
+            logger.scalar(f"validation/{name}", mean, step)
     for label, (name, row) in enumerate(evaluation.per_class.items()):
         for key, tag in (("box_map_11point", "box_ap"), ("image_map", "ap")):
             value = row[key]

@@ -43,6 +43,11 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         validation: ImageSet | None,
         device: Device,
     ) -> None:
+        if len(dataset.classes) < 2:
+            raise ValueError(
+                f"--classes: {dataset.classes[0]} alone; a detector learns which of several "
+                "classes a proposal shows (name a second one, or train a localizer)"
+            )
         self.proposals, self.validation_proposals = (
             read_proposals(settings.proposals, split, **settings.proposal_limits) if split else {}
             for split in (dataset, validation)

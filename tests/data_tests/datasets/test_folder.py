@@ -1,4 +1,4 @@
-"""Folders of images: the labels file line by line, splits by name, refusals."""
+"""Folders of images: splits by name, labels of each form as targets, refusals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from data.datasets.folder import FolderSource, ImageLabels, find_images, read_labels
+from data.datasets.folder import FolderSource
+from data.datasets.labels.content import ImageLabels
+from data.datasets.labels.names import find_images
 from data.images import read_image
 from tests.conftest import snapshot
 
@@ -41,113 +43,13 @@ def splits_of(
     return FolderSource(folder, write(folder, *lines, head=head), **options).splits
 
 
-# --- lines of a labels file ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "row"),
-    [
-        ("b.jpg,dog|cat", ("b.jpg", ImageLabels(("dog", "cat")))),
-        ("b.jpg,dog|cat|dog", ("b.jpg", ImageLabels(("dog", "cat")))),
-        ("b.jpg,  ", ("b.jpg", ImageLabels(()))),
-        (" a b.jpg , cat | hot dog ", ("a b.jpg", ImageLabels(("cat", "hot dog")))),
-        ('"a,b.jpg","say ""miau"""', ("a,b.jpg", ImageLabels(('say "miau"',)))),
-        (
-            "2024/für später/图 1.jpg,猫|Bär",
-            ("2024/für später/图 1.jpg", ImageLabels(("猫", "Bär"))),
-        ),
-        ("./a//b.jpg,cat", ("a/b.jpg", ImageLabels(("cat",)))),
-        ("a\\b.jpg,cat", ("a/b.jpg", ImageLabels(("cat",)))),
-    ],
-)
-def test_a_line_is_an_image_with_its_labels_in_one_spelling(
-    tmp_path: Path, line: str, row: tuple[str, ImageLabels]
-) -> None:
-    path = write(tmp_path, "z.jpg,cat", line, head=" image , labels ")
-    assert list(read_labels(path).items()) == [("z.jpg", ImageLabels(("cat",))), row]
-
-
-def test_a_third_column_is_the_split(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.jpg,cat,train", "b.jpg,,test", head="image,labels,split")
-    assert read_labels(path) == {
-        "a.jpg": ImageLabels(("cat",), "train"),
-        "b.jpg": ImageLabels((), "test"),
-    }
-
-
-def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_bytes(b"\xef\xbb\xbfimage,labels\r\n\r\na.jpg,cat\r\n   \r\n\r\nb.jpg,dog")
-    assert list(read_labels(path)) == ["a.jpg", "b.jpg"]
-
-
-# --- files of labels that are refused ------------------------------------------------------------
-
-HEADER = "the first line is image,labels or image,labels,split"
-NOT_CSV = "not a CSV file in UTF-8"
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", HEADER),
-        (b"\xef\xbb\xbf\n\r\n  \n", HEADER),
-        (b"image;labels\na.jpg;cat", HEADER),
-        (b"labels,image\ncat,a.jpg", HEADER),
-        (b"Image,Labels\na.jpg,cat", HEADER),
-        (b"image,labels,fold\na.jpg,cat,1", HEADER),
-        (b"image,labels,split,note\na.jpg,cat,train,", HEADER),
-        (b"a.jpg,cat\nb.jpg,dog", HEADER),
-        (b"image,labels\n\n", "no images are listed$"),
-        ("image,labels\na.jpg,Bär".encode("latin-1"), NOT_CSV),
-        (b"\xff\xfei\0m\0", NOT_CSV),
-        (b'image,labels\na.jpg,"cat\nb.jpg,dog', NOT_CSV),  # a quote without end
-        (b'image,labels\n"a.jpg"x,cat', NOT_CSV),
-        (b"image,labels\n" + b"a" * 200_000, NOT_CSV),
-    ],
-)
-def test_a_file_that_does_not_list_labels_is_refused(
-    tmp_path: Path, content: bytes, problem: str
-) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"labels\.csv: {problem}"):
-        read_labels(path)
-
-
-@pytest.mark.parametrize(
-    ("head", "line", "what"),
-    [
-        ("image,labels", "a.jpg", "1 columns instead of 2"),
-        ("image,labels", "a.jpg,cat,train", "3 columns instead of 2"),
-        ("image,labels,split", "a.jpg,cat", "2 columns instead of 3"),
-        ("image,labels,split", "a.jpg,cat,", "the split is empty"),
-        ("image,labels,split", "a.jpg,cat,all", "the split 'all' is every image already"),
-        ("image,labels", ",cat", "'' is not a path below the folder"),
-        ("image,labels", "b/../../a.jpg,cat", "'b/../../a.jpg' is not a path below"),
-        ("image,labels", "..\\a.jpg,cat", r"'..\\\\a.jpg' is not a path below the folder"),
-        ("image,labels", "\\\\server\\a.jpg,cat", "server.* is not a path below the folder"),
-        ("image,labels", "/etc/passwd,cat", "'/etc/passwd' is not a path below the folder"),
-        ("image,labels", "a\0.jpg,cat", r"'a\\x00.jpg' is not a path below the folder"),
-        ("image,labels", "a.jpg,cat||dog", r"an empty class name in 'cat\|\|dog'"),
-        ("image,labels", "a.jpg,cat| ", r"an empty class name in 'cat\|'"),
-        ("image,labels", "./x.jpg,dog", "'x.jpg' is listed twice"),
-    ],
-)
-def test_a_bad_line_is_named_by_its_number(tmp_path: Path, head: str, line: str, what: str) -> None:
-    first = "x.jpg,cat,train" if head.endswith("split") else "x.jpg,cat"
-    path = write(tmp_path, "", first, line, head=head)
-    with pytest.raises(ValueError, match=rf"labels\.csv: line 4: .*{what}"):
-        read_labels(path)
-
-
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
-def test_a_missing_file_or_folder_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
-    make(tmp_path / "labels.csv")
-    with pytest.raises(FileNotFoundError, match=r"labels\.csv: no such file of labels"):
+def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv: no such file or folder of labels"):
         FolderSource(tmp_path, tmp_path / "labels.csv")
-    with pytest.raises(FileNotFoundError, match=r"/labels\.csv: no (such image|images in it)"):
-        FolderSource(tmp_path / "labels.csv").ids("all")
+    with pytest.raises(FileNotFoundError, match=r"/photographs: no such image or folder of images"):
+        FolderSource(tmp_path / "photographs")
+    with pytest.raises(FileNotFoundError, match=r": no images in it"):
+        FolderSource(tmp_path).ids("all")
 
 
 # --- folders without a labels file ---------------------------------------------------------------

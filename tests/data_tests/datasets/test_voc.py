@@ -8,9 +8,9 @@ from PIL import Image
 
 from data.checks import check_annotation
 from data.datasets.image_set import ImageSet
+from data.datasets.labels.content import DifficultPolicy
 from data.datasets.voc import (
     VOC_CLASSES,
-    DifficultPolicy,
     VOCSource,
     annotation_path,
     image_ids,
@@ -118,11 +118,12 @@ def test_flags_are_read_for_each_object(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("corners", "problem"),
     [
-        ((0, 1, 9, 9), "100% of the boxes leave 100x50"),
-        ((1, 1, 9, 51), "100% of the boxes leave 100x50"),
-        ((9, 1, 8, 9), "100% of the boxes have no area"),
-        ((1, 1, "nan", 9), "100% of the boxes are not finite"),
-        ((1, 1, "-inf", 9), "100% of the boxes are not finite"),
+        ((0, 1, 9, 9), r"0 1 9 9 leave 100x50 pixels that count from 1 \(--first-pixel 0"),
+        ((1, 1, 9, 51), "1 1 9 51 leave 100x50 pixels that count from 1$"),
+        ((0, 1, 9, 51), "0 1 9 51 leave 100x50 pixels that count from 1$"),
+        ((9, 1, 8, 9), "9 1 8 9 enclose no area"),
+        ((1, 1, "nan", 9), "1 1 nan 9 are not finite"),
+        ((1, 1, "-inf", 9), "1 1 -inf 9 are not finite"),
         (("five", 1, 9, 9), "five"),
     ],
 )
@@ -136,6 +137,9 @@ def test_an_invalid_box_is_refused(tmp_path: Path, corners: Corners, problem: st
     [
         (document(size="<width>100</width>"), "size/height"),
         (document(size="<width> </width><height>50</height>"), "size/width"),
+        (document(size="<width>0</width><height>0</height>"), "size/width"),
+        (document().replace("size", "extent"), "size/width"),
+        (document(described(more="<difficult>maybe</difficult>")), "difficult is 1 or 0"),
         (document(size="<width>wide</width><height>50</height>"), "wide"),
         (document(described().replace("xmin", "left")), "bndbox/xmin"),
         (document(described(name="")), "name"),
@@ -185,13 +189,13 @@ def test_a_byte_order_mark_crlf_and_blank_lines_are_fine(tmp_path: Path) -> None
     assert image_ids(write_list(tmp_path, text), "train") == ["000001", "000002", "000003"]
 
 
-def test_names_of_letters_digits_and_file_name_characters_keep_their_order(tmp_path: Path) -> None:
-    names = ["2007_000001", "holiday-2.small", "Zürich", "a"]
+def test_names_as_telephones_and_video_tools_write_them_keep_their_order(tmp_path: Path) -> None:
+    names = ["2007_000001", "IMG (1)", "[0'6'53]_frame 94", "18.14.mp4_760", "Zürich", "frame 1"]
     assert image_ids(write_list(tmp_path, "\n".join(names)), "train") == names
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret", "a/b", "..", ".hidden", "/etc/passwd", "a\\b", "-x", "000001 -1"]
+    "name", ["../secret", "a/b", "..", ".hidden", "/etc/passwd", "a\\b", "-x", "a\tb", "a\0b"]
 )
 def test_a_name_that_is_no_plain_file_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"train\.txt: .* is not the name of an image"):

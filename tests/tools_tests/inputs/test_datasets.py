@@ -12,18 +12,27 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from data.datasets.settings import DataSettings, ImageSettings, LabelSettings
-from data.datasets.sources import open_source
-from data.datasets.voc import VOC_CLASSES, image_path
+from data.datasets.settings import (
+    DataSettings,
+    ImageSettings,
+    LabelSettings,
+    UsedImageSettings,
+)
+from data.datasets.sources import given_or_trained, open_source
+from data.datasets.voc import VOC_CLASSES, annotation_path, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
+from tools.cli.command import parse_settings, settings_from
+from tools.cli.settings import to_dict
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.inputs.datasets import (
     open_dataset,
     read_states,
     scan_with_progress,
+    warn_of_one_sided_classes,
 )
 from tools.inputs.settings import IMAGE_STATES
 
+FORM = "; labels.csv: one row an image\n"
 NAMES = tuple(f"{number}.png" for number in range(10))
 
 
@@ -100,7 +109,7 @@ def test_a_split_of_a_folder_is_opened_with_its_count(
     dataset = open_dataset(DataSettings(images=folder, labels=labels), "trainval")
 
     assert dataset.classes == ("cat", "dog")
-    assert capsys.readouterr().out == "trainval: 10 images\n"
+    assert capsys.readouterr().out == f"trainval: 10 images{FORM}"
 
 
 def test_a_folder_wins_over_the_voc_of_the_environment(
@@ -153,7 +162,7 @@ def test_skipping_leaves_bad_images_out_by_name_and_with_a_count(
 
     assert open_dataset(settings, "train").ids == ["0.png", "2.png", "3.png", "5.png"]
     captured = capsys.readouterr()
-    assert captured.out == "train: 4 images, 2 bad ones left out\n"
+    assert captured.out == f"train: 4 images, 2 bad ones left out{FORM}"
     first, second = captured.err.splitlines()
     assert first.startswith(f"warning: {folder / '1.png'}: left out: ")
     assert second.startswith(f"warning: {folder / '4.png'}: left out: ")
@@ -168,7 +177,7 @@ def test_skipping_moves_no_image_between_splits_and_counts_those_of_the_split_al
     capsys.readouterr()
 
     assert open_dataset(settings, "val").ids == before["val"]
-    assert capsys.readouterr() == ("val: 2 images\n", "")
+    assert capsys.readouterr() == ("val: 2 images; plain.csv: one row an image\n", "")
     assert open_dataset(settings, "train").ids == before["train"][1:]
 
 
@@ -226,6 +235,101 @@ def test_skipping_reads_every_image_once(folder: Path, labels: Path) -> None:
     assert open_dataset(settings, "val").ids == ids[6:]
 
 
+@pytest.mark.parametrize("skips", [True, False])
+def test_images_too_thin_to_be_drawn_are_bad_ones(
+    skips: bool, folder: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (201, 2)).save(folder / "2.png")
+    Image.new("RGB", (200, 2)).save(folder / "3.png")
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip" if skips else "refuse")
+
+    if skips:
+        assert open_dataset(settings, "train").ids == [n for n in NAMES[:6] if n != "2.png"]
+        assert "/2.png: left out: too thin, 201x2 pixels" in capsys.readouterr().err
+    else:
+        with pytest.raises(ValueError, match=r"/2\.png: too thin, 201x2 pixels"):
+            open_dataset(settings, "train")
+
+
+def test_skipping_leaves_images_with_bad_annotations_out(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(shutil.copytree(tiny_voc, tmp_path / "voc"))
+    annotation_path(root, "000014").write_text("<annotation>")
+    annotation_path(root, "000015").unlink()
+    settings = DataSettings(voc_root=root, classes=SYNTHETIC_CLASSES, on_bad="skip")
+
+    assert {"000014", "000015"}.isdisjoint(open_dataset(settings, "val").ids)
+    captured = capsys.readouterr()
+    assert captured.out == "val: 4 images, 2 bad ones left out\n"
+    assert "000014.jpg: left out: " in captured.err
+    assert "000015.xml: no annotation" in captured.err
+
+
+def test_a_labels_file_with_bad_lines_is_refused_even_so(folder: Path, labels: Path) -> None:
+    with labels.open("a") as file:
+        file.write("\n0.png\n" + "\n".join(f"/{name},cat,train" for name in range(30)))
+    settings = DataSettings(images=folder, labels=labels, on_bad="skip")
+
+    with pytest.raises(ValueError, match=r"line 12: 1 columns .*; line 31: .*; and 11 more$"):
+        open_dataset(settings, "train")
+
+
+def test_an_evaluation_may_skip_where_the_run_did_not() -> None:
+    trained, given = DataSettings(first_pixel=0), UsedImageSettings()
+
+    assert given_or_trained(given, trained, ("cat",)).on_bad == "refuse"
+    assert given_or_trained(given, trained, ("cat",)).first_pixel == 0
+    given = UsedImageSettings(on_bad="skip", first_pixel=1)
+    assert given_or_trained(given, trained, ("cat",)).on_bad == "skip"
+    assert given_or_trained(given, trained, ("cat",)).first_pixel == 1
+    skipping = DataSettings(on_bad="skip")
+    assert given_or_trained(UsedImageSettings(), skipping, ("cat",)).on_bad == "skip"
+
+
+# Classes of which nothing is learned
+
+
+def test_classes_of_one_side_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ["0.png,1,1,0,0,train", "1.png,0,1,0,-1,train", "2.png,0,0,1,1,val"]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,cat,dog,rare,odd,split", *rows]))
+    settings = DataSettings(images=folder, labels=tmp_path / "labels.csv")
+
+    warn_of_one_sided_classes(open_dataset(settings, "train"))
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: train: class 'odd' has no image that holds it to learn from",
+        "warning: train: class 'rare' has no image that holds it to learn from",
+        "warning: train: class 'dog' has no image without it to learn from",
+    ]
+
+
+def test_images_alone_have_no_sides_but_what_is_doubtful_is_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "phone.HEIC").write_bytes(b"")
+    shutil.copy(folder / "0.png", folder / "0.jpg")
+
+    warn_of_one_sided_classes(open_dataset(DataSettings(images=folder, classes=("a",)), "all"))
+    unread, twins = capsys.readouterr().err.splitlines()
+    assert unread.endswith("(convert them to JPEG or PNG): 1 .heic")
+    assert twins.endswith("opened for both by labeling tools: 0.jpg and 0.png")
+
+
+# The form of labels in settings
+
+
+def test_folders_are_a_word_and_not_a_path(folder: Path) -> None:
+    words = f"--images {folder} --labels folders --first-pixel 0".split()
+    settings = parse_settings(DataSettings, "check_data", words)
+
+    assert settings.labels == "folders"
+    assert settings_from(DataSettings, to_dict(settings)) == settings
+    other = parse_settings(DataSettings, "check_data", ["--images=x", "--labels=./folders"])
+    assert other.labels == Path("folders")
+
+
 # What is remembered
 
 
@@ -273,14 +377,14 @@ def test_images_that_are_there_are_no_reason_to_stop(
         ({"voc_root": "photographs"}, "photographs: no VOC2007 in it"),
         ({"images": "nowhere"}, "nowhere: no such image or folder of images"),
         ({"images": "labels.csv"}, "labels.csv: not an image or a folder of images"),
-        ({"images": "photographs", "labels": "no.csv"}, "no.csv: no such file of labels"),
-        ({"images": "photographs", "labels": "photographs"}, "photographs: no such file of labels"),
+        ({"images": "photographs", "labels": "no.csv"}, "no.csv: no such file or folder of labels"),
     ],
 )
 def test_images_and_labels_that_are_not_there_are_refused(
     where: dict[str, str], refusal: str, folder: Path, labels: Path
 ) -> None:
-    settings = ImageSettings(**{name: Path(path) for name, path in where.items()})
+    paths: dict[str, Any] = {name: Path(path) for name, path in where.items()}
+    settings = ImageSettings(**paths)
 
     with pytest.raises((ValueError, FileNotFoundError), match=refusal):
         open_source(settings)

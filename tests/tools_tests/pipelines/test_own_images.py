@@ -117,7 +117,8 @@ def test_a_run_keeps_its_classes_and_the_absolute_paths(own_run: Path, images: P
     assert settings["labels"] == str(images.parent / "labels.csv")
     assert settings["voc_root"] is None
     log = (own_run / "log.txt").read_text()
-    assert log.startswith("train: 12 images\nval: 6 images\nepoch 1: image mAP ")
+    form = "labels.csv: one row an image, | between its labels"
+    assert log.startswith(f"train: 12 images; {form}\nval: 6 images; {form}\nepoch 1: image mAP ")
 
 
 def test_given_classes_are_the_order_of_the_labels(
@@ -274,7 +275,7 @@ def skipped_run(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_bad_images_are_left_out_by_name_and_counted(skipped_run: Path, damaged: Path) -> None:
     *warnings, count, _ = (skipped_run / "log.txt").read_text().splitlines()
 
-    assert count == "train: 9 images, 3 bad ones left out"
+    assert count.startswith("train: 9 images, 3 bad ones left out; labels.csv: one row an image")
     assert [line.split(": left out: ")[0] for line in warnings] == [
         f"warning: {damaged / name}" for name in BAD
     ]
@@ -336,7 +337,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
 
     assert evaluate.main(f"--run-dir {run_dir} --split train {CPU}".split()) == 0
     captured = capsys.readouterr()
-    assert "train: 9 images, 3 bad ones left out\n" in captured.out
+    assert "train: 9 images, 3 bad ones left out; " in captured.out
     assert f"warning: {damaged / '2.jpg'}: left out: " in captured.err
     assert len(detections_of(run_dir, "train")["images"]) == 9
 
@@ -351,7 +352,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
         ("--labels labels.csv", "--labels: of which images"),
         ("--images photographs --classes [cat]", "photographs: no split 'trainval'"),
         ("--images nowhere --labels labels.csv", "nowhere: no such image or folder of images"),
-        ("--images photographs --labels no.csv", "no.csv: no such file of labels"),
+        ("--images photographs --labels no.csv", "no.csv: no such file or folder of labels"),
         (
             "--images photographs --labels labels.csv --split test",
             "labels.csv: no split 'test'; there are all, train, val, trainval",

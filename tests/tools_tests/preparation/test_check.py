@@ -427,6 +427,51 @@ def test_turned_images_and_those_that_become_one_gray_are_told_and_no_problem(
     assert printed.err.endswith(f"{folder / 'camera.png'}\n")
 
 
+def test_every_bad_line_of_the_labels_is_listed_with_the_bad_images_of_the_others(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "d.png").write_bytes(b"")
+    lines = ("a.png,cat,dog", "/b b.png,cat", "d.png,cat", "gone.png,cat", "图/c,dog")
+
+    assert check_folder(images, cache, "image,labels", *lines) == 2
+    captured = capsys.readouterr()
+    labels = images.parent / "labels.csv"
+    where = [line.split(": ")[0] for line in captured.out.splitlines() if ".png" in line]
+    assert where == [str(labels), *(f"{images}/{name}" for name in ("d.png", "gone.png"))]
+    assert f"{labels}: line 2: 3 columns instead of 2 (correct the line" in captured.out
+    assert captured.err.endswith(f"error: {images}: 4 problems in 3 images (listed above)\n")
+
+
+def test_at_most_twenty_problems_of_a_file_are_listed_and_all_are_counted(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["a.png,cat", *(f"/{k}.png,cat" for k in range(50))]
+
+    assert check_folder(images, cache, "image,labels", *lines) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("is not a path below the folder") == 20
+    assert captured.out.endswith(f"\n{images.parent}/labels.csv: 30 more problems\n")
+    assert "50 problems in 1 images" in captured.err
+
+
+def test_the_form_and_what_is_doubtful_are_told(
+    images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "phone.heic").write_bytes(b"")
+    lines = ("a.png,1,0,train", "b b.png,1,-1,train", "图/c.png,0,1,val")
+
+    assert check_folder(images, cache, "image,cat,dog,split", *lines) == 0
+    captured = capsys.readouterr()
+    assert "labels: labels.csv: a column for each class, -1 or nothing unknown\n" in captured.out
+    assert captured.err.splitlines() == [
+        f"warning: {images}: images without a line in the labels, not used: d.png",
+        f"warning: {images}: images of kinds that are not read (convert them to JPEG or PNG): "
+        "1 .heic",
+        "warning: train: class 'dog' has no image that holds it to learn from",
+        "warning: train: class 'cat' has no image without it to learn from",
+    ]
+
+
 def test_a_folder_without_labels_is_checked_image_by_image(
     images: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

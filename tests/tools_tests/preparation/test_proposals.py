@@ -71,6 +71,30 @@ def test_two_processes_write_the_same_file(made: Path, tiny_voc: Path, tmp_path:
     assert digest(tmp_path / "val.npz") == digest(made)
 
 
+def test_bad_images_are_left_out_on_request_before_any_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where what is known of images is kept
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        noise_image(60, 80).save(folder / name)
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:900])
+    arguments = ["--images", str(folder), "--out", str(tmp_path / "p.npz"), *SMALL]
+
+    assert main(arguments) == 2
+    assert "b.jpg: the image does not decode" in capsys.readouterr().err
+    assert main([*arguments, "--on-bad", "skip"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("2 images, 1 bad ones left out\n")
+    assert "b.jpg: left out: " in captured.err
+    assert list(load_proposals(tmp_path / "p.npz")) == ["a.jpg", "c.jpg"]
+    for name in ("a.jpg", "c.jpg"):
+        (folder / name).unlink()
+    assert main([*arguments, "--on-bad", "skip"]) == 2
+    assert "all: no image is left" in capsys.readouterr().err
+
+
 def test_only_changed_images_are_made_anew_and_no_annotation_is_read(
     made: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -269,6 +269,25 @@ def test_images_without_proposals_are_left_out_with_their_number_and_validated(
     assert 0 <= value <= 1
 
 
+def test_images_without_boxes_have_no_mean_of_boxes_and_choose_by_their_labels(
+    detector_words: Words, some_proposals: dict[str, Proposals], tiny_voc: Path, tmp_path: Path
+) -> None:
+    ids = image_ids(tiny_voc, "val")
+    lines = [f"{name}.jpg,{SYNTHETIC_CLASSES[k % 2]},val" for k, name in enumerate(ids)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,labels,split", *lines]))
+    path = write_proposals(tmp_path / "p.npz", {f"{n}.jpg": some_proposals[n] for n in ids})
+    own = f"--images {tiny_voc}/VOC2007/JPEGImages --labels {tmp_path}/labels.csv"
+    words = f"--split val --loop.epochs 1 --classes=[] --proposals {path} {own}"
+
+    assert main(detector_words(tmp_path / "run", *words.split())) == 0
+    assert "nan" not in (tmp_path / "run" / "log.txt").read_text()
+    curves = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert not any(math.isnan(value) for points in curves.values() for _, value in points)
+    best = load_checkpoint(tmp_path / "run" / "checkpoints", "best")
+    assert best is not None
+    assert best["best"] == curves["validation/image_map"][0][1]
+
+
 def test_a_run_without_any_proposal_is_refused(
     detector_words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -399,6 +418,17 @@ def test_settings_without_sense_are_refused_by_their_names(option: str, others: 
 
     with pytest.raises(ValueError, match=option.partition("=")[0].rpartition(".")[2]):
         parse_settings(TrainWsddnSettings, "train_wsddn", argv)
+
+
+def test_one_class_alone_is_refused_before_proposals_are_read(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = tiny_voc / "VOC2007" / "JPEGImages"
+    (tmp_path / "labels.csv").write_text("image,labels\n000001.jpg,cat\n000002.jpg,")
+    own = f"--images {images} --labels {tmp_path}/labels.csv --split trainval"
+
+    assert main(f"{own} --proposals no.npz --run-dir {tmp_path}/run --device cpu".split()) == 2
+    assert "error: --classes: cat alone; a detector learns which of" in capsys.readouterr().err
 
 
 def test_proposals_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:

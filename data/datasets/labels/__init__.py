@@ -1,0 +1,1 @@
+"""Labels of images in the forms that people have them in, one form a file."""

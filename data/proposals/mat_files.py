@@ -81,6 +81,7 @@ def read_mat(path: Path) -> dict[str, Proposals]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of proposals")
+    _check_format(path)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "proposals.npz"
         child = multiprocessing.get_context("spawn").Process(target=_convert, args=(path, out))
@@ -95,6 +96,22 @@ def read_mat(path: Path) -> dict[str, Proposals]:
         if not out.is_file():
             raise ValueError(f"{path}: its reader ended with {child.exitcode}")
         return dict(read_unchecked(out))
+
+
+def _check_format(path: Path) -> None:
+    """Refuse the other formats in which such files are published, with what can be done."""
+    with path.open("rb") as file:
+        head = file.read(128)
+    if head.startswith((b"MATLAB 7.3", b"\x89HDF\r\n\x1a\n")):
+        raise ValueError(
+            f"{path}: a MATLAB file of version 7.3 (save it in MATLAB with the option '-v7')"
+        )
+    if head[:1] == b"\x80" or head.startswith((b"(dp", b"(lp")):  # pickles, binary or text
+        raise ValueError(
+            f"{path}: a pickle, which can run code when it is loaded (where it comes from load it "
+            "in Python, and write images and boxes, y1 x1 y2 x2 counted from 1, with "
+            "scipy.io.savemat)"
+        )
 
 
 def _convert(path: Path, out: Path) -> None:

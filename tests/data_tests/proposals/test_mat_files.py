@@ -1,5 +1,6 @@
 """``.mat`` files of proposals: their convention, their names, what is refused."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,21 @@ def test_images_without_proposals_and_two_of_one_name_are_refused(tmp_path: Path
     images = {"x/a.jpg": tmp_path / "x/a.jpg", "a.png": tmp_path / "a.png"}
     with pytest.raises(ValueError, match=r"two images would get the proposals of a$"):
         select_images(proposals, images, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (pickle.dumps({"boxes": 1}), "a pickle, which can run code"),
+        (pickle.dumps({"boxes": 1}, protocol=0), "a pickle, which can run code"),
+        (b"MATLAB 7.3 MAT-file, Platform: GLNXA64", "version 7.3 .* '-v7'"),
+        (b"\x89HDF\r\n\x1a\n", "version 7.3 .* '-v7'"),
+    ],
+)
+def test_other_formats_of_published_proposals_are_named_and_never_loaded(
+    tmp_path: Path, head: bytes, told: str
+) -> None:
+    path = tmp_path / "voc_2007_trainval.pkl"
+    path.write_bytes(head)
+    with pytest.raises(ValueError, match=rf"trainval\.pkl: .*{told}"):
+        read_mat(path)

@@ -51,10 +51,9 @@ def run(settings: ReplayVisdomSettings) -> None:
         check_interrupted()
         windows.image(tag, _decode(jpeg, tag), 0)
     windows.close()
-    visdom = settings.visdom
     echo(
         f"{len(curves)} curves and {len(images)} images in {len(shown)} windows: "
-        f"{visdom.server}:{visdom.port}, environment {visdom.env}"
+        f"{settings.visdom.place}"
     )
 
 

@@ -17,6 +17,11 @@ class VisdomSettings:
     env: str = "main"
     """Name of the visdom environment that receives the windows."""
 
+    @property
+    def place(self) -> str:
+        """Where a person finds the windows; visdom stores a name with _ in the place of each /."""
+        return f"{self.server}:{self.port}, environment {self.env.replace('/', '_')}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayVisdomSettings:

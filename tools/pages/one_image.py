@@ -93,4 +93,4 @@ def _show(images: Mapping[str, Tensor], visdom: VisdomSettings) -> None:
     for name, image in images.items():
         windows.image(name, image, 0)
     windows.close()
-    echo(f"sent: {visdom.server}:{visdom.port}, environment {visdom.env}")
+    echo(f"sent: {visdom.place}")

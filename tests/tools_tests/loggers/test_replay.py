@@ -181,3 +181,7 @@ def test_an_image_that_does_not_decode_is_named(
 
     assert replay(tmp_path, server) == 2
     assert "error: image boxes: " in capsys.readouterr().err
+
+
+def test_the_environment_is_named_as_visdom_stores_it() -> None:
+    assert VisdomSettings("here", 1, "team/lite0").place == "here:1, environment team_lite0"

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 from data.datasets.folder import FolderSource
 from data.datasets.rainforest import RainforestSource
-from data.datasets.settings import DataSettings, ImageSettings
+from data.datasets.settings import DataSettings, ImageSettings, default_voc_root
 from data.datasets.source import Source
 from data.datasets.voc import VOCSource
 
@@ -53,6 +53,8 @@ def given_or_trained(
     chosen = {name: getattr(trained, name) for name in names} if trained else {}
     if given.images is not None:
         chosen |= {"images": given.images, "labels": given.labels}
+    elif given.voc_root not in (None, default_voc_root()):  # by hand, not by $VOC_ROOT
+        chosen |= {"images": None, "labels": None}
     if given.first_pixel is not None:
         chosen["first_pixel"] = given.first_pixel
     if getattr(given, "on_bad", "refuse") != "refuse":

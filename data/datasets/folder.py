@@ -234,18 +234,14 @@ class FolderSource(Source):
         """The images of a split.
 
         Raises:
-            FileNotFoundError: listed images are missing.
+            FileNotFoundError: listed images are missing; names the first of them.
             ValueError: invalid labels, an unknown class or split, or an invalid image.
         """
-        ids = self.ids(split)
+        refuse(self.content.problems)
         if not self.classes:
             raise ValueError(f"{self._where}: no classes (no image has a label)")
         for name, what in self._unknown():
             raise ValueError(f"{self._where}: {name}: {what}")
-        paths = [(name, self.path(name)) for name in ids]
-        missing = [name for name, path in paths if path not in leave_out and not path.exists()]
-        if missing:
-            raise FileNotFoundError(f"{self.root}: no such image: {name_first(missing)}")
         return super().open(split, leave_out=leave_out)
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import Annotation
 
@@ -142,6 +143,9 @@ class Source(ABC):
             ValueError: one of them is invalid or too thin, or no image is left.
         """
         ids = [image_id for image_id in self.ids(split) if self.path(image_id) not in leave_out]
+        missing = [image_id for image_id in ids if not self.path(image_id).exists()]
+        if missing:
+            raise FileNotFoundError(f"{self.root}: no such image: {name_first(missing)}")
         annotations = [self.annotation(image_id) for image_id in ids]
         for image_id, annotation in zip(ids, annotations, strict=True):
             if problem := too_thin(annotation.image_size):

@@ -299,6 +299,11 @@ def test_the_policy_reaches_the_labels_and_images_that_are_left_out_are_not_read
 ) -> None:
     write_list(tmp_path, "a\nb")
     left_out = [image_path(tmp_path, "b")]
+    with pytest.raises(FileNotFoundError, match=r"no such image: a$"):
+        VOCSource(tmp_path).open("train", leave_out=left_out)
+    image = image_path(tmp_path, "a")
+    image.parent.mkdir()
+    image.touch()
     with pytest.raises(FileNotFoundError, match=r"a\.xml: no annotation"):
         VOCSource(tmp_path).open("train", leave_out=left_out)
     annotations = tmp_path / "VOC2007" / "Annotations"
@@ -310,6 +315,7 @@ def test_the_policy_reaches_the_labels_and_images_that_are_left_out_are_not_read
     assert dataset.weights[0, cat] == 0
     dataset = VOCSource(tmp_path, difficult="positive").open("train", leave_out=left_out)
     assert dataset.targets[0, cat] == 1
+    image.unlink()
     with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such image"):
         dataset[0]
     with pytest.raises(ValueError, match="train: no image is left"):

@@ -98,6 +98,8 @@ def test_a_part_of_an_official_split_says_so(
     (home / "Annotations").mkdir()
     size = "<size><width>8</width><height>6</height></size>"
     (home / "Annotations" / "a.xml").write_text(f"<annotation>{size}</annotation>")
+    (home / "JPEGImages").mkdir()
+    (home / "JPEGImages" / "a.jpg").touch()
 
     assert open_dataset(DataSettings(voc_root=tmp_path), "test").classes == VOC_CLASSES
     assert capsys.readouterr().out == "test: 1 images (partial: 1 of 4952)\n"
@@ -403,3 +405,17 @@ def test_images_and_labels_that_are_not_there_are_refused(
 def test_settings_without_sense_are_refused(values: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         LabelSettings(**values)
+
+
+def test_a_voc_root_given_by_hand_comes_before_the_images_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = DataSettings(images=tmp_path / "photographs", labels=tmp_path / "labels.csv")
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path / "usual"))
+
+    by_default = given_or_trained(ImageSettings(), trained, ("cat",))
+    by_hand = given_or_trained(ImageSettings(voc_root=tmp_path / "other"), trained, ("cat",))
+
+    assert by_default.images == trained.images
+    assert (by_hand.images, by_hand.labels) == (None, None)
+    assert by_hand.voc_root == tmp_path / "other"

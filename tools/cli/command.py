@@ -11,7 +11,8 @@ import re
 import sys
 import traceback
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
@@ -29,6 +30,9 @@ BAD_INPUT = (
     PermissionError,
     ModuleNotFoundError,
 )
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG_HELP = "YAML file with any of these settings, or the name of one of tools/configs"
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -118,7 +122,8 @@ def parse_settings(
     """Arguments of a command to an instance of ``settings_type``.
 
     Raises:
-        ValueError: an unknown setting, or a value that the settings refuse.
+        ValueError: an unknown setting, a value that the settings refuse, or a config that is not
+            there.
     """
     parser = _Parser(
         prog=f"python -m tools.{name}",
@@ -126,9 +131,10 @@ def parse_settings(
         description=about,
         formatter_class=_HelpFormatter,
     )
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    parser.add_argument("--config", action="config", help=CONFIG_HELP)
     parser.add_class_arguments(settings_type)
-    parsed = parser.parse_args([_underscored(argument) for argument in arguments])
+    words = [_underscored(argument) for argument in arguments]
+    parsed = parser.parse_args(list(_with_config_files(words)))
     return _instance(settings_type, parser, parsed)
 
 
@@ -155,6 +161,35 @@ def _underscored(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _with_config_files(words: Iterable[str]) -> Iterable[str]:
+    """The words with the file of every config in place of its name."""
+    before = ""
+    for word in words:
+        if before == "--config":
+            yield str(config_file(word))
+        elif word.startswith("--config="):
+            yield f"--config={config_file(word.removeprefix('--config='))}"
+        else:
+            yield word
+        before = word
+
+
+def config_file(name: str) -> Path:
+    """The file of that name, or the one of ``tools/configs``; ``.yaml`` may be left out there.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path, packaged = Path(name), CONFIGS / f"{name.removesuffix('.yaml')}.yaml"
+    if path.is_file():
+        return path
+    if path.name == name and packaged.is_file():
+        return packaged
+    near = difflib.get_close_matches(path.stem, sorted(p.stem for p in CONFIGS.glob("*.yaml")), n=1)
+    hint = f"did you mean --config {near[0]}?" if near else f"by name: those of {CONFIGS}"
+    raise FileNotFoundError(f"--config {name}: no such file ({hint})")
 
 
 def _one_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.datasets.voc import image_ids
 from data.synthetic.dataset import write_synthetic_voc
-from tools.cli.command import parse_settings
+from tools.cli.command import CONFIGS, parse_settings
 from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
@@ -16,8 +16,6 @@ from tools.runs.folder import locked_run
 from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.localizer import run as train_localizer
 from tools.training.wsddn import run as train_wsddn
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def run(settings: DemoSettings) -> None:

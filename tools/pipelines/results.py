@@ -13,7 +13,7 @@ import yaml
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import open_source
 from data.evaluation.metrics import METRICS
-from tools.cli.command import parse_settings
+from tools.cli.command import CONFIGS, parse_settings
 from tools.cli.console import echo
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
@@ -33,7 +33,6 @@ from tools.runs.settings import TrainSettings
 from tools.training.localizer import run as train_localizer
 from tools.training.wsddn import run as train_wsddn
 
-CONFIGS = PROJECT / "tools" / "configs"
 RESULTS = PROJECT / "tools" / "results"
 TABLES = RESULTS / "README.md"
 OF_BOXES = ("box_map_11point", "box_map_area", "corloc")

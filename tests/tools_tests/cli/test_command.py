@@ -16,7 +16,7 @@ import pytest
 
 from localizer.settings import BoxSettings
 from tools import train_localizer
-from tools.cli.command import Command, parse_settings
+from tools.cli.command import CONFIGS, Command, parse_settings
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
 from tools.runs.kinds import TrainClassifierSettings, TrainLocalizerSettings, TrainWsddnSettings
@@ -311,6 +311,47 @@ def test_defaults_are_the_recipe_that_the_results_begin_with(
         for words in (argv, ["--config", str(path), *argv])
     ]
     assert settings[0] == settings[1]
+
+
+@pytest.mark.parametrize("word", ["--config localizer_lite0", "--config=localizer_lite0.yaml"])
+def test_a_shipped_config_is_found_by_its_name_from_any_folder(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = read_words("--config", str(CONFIGS / "localizer_lite0.yaml"), "--run-dir", "run")
+    monkeypatch.chdir(tmp_path)
+
+    assert read_words(*word.split(), "--run-dir", "run") == named
+
+
+def test_a_file_of_the_working_folder_comes_before_a_shipped_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "localizer_lite0.yaml").write_text("seed: 7")
+
+    assert read_words("--config", "localizer_lite0.yaml", "--run-dir", "run").seed == 7
+    assert read_words("--config", "localizer_lite0", "--run-dir", "run").seed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("localizer_lite", "did you mean --config localizer_lite0?"),
+        ("tools/configs/localizer_lite0.yaml", "did you mean --config localizer_lite0?"),
+        ("zzz.yaml", f"by name: those of {CONFIGS}"),
+    ],
+)
+def test_a_config_that_is_not_there_is_refused_with_a_suggestion(
+    name: str,
+    hint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert train_code("--run-dir", "run", "--config", name) == 2
+    assert capsys.readouterr().err == f"error: --config {name}: no such file ({hint})\n"
 
 
 @pytest.mark.parametrize("kind", ["localizer", "cat"])

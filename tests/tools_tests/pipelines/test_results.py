@@ -12,6 +12,7 @@ import pytest
 from data.evaluation.metrics import METRICS, Comparison, Floats, Metric
 from data.proposals.files import load_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES, write_synthetic_voc
+from tools.cli.command import CONFIGS
 from tools.compare_runs import main as compare_runs
 from tools.evaluation.settings import EvaluateSettings
 from tools.loggers.metrics_file import read_metrics
@@ -96,7 +97,7 @@ def test_each_table_holds_the_rows_of_its_kind_and_a_detector_its_classes(result
 
 def test_rows_name_configs_that_exist() -> None:
     for listed in read_rows():
-        assert (make_results.CONFIGS / listed.config).is_file()
+        assert (CONFIGS / listed.config).is_file()
 
 
 def test_a_metric_that_an_old_row_lacks_is_not_available(results: Path) -> None:

@@ -1,0 +1,61 @@
+"""The console script: every command by its name."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import tools
+from tools.cli.commands import list_commands, main
+
+PROJECT = Path(tools.__file__).parents[1]
+
+
+def test_the_installed_script_is_this_function() -> None:
+    scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, name = scripts["wsddn"].partition(":")
+    assert getattr(importlib.import_module(module), name) is main
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_every_command_is_listed_with_the_first_line_of_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list_commands()
+    for name, line in zip(list_commands(), lines, strict=True):
+        about = importlib.import_module(f"tools.{name}").__doc__ or ""
+        assert line.split(maxsplit=1)[1] == about.splitlines()[0]
+
+
+def test_the_list_comes_without_torch() -> None:
+    program = "import sys; from tools.cli.commands import main; main([]); print(*sys.modules)"
+    listed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
+    assert not {"torch", "numpy", "jsonargparse"} & {*listed.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("name", ["make_proposals", "make-proposals"])
+def test_a_command_gets_the_words_after_its_name_and_gives_its_code(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--out", "proposals.csv"]) == 2
+    assert capsys.readouterr().err == "error: --out ends in .npz, got proposals.csv\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("boxs", "did you mean boxes?"), ("zzz", "see wsddn --help"), ("__init__", "see wsddn")],
+)
+def test_an_unknown_command_is_refused_with_a_suggestion(
+    word: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error: {word}: no such command ({hint}")

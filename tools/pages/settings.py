@@ -78,6 +78,10 @@ class GallerySettings(UsedImageSettings):
     out: Path | None = None
     """Folder for the gallery; gallery/ in that of the evaluation when not given."""
 
+    detections: Path | None = None
+    """File of detect with the boxes of these images to show; those of the evaluation when not
+    given."""
+
     proposals: Path | None = None
     """Proposals of these images; the ten best of each are shown."""
 

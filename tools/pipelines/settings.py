@@ -2,9 +2,56 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from data.datasets.settings import default_voc_root
 from data.settings import check_range
+from tools.models.settings import ComputeSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxesSettings(ComputeSettings):
+    """Settings of the way from labeled images to boxes."""
+
+    images: Path
+    """Folder of images, or one image."""
+
+    labels: Literal["folders"] | Path | None = None
+    """Its labels in any form that check_data reads; folders for the names of the folders that the
+    images lie in."""
+
+    run_dir: Path | None = None
+    """Instead of labels: --out of an earlier command, or the folder of any trained run."""
+
+    out: Path
+    """Folder for everything that is made, outside of the images."""
+
+    formats: tuple[str, ...] = ("coco", "voc")
+    """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
+
+    localizer: str = "localizer_lite0"
+    """Settings of the localizer: a config of tools/configs by its name, or a YAML file."""
+
+    detector: str = "wsddn_lite0"
+    """The same of the detector."""
+
+    epochs: int = 0
+    """Length of each training; 0 for that of its config."""
+
+    seed: int = 0
+    """Of both trainings."""
+
+    processes: int = 0
+    """Processes that make proposals and thumbnails; 0 for one a core."""
+
+    def __post_init__(self) -> None:
+        """Refuse images whose classes are unknown or known twice, and counts below none."""
+        if (self.labels is None) == (self.run_dir is None):
+            raise ValueError(
+                "name one of --labels (to train on these images) and --run-dir (an earlier --out "
+                "or a trained run, for images without labels)"
+            )
+        check_range(self, "0 or more", "epochs", "seed", "processes")
 
 
 @dataclass(frozen=True)

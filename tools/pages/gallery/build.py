@@ -48,7 +48,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     out = settings.out or evaluation / "gallery"
     _check_place(out, open_source(data).root)
     dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
-    detections = _detections(evaluation / "detections.json", scores)
+    detections = _detections(settings.detections or evaluation / "detections.json", scores)
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)

@@ -1,0 +1,21 @@
+"""From labeled images to boxes in one command.
+
+python -m tools.boxes --images photographs --labels labels.csv --out boxed
+python -m tools.boxes --images new_photographs --run-dir boxed --out boxed_new
+
+Checks the images and their labels, trains a localizer, makes proposals, trains a detector, boxes
+every image (no class that its labels exclude, at least one box of each that they name), and makes a
+gallery of the boxes. With --run-dir instead of --labels the models of an earlier --out, or of any
+run, box images that have no labels. Everything lies in --out: boxes/ with the images drawn and the
+files of --formats, gallery/index.html, runs/, proposals.npz. A command that was stopped continues
+when it is typed again; what is finished is not made again. Images that have a single class get the
+localizer's boxes, because a detector learns to tell classes apart.
+"""
+
+from tools.cli.command import Command
+from tools.pipelines.settings import BoxesSettings
+
+main = Command("boxes", BoxesSettings, "tools.pipelines.boxes", __doc__)
+
+if __name__ == "__main__":
+    raise SystemExit(main())

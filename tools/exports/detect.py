@@ -38,7 +38,8 @@ def run(settings: DetectSettings) -> None:
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()
-    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
+    amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
+    device = choose_device(settings.device, amp)
     images = given_or_trained(settings, saved.settings, saved.settings.classes)
     _check_outside(settings.out, images)
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
@@ -76,7 +77,7 @@ def _predictions(
         saved,
         dataset,
         device,
-        cached=False,
+        cached=settings.cached,
         proposals=proposals,
         rescore_from=settings.rescore_from,
     )

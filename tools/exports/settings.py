@@ -36,6 +36,10 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """Run folder of a localizer that learned from the same labels: scores of the detector move to
     the proposals that agree with its heatmap."""
 
+    cached: bool = False
+    """Take the features of a frozen backbone from the run's cache, and fill it with those of new
+    images."""
+
     ignore_labels: bool = False
     """Choose boxes by --min-score alone, also where it is known which classes an image holds."""
 

@@ -234,6 +234,7 @@ def _write_boxes(settings: BoxesSettings, models: Models) -> None:
             formats=settings.formats,
             proposals=_proposals(settings) if models.takes_proposals else None,
             rescore_from=models.rescore_from,
+            cached=True,
             device=settings.device,
             amp=settings.amp,
             processes=settings.processes,

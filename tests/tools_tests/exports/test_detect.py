@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -259,6 +260,26 @@ def test_features_of_a_frozen_backbone_stay_float32(
     expected = (detected / "detections.json").read_bytes()
     assert (tmp_path / "off" / "detections.json").read_bytes() == expected
     assert (tmp_path / "bf16" / "detections.json").read_bytes() != expected
+
+
+def test_features_of_the_runs_cache_give_the_same_boxes_but_for_rounding(
+    detector_run: Path, images: Path, proposals: str, detected: Path, tmp_path: Path
+) -> None:
+    frozen, cache = Path(shutil.copytree(detector_run, tmp_path / "frozen")), tmp_path / "features"
+    frozen_settings: dict[str, Any] = {
+        "pretrained": True,
+        "frozen_backbone": True,
+        "feature_cache": cache,
+    }
+    write_settings(frozen, replace(read_settings(frozen), **frozen_settings))
+    others = (proposals, "--draw", "false", "--cached", "true")
+    assert main(words(frozen, images, tmp_path / "out", *others)) == 0
+
+    assert len([*cache.rglob("*.npz")]) == len(NAMES)
+    expected, cached = detections_in(detected), detections_in(tmp_path / "out")
+    for name, of_image in expected.items():
+        # features are kept in float16
+        torch.testing.assert_close(cached[name].scores, of_image.scores, atol=2e-3, rtol=0)
 
 
 def test_a_localizers_heatmap_moves_the_scores_of_the_detector(

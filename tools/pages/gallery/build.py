@@ -48,7 +48,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     out = settings.out or evaluation / "gallery"
     _check_place(out, open_source(data).root)
     dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
-    detections = _detections(settings.detections or evaluation / "detections.json", scores)
+    detections = _detections(settings, evaluation, scores)
     proposals = None
     if settings.proposals is not None:
         proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
@@ -90,8 +90,12 @@ def _check_place(out: Path, root: Path) -> None:
     check_ours(out)
 
 
-def _detections(path: Path, scores: SavedScores) -> Mapping[str, Detections] | None:
-    if not path.exists():
+def _detections(
+    settings: GallerySettings, evaluation: Path, scores: SavedScores
+) -> Mapping[str, Detections] | None:
+    """Boxes to show; there may be none, unless their file was named."""
+    path = settings.detections or evaluation / "detections.json"
+    if settings.detections is None and not path.exists():
         return None
     classes, found = read_detections(path)
     if classes != scores.classes:

@@ -438,6 +438,18 @@ def test_scores_and_detections_of_other_images_or_classes_are_refused(
     assert min(others.ids) in world.refusal()
 
 
+def test_boxes_of_a_named_file_are_shown_instead_of_those_of_the_evaluation(
+    world: World, dataset: ImageSet, tmp_path: Path
+) -> None:
+    path = tmp_path / "detections.json"
+    assert str(path) in world.refusal(f"--detections={path}")
+    (world.evaluation / "detections.json").rename(path)
+
+    assert world.make()["detections"] is None
+    shown = world.make(f"--detections={path}")["detections"]
+    assert [len(of_image) for of_image in shown] == [len(one.labels) for one in dataset.annotations]
+
+
 def test_the_page_of_another_is_not_overwritten(world: World, tmp_path: Path) -> None:
     out = tmp_path / "site"
     out.mkdir()

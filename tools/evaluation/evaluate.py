@@ -96,9 +96,16 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
         )
         for folder in _folders(settings)
     ]
-    for name, value in (("proposals", settings.proposals), ("rescore-from", settings.rescore_from)):
+    of_detectors = {
+        "proposals": settings.proposals,
+        "rescore-from": settings.rescore_from,
+        "support-iou": settings.support_iou,
+    }
+    for name, value in of_detectors.items():
         if value is not None and not any(run.takes_proposals for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
+    if settings.crop is not None and all(run.takes_proposals for run in runs):
+        raise ValueError(f"--crop {settings.crop}: a detector sees images whole")
     if len({saved.settings.name for saved in runs}) < len(runs):
         raise ValueError(
             f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "

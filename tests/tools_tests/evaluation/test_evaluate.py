@@ -453,6 +453,8 @@ def test_a_run_without_weights_that_fit_is_refused(
         ("localizer", "--split=nope", "nope.txt: no list of split"),
         ("localizer", "--beside={small}", "--beside {small}: two runs of one kind"),
         ("localizer", "--rescore-from={small}", "--rescore-from {small}: none of the runs"),
+        ("localizer", "--support-iou=0.5", "--support-iou 0.5: none of the runs"),
+        ("detector", "--crop=64", "--crop 64: a detector sees images whole"),
         ("localizer", "--proposals={val}", "--proposals {val}: none of the runs"),
         ("detector", "--beside={detector}", "--beside {detector}: two runs of one kind"),
         ("detector", "--rescore-from={detector}", "{detector}: holds a detector"),

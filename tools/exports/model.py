@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import json
 import logging
 import tempfile
 import typing
@@ -22,11 +21,10 @@ from tools.cli.command import settings_from
 from tools.cli.console import echo
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
+from tools.exports.described import load_described, relative_difference
 from tools.exports.graphs import DetectorGraph, LocalizerGraph, graph_of, trace
 from tools.exports.settings import ExportSettings
-from tools.exports.standardize import relative_difference
 from tools.files.atomic import write_json
-from tools.models.pretrained import read_weights
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.kinds import KINDS
 from tools.runs.saved import BUILDERS, SavedRun, load_run
@@ -100,22 +98,16 @@ def load_exported(folder: Path) -> Localizer | WSDDN:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the two do not belong together.
     """
-    path = folder / ABOUT
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no exported model in this folder (export writes one)")
-    try:
-        about = json.loads(path.read_text())
-        kind, classes, digest = about["kind"], about["classes"], about["weights_sha256"]
-        settings_type = typing.get_type_hints(KINDS[kind])["model"]
-        settings = settings_from(settings_type, about["model"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a file of export ({error})") from error
-    weights = read_weights(folder / WEIGHTS)
-    if weights_sha256(weights) != digest:
-        raise ValueError(f"{folder / WEIGHTS}: not the weights that {ABOUT} describes")
-    model: Localizer | WSDDN = BUILDERS[kind](settings, len(classes))
-    model.load_state_dict(weights)
-    return model.eval()
+    return load_described(
+        folder / ABOUT, folder / WEIGHTS, _build, what="exported model", command="export"
+    )
+
+
+def _build(about: dict[str, Any]) -> Localizer | WSDDN:
+    settings_type = typing.get_type_hints(KINDS[about["kind"]])["model"]
+    settings = settings_from(settings_type, about["model"])
+    model: Localizer | WSDDN = BUILDERS[about["kind"]](settings, len(about["classes"]))
+    return model
 
 
 @torch.inference_mode()
@@ -146,7 +138,7 @@ def _about(source: Source) -> dict[str, Any]:
         "kind": settings.kind,
         "classes": settings.classes,
         "image": {
-            "channels": "RGB",
+            "channels": "RGB" if backbone.input_channels == 3 else "RGB, near infrared",
             "range": [0, 1],
             "mean": backbone.mean,
             "std": backbone.std,

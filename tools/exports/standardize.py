@@ -2,7 +2,6 @@
 
 import copy
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,12 +21,12 @@ from localizer.weight_standardization import (
 from tools.cli.command import settings_from
 from tools.cli.console import echo, warn
 from tools.cli.settings import to_dict
+from tools.exports.described import load_described, relative_difference
 from tools.exports.settings import StandardizeSettings
 from tools.files.atomic import write_atomically, write_json
 from tools.inputs.datasets import open_dataset
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
-from tools.models.pretrained import read_weights
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.kinds import KINDS
 from tools.runs.saved import BUILDERS, SavedRun, load_run
@@ -87,7 +86,7 @@ def prove(model: nn.Module, images: Tensor, logits: Logits) -> dict[str, dict[st
 
     Args:
         model: in evaluation mode, float32.
-        images: ``[B, 3, H, W]``, normalized.
+        images: ``[B, K, H, W]``, normalized.
         logits: of a model and images.
 
     Returns:
@@ -112,7 +111,7 @@ def prove(model: nn.Module, images: Tensor, logits: Logits) -> dict[str, dict[st
 
 
 def localizer_logits(model: Any, images: Tensor) -> Tensor:
-    """``[B, C, h, w]``: heatmaps of normalized images ``[B, 3, H, W]``, in the model's format."""
+    """``[B, C, h, w]``: heatmaps of normalized images ``[B, K, H, W]``, in the model's format."""
     heatmaps: Tensor = model(images)
     return heatmaps
 
@@ -128,11 +127,6 @@ def detector_logits(model: Any, images: Tensor) -> Tensor:
     return torch.cat([head.class_stream(fc7), head.detection_stream(fc7)], dim=1)
 
 
-def relative_difference(given: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a fraction of the largest value expected."""
-    return float((given - expected).abs().max() / expected.abs().max())
-
-
 def load_standardized(folder: Path) -> Localizer | WSDDN:
     """The converted model, on the CPU and in evaluation mode.
 
@@ -143,26 +137,19 @@ def load_standardized(folder: Path) -> Localizer | WSDDN:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged, or the two do not belong together.
     """
-    path = folder / ABOUT
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no converted run in this folder (standardize writes one)")
-    try:
-        about = json.loads(path.read_text())
-        settings = settings_from(KINDS[about["settings"]["kind"]], about["settings"])
-        mode, digest = about["mode"], about["weights_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a file of standardize ({error})") from error
-    weights = read_weights(folder / WEIGHTS)
-    if weights_sha256(weights) != digest:
-        raise ValueError(f"{folder / WEIGHTS}: not the weights that {ABOUT} describes")
-    model = BUILDERS[settings.kind](settings.model, len(settings.classes))
-    standardized: Localizer | WSDDN = standardize_model(model, mode)
-    standardized.load_state_dict(weights)
-    return standardized.eval()
+    return load_described(
+        folder / ABOUT, folder / WEIGHTS, _build, what="converted run", command="standardize"
+    )
+
+
+def _build(about: dict[str, Any]) -> Localizer | WSDDN:
+    settings = settings_from(KINDS[about["settings"]["kind"]], about["settings"])
+    model: Localizer | WSDDN = BUILDERS[settings.kind](settings.model, len(settings.classes))
+    return standardize_model(model, about["mode"])
 
 
 def _images(saved: SavedRun) -> tuple[Tensor, str]:
-    """``[8, 3, H, W]``, normalized: the first that the run learned from, or noise; and which."""
+    """``[8, K, H, W]``, normalized: the first that the run learned from, or noise; and which."""
     backbone = saved.model.backbone
     side = min(MOST_PIXELS, *saved.settings.evaluation_sizes)
     try:
@@ -178,7 +165,8 @@ def _images(saved: SavedRun) -> tuple[Tensor, str]:
         return images, f"{COUNT} images of {saved.settings.split}"
     side = -(-side // backbone.multiple) * backbone.multiple
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(COUNT, 3, side, side, generator=generator), f"{COUNT} random images"
+    noise = torch.randn(COUNT, backbone.input_channels, side, side, generator=generator)
+    return noise, f"{COUNT} random images"
 
 
 def _text(difference: tuple[str, float | str]) -> str:

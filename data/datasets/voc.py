@@ -43,21 +43,6 @@ OFFICIAL_COUNTS = {"train": 2501, "val": 2510, "trainval": 5011, "test": 4952}
 DISJOINT = (("train", "val"), ("train", "test"), ("val", "test"), ("trainval", "test"))
 
 
-def image_path(voc_root: Path, image_id: str) -> Path:
-    """Where the image lies below the folder that holds ``VOC2007``."""
-    return voc_root / YEAR / "JPEGImages" / f"{image_id}.jpg"
-
-
-def annotation_path(voc_root: Path, image_id: str) -> Path:
-    """Where the annotation lies below the folder that holds ``VOC2007``."""
-    return voc_root / YEAR / "Annotations" / f"{image_id}.xml"
-
-
-def image_ids(voc_root: Path, split: str) -> list[str]:
-    """Names of a split of ``VOC2007``, see ``read_list``."""
-    return read_list(voc_root / YEAR, split)
-
-
 def read_annotation(
     path: Path,
     classes: Sequence[str] = VOC_CLASSES,

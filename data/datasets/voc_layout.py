@@ -14,6 +14,21 @@ HINT = f"--voc-root is the folder that holds {YEAR}"
 _PARTS = ("Annotations", "ImageSets", "JPEGImages")
 
 
+def image_path(voc_root: Path, image_id: str) -> Path:
+    """Where the image lies below the folder that holds ``VOC2007``."""
+    return voc_root / YEAR / "JPEGImages" / f"{image_id}.jpg"
+
+
+def annotation_path(voc_root: Path, image_id: str) -> Path:
+    """Where the annotation lies below the folder that holds ``VOC2007``."""
+    return voc_root / YEAR / "Annotations" / f"{image_id}.xml"
+
+
+def image_ids(voc_root: Path, split: str) -> list[str]:
+    """Names of a split of ``VOC2007``, see ``read_list``."""
+    return read_list(voc_root / YEAR, split)
+
+
 def voc_folder(voc_root: Path) -> Path:
     """The folder of images, annotations and lists.
 

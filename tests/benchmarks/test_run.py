@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.datasets.voc import image_ids, image_path
+from data.datasets.voc_layout import image_ids, image_path
 from tests.benchmarks.run import main
 from tests.benchmarks.steps import measure_detector_step
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from data.datasets.voc import image_ids
+from data.datasets.voc_layout import image_ids
 from data.synthetic.dataset import write_synthetic_voc
 from tools.cli.command import CONFIGS, parse_settings
 from tools.cli.console import echo

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from data.datasets.voc import OFFICIAL_COUNTS, annotation_path, image_ids, image_path
+from data.datasets.voc import OFFICIAL_COUNTS
+from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from tools.cli.console import echo
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked

@@ -9,15 +9,8 @@ from PIL import Image
 from data.checks import check_annotation
 from data.datasets.image_set import ImageSet
 from data.datasets.labels.content import DifficultPolicy
-from data.datasets.voc import (
-    VOC_CLASSES,
-    VOCSource,
-    annotation_path,
-    image_ids,
-    image_level_labels,
-    image_path,
-    read_annotation,
-)
+from data.datasets.voc import VOC_CLASSES, VOCSource, image_level_labels, read_annotation
+from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation

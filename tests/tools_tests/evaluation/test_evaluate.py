@@ -16,7 +16,8 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from data.datasets.image_set import ImageSet
-from data.datasets.voc import VOCSource, image_ids, image_path
+from data.datasets.voc import VOCSource
+from data.datasets.voc_layout import image_ids, image_path
 from data.evaluation.error_kinds import KINDS
 from data.evaluation.image_metrics import (
     cross_entropy,

@@ -11,13 +11,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import torch
 
-from data.datasets.voc import (
-    annotation_path,
-    image_ids,
-    image_level_labels,
-    image_path,
-    read_annotation,
-)
+from data.datasets.voc import image_level_labels, read_annotation
+from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from data.images import read_image
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Detections, Proposals

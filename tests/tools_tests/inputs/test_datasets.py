@@ -19,7 +19,8 @@ from data.datasets.settings import (
     UsedImageSettings,
 )
 from data.datasets.sources import given_or_trained, open_source
-from data.datasets.voc import VOC_CLASSES, annotation_path, image_path
+from data.datasets.voc import VOC_CLASSES
+from data.datasets.voc_layout import annotation_path, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tools.cli.command import parse_settings, settings_from
 from tools.cli.settings import to_dict

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
-from data.datasets.voc import VOCSource, image_path
+from data.datasets.voc import VOCSource
+from data.datasets.voc_layout import image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageSample
 from localizer.builders import build_localizer

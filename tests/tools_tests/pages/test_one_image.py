@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.datasets.voc import VOCSource, image_path
+from data.datasets.voc import VOCSource
+from data.datasets.voc_layout import image_path
 from data.images import read_image
 from data.proposals.propose import propose
 from data.proposals.settings import ProposeSettings

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.datasets.voc import VOC_CLASSES, annotation_path, image_ids, image_path
+from data.datasets.voc import VOC_CLASSES
+from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 from tests.conftest import snapshot

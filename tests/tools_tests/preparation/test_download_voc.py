@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from data.datasets.voc import image_ids
+from data.datasets.voc_layout import image_ids
 from tests.worlds import forked
 from tools.cli.command import Command
 from tools.download_voc import main

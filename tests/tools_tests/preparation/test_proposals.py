@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.io import savemat
 
-from data.datasets.voc import image_ids, image_path
+from data.datasets.voc_layout import image_ids, image_path
 from data.proposals.files import load_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.worlds import forked, noise_image

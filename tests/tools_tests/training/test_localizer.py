@@ -16,7 +16,7 @@ import torch
 import yaml
 from torchvision import models
 
-from data.datasets.voc import annotation_path, image_ids, image_path
+from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import Train, Words
 from tests.tools_tests.training.conftest import Start, wait_for

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch.nn.modules.module import register_module_forward_hook
 
-from data.datasets.voc import image_ids
+from data.datasets.voc_layout import image_ids
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Proposals
 from tests.tools_tests.conftest import Words

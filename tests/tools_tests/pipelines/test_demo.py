@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from data.images import read_image
 from tests.tools_tests.conftest import process_as_before
 from tools.demo import main
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
@@ -32,6 +33,13 @@ def test_the_report_holds_both_localizers_and_the_detector(demo: Path) -> None:
         assert report[name]["split"] == report[name]["corloc_split"] == "test"
     for text in ("localizer_robust", "Heatmap and best box", "Detections: ", "data:image/jpeg;"):
         assert text in page.read_text()
+
+
+def test_a_picture_shows_what_the_localizer_and_the_detector_see(demo: Path) -> None:
+    picture = read_image(demo / "picture.jpg").float()
+    assert picture.shape[1] > 200
+    heatmap, boxes = picture.chunk(2, dim=2)
+    assert (heatmap - boxes).abs().mean() > 5  # one has a heatmap over it
 
 
 def test_the_detector_stands_on_the_localizers_backbone(demo: Path) -> None:

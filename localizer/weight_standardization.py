@@ -129,11 +129,24 @@ def _check_kind(conv: nn.Conv2d, name: str) -> None:
     """Refuse a convolution that does more with its filters than to apply them."""
     if isinstance(conv, WeightStandardizedConv2d):
         raise ValueError(f"{name}: its filters are divided already")
-    own = {key for key, _ in conv.named_parameters(recurse=False)}
-    if not {"weight"} <= own <= {"weight", "bias"}:
+    if not _has_plain_filters(conv):
         raise ValueError(f"{name}: its filters are computed from other parameters")
+    if not applies_filters(conv):
+        raise ValueError(
+            f"{name}: a {type(conv).__name__} does more with its filters than to apply them, so "
+            "dividing them has another effect"
+        )
+
+
+def applies_filters(conv: nn.Conv2d) -> bool:
+    """Whether its output is linear in ``weight`` and in ``bias``, as that of a ``nn.Conv2d`` is.
+
+    Of a subclass it is tried: one that pads does, one that standardizes its filters does not.
+    """
+    if isinstance(conv, WeightStandardizedConv2d) or not _has_plain_filters(conv):
+        return False
     if type(conv) is nn.Conv2d:
-        return
+        return True
     kind, double = type(conv), copy.deepcopy(conv).double().cpu()
     spans = zip(conv.kernel_size, conv.dilation, strict=True)
     height, width = (2 * dilation * length for length, dilation in spans)
@@ -146,11 +159,12 @@ def _check_kind(conv: nn.Conv2d, name: str) -> None:
         )
         expected = (kind.forward(double, features) - bias) / deviations + bias
         divided = _run(double, kind, divide_filters(double.weight), features)
-    if not torch.allclose(divided, expected):
-        raise ValueError(
-            f"{name}: a {kind.__name__} does more with its filters than to apply them, so dividing "
-            "them has another effect"
-        )
+    return torch.allclose(divided, expected)
+
+
+def _has_plain_filters(conv: nn.Conv2d) -> bool:
+    names = {name for name, _ in conv.named_parameters(recurse=False)}
+    return {"weight"} <= names <= {"weight", "bias"}
 
 
 def _check_norm(norm: nn.BatchNorm2d, name: str, mode: str) -> None:

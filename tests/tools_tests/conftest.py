@@ -55,20 +55,28 @@ def make_words(voc_root: Path, *words: str) -> Words:
 
 
 @pytest.fixture(scope="session")
-def words(tiny_voc: Path) -> Words:
-    """Words for ``train_localizer``; three steps an epoch."""
-    return make_words(tiny_voc, "--model.backbone=squeezenet1_1", "--loop.batch-size=4")
+def feature_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the small runs keep features and scores."""
+    return tmp_path_factory.mktemp("features")
 
 
 @pytest.fixture(scope="session")
-def detector_words(tiny_voc: Path, proposals_file: Path) -> Words:
+def words(tiny_voc: Path, feature_cache: Path) -> Words:
+    """Words for ``train_localizer``; three steps an epoch."""
+    small = "--model.backbone=squeezenet1_1 --loop.batch-size=4"
+    return make_words(tiny_voc, f"--feature-cache={feature_cache}", *small.split())
+
+
+@pytest.fixture(scope="session")
+def detector_words(tiny_voc: Path, proposals_file: Path, feature_cache: Path) -> Words:
     """Words for ``train_wsddn`` with a mean of the weights; twelve steps an epoch."""
     small = "--model.backbone=alexnet --model.width=16 --model.pool-size=2 --eval-image-sizes=[]"
     whole = "--pretrained=false --frozen-backbone=false --drop-proposals=0 --max-proposals=2000"
     paper = "--spatial-weight=1e-4 --support-iou=0 --model.box-score=10 --model.area-prior=0"
     sgd = "--optim.name=sgd --optim.lr=0.01 --optim.weight-decay=1e-4 --optim.average=0.9"
     words = " ".join((small, whole, paper, sgd)).split()
-    return make_words(tiny_voc, f"--proposals={proposals_file}", *words)
+    places = f"--proposals={proposals_file}", f"--feature-cache={feature_cache}"
+    return make_words(tiny_voc, *places, *words)
 
 
 @pytest.fixture(scope="session")

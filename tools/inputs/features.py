@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +33,7 @@ GB = 10**9
 
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
-    """A folder of features that several runs share.
+    """A folder of features, and of scores of proposals, that several runs share.
 
     Attributes:
         folder: holds one folder for each way of computing them.
@@ -41,6 +42,19 @@ class FeatureCache:
 
     folder: Path
     limit: float | None = None
+
+    def open(self, key: Mapping[str, Any]) -> Path:
+        """The folder for what is computed in one way, made when it is not there.
+
+        Args:
+            key: everything that the content depends on beside the bytes of an image.
+        """
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(key, indent=1).encode()
+        write_atomically(folder / KEY, content, shared=True)  # its time: when it was last used
+        return folder
 
     def size(self) -> int:
         """Bytes in the folder; 0 when it does not exist."""
@@ -70,6 +84,11 @@ class FeatureCache:
                 f"are free ({hint})",
                 str(self.folder),
             )
+
+
+def content_name(image: Path) -> str:
+    """What an image's files are named by: the same for the same bytes."""
+    return hashlib.sha256(image.read_bytes()).hexdigest()[:24]
 
 
 def cache_key(images: PixelSamples, features: nn.Module, device: Device) -> dict[str, Any]:
@@ -108,10 +127,8 @@ class FeatureSamples:
         self, images: PixelSamples, features: nn.Module, cache: FeatureCache, device: Device
     ) -> None:
         self.images = images
-        self.key = cache_key(images, features, device)
-        name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder = cache.folder / name
-        self.files = [self._file(path) for path in images.dataset.paths]
+        self.folder = cache.open(cache_key(images, features, device))
+        self.files = [self.folder / f"{content_name(path)}.npz" for path in images.dataset.paths]
         self._fill(features, cache, device)
 
     def __len__(self) -> int:
@@ -142,14 +159,8 @@ class FeatureSamples:
         moved = device.move(batch)
         return replace(moved, images=device.layout(moved.images.float()))
 
-    def _file(self, image: Path) -> Path:
-        return self.folder / f"{hashlib.sha256(image.read_bytes()).hexdigest()[:24]}.npz"
-
     def _fill(self, features: nn.Module, cache: FeatureCache, device: Device) -> None:
         """Compute what is missing, after the first image has told how much that is."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        key = json.dumps(self.key, indent=1).encode()
-        write_atomically(self.folder / KEY, key, shared=True)  # its time: when they were last used
         missing = [index for index, file in enumerate(self.files) if not file.is_file()]
         if not missing:
             echo(f"features of {len(self.files)} images found in {self.folder}")

@@ -8,12 +8,19 @@ from data.datasets.settings import ImageSettings
 from data.datasets.sources import given_or_trained
 from data.types import Proposals
 from localizer.settings import BoxSettings
+from tools.cli.console import warn
+from tools.cli.settings import to_dict
 from tools.inputs.datasets import open_dataset
+from tools.inputs.features import FeatureCache, cache_key
 from tools.inputs.opening import open_samples
+from tools.inputs.proposal_scores import KeptScores
 from tools.inputs.rois import limit_proposals, read_proposals, with_proposals
+from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
+from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import SavedRun, load_run
+from wsddn.model import WSDDN
 
 
 def open_split(saved: SavedRun, images: ImageSettings, split: str) -> ImageSet:
@@ -37,7 +44,8 @@ def open_predictions(
         saved: the run; its model is moved to the device.
         dataset: the images.
         device: computes.
-        cached: take a frozen backbone's features from the run's cache, filling it where needed.
+        cached: take a frozen backbone's features, and the scores of proposals, from the run's
+            cache, filling it where needed.
         proposals: of these images, for a detector: a file of ``make_proposals``, or those of each
             image by its id; None takes the file that the run learned from.
         rescore_from: run of a localizer that rescores the proposals of a detector.
@@ -71,9 +79,40 @@ def open_predictions(
             )
         rescoring = open_localizer(localizer, dataset, device, cached=cached).overlap
     module = model.head if takes_features else model
+    kept = _kept_scores(model, dataset, trained, device, seen) if cached else None
     return DetectorPredictions(
-        module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring
+        module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring, kept
     )
+
+
+def _kept_scores(
+    model: WSDDN,
+    dataset: ImageSet,
+    trained: TrainWsddnSettings,
+    device: Device,
+    proposals: Mapping[str, Proposals],
+) -> KeptScores | None:
+    """Those of an earlier reading, and room for the others; None, with a warning, if it lacks."""
+    sizes = trained.evaluation_sizes
+    key = cache_key(
+        PixelSamples(dataset, model.backbone, sizes[0], trained.resize), model, device
+    ) | {
+        "image_size": sizes,
+        "computed": device.amp,
+        "kept": "float32 scores of proposals",
+        "detector": to_dict(trained.model),
+        "frozen": trained.frozen_backbone,
+        "flip": trained.flip,
+    }
+    cache = FeatureCache(trained.feature_cache, trained.feature_cache_limit)
+    of_images = [proposals[image_id] for image_id in dataset.ids]
+    kept = KeptScores(cache, key, dataset.paths, of_images, len(dataset.classes))
+    try:
+        cache.check_room(kept.missing_bytes)
+    except (ValueError, OSError) as error:
+        warn(f"scores of proposals are not kept: {error}")
+        return None
+    return kept
 
 
 def open_localizer(

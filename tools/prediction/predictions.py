@@ -13,6 +13,7 @@ from data.types import Detections, Proposals
 from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
+from tools.inputs.proposal_scores import KeptScores
 from tools.inputs.rois import WithProposals
 from tools.inputs.samples import Samples, both_views
 from tools.models.device import Device
@@ -131,6 +132,7 @@ class DetectorPredictions:
         flip: look at the flipped images too.
         support_iou: see ``select_detections``.
         rescoring: gives the proposals of an image their weights; None for none.
+        kept: scores before they are rescored, of an earlier reading; None to keep none.
     """
 
     module: WSDDN | WSDDNHead
@@ -140,6 +142,7 @@ class DetectorPredictions:
     flip: bool
     support_iou: float = 0.0
     rescoring: Rescoring | None = None
+    kept: KeptScores | None = None
 
     @property
     def boxes(self) -> None:
@@ -151,8 +154,12 @@ class DetectorPredictions:
 
     def scores(self, index: int) -> Tensor:
         """``[R, C]`` of an image's proposals, the mean over its sizes and flips, rescored."""
-        with self.device.autocast():
-            scores = score_proposals(self.module, self._views(index))
+        scores = self.kept.read(index) if self.kept else None
+        if scores is None:
+            with self.device.autocast():
+                scores = score_proposals(self.module, self._views(index))
+            if self.kept:
+                self.kept.write(index, scores)
         if self.rescoring is None:
             return scores
         return rescore_proposals(scores, self.rescoring(index, self.proposals(index)))

@@ -1,0 +1,84 @@
+"""Scores of proposals, kept beside the features, so that another reading computes none again."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.types import Proposals
+from tools.cli.console import echo
+from tools.files.atomic import write_atomically
+from tools.inputs.features import FeatureCache, content_name
+
+FLOAT = 4  # bytes
+
+
+class KeptScores:
+    """Scores ``[R, C]`` of the proposals of some images by one detector.
+
+    One file an image, named by the content of the image and of its proposals, in a folder named by
+    all else that the scores depend on.
+
+    Attributes:
+        files: of the images, in their order.
+        missing_bytes: that those to be written will take.
+    """
+
+    def __init__(
+        self,
+        cache: FeatureCache,
+        key: Mapping[str, Any],
+        paths: Sequence[Path],
+        proposals: Sequence[Proposals],
+        num_classes: int,
+    ) -> None:
+        folder = cache.open(key)
+        self.files = [
+            folder / f"{content_name(path)}-{_digest(of_image)}.npz"
+            for path, of_image in zip(paths, proposals, strict=True)
+        ]
+        missing = [
+            len(of_image.boxes)
+            for file, of_image in zip(self.files, proposals, strict=True)
+            if not file.is_file()
+        ]
+        self.missing_bytes = sum(missing) * num_classes * FLOAT
+        if len(missing) < len(self.files):
+            found = len(self.files) - len(missing)
+            echo(f"scores of the proposals of {found} images found in {folder}")
+
+    def read(self, index: int) -> Tensor | None:
+        """``[R, C]`` float32 of an image by its number; None where they are not kept.
+
+        Raises:
+            ValueError: the file is damaged; names it.
+        """
+        path = self.files[index]
+        if not path.is_file():
+            return None
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+                return torch.from_numpy(kept["scores"])
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path}: not readable scores (remove the file, they are computed again)"
+            ) from error
+
+    def write(self, index: int, scores: Tensor) -> None:
+        """Keep the scores of an image."""
+        file = io.BytesIO()
+        np.savez(file, allow_pickle=False, scores=scores.float().numpy())
+        write_atomically(self.files[index], file.getvalue(), shared=True)
+
+
+def _digest(proposals: Proposals) -> str:
+    digest = hashlib.sha256(proposals.boxes.numpy().tobytes())
+    if proposals.scores is not None:
+        digest.update(proposals.scores.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -203,7 +203,9 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
 
 def _training_seconds(run_dir: Path) -> float | None:
     path = run_dir / "training.json"
-    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else None
+    return (
+        float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.is_file() else None
+    )
 
 
 def _curves(

@@ -60,7 +60,7 @@ def packages_for(version: str) -> list[Package]:
     """
     if version not in VERSIONS:
         raise ValueError(f"visdom {version}: only the pages of {' and '.join(VERSIONS)} are known")
-    rows = yaml.safe_load(Path(__file__).with_name("packages.yaml").read_text())
+    rows = yaml.safe_load(Path(__file__).with_name("packages.yaml").read_text(encoding="utf-8"))
     return [one for row in rows if (one := Package(**row)).visdom in (None, version)]
 
 
@@ -98,7 +98,7 @@ def complete_page(
         ValueError: an unknown version of visdom, or ``assets`` lacks files.
         FileNotFoundError: the registry does not give the files.
     """
-    version = (folder / "VERSION").read_text().strip()
+    version = (folder / "VERSION").read_text(encoding="utf-8").strip()
     known = packages_for(version)
     wanted = wanted_files(known)
     installed, cached = folder / "static", _cache_folder(version)
@@ -149,7 +149,7 @@ def _cache_folder(version: str) -> Path:
 def _version_of(static: Path) -> str:
     """The version of visdom whose page is complete; empty where nobody has said so."""
     built = static / BUILT
-    return built.read_text().strip() if built.is_file() else ""
+    return built.read_text(encoding="utf-8").strip() if built.is_file() else ""
 
 
 def _lacking(folder: Path, wanted: Iterable[str]) -> list[str]:

@@ -83,7 +83,7 @@ def complete_page(
     packages: Sequence[Package] | None = None,
     registry: str = REGISTRY,
 ) -> Path:
-    """A folder with all files that visdom's page loads; missing ones are added.
+    """A folder with all files that visdom's page loads; visdom's package stays as it is.
 
     Args:
         assets: a folder laid out as visdom's ``static``, filled on another machine.
@@ -92,11 +92,13 @@ def complete_page(
         registry: address below which npm packages are.
 
     Returns:
-        The package's ``static``, or a folder in the user's cache where that is not writable.
+        A folder in the user's cache (``$XDG_CACHE_HOME``), or the package's ``static`` where that
+        is complete.
 
     Raises:
         ValueError: an unknown version of visdom, or ``assets`` lacks files.
         FileNotFoundError: the registry does not give the files.
+        OSError: the cache is not writable.
     """
     version = (folder / "VERSION").read_text(encoding="utf-8").strip()
     known = packages_for(version)
@@ -110,15 +112,11 @@ def complete_page(
         files, source = _from_folder(assets, version, wanted), str(assets)
     else:
         files, source = _from_registry(packages or known, registry, version), registry
-    static = installed
-    if not os.access(installed, os.W_OK):
-        static = cached
-        shipped = (path for path in installed.rglob("*") if path.is_file())
-        copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
-        files = copied | files
-    place(static, files, version)
-    echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
-    return static
+    shipped = (path for path in installed.rglob("*") if path.is_file())
+    copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
+    place(cached, copied | files, version)
+    echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {cached}")
+    return cached
 
 
 def save_assets(static: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ SIGINT. Torch is imported with the work, after the settings are read, so ``--hel
 import dataclasses
 import difflib
 import importlib
+import io
 import re
 import sys
 import traceback
@@ -68,6 +69,9 @@ class Command:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Read ``argv``, or the words of this process, do the work and return the exit code."""
         install_signal_handlers()
+        for stream in (sys.stdout, sys.stderr):  # Windows' encodings, for example, lack characters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         arguments = list(sys.argv[1:] if argv is None else argv)
         debug = "--debug" in arguments
         try:

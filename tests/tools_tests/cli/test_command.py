@@ -96,6 +96,17 @@ def test_help_begins_with_the_docstring_and_writes_options_with_dashes(
     assert "Images to learn from." in text
 
 
+def test_what_the_encoding_of_the_output_lacks_is_written_as_an_escape() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "tools.detect", "--run-dir=ä", "--out=out", "--print-config"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+
+    assert b"run_dir: \\xe4\n" in shown.stdout
+
+
 # Exit codes and messages
 
 

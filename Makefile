@@ -13,7 +13,7 @@ export MALLOC_TOP_PAD_ := 268435456
 .PHONY: help install demo test bench check format results clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(READY) ## make the environment in .venv (TORCH_INDEX=URL takes torch from another index)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import socket
@@ -139,6 +138,8 @@ class Trap:
 @contextlib.contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """Writing beyond ``size`` bytes of a file raises OSError, as on a full disk."""
+    import resource  # no system but Windows lacks it
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -1,7 +1,7 @@
 """Write the model of a trained run for other programs, each file proved equal to the run.
 
 python -m tools.export --run-dir runs/lite0 --out lite0
-python -m tools.export --run-dir runs/lite0 --out lite0 --format "[safetensors,torch_export,onnx]"
+python -m tools.export --run-dir runs/lite0 --out lite0 --format safetensors torch_export onnx
 
 safetensors   model.safetensors: weights. In Python they and model.json are a model again:
               from tools.exports.model import load_exported; model = load_exported(Path("lite0"))

@@ -11,29 +11,10 @@ right or wrong. --serve [PORT] shows it on http://127.0.0.1:8000 until it is sto
 take a minute on one core; thumbnails of images that have not changed are kept.
 """
 
-import sys
-from collections.abc import Sequence
-
 from tools.cli.command import Command
 from tools.pages.settings import GallerySettings
 
-PORT = "8000"
-COMMAND = Command("gallery", GallerySettings, "tools.pages.gallery.build", __doc__)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
-    return COMMAND(with_port(sys.argv[1:] if argv is None else argv))
-
-
-def with_port(words: Sequence[str]) -> list[str]:
-    """The words, with a port behind every ``--serve`` that has none."""
-    filled = []
-    for place, word in enumerate(words):
-        has_port = place + 1 < len(words) and not words[place + 1].startswith("--")
-        filled += [word, PORT] if word == "--serve" and not has_port else [word]
-    return filled
-
+main = Command("gallery", GallerySettings, "tools.pages.gallery.build", __doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

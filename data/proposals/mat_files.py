@@ -6,8 +6,8 @@ folder and ending. The reader of MATLAB's format is a large parser of untrusted 
 a child with limits on memory and time.
 """
 
+import contextlib
 import multiprocessing
-import resource
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -92,7 +92,7 @@ def read_mat(path: Path) -> dict[str, Proposals]:
             child.join()
             raise ValueError(f"{path}: not read within {SECONDS} s")
         if (out.with_suffix(".txt")).is_file():
-            raise ValueError(f"{path}: {out.with_suffix('.txt').read_text()}")
+            raise ValueError(f"{path}: {out.with_suffix('.txt').read_text(encoding='utf-8')}")
         if not out.is_file():
             raise ValueError(f"{path}: its reader ended with {child.exitcode}")
         return dict(read_unchecked(out))
@@ -116,12 +116,15 @@ def _check_format(path: Path) -> None:
 
 def _convert(path: Path, out: Path) -> None:
     """The child: one file in, one file out, or the reason in a text file."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with contextlib.suppress(ImportError, ValueError):  # Windows and macOS set no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     try:
         np.savez(out, allow_pickle=False, **pack_proposals(parse_mat(path), {}))
     except (ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OSError) as error:
         out.unlink(missing_ok=True)
-        out.with_suffix(".txt").write_text(str(error) or type(error).__name__)
+        out.with_suffix(".txt").write_text(str(error) or type(error).__name__, encoding="utf-8")
 
 
 def parse_mat(path: Path) -> dict[str, Proposals]:

@@ -84,7 +84,7 @@ def _write_image(home: Path, image_id: str, seed: int, index: int) -> list[Drawn
         _add_box(part, drawn.part_box)
     ET.indent(root, "\t")
     text = ET.tostring(root, encoding="unicode")
-    (home / "Annotations" / f"{image_id}.xml").write_text(f"{text}\n")
+    (home / "Annotations" / f"{image_id}.xml").write_text(f"{text}\n", encoding="utf-8")
     return objects
 
 
@@ -100,11 +100,13 @@ def _add_box(node: ET.Element, box: Box) -> None:
 
 def _write_lists(folder: Path, split: str, objects: dict[str, list[DrawnObject]]) -> None:
     """Write the images of a split; per class 1 where it is, 0 where only difficult, else -1."""
-    (folder / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in objects))
+    (folder / f"{split}.txt").write_text(
+        "".join(f"{image_id}\n" for image_id in objects), encoding="utf-8"
+    )
     for name in SYNTHETIC_CLASSES:
         lines = []
         for image_id, drawn in objects.items():
             flags = [one.difficult for one in drawn if one.name == name]
             label = -1 if not flags else 0 if all(flags) else 1
             lines.append(f"{image_id} {label:2d}\n")
-        (folder / f"{name}_{split}.txt").write_text("".join(lines))
+        (folder / f"{name}_{split}.txt").write_text("".join(lines), encoding="utf-8")

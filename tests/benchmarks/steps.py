@@ -1,6 +1,5 @@
 """What a step of the detector costs: CPU time beside the plain way, memory at its largest."""
 
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -124,6 +123,8 @@ def measure_detector_memory(paths: Sequence[Path]) -> dict[str, float]:
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+    import resource  # no system but Windows lacks it
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
     return {"proposals": float(len(batch.rois[0].boxes)), "peak memory in GB": peak / 1e9}
 

@@ -7,11 +7,12 @@ SIGINT. Torch is imported with the work, after the settings are read, so ``--hel
 import dataclasses
 import difflib
 import importlib
+import io
 import re
 import sys
 import traceback
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_setti
 
 from tools.cli.console import printable
 from tools.cli.signals import Interrupted, install_signal_handlers
+from tools.cli.words import is_flag, is_list, types_of, with_one_value
 
 BAD_INPUT = (
     ValueError,
@@ -33,6 +35,7 @@ BAD_INPUT = (
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG_HELP = "YAML file with any of these settings, or the name of one of tools/configs"
+EPILOG = "Lists are written with blanks, --image-sizes 512 736; a flag without a value is true."
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -66,6 +69,9 @@ class Command:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Read ``argv``, or the words of this process, do the work and return the exit code."""
         install_signal_handlers()
+        for stream in (sys.stdout, sys.stderr):  # Windows' encodings, for example, lack characters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         arguments = list(sys.argv[1:] if argv is None else argv)
         debug = "--debug" in arguments
         try:
@@ -91,8 +97,7 @@ class _Parser(ArgumentParser):
     """Shows and suggests options with dashes."""
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
-        text: str = super().format_help(*args, **kwargs)
-        return re.sub(r"(?<=--)\w[\w.+]*", lambda option: option[0].replace("_", "-"), text)
+        return _with_dashes(super().format_help(*args, **kwargs))
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         if refused := re.search(r"Importing '([^']+)' is not allowed", message):
@@ -101,10 +106,15 @@ class _Parser(ArgumentParser):
         if unknown:
             names = [option[2:] for action in self._actions for option in action.option_strings]
             known = {name.rpartition(".")[2]: name for name in names} | {n: n for n in names}
-            near = difflib.get_close_matches(unknown, known, n=1)
+            begun = [name for name in known if name.startswith(unknown)]
+            near = begun or difflib.get_close_matches(unknown, known, n=1)
             hint = f"did you mean --{known[near[0]]}?" if near else "see --help"
             message = f"unknown setting --{unknown} ({hint})".replace("_", "-")
-        raise ValueError(message)
+        raise ValueError(_with_dashes(message) if message.startswith("argument --") else message)
+
+
+def _with_dashes(text: str) -> str:
+    return re.sub(r"(?<=--)\w[\w.+]*", lambda option: option[0].replace("_", "-"), text)
 
 
 def _unknown_setting(message: str) -> str | None:
@@ -129,13 +139,21 @@ def parse_settings(
         prog=f"python -m tools.{name}",
         usage="%(prog)s [--config FILE] [options]",
         description=about,
+        epilog=EPILOG,
         formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help=CONFIG_HELP)
     parser.add_class_arguments(settings_type)
-    words = [_underscored(argument) for argument in arguments]
-    parsed = parser.parse_args(list(_with_config_files(words)))
-    return _instance(settings_type, parser, parsed)
+    types = types_of(settings_type) | {"--config": Path}
+    for action in parser._actions:
+        kind = types.get(f"--{action.dest}")
+        if is_list(kind):
+            action.metavar = "ITEM ..."
+        elif is_flag(kind):
+            action.metavar = f"[{action.metavar or action.dest.upper()}]"
+    words = [_with_config_file(word) for word in with_one_value(arguments, types)]
+    return _instance(settings_type, parser, parser.parse_args(words))
 
 
 def settings_from(settings_type: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -155,25 +173,10 @@ def _instance(settings_type: type[Settings], parser: ArgumentParser, parsed: Any
     return settings_type(**{name: values[name] for name in names})
 
 
-def _underscored(argument: str) -> str:
-    """``--run-dir=a-b`` to ``--run_dir=a-b``: options are written with dashes, fields are not."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value
-
-
-def _with_config_files(words: Iterable[str]) -> Iterable[str]:
-    """The words with the file of every config in place of its name."""
-    before = ""
-    for word in words:
-        if before == "--config":
-            yield str(config_file(word))
-        elif word.startswith("--config="):
-            yield f"--config={config_file(word.removeprefix('--config='))}"
-        else:
-            yield word
-        before = word
+def _with_config_file(word: str) -> str:
+    """The word, with the file of a config in place of its name."""
+    option, _, name = word.partition("=")
+    return f"{option}={config_file(name)}" if option == "--config" and name else word
 
 
 def config_file(name: str) -> Path:

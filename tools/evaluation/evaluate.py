@@ -108,8 +108,8 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
         raise ValueError(f"--crop {settings.crop}: a detector sees images whole")
     if len({saved.settings.name for saved in runs}) < len(runs):
         raise ValueError(
-            f"--beside {settings.beside}: two runs of one kind (one plain localizer, one robust, "
-            "one detector)"
+            f"--beside {' '.join(map(str, settings.beside))}: two runs of one kind (one plain "
+            "localizer, one robust, one detector)"
         )
     return runs
 
@@ -203,7 +203,9 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
 
 def _training_seconds(run_dir: Path) -> float | None:
     path = run_dir / "training.json"
-    return float(json.loads(path.read_text())["seconds"]) if path.is_file() else None
+    return (
+        float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.is_file() else None
+    )
 
 
 def _curves(
@@ -235,8 +237,7 @@ def _curves(
 
 
 def _folders(settings: EvaluateSettings) -> list[Path]:
-    beside = settings.beside
-    return [settings.run_dir, *([beside] if isinstance(beside, Path) else beside)]
+    return [settings.run_dir, *settings.beside]
 
 
 def _command(settings: EvaluateSettings) -> str:
@@ -246,6 +247,8 @@ def _command(settings: EvaluateSettings) -> str:
     words = ["python", "-m", "tools.evaluate"]
     for name, value in plain_settings.items():
         if value != defaults.get(name) and value is not None:
-            shown = f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
-            words.append(f"--{name.replace('_', '-')}={shown}")
+            option = f"--{name.replace('_', '-')}"
+            words += (
+                [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
+            )
     return shlex.join(words)

@@ -17,9 +17,8 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     run_dir: Path
     """Folder of the trained run; the evaluation is written into evaluations/ in it."""
 
-    beside: Path | tuple[Path, ...] = ()
-    """Further runs, [a,b] if several, to stand beside the first in the report: the robust one, the
-    detector."""
+    beside: tuple[Path, ...] = ()
+    """Further runs to stand beside the first in the report: the robust one, the detector."""
 
     proposals: Path | None = None
     """Proposals of the images of --split, for a detector; those of --corloc-split are in the file

@@ -37,7 +37,7 @@ def load_described(
     if not about.is_file():
         raise FileNotFoundError(f"{about}: no {what} in this folder ({command} writes one)")
     try:
-        content = json.loads(about.read_text())
+        content = json.loads(about.read_text(encoding="utf-8"))
         digest, model = content["weights_sha256"], build(content)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{about}: not a file of {command} ({error})") from error

@@ -59,7 +59,7 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content["classes"], list):
             raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])

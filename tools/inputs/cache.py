@@ -76,7 +76,7 @@ def _describe(folder: Path) -> CachedFeatures:
 def _source(key: Path) -> str:
     """The content of a key in words; features without a readable key are of no use any more."""
     try:
-        content = json.loads(key.read_text())
+        content = json.loads(key.read_text(encoding="utf-8"))
         size, weights = content["image_size"], content["weights_sha256"][:8]
         return f"{size} px, {content['resize']}, weights {weights}, {content['device']}"
     except (OSError, ValueError, KeyError, TypeError):

@@ -90,7 +90,7 @@ def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageSt
 def read_states(cache: Path) -> dict[str, ImageState]:
     """What earlier scans found by absolute path; nothing when the file is missing or damaged."""
     try:
-        content = json.loads(cache.read_text())
+        content = json.loads(cache.read_text(encoding="utf-8"))
         return {path: ImageState(*state) for path, state in content.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

@@ -106,7 +106,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         models = models_of(content)
         for numbers in models.values():
             metrics_of(numbers)

@@ -60,6 +60,7 @@ class DescribeSettings:
 
 
 LARGEST = 4096
+PORT = 8000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ class GallerySettings(UsedImageSettings):
     processes: int = 0
     """Processes that make thumbnails side by side; 0 for one a core."""
 
-    serve: int | None = None
+    serve: bool | int = False
     """Port of this machine to show the gallery on; 8000 without a number, 0 for any free one."""
 
     def __post_init__(self) -> None:
@@ -108,8 +109,15 @@ class GallerySettings(UsedImageSettings):
         if not 1 <= self.longest_side <= LARGEST:
             raise ValueError(f"--longest-side is 1 to {LARGEST} pixels, got {self.longest_side}")
         check_range(self, "0 or more", "processes")
-        if self.serve is not None and not 0 <= self.serve <= 65535:
+        if not 0 <= self.serve <= 65535:
             raise ValueError(f"--serve is a port, 0 to 65535, got {self.serve}")
+
+    @property
+    def port(self) -> int | None:
+        """Where to show the gallery; None for nowhere."""
+        if isinstance(self.serve, bool):
+            return PORT if self.serve else None
+        return self.serve
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,10 @@ def run(settings: BoxesSettings) -> None:
         if name not in FORMATS:
             raise ValueError(f"--formats: {name!r} is not one of {', '.join(FORMATS)}")
     choose_device(settings.device, settings.amp)
-    recipes = [config_file(name).read_text() for name in (settings.localizer, settings.detector)]
+    recipes = [
+        config_file(name).read_text(encoding="utf-8")
+        for name in (settings.localizer, settings.detector)
+    ]
     source, out = open_source(DataSettings(**_place(settings))), settings.out
     if out.resolve().is_relative_to(source.root.resolve()):
         raise ValueError(f"--out {out}: lies in the folder of images")
@@ -139,7 +142,9 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
 
 def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSettings) -> None:
     """Every stage that is unfinished, was made from something else, or comes after such a one."""
-    done: dict[str, str] = json.loads(record.read_text()) if record.is_file() else {}
+    done: dict[str, str] = (
+        json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    )
     for number, stage in enumerate(stages, start=1):
         chosen = [*settings.formats] if stage.name == "boxes" else []
         key = sha256(json.dumps([made_from, chosen]).encode()).hexdigest()
@@ -169,7 +174,7 @@ def _contents(settings: BoxesSettings) -> str:
 
 
 def _contents_of(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _check(settings: BoxesSettings) -> None:

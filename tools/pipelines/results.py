@@ -108,7 +108,7 @@ class Row:
     def results(self) -> list[dict[str, Any]]:
         """What its trainings have reached so far."""
         files = [self.result(seed) for seed in self.seeds]
-        return [json.loads(file.read_text()) for file in files if file.is_file()]
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
 
 
 def run(settings: MakeResultsSettings) -> None:
@@ -126,13 +126,13 @@ def run(settings: MakeResultsSettings) -> None:
 
 
 def _write_tables(rows: Sequence[Row]) -> None:
-    write_atomically(TABLES, with_tables(TABLES.read_text(), rows).encode())
+    write_atomically(TABLES, with_tables(TABLES.read_text(encoding="utf-8"), rows).encode())
     echo(f"tables: {TABLES}")
 
 
 def read_rows() -> list[Row]:
     """The rows in the order of the file."""
-    content = yaml.safe_load((CONFIGS / "results.yaml").read_text())
+    content = yaml.safe_load((CONFIGS / "results.yaml").read_text(encoding="utf-8"))
     lists = ("settings", "seeds", "evaluation")
     return [
         Row(name, **row | {key: tuple(row.get(key, ())) for key in lists})
@@ -215,7 +215,9 @@ def _make(
     place = ["--voc-root", str(root)]
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
     commands.append(_command("evaluate", words, settings.runs, seed))
-    report = json.loads((evaluation_folder(folder, row.name) / "report.json").read_text())
+    report = json.loads(
+        (evaluation_folder(folder, row.name) / "report.json").read_text(encoding="utf-8")
+    )
     (numbers,) = models_of(report).values()
     write_json(
         row.result(seed),

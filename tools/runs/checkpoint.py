@@ -141,7 +141,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries = json.loads(path.read_text())["checkpoints"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["checkpoints"]
         return [
             {"file": str(entry["file"]), "sha256": str(entry["sha256"]), "step": int(entry["step"])}
             for entry in entries

@@ -1,6 +1,7 @@
 """Commit, versions and hardware of a run."""
 
 import platform
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -44,7 +45,7 @@ def _version(library: str) -> str | None:
 
 
 def _commit() -> str | None:
-    if not (PROJECT / ".git").exists():
+    if not (PROJECT / ".git").exists() or shutil.which("git") is None:
         return None
     # tables are written between two trainings; they do not change the code
     code = ["--", ".", ":(exclude)README.md", ":(exclude)tools/results"]
@@ -63,7 +64,7 @@ def _git(*arguments: str) -> str:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -61,7 +61,7 @@ def read_settings(run_dir: Path) -> TrainSettings:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no run in this folder (train one with --run-dir)")
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("no settings")
         return settings_from(KINDS[kind_of(content)], content)

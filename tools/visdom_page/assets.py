@@ -60,7 +60,7 @@ def packages_for(version: str) -> list[Package]:
     """
     if version not in VERSIONS:
         raise ValueError(f"visdom {version}: only the pages of {' and '.join(VERSIONS)} are known")
-    rows = yaml.safe_load(Path(__file__).with_name("packages.yaml").read_text())
+    rows = yaml.safe_load(Path(__file__).with_name("packages.yaml").read_text(encoding="utf-8"))
     return [one for row in rows if (one := Package(**row)).visdom in (None, version)]
 
 
@@ -83,7 +83,7 @@ def complete_page(
     packages: Sequence[Package] | None = None,
     registry: str = REGISTRY,
 ) -> Path:
-    """A folder with all files that visdom's page loads; missing ones are added.
+    """A folder with all files that visdom's page loads; visdom's package stays as it is.
 
     Args:
         assets: a folder laid out as visdom's ``static``, filled on another machine.
@@ -92,13 +92,15 @@ def complete_page(
         registry: address below which npm packages are.
 
     Returns:
-        The package's ``static``, or a folder in the user's cache where that is not writable.
+        A folder in the user's cache (``$XDG_CACHE_HOME``), or the package's ``static`` where that
+        is complete.
 
     Raises:
         ValueError: an unknown version of visdom, or ``assets`` lacks files.
         FileNotFoundError: the registry does not give the files.
+        OSError: the cache is not writable.
     """
-    version = (folder / "VERSION").read_text().strip()
+    version = (folder / "VERSION").read_text(encoding="utf-8").strip()
     known = packages_for(version)
     wanted = wanted_files(known)
     installed, cached = folder / "static", _cache_folder(version)
@@ -110,15 +112,11 @@ def complete_page(
         files, source = _from_folder(assets, version, wanted), str(assets)
     else:
         files, source = _from_registry(packages or known, registry, version), registry
-    static = installed
-    if not os.access(installed, os.W_OK):
-        static = cached
-        shipped = (path for path in installed.rglob("*") if path.is_file())
-        copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
-        files = copied | files
-    place(static, files, version)
-    echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {static}")
-    return static
+    shipped = (path for path in installed.rglob("*") if path.is_file())
+    copied = {path.relative_to(installed).as_posix(): path.read_bytes() for path in shipped}
+    place(cached, copied | files, version)
+    echo(f"visdom {version}: {len(wanted)} files of its page, from {source}, are now in {cached}")
+    return cached
 
 
 def save_assets(static: Path, folder: Path) -> None:
@@ -149,7 +147,7 @@ def _cache_folder(version: str) -> Path:
 def _version_of(static: Path) -> str:
     """The version of visdom whose page is complete; empty where nobody has said so."""
     built = static / BUILT
-    return built.read_text().strip() if built.is_file() else ""
+    return built.read_text(encoding="utf-8").strip() if built.is_file() else ""
 
 
 def _lacking(folder: Path, wanted: Iterable[str]) -> list[str]:

@@ -19,8 +19,8 @@ class VisdomServerSettings:
     """Folder of the environments; read at the start and written at the end."""
 
     assets: Path | None = None
-    """Folder with the files that visdom's package lacks, as --save-assets writes it; used when they
-    are not in place yet."""
+    """Folder with the files that visdom's package lacks, as --save-assets writes it; copied into
+    the user's cache when they are not there yet."""
 
     save_assets: Path | None = None
     """Write those files into this folder for another machine, and serve nothing."""

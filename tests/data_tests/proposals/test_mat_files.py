@@ -74,6 +74,17 @@ def test_a_mat_file_of_other_things_is_refused(
         parse_mat(tmp_path / "m.mat")
 
 
+def test_a_system_that_limits_no_memory_reads_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "resource.py").write_text("raise ImportError('not on Windows')")
+    monkeypatch.syspath_prepend(tmp_path)  # that of the reader's process, too
+    box = cells(np.array([[1, 1, 40, 30]]))
+    savemat(tmp_path / "m.mat", {"images": cells("a"), "boxes": box})
+
+    assert read_mat(tmp_path / "m.mat")["a"].boxes.tolist() == [[0, 0, 30, 40]]
+
+
 def test_a_file_that_is_not_one_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"m\.mat: no such file"):
         convert_mat(tmp_path / "m.mat", {})

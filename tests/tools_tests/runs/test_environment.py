@@ -28,3 +28,9 @@ def test_a_library_that_is_not_installed_under_its_name_does_not_end_a_run(
 
     monkeypatch.setattr(metadata, "version", absent)
     assert environment()["opencv-contrib-python-headless"] is None
+
+
+def test_without_git_no_commit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    assert environment()["commit"] is None

@@ -28,4 +28,11 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def static(package: Path) -> Path:
+    """The part of the page that the package holds."""
     return package / "static"
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> Path:
+    """Where a page is made complete."""
+    return tmp_path / "cache" / "wsddn-localizer" / f"visdom-{VERSION}"

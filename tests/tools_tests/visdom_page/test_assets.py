@@ -131,31 +131,29 @@ def test_a_page_that_is_complete_is_left_alone(static: Path, complete: Complete)
 
 
 def test_what_one_machine_saves_another_one_takes(
-    static: Path, complete: Complete, tmp_path: Path
+    cached: Path, complete: Complete, tmp_path: Path
 ) -> None:
+    place(tmp_path / "one", FILES, VERSION)
     carried = tmp_path / "deep" / "carried"
-    place(static, FILES, VERSION)
-    save_assets(static, carried)
-    for name in ADDED:
-        (static / name).unlink()
+    save_assets(tmp_path / "one", carried)
 
-    assert complete(carried) == static
-    assert added(carried) == added(static) == WHOLE
+    assert complete(carried) == cached
+    assert added(carried) == added(cached) == WHOLE
 
 
 def test_a_folder_filled_by_hand_needs_no_version(
-    static: Path, complete: Complete, tmp_path: Path
+    cached: Path, complete: Complete, tmp_path: Path
 ) -> None:
     place(tmp_path / "carried", FILES, VERSION)
     (tmp_path / "carried" / "version.built").unlink()
 
-    assert complete(tmp_path / "carried") == static
-    assert added(static) == WHOLE
+    assert complete(tmp_path / "carried") == cached
+    assert added(cached) == WHOLE
 
 
 @pytest.mark.parametrize("content", [None, b"", b"<!DOCTYPE html>404"])
 def test_a_folder_with_a_gap_is_refused_and_adds_nothing(
-    content: bytes | None, static: Path, complete: Complete, tmp_path: Path
+    content: bytes | None, cached: Path, complete: Complete, tmp_path: Path
 ) -> None:
     carried = tmp_path / "carried"
     place(carried, FILES, VERSION)
@@ -165,7 +163,7 @@ def test_a_folder_with_a_gap_is_refused_and_adds_nothing(
 
     with pytest.raises(ValueError, match=rf"--assets {carried}: 1 of .* js/sjcl\.js"):
         complete(carried)
-    assert added(static) == {}
+    assert not cached.exists()
 
 
 def test_a_folder_for_another_visdom_is_refused(complete: Complete, tmp_path: Path) -> None:
@@ -175,28 +173,34 @@ def test_a_folder_for_another_visdom_is_refused(complete: Complete, tmp_path: Pa
         complete(tmp_path / "carried")
 
 
-def test_the_registry_completes_the_page(
-    static: Path, online: Complete, registry: Registry
+def test_the_registry_completes_the_page_once_and_the_package_stays_as_it_is(
+    package: Path, static: Path, cached: Path, online: Complete, registry: Registry
 ) -> None:
-    assert online() == static
+    before = snapshot(package)
 
-    assert added(static) == WHOLE
-    assert not (static / "README.md").exists()
+    assert online() == cached
+
+    assert added(cached) == WHOLE
+    assert (cached / "js/main.js").read_bytes() == (static / "js/main.js").read_bytes()
+    assert not (cached / "README.md").exists()
+    assert snapshot(package) == before
     assert registry.asked == list(registry.archives)
     assert "sjcl/-/sjcl-1.0.7.tgz" in registry.asked
+    registry.archives.clear()
+    assert online() == cached  # nothing is fetched again
 
 
 @pytest.mark.parametrize(
     ("damage", "problem"), [(b"?", "sha256 .*, not "), (b"", "HTTP Error 404")]
 )
 def test_a_damaged_or_missing_package_is_named_and_adds_nothing(
-    damage: bytes, problem: str, static: Path, online: Complete, registry: Registry
+    damage: bytes, problem: str, cached: Path, online: Complete, registry: Registry
 ) -> None:
     registry.archives["sjcl/-/sjcl-1.0.7.tgz"] = damage
 
     with pytest.raises(FileNotFoundError, match=rf"sjcl-1\.0\.7\.tgz: {problem}"):
         online()
-    assert added(static) == {}
+    assert not cached.exists()
 
 
 def test_the_table_has_every_file_that_the_installed_visdom_would_download() -> None:
@@ -211,17 +215,15 @@ def test_the_table_has_every_file_that_the_installed_visdom_would_download() -> 
     assert {at + name for name in mathjax} <= set(WANTED)
 
 
-def test_without_internet_access_it_is_told_what_to_do(static: Path, complete: Complete) -> None:
-    before = snapshot(static)
-
+def test_without_internet_access_it_is_told_what_to_do(cached: Path, complete: Complete) -> None:
     with pytest.raises(FileNotFoundError, match=r"jquery-3\.1\.1\.tgz: .*refused") as no:
         complete()
     assert "--save-assets DIR" in str(no.value)
-    assert snapshot(static) == before
+    assert not cached.exists()
 
 
 def test_a_signal_ends_the_waiting_at_once(
-    static: Path, online: Complete, registry: Registry
+    cached: Path, online: Complete, registry: Registry
 ) -> None:
     registry.archives["sjcl/-/sjcl-1.0.7.tgz"] = None
     install_signal_handlers()
@@ -231,7 +233,7 @@ def test_a_signal_ends_the_waiting_at_once(
         online()
 
     assert time.monotonic() - start < 10
-    assert added(static) == {}
+    assert not cached.exists()
 
 
 # How they are put in place
@@ -246,15 +248,15 @@ def test_a_signal_ends_the_waiting_at_once(
     ],
 )
 def test_a_page_with_a_gap_is_made_whole_again(
-    name: str, content: str, static: Path, online: Complete, registry: Registry
+    name: str, content: str, cached: Path, online: Complete, registry: Registry
 ) -> None:
-    place(static, FILES, VERSION)
-    (static / name).write_text(content)
+    place(cached, FILES, VERSION)
+    (cached / name).write_text(content)
 
     online()
 
     assert registry.asked
-    assert added(static) == WHOLE
+    assert added(cached) == WHOLE
 
 
 def test_a_disk_that_fills_up_leaves_no_part_and_no_word_that_it_is_whole(static: Path) -> None:
@@ -268,25 +270,17 @@ def test_a_disk_that_fills_up_leaves_no_part_and_no_word_that_it_is_whole(static
     assert not list(static.rglob("*.tmp"))
 
 
-def test_a_package_that_may_not_be_written_to_is_served_from_the_users_cache(
-    static: Path,
-    online: Complete,
-    registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("content", ["", "<html>404 Not Found</html>"])
+def test_a_package_whose_own_download_left_a_gap_is_not_served(
+    content: str, package: Path, static: Path, cached: Path, online: Complete
 ) -> None:
-    before = snapshot(static)
-    may_access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != static and may_access(path, mode))
+    place(static, FILES, VERSION)
+    (static / "js/jquery.min.js").write_text(content)
+    before = snapshot(package)
 
-    page = online()
-
-    assert page == tmp_path / "cache" / "wsddn-localizer" / f"visdom-{VERSION}"
-    assert added(page) == WHOLE
-    assert (page / "js/main.js").read_bytes() == (static / "js/main.js").read_bytes()
-    assert snapshot(static) == before
-    registry.archives.clear()
-    assert online() == page  # the next time nothing is fetched
+    assert online() == cached
+    assert added(cached) == WHOLE
+    assert snapshot(package) == before
 
 
 def test_an_unknown_visdom_is_refused(package: Path, complete: Complete) -> None:

@@ -28,8 +28,8 @@ def run(settings: GallerySettings) -> None:
     """Write the gallery, and show it if asked."""
     with contextlib.ExitStack() as opened:
         server = None
-        if settings.serve is not None:  # a port that is taken is refused before any work
-            server = opened.enter_context(PageServer(settings.serve))
+        if settings.port is not None:  # one that is taken is refused before any work
+            server = opened.enter_context(PageServer(settings.port))
         page, thumbnails = _write(settings)
         if server is not None:
             server.table = _table(page.parent, thumbnails)

@@ -28,13 +28,15 @@ from localizer.localize import ImageHeatmaps
 from tests.conftest import snapshot
 from tests.tools_tests.pages.conftest import content_of
 from tests.worlds import annotate, free_port, image_set, write_proposals
+from tools.cli.command import parse_settings
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.files.atomic import pack_arrays, write_scores
 from tools.files.detections import write_detections
 from tools.files.heatmaps import heatmaps_path, write_heatmaps
-from tools.gallery import main, with_port
+from tools.gallery import main
 from tools.pages.draw import overlay_heatmap
 from tools.pages.gallery.thumbnails import OriginalImage, Source, make_thumbnails, remove_thumbnails
+from tools.pages.settings import GallerySettings
 from tools.runs.folder import write_settings
 from tools.runs.kinds import TrainLocalizerSettings
 
@@ -551,8 +553,18 @@ def answer_of(port: int, path: str) -> tuple[int, bytes]:
     raise TimeoutError(f"nothing listens on {port}")
 
 
-def test_a_server_without_a_number_has_the_usual_port() -> None:
-    assert with_port(["--serve"]) == ["--serve", "8000"]
-    assert with_port(["--serve", "--count", "3"]) == ["--serve", "8000", "--count", "3"]
-    assert with_port(["--serve", "9000"]) == ["--serve", "9000"]
-    assert with_port(["--serve=9000", "--count=3"]) == ["--serve=9000", "--count=3"]
+@pytest.mark.parametrize(
+    ("words", "port"),
+    [
+        ("", None),
+        ("--serve --count 3", 8000),
+        ("--serve true", 8000),
+        ("--serve 9000", 9000),
+        ("--serve=1", 1),
+        ("--serve=0", 0),
+        ("--serve false", None),
+    ],
+)
+def test_a_server_without_a_number_has_the_usual_port(words: str, port: int | None) -> None:
+    settings = parse_settings(GallerySettings, "gallery", ["--run-dir=run", *words.split()])
+    assert settings.port == port

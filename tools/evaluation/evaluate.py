@@ -20,7 +20,9 @@ from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
 from tools.evaluation.threshold import choose_thresholds
 from tools.files.atomic import write_scores
+from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections, write_devkit_files
+from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
@@ -191,6 +193,15 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
     write_devkit_files(
         folder / "devkit", competition, dataset.split, dataset.classes, evaluation.detections
     )
+    boxed = BoxedImages(
+        dataset.classes,
+        name_images(dataset, evaluation.detections),
+        dataset.split,
+        saved.settings.name,
+        {"description": f"objects of {dataset.split}; coco_results.json holds the detections"},
+        known=dataset.annotations,
+    )
+    FORMATS["coco"].write(folder, boxed)
     write_scores(
         folder / "scores.npz",
         ids=np.array(dataset.ids),

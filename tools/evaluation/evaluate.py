@@ -18,8 +18,11 @@ from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
+from tools.evaluation.threshold import choose_thresholds
 from tools.files.atomic import write_scores
+from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections, write_devkit_files
+from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
@@ -46,6 +49,8 @@ def run(settings: EvaluateSettings) -> None:
 def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     """Evaluate, write every file and print the table."""
     runs = open_runs(settings)
+    if settings.choose_threshold:
+        runs = choose_thresholds(runs, settings, device)
     models: dict[str, dict[str, Any]] = {}
     with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -93,6 +98,7 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
             support_iou=settings.support_iou,
             eval_image_sizes=settings.image_sizes,
             crop=settings.crop,
+            boxes=settings.boxes,
         )
         for folder in _folders(settings)
     ]
@@ -125,7 +131,6 @@ def predictions_of(
         cached=True,
         proposals=settings.proposals if split == settings.split else None,
         rescore_from=settings.rescore_from,
-        boxes=settings.boxes,
     )
 
 
@@ -188,6 +193,15 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
     write_devkit_files(
         folder / "devkit", competition, dataset.split, dataset.classes, evaluation.detections
     )
+    boxed = BoxedImages(
+        dataset.classes,
+        name_images(dataset, evaluation.detections),
+        dataset.split,
+        saved.settings.name,
+        {"description": f"objects of {dataset.split}; coco_results.json holds the detections"},
+        known=dataset.annotations,
+    )
+    FORMATS["coco"].write(folder, boxed)
     write_scores(
         folder / "scores.npz",
         ids=np.array(dataset.ids),

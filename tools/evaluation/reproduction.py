@@ -18,7 +18,8 @@ from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.evaluation.metrics import METRICS
 from data.types import Detections
-from tools.cli.command import parse_settings
+from localizer.settings import BoxSettings
+from tools.cli.command import parse_settings, settings_from
 from tools.cli.console import echo, warn
 from tools.evaluation.differences import (
     Difference,
@@ -82,7 +83,10 @@ def run(settings: CheckReproductionSettings) -> None:
     torch.seed()  # torch begins every process with one seed: what is drawn would be drawn again
     found: list[Difference] = []
     with TemporaryDirectory(prefix="features-") as features:
-        runs = [saved.evaluated_with(feature_cache=Path(features)) for saved in open_runs(again)]
+        runs = [
+            saved.evaluated_with(feature_cache=Path(features), boxes=_boxes(saved, report, folder))
+            for saved in open_runs(again)
+        ]
         opened = [
             _read(saved, predictions_of(saved, again, again.split, device), name, report)
             for saved in runs
@@ -119,6 +123,15 @@ def _settings_again(
     given = {name: getattr(settings, name) for name in CHANGEABLE}
     changed = {name: value for name, value in given.items() if value not in (None, "auto")}
     return replace(stored, **{"amp": numbers.get("amp", stored.amp)} | changed)
+
+
+def _boxes(saved: SavedRun, report: Mapping[str, Any], folder: Path) -> BoxSettings | None:
+    """How boxes were made; another threshold may have been chosen since. None of a detector."""
+    stored = models_of(report).get(saved.settings.name, {}).get("boxes")
+    try:
+        return settings_from(BoxSettings, stored) if stored else None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{folder / 'report.json'}: boxes of a run ({error})") from error
 
 
 def _read(

@@ -51,12 +51,19 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     boxes: BoxSettings | None = None
     """How heatmaps become boxes; a localizer's own settings when none of these is given."""
 
+    choose_threshold: bool = False
+    """Of a localizer: first choose the threshold of its boxes by CorLoc on the run's --val-split,
+    or, without one and for --images of others, on --split, never on test. It is kept in the run,
+    and every later command makes boxes with it."""
+
     def __post_init__(self) -> None:
         """Refuse an invalid overlap and invalid sizes."""
         super().__post_init__()
         check_range(self, "above 0", "image_sizes")
         check_range(self, "0 or more", "crop")
         check_range(self, "in [0, 1]", "support_iou")
+        if self.choose_threshold and self.boxes is not None:
+            raise ValueError("--choose-threshold: --boxes says how boxes are made (leave one out)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.datasets.image_set import ImageSet
-from data.types import Detections
+from data.types import Annotation, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class BoxedImages:
         model: name of what found the boxes.
         info: how they were chosen; ``description`` says it in words.
         image_url: what stands before an image's name in a list of addresses.
+        known: objects of the same images, which COCO's data set then holds instead of detections.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class BoxedImages:
     model: str
     info: Mapping[str, Any]
     image_url: str = ""
+    known: Sequence[Annotation] = ()
 
 
 def name_images(dataset: ImageSet, detections: Mapping[str, Detections]) -> list[BoxedImage]:

@@ -7,7 +7,6 @@ from data.datasets.image_set import ImageSet
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import given_or_trained
 from data.types import Proposals
-from localizer.settings import BoxSettings
 from tools.cli.console import warn
 from tools.cli.settings import to_dict
 from tools.inputs.datasets import open_dataset
@@ -36,7 +35,6 @@ def open_predictions(
     cached: bool,
     proposals: Path | Mapping[str, Proposals] | None = None,
     rescore_from: Path | None = None,
-    boxes: BoxSettings | None = None,
 ) -> Predictions:
     """What a trained run predicts for some images.
 
@@ -49,14 +47,13 @@ def open_predictions(
         proposals: of these images, for a detector: a file of ``make_proposals``, or those of each
             image by its id; None takes the file that the run learned from.
         rescore_from: run of a localizer that rescores the proposals of a detector.
-        boxes: how a localizer's heatmaps become boxes; the run's own settings when None.
 
     Raises:
         ValueError: the file lacks images; the run that rescores is a detector's, or it knows other
             classes.
     """
     if not saved.takes_proposals:
-        return open_localizer(saved, dataset, device, cached=cached, boxes=boxes)
+        return open_localizer(saved, dataset, device, cached=cached)
     model, trained = saved.detector()
     limits, given = trained.proposal_limits, proposals or trained.proposals
     if isinstance(given, Path):
@@ -116,12 +113,7 @@ def _kept_scores(
 
 
 def open_localizer(
-    saved: SavedRun,
-    dataset: ImageSet,
-    device: Device,
-    *,
-    cached: bool,
-    boxes: BoxSettings | None = None,
+    saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
 ) -> LocalizerPredictions:
     """The same of a localizer.
 
@@ -135,6 +127,4 @@ def open_localizer(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
     module = model.head() if takes_features else model
-    return LocalizerPredictions(
-        module, inputs, dataset, device, boxes or trained.boxes, trained.crop
-    )
+    return LocalizerPredictions(module, inputs, dataset, device, trained.boxes, trained.crop)

@@ -9,10 +9,11 @@ from data.checks import check_state_dict
 from localizer.builders import build_localizer
 from localizer.model import Localizer
 from tools.cli.console import warn
-from tools.runs.checkpoint import load_checkpoint
+from tools.runs.checkpoint import load_checkpoint, weights_sha256
 from tools.runs.folder import read_settings
 from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
 from tools.runs.settings import TrainSettings
+from tools.runs.threshold import FILE, read_threshold
 from wsddn.builders import build_wsddn
 from wsddn.model import WSDDN
 
@@ -30,7 +31,7 @@ class SavedRun:
     Attributes:
         run_dir: its folder.
         model: on the CPU, in evaluation mode.
-        settings: of its training.
+        settings: of its training; of a localizer with the threshold of boxes that was chosen since.
         step: iterations that it was trained for.
     """
 
@@ -72,6 +73,11 @@ class SavedRun:
         known = {name: value for name, value in given.items() if hasattr(self.settings, name)}
         return replace(self, settings=replace(self.settings, **known))
 
+    def with_threshold(self, threshold: float) -> "SavedRun":
+        """The same localizer with boxes at one other threshold."""
+        boxes = self.localizer()[1].boxes
+        return self.evaluated_with(boxes=replace(boxes, thresholds=(threshold,)))
+
     def uncached_amp(self, amp: str) -> str:
         """Number format where features are not cached; those of frozen backbones stay float32."""
         return "off" if self.settings.frozen_backbone else amp
@@ -96,9 +102,13 @@ def learned_from_voc_alone(settings: TrainSettings) -> bool:
 def load_run(run_dir: Path, which: str = "last") -> SavedRun:
     """A trained localizer or detector from its folder.
 
+    Every command opens a run here, so a threshold that ``evaluate --choose-threshold`` has kept is
+    that of all of them; one of other weights is left alone with a warning.
+
     Raises:
         FileNotFoundError: no run, or no checkpoint yet.
-        ValueError: no intact checkpoint, or weights that are not the model's.
+        ValueError: no intact checkpoint, weights that are not the model's, or a damaged file of a
+            chosen threshold.
     """
     settings = read_settings(run_dir)
     content = load_checkpoint(run_dir / "checkpoints", which)
@@ -109,4 +119,14 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
     model = BUILDERS[settings.kind](settings.model, len(settings.classes))
     check_state_dict(model.state_dict(), content["model"], context=f"{run_dir}")
     model.load_state_dict(content["model"])
-    return SavedRun(run_dir, model.eval(), settings, content["step"])
+    saved = SavedRun(run_dir, model.eval(), settings, content["step"])
+    chosen = None if saved.takes_proposals else read_threshold(run_dir)
+    if chosen is None:
+        return saved
+    if chosen.weights_sha256 != weights_sha256(model.state_dict()):
+        warn(
+            f"{run_dir / FILE}: chosen for other weights than those of the {which} checkpoint, not "
+            "used (evaluate --choose-threshold true chooses again)"
+        )
+        return saved
+    return saved.with_threshold(chosen.threshold)

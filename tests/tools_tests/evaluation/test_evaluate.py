@@ -46,7 +46,8 @@ NUMBERS = {
 }
 HEATMAP_NUMBERS = {"point_accuracy", "heatmap_coverage"}
 HEATMAP_SHEET = "<h2>Heatmap and best box of one present class</h2>"
-SAVED = {"detections.json", "scores.npz", "ranked.npz", "devkit"}
+COCO_FILES = {"coco.json", "coco_results.json"}
+SAVED = {"detections.json", *COCO_FILES, "scores.npz", "ranked.npz", "devkit"}
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
@@ -199,6 +200,30 @@ def test_written_detections_give_the_same_ap(name: str, runs: Path, dataset: Ima
     for of_image in detections.values():
         assert len(of_image.scores) <= 100
         assert (of_image.scores >= 1e-4).all()
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools and numpy 2
+@pytest.mark.parametrize("name", MODELS)
+def test_pycocotools_evaluates_the_results_against_the_known_boxes(
+    name: str, runs: Path, dataset: ImageSet
+) -> None:
+    coco_module = pytest.importorskip("pycocotools.coco", reason="a package of the group dev")
+    cocoeval = pytest.importorskip("pycocotools.cocoeval", reason="a package of the group dev")
+    folder = runs / MODELS[name] / "evaluations" / "test"
+    coco = coco_module.COCO(str(folder / "coco.json"))
+    evaluation = cocoeval.COCOeval(coco, coco.loadRes(str(folder / "coco_results.json")), "bbox")
+    evaluation.params.iouThrs = np.array([0.5])
+    evaluation.evaluate()
+    evaluation.accumulate()
+
+    assert [row["file_name"] for row in coco.imgs.values()] == [path.name for path in dataset.paths]
+    precision = evaluation.eval["precision"][0, :, :, 0, -1]  # [101, C], of boxes of every size
+    per_class = [None if of_class[0] < 0 else of_class.mean() for of_class in precision.T]
+    rows = report_of(runs / "small")[name]["per_class"].values()
+    # 101 points instead of the area below the curve, and a detection of an object that is already
+    # found may hit another one
+    assert per_class == pytest.approx([row["box_map_area"] for row in rows], abs=0.03)
+    assert sum(filter(None, per_class)) > 0
 
 
 def test_a_detectors_boxes_are_its_proposals_and_the_devkits_files_hold_all(

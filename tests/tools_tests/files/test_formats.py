@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -19,7 +20,7 @@ from torchvision.datasets import CocoDetection, VOCDetection
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import read_annotation
 from data.types import Detections, no_detections, without_boxes
-from tests.worlds import detect, files_of, noise_image
+from tests.worlds import annotate, detect, files_of, noise_image
 from tools.files.boxed_images import BoxedImages, link_image, name_images
 from tools.files.formats import FORMATS
 from tools.files.voc import write_voc_xml
@@ -206,6 +207,30 @@ def test_results_are_the_same_boxes_with_scores(out: Path) -> None:
     assert parsed(out / "coco_results.json") == [
         {key: row[key] for key in keys} for row in annotations
     ]
+
+
+def test_the_data_set_of_coco_holds_known_objects_instead_and_difficult_ones_as_crowds(
+    tmp_path: Path,
+) -> None:
+    boxed = boxed_images(tmp_path / "in", DETECTIONS, SIZES)
+    two = annotate([[0, 0, 9, 8.5], [1, 2, 4, 6]], [0, 1])
+    known = [annotate([[5, 6, 20, 30]], [2], [True]), annotate([]), two]
+
+    FORMATS["coco"].write(tmp_path, replace(boxed, known=known))
+    annotations = parsed(tmp_path / "coco.json")["annotations"]
+    assert annotations == [
+        {"id": number, "image_id": image, "category_id": category, "bbox": box}
+        | {"area": box[2] * box[3], "segmentation": [], "iscrowd": is_crowd}
+        for number, image, category, box, is_crowd in (
+            (1, 1, 3, [5, 6, 15, 24], 1),
+            (2, 3, 1, [0, 0, 9, 8.5], 0),
+            (3, 3, 2, [1, 2, 3, 4], 0),
+        )
+    ]
+    FORMATS["coco"].write(tmp_path / "in", boxed)
+    results = (tmp_path / "coco_results.json").read_bytes()
+    assert results == (tmp_path / "in" / "coco_results.json").read_bytes()
+    assert b" " not in results
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools and numpy 2

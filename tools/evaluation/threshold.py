@@ -1,0 +1,92 @@
+"""The heatmap threshold of a localizer's boxes, chosen by images whose boxes are known.
+
+It is the one of the highest CorLoc: the mean over the classes of how often the top-scoring box of a
+present class hits. A threshold moves the sides of boxes and hardly their order, which is all that
+box AP adds, at the price of rare classes and low scores that decide about it.
+"""
+
+import math
+from collections.abc import Sequence
+
+from data.datasets.sources import given_or_trained, open_source
+from tools.cli.console import echo
+from tools.evaluation.settings import EvaluateSettings
+from tools.evaluation.split import evaluate_corloc
+from tools.models.device import Device
+from tools.prediction.opening import open_localizer, open_split
+from tools.runs.checkpoint import weights_sha256
+from tools.runs.saved import SavedRun
+from tools.runs.threshold import ChosenThreshold, write_threshold
+
+VOC_THRESHOLD = 0.3  # highest CorLoc on VOC 2007 val, of the recipe tools/configs/localizer_lite0
+
+
+def choose_thresholds(
+    runs: Sequence[SavedRun], settings: EvaluateSettings, device: Device
+) -> list[SavedRun]:
+    """The runs with the threshold of their boxes that is best; it is kept in their folders.
+
+    Args:
+        runs: a detector stays as it is.
+        settings: say where the images are.
+        device: computes.
+
+    Raises:
+        ValueError: none has heatmaps, or the images to choose by are those of test.
+    """
+    splits = ["" if run.takes_proposals else split_to_choose_by(run, settings) for run in runs]
+    if not any(splits):
+        raise ValueError("--choose-threshold: none of the runs has heatmaps")
+    return [
+        _choose(run, split, settings, device) if split else run
+        for run, split in zip(runs, splits, strict=True)
+    ]
+
+
+def split_to_choose_by(saved: SavedRun, settings: EvaluateSettings) -> str:
+    """The run's validation split; that of the evaluation without one, and for other images.
+
+    Raises:
+        ValueError: it is test.
+    """
+    split = (_learned_ids(saved, settings) and saved.settings.val_split) or settings.split
+    if split.lower() == "test":
+        raise ValueError(
+            f"--choose-threshold: {saved.run_dir} leaves {split} to choose by, whose numbers would "
+            "be too good then (train with --val-split, or name other images with --split)"
+        )
+    return split
+
+
+def _learned_ids(saved: SavedRun, settings: EvaluateSettings) -> set[str]:
+    """The images that the run learned from; none where those of the evaluation lie elsewhere."""
+    trained = saved.settings
+    seen = given_or_trained(settings, trained, trained.classes)
+    if (seen.images and seen.images.absolute()) != trained.images:
+        return set()
+    return set(open_source(seen).ids(trained.split))
+
+
+def _choose(saved: SavedRun, split: str, settings: EvaluateSettings, device: Device) -> SavedRun:
+    digest = weights_sha256(saved.model.state_dict())
+    dataset = open_split(saved, settings, split)
+    curve: dict[float, float] = {}
+    if any(len(annotation.boxes) for annotation in dataset.annotations):
+        predictions = open_localizer(saved, dataset, device, cached=True)
+        description = f"threshold of {saved.settings.name} on {split}"
+        every = evaluate_corloc(predictions, description=description)[1]
+        curve = {threshold: value for threshold, value in every.items() if not math.isnan(value)}
+    images = f"{split} ({len(dataset)} images)"
+    if curve:
+        threshold = max(curve, key=lambda each: curve[each])  # of equal ones the lowest
+        learned = len(_learned_ids(saved, settings) & set(dataset.ids))
+        chosen_on = f"{images}, {learned} of which it learned from" if learned else images
+        reason = f"highest CorLoc, {curve[threshold]:.3f}, on {chosen_on}"
+    else:
+        threshold, chosen_on = VOC_THRESHOLD, "VOC 2007 val"
+        reason = f"that of {chosen_on}; no boxes of {images} are known to choose by"
+    metric = "corloc" if curve else ""
+    chosen = ChosenThreshold(threshold, digest, chosen_on, metric, curve)
+    write_threshold(saved.run_dir, chosen)
+    echo(f"{saved.settings.name}: threshold of boxes {threshold:g}: {reason}")
+    return saved.with_threshold(threshold)

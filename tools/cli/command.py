@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from tools.cli.console import printable
+from tools.cli.console import printable, put, until_closed
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.cli.words import is_flag, is_list, types_of, with_one_value
 
@@ -76,15 +76,16 @@ class Command:
         debug = "--debug" in arguments
         try:
             arguments = [argument for argument in arguments if argument != "--debug"]
-            settings = parse_settings(self.settings_type, self.name, arguments, self.about)
+            with until_closed(sys.stdout):
+                settings = parse_settings(self.settings_type, self.name, arguments, self.about)
             importlib.import_module(self.work).run(settings)
         except Interrupted as stop:
-            print(stop, file=sys.stderr)
+            put(f"{stop}\n", sys.stderr)
             return stop.exit_code
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            print(f"error: {_one_line(error)}", file=sys.stderr)
+            put(f"error: {_one_line(error)}\n", sys.stderr)
             return 2 if isinstance(error, BAD_INPUT) else 1
         return 0
 
@@ -98,6 +99,9 @@ class _Parser(ArgumentParser):
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         return _with_dashes(super().format_help(*args, **kwargs))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        put(message, file or sys.stdout)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         if refused := re.search(r"Importing '([^']+)' is not allowed", message):

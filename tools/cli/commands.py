@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cli.console import printable
+from tools.cli.console import echo, printable, put
 
 FOLDER = Path(__file__).parents[1]
 USAGE = "usage: wsddn COMMAND [options]    (wsddn COMMAND --help tells its options)"
@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        print(USAGE, "", *_lines(), sep="\n")
+        echo(USAGE, "", *_lines())
         return 0
     name, commands = words[0].replace("-", "_"), list_commands()
     if name not in commands:
         near = difflib.get_close_matches(name, commands, n=1)
         hint = f"did you mean {near[0]}?" if near else "see wsddn --help"
-        print(f"error: {printable(words[0])}: no such command ({hint})", file=sys.stderr)
+        put(f"error: {printable(words[0])}: no such command ({hint})\n", sys.stderr)
         return 2
     code: int = importlib.import_module(f"tools.{name}").main(words[1:])
     return code

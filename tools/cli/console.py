@@ -1,5 +1,6 @@
 """Output and progress: a bar on a terminal, otherwise a plain line from time to time."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,8 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
+CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
+
 _copies: list[TextIO] = []
 
 
@@ -47,15 +50,36 @@ def also_to(path: Path) -> Iterator[None]:
 def echo(*lines: str) -> None:
     """Print lines without delay."""
     for line in map(printable, lines):
-        print(line, flush=True)
+        put(f"{line}\n", sys.stdout)
         _copy(line)
 
 
 def warn(text: str) -> None:
     """Print one warning on stderr."""
     line = printable(f"warning: {text}")
-    print(line, file=sys.stderr, flush=True)
+    put(f"{line}\n", sys.stderr)
     _copy(line)
+
+
+def put(text: str, file: TextIO) -> None:
+    """Print a text as it is, without delay; see ``until_closed``."""
+    with until_closed(file):
+        file.write(text)
+        file.flush()
+
+
+@contextmanager
+def until_closed(file: TextIO) -> Iterator[None]:
+    """End the process without a word when nobody reads what it prints, as after ``| head``.
+
+    Raises:
+        SystemExit: that is so.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # takes what is still buffered
+        raise SystemExit(CLOSED_OUTPUT) from None
 
 
 def _copy(text: str) -> None:

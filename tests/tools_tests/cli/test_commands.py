@@ -1,6 +1,7 @@
 """The console script: every command by its name."""
 
 import importlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 
 import tools
 from tools.cli.commands import list_commands, main
+from tools.cli.console import CLOSED_OUTPUT
 
 PROJECT = Path(tools.__file__).parents[1]
 
@@ -59,3 +61,40 @@ def test_an_unknown_command_is_refused_with_a_suggestion(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"error: {word}: no such command ({hint}")
+
+
+WARNS = "from tools.cli.console import echo, warn; warn('one'); echo('line'); raise ValueError"
+LISTS = "from tools.cli.commands import main; raise SystemExit(main({}))"
+
+
+@pytest.mark.parametrize(
+    "program",
+    [WARNS, *map(LISTS.format, ([], ["describe", "--help"], ["describe", "--print_config"]))],
+)
+def test_output_that_nobody_reads_ends_every_command_without_a_word(program: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=PROJECT,
+        )
+
+    assert ended.returncode == CLOSED_OUTPUT
+    assert ended.stderr == ("warning: one\n" if program == WARNS else "")
+
+
+def test_an_error_that_nobody_reads_is_still_the_exit_code_of_a_closed_output() -> None:
+    program = LISTS.format(["no_such_command"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-c", program], stderr=closed, check=False, cwd=PROJECT
+        )
+
+    assert ended.returncode == CLOSED_OUTPUT

@@ -1,0 +1,22 @@
+"""Freed memory is kept by the process: tensors of a step take it again."""
+
+import ctypes
+import os
+import sys
+
+# of glibc's malloc.h, with values that keep what a step of a training frees
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
+ENVIRONMENT = "MALLOC_"  # begins the variables by which a person sets these
+
+
+def keep_freed_memory() -> bool:
+    """Keep glibc from giving freed tensors back to the system and taking them anew.
+
+    Whether it was asked to: not with another C library, and not where the environment has settings
+    of its own.
+    """
+    if sys.platform != "linux" or any(name.startswith(ENVIRONMENT) for name in os.environ):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(name, value) for name, value in KEPT.items())

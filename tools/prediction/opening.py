@@ -9,7 +9,7 @@ from data.datasets.sources import given_or_trained
 from data.types import Proposals
 from tools.inputs.datasets import open_dataset
 from tools.inputs.opening import open_samples
-from tools.inputs.rois import limit_proposals, read_proposals, with_proposals
+from tools.inputs.rois import limit_proposals, read_proposals, warn_of_scores, with_proposals
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
 from tools.runs.saved import SavedRun, load_run
@@ -50,6 +50,8 @@ def open_predictions(
     limits, given = trained.proposal_limits, proposals or trained.proposals
     if isinstance(given, Path):
         seen = read_proposals(given, dataset, **limits)
+        if given != trained.proposals:  # of which the training has warned
+            warn_of_scores(given, seen, trained.model)
     else:
         seen = limit_proposals(given, **limits)
     device.place(model)

@@ -11,8 +11,10 @@ from data.datasets.image_set import ImageSet
 from data.proposals.files import load_proposals, select_proposals
 from data.transforms import flip_boxes
 from data.types import ImageBatch, ImageSample, Proposals
+from tools.cli.console import warn
 from tools.inputs.samples import Samples
 from tools.models.device import Device
+from wsddn.settings import DetectorSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +103,30 @@ def limit_proposals(
         image_id: select_proposals(of_image, min_size=min_size, top_k=max_proposals)
         for image_id, of_image in proposals.items()
     }
+
+
+def warn_of_scores(
+    path: Path, proposals: Mapping[str, Proposals], settings: DetectorSettings
+) -> None:
+    """Warn, once, if scores that multiply a detector's features are not fractions or not known.
+
+    Args:
+        path: of their file.
+        proposals: those that the detector sees, by image id; maybe none.
+        settings: of the detector, which may take no scores at all.
+    """
+    known = [of_image.scores for of_image in proposals.values() if of_image.scores is not None]
+    values = torch.cat([torch.zeros(1), *known])
+    lowest, highest = float(values.min()), float(values.max())
+    problems, factor = [], settings.box_score
+    if highest > 1:
+        problems.append(f"up to {highest:.4g} ({factor / highest:.2g} scales them)")
+    if lowest < 0:
+        problems.append(f"negative, down to {lowest:.4g} (shift those of the file)")
+    if unknown := len(proposals) - len(known):
+        problems.append(f"not known in {unknown} of {len(proposals)} images")
+    if factor and problems:
+        warn(
+            f"{path}: scores of proposals multiply features as if they were in 0 .. 1 "
+            f"(--model.box-score {factor:g}; 0 turns it off); they are {', '.join(problems)}"
+        )

@@ -13,7 +13,7 @@ from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache, cache_key
 from tools.inputs.opening import open_samples
 from tools.inputs.proposal_scores import KeptScores
-from tools.inputs.rois import limit_proposals, read_proposals, with_proposals
+from tools.inputs.rois import limit_proposals, read_proposals, warn_of_scores, with_proposals
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
@@ -58,6 +58,8 @@ def open_predictions(
     limits, given = trained.proposal_limits, proposals or trained.proposals
     if isinstance(given, Path):
         seen = read_proposals(given, dataset, **limits)
+        if given != trained.proposals:  # of which the training has warned
+            warn_of_scores(given, seen, trained.model)
     else:
         seen = limit_proposals(given, **limits)
     device.place(model)

@@ -10,7 +10,7 @@ from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
-from tools.inputs.rois import read_proposals, with_proposals
+from tools.inputs.rois import read_proposals, warn_of_scores, with_proposals
 from tools.models.device import Device
 from tools.prediction.predictions import DetectorPredictions
 from tools.runs.kinds import TrainWsddnSettings
@@ -52,6 +52,8 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
             read_proposals(settings.proposals, split, **settings.proposal_limits) if split else {}
             for split in (dataset, validation)
         )
+        every = {**self.proposals, **self.validation_proposals}
+        warn_of_scores(settings.proposals, every, settings.model)
         dataset = _with_proposals(dataset, self.proposals)
         super().__init__(settings, dataset, validation, device)
 

@@ -13,9 +13,10 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
 from tests.worlds import write_proposals
-from tools.inputs.rois import WithProposals, limit_proposals, read_proposals
+from tools.inputs.rois import WithProposals, limit_proposals, read_proposals, warn_of_scores
 from tools.inputs.samples import PixelSamples, training_batches
 from tools.models.device import Device
+from wsddn.settings import DetectorSettings
 
 CPU = Device("cpu", "off")
 NO_BOXES = torch.zeros(0, 4)
@@ -197,3 +198,36 @@ def test_a_file_that_is_not_one_of_these_images_is_refused_by_its_name_and_their
 
     with pytest.raises(ValueError, match=f"{path}{spoil(dataset, path)}"):
         read_proposals(path, dataset, min_size=0, max_proposals=10)
+
+
+@pytest.mark.parametrize(
+    ("scores", "problem"),
+    [
+        ([[40.0], [0.5]], "up to 40 (0.25 scales them)"),
+        ([[0.5], [-0.25]], "negative, down to -0.25 (shift those of the file)"),
+        ([[0.5], None], "not known in 1 of 2 images"),
+        (
+            [[2.0], None],
+            "up to 2 (5 scales them), not known in 1 of 2 images",
+        ),
+        ([[0.0], [1.0]], ""),
+        ([[], []], ""),
+        ([], ""),
+    ],
+)
+def test_scores_that_multiply_features_and_are_no_fractions_are_named_in_one_warning(
+    scores: list[list[float] | None], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposals = {
+        str(number): Proposals(
+            BOX_OF_A[: 1 if row is None else len(row)], None if row is None else torch.tensor(row)
+        )
+        for number, row in enumerate(scores)
+    }
+    warning = "warning: p.npz: scores of proposals multiply features as if they were in 0 .. 1 "
+    warning += f"(--model.box-score 10; 0 turns it off); they are {problem}\n"
+
+    warn_of_scores(Path("p.npz"), proposals, DetectorSettings(box_score=10))
+    assert capsys.readouterr().err == (warning if problem else "")
+    warn_of_scores(Path("p.npz"), proposals, DetectorSettings(box_score=0))
+    assert capsys.readouterr().err == ""

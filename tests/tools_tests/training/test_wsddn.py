@@ -28,6 +28,7 @@ from tests.worlds import (
     with_other_boxes,
     write_proposals,
 )
+from tools import evaluate
 from tools.cli.command import parse_settings
 from tools.loggers.metrics_file import read_metrics
 from tools.runs.checkpoint import load_checkpoint
@@ -286,6 +287,33 @@ def test_images_without_boxes_have_no_mean_of_boxes_and_choose_by_their_labels(
     best = load_checkpoint(tmp_path / "run" / "checkpoints", "best")
     assert best is not None
     assert best["best"] == curves["validation/image_map"][0][1]
+
+
+def test_scores_above_1_are_warned_of_once_where_the_detector_takes_them(
+    detector_words: Words,
+    detector_run: Path,
+    some_proposals: dict[str, Proposals],
+    tiny_voc: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = {
+        image_id: Proposals(of_image.boxes, torch.full((len(of_image.boxes),), 4.0))
+        for image_id, of_image in some_proposals.items()
+    }
+    path = write_proposals(tmp_path / "high.npz", scores)
+    named = f"warning: {path}: scores of proposals multiply features "
+    given = ("--proposals", str(path))
+
+    for count, factor in ((1, "10"), (0, "0")):
+        others = (*given, *SHORT, "--val-split", "val", "--model.box-score", factor)
+        assert main(detector_words(tmp_path / factor, *others)) == 0
+        assert capsys.readouterr().err.count(named) == count
+    copy = shutil.copytree(detector_run, tmp_path / "copy")
+    small = f"--run-dir {copy} --voc-root {tiny_voc} --device cpu --amp off --corloc-split val"
+    for count, options in ((1, given), (0, ())):
+        assert evaluate.main([*small.split(), *options]) == 0
+        assert capsys.readouterr().err.count(named) == count
 
 
 def test_a_run_without_any_proposal_is_refused(

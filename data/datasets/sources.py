@@ -39,6 +39,27 @@ def open_source(settings: ImageSettings) -> Source:
     raise ValueError("--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)")
 
 
+def chosen_split(named: str, validation: str | None = "", source: Source | None = None) -> str:
+    """Which split a command takes: the one place that says so.
+
+    Args:
+        named: ``--split``; empty when it was not given.
+        validation: the validation split of the run; empty or None without one.
+        source: of the images; None where they need not be there.
+
+    Returns:
+        The one that is named. Else the only one that the images have, such as ``all`` without
+        labels; else the validation split of the run if they have it, else ``val``.
+    """
+    if named:
+        return named
+    wanted = validation or "val"
+    names = source.split_names if source is not None else (wanted,)
+    if len(names) == 1:
+        return names[0]
+    return wanted if wanted in names else "val"
+
+
 def given_or_trained(
     given: ImageSettings, trained: DataSettings | None, classes: tuple[str, ...]
 ) -> DataSettings:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from data.checks import check_proposals
-from data.datasets.sources import open_source
+from data.datasets.sources import chosen_split, open_source
 from data.images import read_image
 from data.proposals.files import load_proposals
 from data.types import Annotation, Proposals
@@ -20,11 +20,10 @@ BEST = 10  # more boxes would hide the image
 def run(settings: InspectImageSettings) -> None:
     """Print, draw, and send to visdom if asked."""
     source = open_source(settings)
-    ids = source.ids(settings.split)
+    split = chosen_split(settings.split, source=source)
+    ids = source.ids(split)
     if settings.index >= len(ids):
-        raise ValueError(
-            f"--index {settings.index}: {settings.split} has {len(ids)} images, from 0"
-        )
+        raise ValueError(f"--index {settings.index}: {split} has {len(ids)} images, from 0")
     image_id = ids[settings.index]
     path, annotation = source.path(image_id), source.annotation(image_id)
     texts = [source.classes[label] for label in annotation.labels]
@@ -32,7 +31,7 @@ def run(settings: InspectImageSettings) -> None:
     labels = sorted({*texts, *(source.classes[label] for label in present)})
     proposals = _proposals(settings, annotation)
     height, width = annotation.image_size
-    echo(f"{settings.split} {settings.index}: {annotation.image_id}")
+    echo(f"{split} {settings.index}: {annotation.image_id}")
     echo(f"file: {path}")
     echo(f"size: {width}x{height}")
     echo(f"classes: {', '.join(labels) or 'none'}")
@@ -45,7 +44,7 @@ def run(settings: InspectImageSettings) -> None:
         echo("the image does not exist, so nothing is drawn")
         return
     image = read_image(path, size=annotation.image_size)
-    name = f"{settings.split}_{settings.index}_{annotation.image_id}"
+    name = f"{split}_{settings.index}_{annotation.image_id}"
     images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts)}
     files = [settings.out]
     if proposals is not None:

@@ -53,6 +53,7 @@ def run(settings: DemoSettings) -> None:
                 voc_root=voc_root,
                 beside=(robust, _detector(settings, voc_root, plain)),
                 proposals=settings.run_dir / "proposals" / "test.npz",
+                split="test",
                 corloc_split="",
             )
         )

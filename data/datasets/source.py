@@ -78,9 +78,12 @@ class Source(ABC):
 
     Attributes:
         root: folder that holds the images; nothing is ever written to it.
+        learned: the splits to learn from and to validate on, where a training is told neither; the
+            second may be empty.
     """
 
     root: Path
+    learned: tuple[str, str] = ("train", "val")
 
     @property
     def form(self) -> str:

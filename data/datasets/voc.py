@@ -117,6 +117,8 @@ class VOCSource(Source):
         ValueError: there are several.
     """
 
+    learned = ("trainval", "")
+
     def __init__(
         self,
         voc_root: Path,

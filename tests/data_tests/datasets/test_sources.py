@@ -6,7 +6,7 @@ import pytest
 
 from data.datasets.folder import FolderSource
 from data.datasets.source import Source
-from data.datasets.sources import chosen_split
+from data.datasets.sources import chosen_split, training_splits
 from data.datasets.voc import VOCSource
 
 
@@ -83,3 +83,51 @@ def test_the_names_of_voc_s_lists_are_those_of_images(tmp_path: Path) -> None:
     (tmp_path / "VOC2007" / "ImageSets" / "Main" / "cat_val.txt").write_text("a 1\nb -1\n")
 
     assert source.split_names == ("train", "val", "trainval", "test", "night")
+
+
+# Training
+
+
+@pytest.mark.parametrize(
+    ("split", "val_split", "of_folder", "of_voc"),
+    [
+        ("", None, ("train", "val"), ("trainval", "")),
+        ("", "none", ("trainval", ""), ("trainval", "")),
+        ("", "", ("trainval", ""), ("trainval", "")),
+        ("", "val", ("train", "val"), ("trainval", "val")),
+        ("all", None, ("all", ""), ("all", "")),
+        ("train", None, ("train", ""), ("train", "")),
+        ("train", "val", ("train", "val"), ("train", "val")),
+        ("train", "none", ("train", ""), ("train", "")),
+    ],
+)
+def test_a_training_holds_out_val_of_a_folder_unless_it_is_told_otherwise(
+    split: str,
+    val_split: str | None,
+    of_folder: tuple[str, str],
+    of_voc: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+
+    assert training_splits(split, val_split, labeled(folder)) == of_folder
+    assert training_splits(split, val_split, voc(tmp_path, *VOC)) == of_voc
+
+
+def test_labels_that_hold_out_nothing_are_refused_with_the_way_to_train_on_them(
+    tmp_path: Path,
+) -> None:
+    source = labeled(tmp_path, "train", "test")
+
+    with pytest.raises(ValueError, match=r"no split 'val' to validate on; .* \(--val-split none"):
+        training_splits("", None, source)
+    assert training_splits("", "none", source) == ("trainval", "")
+
+
+def test_a_fifth_of_labeled_images_is_held_out(tmp_path: Path) -> None:
+    source = labeled(tmp_path)
+
+    learned, held_out = (set(source.ids(name)) for name in training_splits("", None, source))
+    assert (len(learned), len(held_out)) == (8, 2)
+    assert learned | held_out == set(source.ids("all"))

@@ -8,6 +8,8 @@ from data.checks import check_proposals
 from data.datasets.sources import chosen_split, open_source
 from data.images import read_image
 from data.proposals.files import load_proposals
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from data.types import Annotation, Proposals
 from tools.cli.console import echo
 from tools.loggers.settings import VisdomSettings
@@ -29,7 +31,7 @@ def run(settings: InspectImageSettings) -> None:
     texts = [source.classes[label] for label in annotation.labels]
     present = source.labels(image_id)[0].nonzero()[:, 0]
     labels = sorted({*texts, *(source.classes[label] for label in present)})
-    proposals = _proposals(settings, annotation)
+    proposals = _read_proposals(settings, annotation)
     height, width = annotation.image_size
     echo(f"{split} {settings.index}: {annotation.image_id}")
     echo(f"file: {path}")
@@ -44,12 +46,14 @@ def run(settings: InspectImageSettings) -> None:
         echo("the image does not exist, so nothing is drawn")
         return
     image = read_image(path, size=annotation.image_size)
+    if proposals is None:
+        proposals = propose(image, ProposeSettings())
     name = f"{split}_{settings.index}_{annotation.image_id}"
-    images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts)}
-    files = [settings.out]
-    if proposals is not None:
-        images[f"{name}_proposals"] = _draw_best(image, proposals)
-        files.append(settings.out.with_stem(f"{settings.out.stem}_proposals"))
+    images = {
+        name: draw_boxes(image, annotation.boxes, TRUTH, texts),
+        f"{name}_proposals": _draw_best(image, proposals),
+    }
+    files = [settings.out, settings.out.with_stem(f"{settings.out.stem}_proposals")]
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     for file, drawn in zip(files, images.values(), strict=True):
         write_jpeg(file, drawn)
@@ -58,8 +62,8 @@ def run(settings: InspectImageSettings) -> None:
         _show(images, settings.visdom)
 
 
-def _proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
-    """Those of the image, None if none are asked for."""
+def _read_proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
+    """Those of the image in a file, None if none is named."""
     if settings.proposals is None:
         return None
     by_image = load_proposals(settings.proposals)

@@ -117,7 +117,8 @@ class InspectImageSettings(LabelSettings, SplitSettings):
     """File for the image with its boxes."""
 
     proposals: Path | None = None
-    """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
+    """File of proposals, whose ten best are drawn into OUT_proposals.jpg; when not given those of
+    this image are made on the spot."""
 
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 

@@ -1,6 +1,6 @@
 """Compare finished runs: a table for the terminal, for a README and for a browser, and curves.
 
-python -m tools.compare_runs --runs runs/lite0 runs/lite0_robust runs/wsddn --out runs/compare
+python -m tools.compare_runs --runs runs/lite0 runs/wsddn --split test --out runs/compare
 
 Reads the report.json of one evaluation of each run (--split, or --name) and the metrics.jsonl that
 the trainings wrote; no model is loaded.

@@ -1,7 +1,7 @@
 """A gallery of a run in the browser: the images that score highest and lowest for any class.
 
 python -m tools.gallery --run-dir runs/lite0 --split test
-python -m tools.gallery --run-dir runs/wsddn --proposals runs/proposals/test.npz --serve
+python -m tools.gallery --run-dir runs/wsddn --split test --proposals proposals/test.npz --serve
 
 Made from what evaluate has saved, scores.npz and detections.json; no model is loaded. The result is
 a folder with index.html and thumbnails, RUN/evaluations/SPLIT/gallery, that opens from disk without

@@ -2,7 +2,7 @@
 
 python -m tools.make_proposals --split trainval --out proposals/trainval.npz
 python -m tools.make_proposals --images photographs --out proposals/photographs.npz
-python -m tools.make_proposals --from-mat voc_2007_trainval.mat --out proposals/published.npz
+python -m tools.make_proposals --split trainval --from-mat voc_2007_trainval.mat --out published.npz
 
 Selective search and edge boxes, ranked together by a score; no annotation is read. About 2000 boxes
 and two thirds of a second per image and core. A stopped command continues; proposals of changed

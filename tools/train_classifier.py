@@ -2,7 +2,7 @@
 
 python -m tools.train_classifier --split train --val-split val --run-dir runs/classifier
 python -m tools.train_classifier --config tools/configs/classifier_resnet18_sgd.yaml \
-    --val-split val --run-dir runs/resnet18
+    --split train --val-split val --run-dir runs/resnet18
 
 It is a localizer with other defaults, so every command that takes a localizer takes it: evaluate
 (class-wise AP, accuracy, boxes), view_heatmaps, gallery, detect, and ``--rescore-from`` of a
@@ -14,7 +14,7 @@ Tiles of the rainforest (Planet, "Understanding the Amazon from Space") are read
 resnet18_two_branch and resnet18_four_channel see their near infrared:
 
 python -m tools.train_classifier --config tools/configs/rainforest_four_channel.yaml \
-    --images train-tif-v2 --labels train_v2.csv --val-split val --run-dir runs/rainforest
+    --images train-tif-v2 --labels train_v2.csv --run-dir runs/rainforest
 """
 
 from tools.cli.command import Command

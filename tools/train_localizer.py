@@ -4,7 +4,8 @@ python -m tools.train_localizer --config tools/configs/localizer_lite0.yaml --ru
 
 About ten minutes on two cores with 992 images, most of them to compute the features of the frozen
 backbone, which is done once.
-Then ``python -m tools.evaluate --run-dir runs/lite0`` gives the numbers and the report.
+Then ``python -m tools.evaluate --run-dir runs/lite0 --split test`` gives the numbers and the
+report. Of one's own images (--images, --labels) a fifth is held out to validate each epoch.
 """
 
 from tools.cli.command import Command

@@ -5,8 +5,8 @@ python -m tools.train_wsddn --proposals runs/proposals/trainval.npz --run-dir ru
 
 A quarter of an hour on two cores with 992 images on the frozen EfficientNet-Lite0, two thirds of
 it for features that are computed once. Then ``python -m tools.evaluate --run-dir runs/wsddn
---proposals FILE`` gives the numbers and the report, and ``python -m tools.detect`` boxes any
-images.
+--split test --proposals FILE`` gives the numbers and the report, and ``python -m tools.detect``
+boxes any images.
 """
 
 from tools.cli.command import Command

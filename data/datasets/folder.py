@@ -153,6 +153,11 @@ class FolderSource(Source):
         named = {name for row in self.rows.values() for name in row.names}
         return self._classes or self.content.classes or tuple(sorted(named))
 
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits, ``all`` first."""
+        return tuple(self.splits)
+
     def ids(self, split: str) -> list[str]:
         """Paths below the folder, in the order of the file, or sorted.
 

@@ -40,6 +40,15 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """Which of the images."""
+
+    split: str = ""
+    """Which images; when not given the validation split of the run, val without one, and every
+    image where they have no splits, as without labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UsedImageSettings(ImageSettings):
     """Where the images are, and what becomes of bad ones."""
 

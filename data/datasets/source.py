@@ -78,11 +78,12 @@ class Source(ABC):
 
     Attributes:
         root: folder that holds the images; nothing is ever written to it.
-        whole: the split that proposals are made of when none is named.
+        learned: the splits to learn from and to validate on, where a training is told neither; the
+            second may be empty.
     """
 
     root: Path
-    whole: str = "all"
+    learned: tuple[str, str] = ("train", "val")
 
     @property
     def form(self) -> str:
@@ -93,6 +94,15 @@ class Source(ABC):
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the labels; none when no image has a label."""
+
+    @property
+    @abstractmethod
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the splits; none where no label can be read, and then ``ids`` says why.
+
+        Raises:
+            ValueError: labels of no known form.
+        """
 
     @abstractmethod
     def ids(self, split: str) -> list[str]:

@@ -39,6 +39,52 @@ def open_source(settings: ImageSettings) -> Source:
     raise ValueError("--voc-root: no data (name the folder that holds VOC2007, or set $VOC_ROOT)")
 
 
+def chosen_split(named: str, validation: str | None = "", source: Source | None = None) -> str:
+    """Which split a command takes: the one place that says so.
+
+    Args:
+        named: ``--split``; empty when it was not given.
+        validation: the validation split of the run; empty or None without one.
+        source: of the images; None where they need not be there.
+
+    Returns:
+        The one that is named. Else the only one that the images have, such as ``all`` without
+        labels; else the validation split of the run if they have it, else ``val``.
+    """
+    if named:
+        return named
+    wanted = validation or "val"
+    names = source.split_names if source is not None else (wanted,)
+    if len(names) == 1:
+        return names[0]
+    return wanted if wanted in names else "val"
+
+
+def training_splits(split: str, val_split: str | None, source: Source) -> tuple[str, str]:
+    """The splits that a training learns from and validates on; the second is empty without any.
+
+    Args:
+        split: ``--split``; empty when it was not given.
+        val_split: ``--val-split``; empty or ``none`` for no validation, None when it was not given.
+            Where neither was given the source decides; beside ``--split`` there is then none.
+        source: of the images.
+
+    Raises:
+        ValueError: the images have no split to validate on, and none was asked for.
+    """
+    learned, held_out = source.learned
+    if val_split is None and not split:
+        names = source.split_names if held_out else ()
+        if learned in names and held_out not in names:
+            raise ValueError(
+                f"{source.root}: no split {held_out!r} to validate on; there are "
+                f"{', '.join(names)} (--val-split none trains without one)"
+            )
+        return learned, held_out
+    chosen = "" if val_split in (None, "none") else val_split
+    return split or (learned if chosen else "trainval"), chosen or ""
+
+
 def given_or_trained(
     given: ImageSettings, trained: DataSettings | None, classes: tuple[str, ...]
 ) -> DataSettings:

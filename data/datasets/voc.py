@@ -117,7 +117,7 @@ class VOCSource(Source):
         ValueError: there are several.
     """
 
-    whole = "trainval"
+    learned = ("trainval", "")
 
     def __init__(
         self,
@@ -150,6 +150,11 @@ class VOCSource(Source):
     def classes(self) -> tuple[str, ...]:
         """Names in the order of the labels."""
         return self._classes
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Names of the lists of images, VOC's own first."""
+        return tuple(split_names(self.folder, OFFICIAL_COUNTS))
 
     def ids(self, split: str) -> list[str]:
         """Names in the order of the list; blank lines, a BOM and CRLF are fine.
@@ -216,7 +221,7 @@ class VOCSource(Source):
         Raises:
             FileNotFoundError: there is no list.
         """
-        existing = split_names(self.folder, OFFICIAL_COUNTS)
+        existing = self.split_names
         if not existing:
             raise FileNotFoundError(f"{self._main}: none of the lists {', '.join(OFFICIAL_COUNTS)}")
         splits, of_lists = dict[str, list[str]](), list[Problem]()

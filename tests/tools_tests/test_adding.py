@@ -48,6 +48,10 @@ class ToySource(Source):
     def classes(self) -> tuple[str, ...]:
         return CLASSES
 
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        return ("all", *SPLITS)
+
     def ids(self, split: str) -> list[str]:
         every = [number for members in SPLITS.values() for number in members]
         return [str(number) for number in SPLITS.get(split, every)]

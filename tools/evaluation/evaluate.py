@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.datasets.sources import chosen_split, given_or_trained, open_source
 from data.evaluation.metrics import METRICS
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
@@ -31,7 +33,7 @@ from tools.pages.report import Report, metrics_of, metrics_table, write_report
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
-from tools.runs.folder import evaluation_folder, locked_run, read_settings
+from tools.runs.folder import evaluation_folder, locked_run, read_settings, split_of_run
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
 
 
@@ -40,6 +42,8 @@ def run(settings: EvaluateSettings) -> None:
     device = choose_device(settings.device, settings.amp)
     for folder in _folders(settings):
         read_settings(folder)  # a folder without a run is refused, not made
+    split = split_of_run(settings.split, settings.run_dir, settings)
+    settings = replace(settings, split=split)
     with contextlib.ExitStack() as locks:
         for folder in _folders(settings):
             locks.enter_context(locked_run(folder))
@@ -144,9 +148,10 @@ def _evaluate(
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
-    if has_boxes and settings.corloc_split and settings.corloc_split != settings.split:
-        labeled = predictions_of(saved, settings, settings.corloc_split, device)
-        description = f"{saved.settings.name} on {settings.corloc_split}"
+    corloc_split = _corloc_split(saved, settings)
+    if has_boxes and corloc_split != settings.split:
+        labeled = predictions_of(saved, settings, corloc_split, device)
+        description = f"{saved.settings.name} on {corloc_split}"
         corloc, curve = evaluate_corloc(labeled, description=description)
         metrics["corloc"] = corloc.mean
         for row, value in zip(per_class.values(), corloc.per_class.tolist(), strict=True):
@@ -157,7 +162,7 @@ def _evaluate(
         "threshold_curve": curve,
         "tail_accuracy_curve": evaluation.tail_accuracy_curve,
         "split": settings.split,
-        "corloc_split": settings.corloc_split or settings.split,
+        "corloc_split": corloc_split,
         "boxes": to_dict(predictions.boxes),
         "device": device.kind,
         "amp": device.amp,
@@ -166,6 +171,14 @@ def _evaluate(
         "evaluation_seconds": time.monotonic() - start,
     }
     return numbers, evaluation
+
+
+def _corloc_split(saved: SavedRun, settings: EvaluateSettings) -> str:
+    """As given; else what the run learned from, as far as the images have it."""
+    if settings.corloc_split is not None:
+        return settings.corloc_split or settings.split
+    source = open_source(given_or_trained(settings, saved.settings, saved.settings.classes))
+    return chosen_split("", saved.settings.split, source)
 
 
 def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:

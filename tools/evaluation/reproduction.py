@@ -37,7 +37,7 @@ from tools.pages.report import models_of, read_report
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import environment
-from tools.runs.folder import evaluation_folder
+from tools.runs.folder import evaluation_folder, split_of_run
 from tools.runs.saved import SavedRun
 
 APS = ("image_map", "box_map_11point", "box_map_area")
@@ -75,7 +75,7 @@ def run(settings: CheckReproductionSettings) -> None:
         ValueError: images or classes are others.
         RuntimeError: the largest difference is beyond the tolerance; names image and class.
     """
-    name = settings.name or settings.split
+    name = settings.name or split_of_run(settings.split, settings.run_dir, settings)
     folder = evaluation_folder(settings.run_dir, name)
     report = read_report(folder)
     again = _settings_again(settings, report, folder)
@@ -122,7 +122,8 @@ def _settings_again(
     numbers = next(iter(models_of(report).values()))
     given = {name: getattr(settings, name) for name in CHANGEABLE}
     changed = {name: value for name, value in given.items() if value not in (None, "auto")}
-    return replace(stored, **{"amp": numbers.get("amp", stored.amp)} | changed)
+    known = {name: numbers.get(name, getattr(stored, name)) for name in ("amp", "split")}
+    return replace(stored, **known | changed)
 
 
 def _boxes(saved: SavedRun, report: Mapping[str, Any], folder: Path) -> BoxSettings | None:

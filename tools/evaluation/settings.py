@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.datasets.settings import ImageSettings, UsedImageSettings
+from data.datasets.settings import ImageSettings, SplitSettings, UsedImageSettings
 from data.settings import check_range
 from localizer.settings import BoxSettings
 from tools.models.settings import ComputeSettings
@@ -11,7 +11,7 @@ from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
+class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, SplitSettings):
     """Settings of one evaluation."""
 
     run_dir: Path
@@ -24,15 +24,13 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
     """Proposals of the images of --split, for a detector; those of --corloc-split are in the file
     that it learned from."""
 
-    split: str = "test"
-    """Images to evaluate on."""
-
     name: str = ""
     """Name of the evaluation, when a split is evaluated more than once; that of --split when
     empty."""
 
-    corloc_split: str = "trainval"
-    """Images for CorLoc, by convention those that the labels came from; empty for --split."""
+    corloc_split: str | None = None
+    """Images for CorLoc, by convention those that the labels came from: the split that the run
+    learned from when not given; empty for --split."""
 
     image_sizes: tuple[int, ...] = ()
     """Pixels of the side that the run's --resize names, averaged over; the run's own when empty."""
@@ -67,14 +65,11 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckReproductionSettings(ComputeSettings, ImageSettings):
+class CheckReproductionSettings(ComputeSettings, ImageSettings, SplitSettings):
     """Settings of one check. What is not given here is as it was in the evaluation."""
 
     run_dir: Path
     """Folder of the trained run; of several that were evaluated side by side, the first."""
-
-    split: str = "test"
-    """Images that were evaluated."""
 
     name: str = ""
     """Name of the evaluation; that of --split when empty."""

@@ -25,6 +25,7 @@ from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
 from tools.prediction.predictions import Predictions
+from tools.runs.folder import split_of_run
 from tools.runs.saved import SavedRun, load_run
 
 OWN_NAMES = ("detections.json", "images")
@@ -41,10 +42,12 @@ def run(settings: DetectSettings) -> None:
     amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
     device = choose_device(settings.device, amp)
     images = given_or_trained(settings, saved.settings, saved.settings.classes)
+    named = settings.split or ("all" if settings.images is not None else "")
+    split = split_of_run(named, settings.run_dir, settings)
     _check_outside(settings.out, images)
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
     with filled_folder(settings.out, names=names, replace=settings.replace) as place:
-        dataset = open_dataset(replace(images, on_bad=settings.on_bad), settings.split)
+        dataset = open_dataset(replace(images, on_bad=settings.on_bad), split)
         predictions = _predictions(saved, dataset, device, settings)
         detections = dict[str, Detections]()
         for index in track(range(len(dataset)), "detections", total=len(dataset)):

@@ -14,8 +14,9 @@ from tools.runs.settings import SavedRunSettings
 class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """Settings of one detection; without images those that the run learned from."""
 
-    split: str = "all"
-    """Which of the images."""
+    split: str = ""
+    """Which images; when not given all of --images, or else the validation split of the run, val
+    without one."""
 
     out: Path
     """Folder for what is found; it holds nothing yet."""

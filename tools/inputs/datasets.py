@@ -24,15 +24,19 @@ def open_dataset(settings: DataSettings, split: str) -> ImageSet:
     source = open_source(settings)
     bad = bad_images(source, source.ids(split)) if settings.on_bad == "skip" else {}
     opened = source.open(split, leave_out=bad)
-    official = source.official_count(split)
-    partial = "" if official in (None, len(opened)) else f" (partial: {len(opened)} of {official})"
     left_out = f", {len(bad)} bad ones left out" if bad else ""
     form = f"; {source.form}" if source.form else ""
-    echo(f"{split}: {len(opened)} images{partial}{left_out}{form}")
+    echo(f"{split}: {len(opened)} images{partial(source, split, len(opened))}{left_out}{form}")
     if not opened.weights.any():
         for remark in source.remarks():
             warn(remark)
     return opened
+
+
+def partial(source: Source, split: str, count: int) -> str:
+    """That so many images are a part of a published split, in words; empty if they are not."""
+    official = source.official_count(split)
+    return "" if official in (None, count) else f" (partial: {count} of {official})"
 
 
 def warn_of_one_sided_classes(dataset: ImageSet) -> None:

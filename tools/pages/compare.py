@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from data.datasets.sources import chosen_split
 from tools.cli.console import echo
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
@@ -10,7 +11,7 @@ from tools.pages.charts import charts
 from tools.pages.page import write_page
 from tools.pages.report import headings, metrics_of, metrics_table, models_of, read_report
 from tools.pages.settings import CompareRunsSettings
-from tools.runs.folder import evaluation_folder
+from tools.runs.folder import evaluation_folder, read_settings
 
 
 def run(settings: CompareRunsSettings) -> None:
@@ -18,7 +19,9 @@ def run(settings: CompareRunsSettings) -> None:
     models: dict[str, dict[str, Any]] = {}
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for name, folder in _named(settings.runs).items():
-        report = read_report(evaluation_folder(folder, settings.name or settings.split))
+        evaluated = settings.name or settings.split
+        evaluated = evaluated or chosen_split("", read_settings(folder).val_split)
+        report = read_report(evaluation_folder(folder, evaluated))
         models |= {f"{name} {model}": numbers for model, numbers in models_of(report).items()}
         for tag, points in read_metrics(folder / "metrics.jsonl").items():
             if settings.curves in tag and len(points) > 1:

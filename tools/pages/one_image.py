@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from data.checks import check_proposals
-from data.datasets.sources import open_source
+from data.datasets.sources import chosen_split, open_source
 from data.images import read_image
 from data.proposals.files import load_proposals
+from data.proposals.propose import propose
+from data.proposals.settings import ProposeSettings
 from data.types import Annotation, Proposals
 from tools.cli.console import echo
 from tools.loggers.settings import VisdomSettings
@@ -20,19 +22,18 @@ BEST = 10  # more boxes would hide the image
 def run(settings: InspectImageSettings) -> None:
     """Print, draw, and send to visdom if asked."""
     source = open_source(settings)
-    ids = source.ids(settings.split)
+    split = chosen_split(settings.split, source=source)
+    ids = source.ids(split)
     if settings.index >= len(ids):
-        raise ValueError(
-            f"--index {settings.index}: {settings.split} has {len(ids)} images, from 0"
-        )
+        raise ValueError(f"--index {settings.index}: {split} has {len(ids)} images, from 0")
     image_id = ids[settings.index]
     path, annotation = source.path(image_id), source.annotation(image_id)
     texts = [source.classes[label] for label in annotation.labels]
     present = source.labels(image_id)[0].nonzero()[:, 0]
     labels = sorted({*texts, *(source.classes[label] for label in present)})
-    proposals = _proposals(settings, annotation)
+    proposals = _read_proposals(settings, annotation)
     height, width = annotation.image_size
-    echo(f"{settings.split} {settings.index}: {annotation.image_id}")
+    echo(f"{split} {settings.index}: {annotation.image_id}")
     echo(f"file: {path}")
     echo(f"size: {width}x{height}")
     echo(f"classes: {', '.join(labels) or 'none'}")
@@ -45,12 +46,14 @@ def run(settings: InspectImageSettings) -> None:
         echo("the image does not exist, so nothing is drawn")
         return
     image = read_image(path, size=annotation.image_size)
-    name = f"{settings.split}_{settings.index}_{annotation.image_id}"
-    images = {name: draw_boxes(image, annotation.boxes, TRUTH, texts)}
-    files = [settings.out]
-    if proposals is not None:
-        images[f"{name}_proposals"] = _draw_best(image, proposals)
-        files.append(settings.out.with_stem(f"{settings.out.stem}_proposals"))
+    if proposals is None:
+        proposals = propose(image, ProposeSettings())
+    name = f"{split}_{settings.index}_{annotation.image_id}"
+    images = {
+        name: draw_boxes(image, annotation.boxes, TRUTH, texts),
+        f"{name}_proposals": _draw_best(image, proposals),
+    }
+    files = [settings.out, settings.out.with_stem(f"{settings.out.stem}_proposals")]
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     for file, drawn in zip(files, images.values(), strict=True):
         write_jpeg(file, drawn)
@@ -59,8 +62,8 @@ def run(settings: InspectImageSettings) -> None:
         _show(images, settings.visdom)
 
 
-def _proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
-    """Those of the image, None if none are asked for."""
+def _read_proposals(settings: InspectImageSettings, annotation: Annotation) -> Proposals | None:
+    """Those of the image in a file, None if none is named."""
     if settings.proposals is None:
         return None
     by_image = load_proposals(settings.proposals)

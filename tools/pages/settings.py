@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.datasets.settings import LabelSettings, UsedImageSettings
+from data.datasets.settings import LabelSettings, SplitSettings, UsedImageSettings
 from data.settings import check_range
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import ComputeSettings
@@ -12,14 +12,11 @@ from tools.runs.settings import SavedRunSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRunsSettings:
+class CompareRunsSettings(SplitSettings):
     """Settings of one comparison."""
 
     runs: tuple[Path, ...]
     """Folders of evaluated runs."""
-
-    split: str = "test"
-    """Images that they were evaluated on."""
 
     name: str = ""
     """Name of the evaluations; that of --split when empty."""
@@ -64,14 +61,11 @@ PORT = 8000
 
 
 @dataclass(frozen=True, kw_only=True)
-class GallerySettings(UsedImageSettings):
+class GallerySettings(UsedImageSettings, SplitSettings):
     """Settings of one gallery."""
 
     run_dir: Path
     """Folder of the evaluated run."""
-
-    split: str = "test"
-    """Images that it was evaluated on."""
 
     name: str = ""
     """Name of the evaluation; that of --split when empty."""
@@ -121,20 +115,18 @@ class GallerySettings(UsedImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectImageSettings(LabelSettings):
+class InspectImageSettings(LabelSettings, SplitSettings):
     """Settings of one look."""
 
-    split: str = "trainval"
-    """List that the image is in."""
-
     index: int = 0
-    """Its number in the list, from 0."""
+    """Number of the image in its split, from 0."""
 
     out: Path = Path("runs/inspected.jpg")
     """File for the image with its boxes."""
 
     proposals: Path | None = None
-    """File of proposals; the ten best are drawn into OUT_proposals.jpg."""
+    """File of proposals, whose ten best are drawn into OUT_proposals.jpg; when not given those of
+    this image are made on the spot."""
 
     visdom: VisdomSettings = field(default_factory=VisdomSettings)
 
@@ -145,11 +137,8 @@ class InspectImageSettings(LabelSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewHeatmapsSettings(SavedRunSettings, ComputeSettings, UsedImageSettings):
+class ViewHeatmapsSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, SplitSettings):
     """Settings of one look."""
-
-    split: str = "val"
-    """Images to choose from."""
 
     name: str = ""
     """Name of the evaluation that the files belong to; that of --split when empty."""

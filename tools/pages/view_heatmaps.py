@@ -10,24 +10,25 @@ from tools.pages.draw import write_jpeg
 from tools.pages.predictions import chosen_images, heatmap_row, shown_labels
 from tools.pages.settings import ViewHeatmapsSettings
 from tools.prediction.opening import open_localizer, open_split
-from tools.runs.folder import evaluation_folder
+from tools.runs.folder import evaluation_folder, split_of_run
 from tools.runs.saved import load_run
 
 
 def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
+    split = split_of_run(settings.split, settings.run_dir, settings)
     saved = load_run(settings.run_dir, settings.checkpoint)
     device = choose_device(settings.device, saved.uncached_amp(settings.amp))
     # A few images are quicker computed than a cache filled.
-    dataset = open_split(saved, settings, settings.split)
+    dataset = open_split(saved, settings, split)
     predictions = open_localizer(saved, dataset, device, cached=False)
-    folder = evaluation_folder(settings.run_dir, settings.name or settings.split) / "heatmaps"
+    folder = evaluation_folder(settings.run_dir, settings.name or split) / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)
     for index in track(chosen, "heatmaps", total=len(chosen)):
         heatmaps = predictions.heatmaps(index)
         row = heatmap_row(dataset, index, heatmaps)
-        path = heatmaps_path(folder, settings.split, dataset.ids[index])
+        path = heatmaps_path(folder, split, dataset.ids[index])
         if backend is None:
             labels = shown_labels(dataset, index, heatmaps.image_logits.sigmoid())
             write_heatmaps(path, heatmaps, labels, dataset.classes)

@@ -202,6 +202,8 @@ def _train(settings: BoxesSettings, trained: Training, train: Callable[[Training
             replace(
                 trained,
                 **_place(settings),
+                split=trained.split or "trainval",
+                val_split=trained.val_split or "",
                 feature_cache=settings.out / "features",
                 loop=replace(loop, epochs=settings.epochs or loop.epochs),
                 seed=settings.seed,

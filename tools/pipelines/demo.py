@@ -62,6 +62,7 @@ def run(settings: DemoSettings) -> None:
                 voc_root=voc_root,
                 beside=(robust, detector),
                 proposals=_proposals(settings, "test"),
+                split="test",
                 corloc_split="",
             )
         )

@@ -14,7 +14,7 @@ from data.datasets.scan import ImageState, image_problems, same_images, scan_pro
 from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
 from tools.cli.console import echo, warn
-from tools.inputs.datasets import scan_with_progress
+from tools.inputs.datasets import partial, scan_with_progress
 from tools.preparation.settings import CheckDataSettings
 
 LEARNED = ("train", "val", "trainval")
@@ -30,6 +30,9 @@ def run(settings: CheckDataSettings) -> None:
     source = open_source(settings)
     scan = source.scan()
     _print_table(scan)
+    for split, names in scan.splits.items():
+        if part := partial(source, split, len(names)):
+            echo(f"{split}: {len(names)} images{part}")
     if source.form:
         echo(f"labels: {source.form}")
     for remark in (*source.remarks(), *_one_sided(source, scan)):

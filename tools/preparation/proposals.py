@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from data.checks import name_first
-from data.datasets.sources import open_source
+from data.datasets.sources import chosen_split, open_source
 from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
 from data.proposals.propose import REVISION, propose_files
@@ -38,7 +38,7 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
         lock_timeout: seconds to wait for another process that writes the same file.
     """
     source = open_source(settings)
-    split = settings.split or source.whole
+    split = chosen_split(settings.split, source=source)
     ids, left_out = source.ids(split), ""
     if settings.on_bad == "skip":
         bad = bad_images(source, ids, annotated=settings.report is not None)

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from data.datasets.settings import LabelSettings, UsedImageSettings, default_voc_root
+from data.datasets.settings import (
+    LabelSettings,
+    SplitSettings,
+    UsedImageSettings,
+    default_voc_root,
+)
 from data.proposals.settings import ProposeSettings
 from data.settings import check_range
 from tools.inputs.settings import IMAGE_STATES
@@ -57,14 +62,11 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ProposeSettings, UsedImageSettings):
+class MakeProposalsSettings(ProposeSettings, UsedImageSettings, SplitSettings):
     """Settings of one file of proposals."""
 
     out: Path
     """File to write (.npz)."""
-
-    split: str = ""
-    """Split of the images; when empty, trainval of VOC and every image of a folder."""
 
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""

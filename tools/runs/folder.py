@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import yaml
 
+from data.datasets.settings import ImageSettings
+from data.datasets.sources import chosen_split, given_or_trained, open_source
 from tools.cli import console
 from tools.cli.command import settings_from
 from tools.cli.settings import to_dict
@@ -67,6 +69,36 @@ def read_settings(run_dir: Path) -> TrainSettings:
         return settings_from(KINDS[kind_of(content)], content)
     except (yaml.YAMLError, ValueError, KeyError) as error:
         raise ValueError(f"{path}: not settings of a run ({error})") from error
+
+
+def split_of_run(named: str, run_dir: Path, images: ImageSettings) -> str:
+    """Which split of a run's images, or of those that are given instead, see ``chosen_split``.
+
+    Warns where nobody has named a split and the run has learned from its images.
+
+    Args:
+        named: ``--split``; nothing is opened where it was given.
+        run_dir: of the run.
+        images: as given by the command.
+
+    Raises:
+        FileNotFoundError: no run, or no images.
+        ValueError: invalid settings or labels.
+    """
+    if named:
+        return named
+    trained = read_settings(run_dir)
+    source = open_source(given_or_trained(images, trained, trained.classes))
+    split = chosen_split("", trained.val_split, source)
+    if images.images is None and trained.split in source.split_names:
+        ids = source.ids(split)
+        learned = set(source.ids(trained.split)) & set(ids)
+        if learned:
+            console.warn(
+                f"{split}: the run has learned from {len(learned)} of its {len(ids)} images "
+                "(--split names others)"
+            )
+    return split
 
 
 def kind_of(settings: Mapping[str, Any]) -> str:

@@ -122,11 +122,14 @@ class TrainSettings(ComputeSettings, DataSettings):
     run_dir: Path
     """Folder of the run: settings, log, checkpoints, events."""
 
-    split: str = "trainval"
-    """Images to learn from."""
+    split: str = ""
+    """Images to learn from. When not given trainval, or train of one's own images if some of them
+    are for validation."""
 
-    val_split: str = ""
-    """Images to evaluate after every epoch and to choose the best checkpoint; empty for none."""
+    val_split: str | None = None
+    """Images to evaluate after every epoch and to choose the best checkpoint; none for no
+    validation, which leaves every image of one's own to learn from. When neither this nor --split
+    is given, val of one's own images (a fifth of them, see --val-fraction) and none of VOC."""
 
     image_sizes: tuple[int, ...] = (512,)
     """Pixels of the side that --resize names. Each batch takes one of them."""

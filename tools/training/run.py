@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
-from data.datasets.sources import open_source
+from data.datasets.sources import open_source, training_splits
 from data.types import ImageBatch
 from tools.cli.console import echo
 from tools.cli.settings import flatten, to_dict
@@ -49,7 +49,9 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         ValueError: the settings, the images or the run to be continued do not fit together.
         Interrupted: a signal came; the state is saved.
     """
-    open_source(settings)  # refuses what is not there before anything is made
+    source = open_source(settings)  # refuses what is not there before anything is made
+    split, val_split = training_splits(settings.split, settings.val_split, source)
+    settings = dataclasses.replace(settings, split=split, val_split=val_split)
     if not settings.resume and (settings.run_dir / "settings.yaml").exists():
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"

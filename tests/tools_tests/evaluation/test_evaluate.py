@@ -31,6 +31,7 @@ from data.types import Detections, Proposals
 from localizer.model import Localizer
 from tests.tools_tests.conftest import process_as_before
 from tests.worlds import files_of, read_devkit, with_other_boxes, write_proposals
+from tools import check_reproduction, compare_runs, detect, gallery, view_heatmaps
 from tools.cli.command import parse_settings
 from tools.evaluate import main
 from tools.evaluation.settings import EvaluateSettings
@@ -52,7 +53,7 @@ SAVED = {"detections.json", *COCO_FILES, "scores.npz", "ranked.npz", "devkit"}
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
     small = f"--run-dir {run_dir} --voc-root {tiny_voc} --amp off --device cpu --corloc-split="
-    return [*small.split(), *others]
+    return [*small.split(), "--split=test", *others]
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +309,41 @@ def test_the_validation_of_the_training_is_repeated_in_the_folder_of_its_split(
     assert report[kind][quality] == best["best"]
     page = (copy / "evaluations" / "val" / "report.html").read_text()
     assert (HEATMAP_SHEET in page) == (kind == "localizer")
+
+
+def test_without_a_split_every_command_takes_the_runs_validation(
+    copies: Callable[[str], Path], tiny_voc: Path, tmp_path: Path
+) -> None:
+    run_dir, place = copies("localizer"), ["--voc-root", str(tiny_voc)]
+    computed = [*place, "--device=cpu", "--amp=off"]
+    of_run = ["--run-dir", str(run_dir)]
+    folder = evaluation_folder(run_dir, "val")
+
+    assert main([*of_run, *computed]) == 0
+    numbers = json.loads((folder / "report.json").read_text())["localizer"]
+    assert (numbers["split"], numbers["corloc_split"]) == ("val", "train")
+    assert view_heatmaps.main([*of_run, *computed, "--count=1"]) == 0
+    assert gallery.main([*of_run, *place, "--processes=1"]) == 0
+    assert {path.name for path in folder.iterdir()} >= {"heatmaps", "gallery"}
+    assert check_reproduction.main([*of_run, *computed]) == 0
+    assert compare_runs.main([f"--runs=[{run_dir}]", f"--out={tmp_path / 'compared'}"]) == 0
+    assert detect.main([*of_run, *computed, f"--out={tmp_path / 'boxes'}", "--draw=false"]) == 0
+    content = json.loads((tmp_path / "boxes" / "detections.json").read_text())
+    assert list(content["images"]) == image_ids(tiny_voc, "val")
+
+
+def test_a_run_without_validation_is_told_that_it_has_learned_from_val(
+    copies: Callable[[str], Path], tiny_voc: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = copies("localizer")
+    trained = read_settings(run_dir)
+    write_settings(run_dir, replace(trained, split="trainval", val_split=""))
+
+    for split, learned in (("", True), ("val", False)):
+        argv = ["--run-dir", str(run_dir), "--voc-root", str(tiny_voc), "--corloc-split="]
+        assert main([*argv, f"--split={split}", "--device=cpu", "--amp=off"]) == 0
+        warning = "warning: val: the run has learned from 6 of its 6 images (--split names others)"
+        assert (warning in capsys.readouterr().err) == learned
 
 
 def test_corloc_is_measured_on_its_own_split_with_the_runs_own_proposals(

@@ -51,7 +51,7 @@ class CroppedSource(VOCSource):
 def run_evaluate(run_dir: Path, tiny_voc: Path, *others: str) -> None:
     small = f"--run-dir={run_dir} --voc-root={tiny_voc} --device=cpu --amp=off --corloc-split="
     with process_as_before():
-        assert evaluate.main([*small.split(), *others]) == 0
+        assert evaluate.main([*small.split(), "--split=test", *others]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def check(tiny_voc: Path, capsys: pytest.CaptureFixture[str]) -> Check:
 
     def run(code: int, run_dir: Path, *words: str) -> list[str]:
         capsys.readouterr()
-        place = [f"--run-dir={run_dir}", f"--voc-root={tiny_voc}", "--device=cpu"]
+        place = [f"--run-dir={run_dir}", f"--voc-root={tiny_voc}", "--device=cpu", "--split=test"]
         assert check_reproduction.main([*place, *words]) == code
         output = capsys.readouterr()
         return [*output.out.splitlines(), *output.err.splitlines()]

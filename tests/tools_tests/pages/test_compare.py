@@ -31,7 +31,8 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def compare(runs: list[Path], out: Path, *more: str) -> int:
-    return main(["--runs", json.dumps([str(run) for run in runs]), "--out", str(out), *more])
+    every = ["--runs", json.dumps([str(run) for run in runs]), "--split", "test"]
+    return main([*every, "--out", str(out), *more])
 
 
 def test_every_model_has_a_line_and_the_page_has_the_chosen_curves_and_names_as_text(

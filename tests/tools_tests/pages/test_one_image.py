@@ -138,15 +138,12 @@ def test_a_voc_is_only_read(tiny_voc: Path, inspect: Inspect) -> None:
 
 @pytest.mark.voc
 def test_the_boxes_and_the_best_proposals_of_a_real_image_are_drawn(
-    voc_root: Path, tmp_path: Path, out: Path, inspect: Inspect
+    voc_root: Path, out: Path, inspect: Inspect
 ) -> None:
     dataset = VOCSource(voc_root).open("test")
     annotation = dataset.annotations[7]
-    proposals = propose(read_image(dataset.paths[7]), ProposeSettings())
-    path = write_proposals(tmp_path / "p.npz", {annotation.image_id: proposals})
 
-    words = (f"--voc-root={voc_root}", "--split=test", "--index=7", f"--proposals={path}")
-    code, text, _ = inspect(*words)
+    code, text, _ = inspect(f"--voc-root={voc_root}", "--split=test", "--index=7")
     assert code == 0
     assert text.startswith(f"test 7: {annotation.image_id}\n")
     assert len(re.findall(r"^  \w+: ", text, re.MULTILINE)) == len(annotation.boxes)
@@ -163,7 +160,9 @@ def test_boxes_and_their_classes_are_drawn_where_they_belong(inspect: Inspect, o
     code, text, _ = inspect("--index", "1")
 
     assert code == 0
-    assert text.endswith(f"  car: 4 4 60 60\ndrawn: {out}\n")
+    best = out.with_name("image_proposals.jpg")
+    assert "  car: 4 4 60 60\nproposals: " in text
+    assert text.endswith(f"\ndrawn: {out}\ndrawn: {best}\n")
     drawn = read_image(out)
     lime = is_color(drawn, LIME)
     assert lime.shape == (400, 600)
@@ -239,6 +238,27 @@ def test_the_ten_best_proposals_are_drawn_in_another_image(
     assert not is_color(pixels, LIME).any()
 
 
+def test_without_a_file_the_proposals_of_the_image_are_made_as_for_one(
+    inspect: Inspect, tiny_voc: Path, tmp_path: Path, out: Path
+) -> None:
+    dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("val")
+    made = {dataset.ids[2]: propose(dataset[2].image, ProposeSettings())}
+    path = write_proposals(tmp_path / "p.npz", made)
+    words = (f"--voc-root={tiny_voc}", f"--classes=[{','.join(SYNTHETIC_CLASSES)}]", "--index=2")
+
+    texts, drawn = [], []
+    for others in ([], [f"--proposals={path}"]):
+        code, text, _ = inspect(*words, *others)
+        assert code == 0
+        texts.append(text)
+        drawn.append(out.with_name("image_proposals.jpg").read_bytes())
+    assert texts[0].startswith(f"val 2: {dataset.ids[2]}\n")
+    assert f"\nproposals: {len(made[dataset.ids[2]].boxes)}, best scores " in texts[0]
+    assert texts[0] == texts[1]
+    assert drawn[0] == drawn[1]
+    assert is_color(read_image(out.with_name("image_proposals.jpg")), MAGENTA).any()
+
+
 @pytest.mark.parametrize(
     ("proposals", "message"),
     [
@@ -272,7 +292,7 @@ def test_an_image_of_a_folder_has_labels_if_they_are_known_and_no_boxes(
     monkeypatch.delenv("VOC_ROOT", raising=False)
     folder, labels = tmp_path / "photographs", tmp_path / "labels.csv"
     gray(folder / "a b.png", 6, 8)
-    gray(folder / "图" / "c.png", 12, 10)
+    gray(folder / "图" / "c.png", 12, 8)  # too narrow for proposals
     labels.write_text("image,labels\na b.png,\n图/c.png,dog|cat\n")
     words = [f"--images={folder}", f"--out={out}", "--split=all"]
 
@@ -280,11 +300,13 @@ def test_an_image_of_a_folder_has_labels_if_they_are_known_and_no_boxes(
     assert capsys.readouterr().out.splitlines() == [
         "all 1: 图/c.png",
         f"file: {folder}/图/c.png",
-        "size: 10x12",
+        "size: 8x12",
         "classes: cat, dog",
+        "proposals: none",
         f"drawn: {out}",
+        f"drawn: {out.with_name('image_proposals.jpg')}",
     ]
-    assert read_image(out).shape == (3, 12, 10)
+    assert read_image(out).shape == (3, 12, 8)
 
     assert main([*words, "--classes=[cat]"]) == 0
     assert "\nclasses: none\n" in capsys.readouterr().out

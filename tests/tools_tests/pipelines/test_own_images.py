@@ -20,7 +20,7 @@ from tests.worlds import digest_of, files_of
 from tools import evaluate, gallery, train_localizer, view_heatmaps
 from tools.inputs.settings import IMAGE_STATES
 
-SMALL = "--model.backbone squeezenet1_1 --image-sizes [64] --amp off --device cpu --split train"
+SMALL = "--model.backbone squeezenet1_1 --image-sizes [64] --amp off --device cpu"
 SMALL += " --loop.epochs 1 --loop.batch-size 4 --loop.log-every 1"
 CPU = "--amp off --device cpu"
 OF_LABELS = ("image_map", "f2", "recall")
@@ -79,7 +79,7 @@ def new_photographs(elsewhere: Path, tiny_voc: Path) -> Path:
 @pytest.fixture(scope="module")
 def own_run(elsewhere: Path, images: Path) -> Path:
     """Trained with paths as a person types them; not to be written to."""
-    own = "--run-dir own --images photographs --labels labels.csv --val-split val"
+    own = "--run-dir own --images photographs --labels labels.csv"
     with process_as_before():
         assert train_localizer.main([*own.split(), *SMALL.split()]) == 0
     return elsewhere / "own"
@@ -95,7 +95,7 @@ def evaluated(
     with process_as_before():
         assert evaluate.main(f"--run-dir {folder} {CPU} --split val".split()) == 0
         shutil.copytree(folder / "evaluations" / "val", folder / "before")
-        new = f"--run-dir {folder} {CPU} --images {new_photographs} --split all --name new"
+        new = f"--run-dir {folder} {CPU} --images {new_photographs} --name new"
         assert evaluate.main(new.split()) == 0
     return folder
 
@@ -258,7 +258,7 @@ def repaired(damaged: Path, folder: Path, *names: str) -> Path:
 
 
 def train_damaged(damaged: Path, run_dir: Path, *others: str) -> int:
-    own = f"--run-dir {run_dir} --images {damaged} --labels labels.csv {SMALL}"
+    own = f"--run-dir {run_dir} --images {damaged} --labels labels.csv --split train {SMALL}"
     return train_localizer.main([*own.split(), "--loop.checkpoint-every", "1", *others])
 
 
@@ -350,7 +350,7 @@ def test_a_run_that_skips_skips_in_evaluation_too(
     [
         ("", "--voc-root: "),
         ("--labels labels.csv", "--labels: of which images"),
-        ("--images photographs --classes [cat]", "photographs: no split 'trainval'"),
+        ("--images photographs --classes [cat]", "photographs: no split 'train'"),
         ("--images nowhere --labels labels.csv", "nowhere: no such image or folder of images"),
         ("--images photographs --labels no.csv", "no.csv: no such file or folder of labels"),
         (

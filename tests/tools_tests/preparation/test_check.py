@@ -342,6 +342,21 @@ def test_a_signal_stops_a_check_between_two_images(
     assert "problems" not in capsys.readouterr().out
 
 
+def test_a_part_of_an_official_split_says_so(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "VOC2007"
+    (home / "ImageSets" / "Main").mkdir(parents=True)
+    (home / "Annotations").mkdir()
+    (home / "ImageSets" / "Main" / "test.txt").write_text("a\n")
+    size = "<size><width>8</width><height>6</height></size>"
+    (home / "Annotations" / "a.xml").write_text(f"<annotation>{size}</annotation>")
+    white(home / "JPEGImages" / "a.jpg")
+
+    assert main(words(tmp_path, cache)) == 0
+    assert "\ntest: 1 images (partial: 1 of 4952)\n" in capsys.readouterr().out
+
+
 # Any folder of images
 
 

@@ -43,7 +43,13 @@ def trained(train: Train, tiles: Path, backbone: str, *others: str) -> Path:
     words = [f"--images={tiles}", f"--labels={tiles / 'train_v2.csv'}", f"--image-sizes=[{SIDE}]"]
     words += [f"--model.backbone={backbone}", "--model.pooling=mean", "--resize=square"]
     words += ["--pretrained=false", "--frozen-backbone=false", "--device=cpu", "--amp=off"]
-    words += ["--optim.name=adamw", "--optim.lr=1e-3", "--loop.epochs=2", "--loop.batch-size=8"]
+    words += [
+        "--val-split=none",
+        "--optim.name=adamw",
+        "--optim.lr=1e-3",
+        "--loop.epochs=2",
+        "--loop.batch-size=8",
+    ]
     return train(
         train_classifier.main,
         lambda run_dir, *more: [f"--run-dir={run_dir}", *words, *others, *more],

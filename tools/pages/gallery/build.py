@@ -18,7 +18,7 @@ from tools.pages.gallery.page import PAGE, check_ours, write_gallery_page
 from tools.pages.gallery.server import PageServer
 from tools.pages.gallery.thumbnails import OriginalImage, make_thumbnails, remove_thumbnails
 from tools.pages.settings import GallerySettings
-from tools.runs.folder import evaluation_folder, locked_run, read_settings
+from tools.runs.folder import evaluation_folder, locked_run, read_settings, split_of_run
 
 THUMBS = "thumbs"
 PROPOSALS = 10  # of an image; more hide it
@@ -39,7 +39,8 @@ def run(settings: GallerySettings) -> None:
 
 def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     """Make thumbnails and page; returns its path and the names of its thumbnails."""
-    evaluation = evaluation_folder(settings.run_dir, settings.name or settings.split)
+    split = split_of_run(settings.split, settings.run_dir, settings)
+    evaluation = evaluation_folder(settings.run_dir, settings.name or split)
     source = evaluation / "scores.npz"
     saved = read_scores(source)
     settings_file = settings.run_dir / "settings.yaml"
@@ -47,7 +48,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     data = given_or_trained(settings, trained, saved.classes)
     out = settings.out or evaluation / "gallery"
     _check_place(out, open_source(data).root)
-    dataset, scores = by_name(open_dataset(data, settings.split), saved, str(source))
+    dataset, scores = by_name(open_dataset(data, split), saved, str(source))
     detections = _detections(settings, evaluation, scores)
     proposals = None
     if settings.proposals is not None:
@@ -77,7 +78,7 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
                 for image_id, of_image in heatmaps.items()
             },
         )
-        title = f"{settings.run_dir.resolve().name} on {settings.split}"
+        title = f"{settings.run_dir.resolve().name} on {split}"
         page = write_gallery_page(out, {"title": title, "count": settings.count, **content})
         remove_thumbnails(out / THUMBS, keep=name_of.values())
         echo(f"gallery: {page}")

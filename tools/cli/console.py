@@ -1,15 +1,20 @@
-"""Output and progress: a bar on a terminal, otherwise a plain line from time to time."""
+"""Output, tables and progress: a bar on a terminal, otherwise a plain line from time to time."""
 
 import os
+import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from tools.cli.signals import check_interrupted
 
@@ -31,6 +36,9 @@ T = TypeVar("T")
 LINE_EVERY_S = 10.0
 
 
+WIDTH = 80  # of tables where there is no terminal
+LONG_WORD = 16  # columns of a table; longer ones may be folded
+NUMBER = re.compile(r"[-+\d.,:/x%() ]*|n/a")
 CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
 
 _copies: list[TextIO] = []
@@ -85,6 +93,60 @@ def until_closed(file: TextIO) -> Iterator[None]:
 def _copy(text: str) -> None:
     for file in _copies:
         print(text, file=file, flush=True)
+
+
+def table(heads: Sequence[str], *rows: Sequence[str]) -> list[str]:
+    """The lines of a table, as wide as the terminal at most, or 80 columns where there is none.
+
+    Numbers are on the right and never folded, long words and headings are. Columns for which there
+    is no room follow in another table below, again with the first column.
+
+    Args:
+        heads: of two columns or more.
+        rows: as many cells each.
+    """
+    console = Console(color_system=None)
+    if not console.is_terminal:
+        console.width = WIDTH
+    names, *columns = [list(map(printable, cells)) for cells in zip(heads, *rows, strict=True)]
+    lines = []
+    while columns:
+        room = console.width - _least_width(names) - 2 - _least_width(columns[0])
+        shown = [columns.pop(0)]
+        while columns and (room := room - 2 - _least_width(columns[0])) >= 0:
+            shown.append(columns.pop(0))
+        with console.capture() as captured:
+            console.print(_drawn([names, *shown], console.width))
+        lines += [line.rstrip() for line in captured.get().splitlines()]
+    return lines
+
+
+def _drawn(columns: Sequence[Sequence[str]], most: int) -> Table:
+    """A table whose columns are two apart; numbers take no more than they need where it is full."""
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    is_full = sum(2 + max(map(cell_len, column)) for column in columns) - 2 > most
+    for number, column in enumerate(columns):
+        right = number > 0 and _is_of_numbers(column)
+        drawn.add_column(
+            Text(column[0]),
+            overflow="fold",
+            justify="right" if right else "left",
+            width=_least_width(column) if right and is_full else None,
+        )
+    for row in list(zip(*columns, strict=True))[1:]:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _least_width(column: Sequence[str]) -> int:
+    """Of a heading and its cells: of the longest number, or of the longest word as far as 16."""
+    whole = column[1:] if _is_of_numbers(column) else []
+    words = [min(LONG_WORD, cell_len(word)) for cell in column for word in cell.split()]
+    return max(1, *words, *map(cell_len, whole))
+
+
+def _is_of_numbers(column: Sequence[str]) -> bool:
+    return all(map(NUMBER.fullmatch, column[1:]))
 
 
 def track(items: Iterable[T], description: str, *, total: int, done: int = 0) -> Iterator[T]:

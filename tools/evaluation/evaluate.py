@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from data.evaluation.metrics import METRICS
-from tools.cli.console import echo
+from tools.cli.console import echo, table
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
@@ -24,7 +24,7 @@ from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.predictions import box_sheet, detection_sheets
-from tools.pages.report import Report, metrics_of, metrics_table, write_report
+from tools.pages.report import Report, headline_table, metrics_of, write_report
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
@@ -75,9 +75,9 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     )
     write_report(folder, report)
     if "detector" in models:
-        echo(*metrics_table("class", models["detector"]["per_class"]).splitlines())
+        echo(*table(*headline_table("class", models["detector"]["per_class"])))
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
-    echo(*metrics_table("model", metrics).splitlines())
+    echo(*table(*zip(*headline_table("model", metrics), strict=True)))
     echo(f"report: {folder / 'report.html'}")
 
 

@@ -176,7 +176,7 @@ def table(rows: Sequence[Row], kind: str) -> str:
         cells = [_spread([result["metrics"].get(key) for result in results]) for key in columns]
         minutes = statistics.mean(result["seconds"] for result in results) / 60
         lines.append([title, *cells, f"{len(results)}", f"{minutes:.0f}"])
-    return markdown_table([kind, *columns.values(), "seeds", "minutes"], lines)
+    return markdown_table([kind, *columns.values(), "seeds", "minutes"], *lines)
 
 
 def class_table(rows: Sequence[Row]) -> str:
@@ -192,7 +192,7 @@ def class_table(rows: Sequence[Row]) -> str:
         ]
         for name in (results[0]["per_class"] if results else ())
     ]
-    return markdown_table(["class", *(METRICS[key].heading for key in OF_BOXES)], lines)
+    return markdown_table(["class", *(METRICS[key].heading for key in OF_BOXES)], *lines)
 
 
 def _make(

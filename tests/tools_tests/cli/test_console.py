@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tools.cli.console import also_to, echo, show_progress, track, warn
+from tools.cli.console import also_to, echo, show_progress, table, track, warn
 from tools.cli.signals import Interrupted, install_signal_handlers
 
 OBEYED = "a\nb\r\t\x1b[31m\x9b\u202e\u2028\udcff"  # lines, colors, direction, and what is no text
@@ -68,3 +68,32 @@ def test_text_of_every_script_is_shown_as_it_is(capsys: pytest.CaptureFixture[st
     echo("für später/图 1.jpg: <b>кошка</b> 🐈")
 
     assert capsys.readouterr().out == "für später/图 1.jpg: <b>кошка</b> 🐈\n"
+
+
+def test_a_table_has_its_names_on_the_left_and_numbers_on_the_right() -> None:
+    assert table(("class", "AP", "of"), ("cat", "0.5", "8 images"), ("a\n[b]", "n/a", "-")) == [
+        "class    AP  of",
+        "─" * 21,
+        "cat     0.5  8 images",
+        r"a\n[b]  n/a  -",
+    ]
+
+
+def test_a_table_that_is_too_wide_folds_words_and_goes_on_below() -> None:
+    heads = ["class", *(f"trainval {number}" for number in range(8))]
+    first, second = "x" * 60, "two words"
+
+    lines = table(heads, (first, *["1 / 2 (+3)"] * 8), (second, *["n/a"] * 8))
+
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert text.count("class") == text.count(second) == 2
+    assert text.count("x") == 120
+    assert text.count("1 / 2 (+3)") == 8
+
+
+def test_on_a_terminal_a_table_is_as_wide_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    assert table(("class", "AP"), ("x" * 100, "0.5"))[2] == "x" * 100 + "  0.5"

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -34,19 +36,19 @@ def printable(text: str) -> str:
 T = TypeVar("T")
 
 LINE_EVERY_S = 10.0
-
-
+SILENCE_S = 2.0  # on a terminal, until a line says what is being done
 WIDTH = 80  # of tables where there is no terminal
 LONG_WORD = 16  # columns of a table; longer ones may be folded
 NUMBER = re.compile(r"[-+\d.,:/x%() ]*|n/a")
 CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
 
 _copies: list[TextIO] = []
+_suggested: list[str] = []
 
 
 @contextmanager
 def also_to(path: Path) -> Iterator[None]:
-    """Append everything that is printed to a file as well."""
+    """Append everything that is printed to a file as well, with date and time of day."""
     with path.open("a", encoding="utf-8") as file:
         _copies.append(file)
         try:
@@ -90,9 +92,39 @@ def until_closed(file: TextIO) -> Iterator[None]:
         raise SystemExit(CLOSED_OUTPUT) from None
 
 
-def _copy(text: str) -> None:
+def _copy(line: str) -> None:
     for file in _copies:
-        print(text, file=file, flush=True)
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=file, flush=True)
+
+
+def suggest(*words: object) -> None:
+    """Note the command that a person may want next, in the place of an earlier one; or none."""
+    _suggested[:] = map(str, words)
+
+
+def show_suggestion() -> None:
+    """Print the command that was noted last, as it can be typed."""
+    if _suggested:
+        echo(f"next: {shlex.join(_suggested)}")
+
+
+@contextmanager
+def saying(what: str, *, after: float | None = None) -> Iterator[None]:
+    """Say on stderr what is being done inside, if that takes a while.
+
+    Args:
+        what: is done.
+        after: seconds; when not given 2 on a terminal, and elsewhere as in ``show_progress``.
+    """
+    if after is None:
+        after = SILENCE_S if sys.stderr.isatty() else LINE_EVERY_S
+    line = threading.Timer(after, put, (f"{printable(what)} ...\n", sys.stderr))
+    line.daemon = True
+    line.start()
+    try:
+        yield
+    finally:
+        line.cancel()
 
 
 def table(heads: Sequence[str], *rows: Sequence[str]) -> list[str]:
@@ -168,8 +200,9 @@ def show_progress(
     done: int = 0,
     size: int = 1,
     interval: float = LINE_EVERY_S,
+    news: Callable[[], str] = str,
 ) -> Iterator[T]:
-    """Pass items through and show how many are done, the rate, and the time left.
+    """Pass items through and show how many are done, what is new, the rate, and the time left.
 
     Args:
         items: to pass on.
@@ -178,34 +211,43 @@ def show_progress(
         done: items that an earlier process has finished.
         size: images in one item.
         interval: seconds between two lines where there is no terminal.
+        news: what is new after an item; may be empty.
     """
     if Console(stderr=True).is_terminal:
-        yield from _bar(items, description, total, done, size)
+        yield from _bar(items, description, total, done, size, news)
         return
-    start = last = time.monotonic()
+    start = time.monotonic()
+    due = start + interval
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= interval:
-            last = now
+        if now >= due:
+            due = now + interval
             rate = count / (now - start)
-            left = (total - done - count) / rate
-            speed = f"{rate * size:.1f} images/s"
-            echo(f"{description}: {done + count}/{total}, {speed}, {left:.0f} s left")
+            left = f"{(total - done - count) / rate:.0f} s left"
+            words = [f"{done + count}/{total}", news(), f"{rate * size:.1f} images/s", left]
+            echo(f"{description}: {', '.join(filter(None, words))}")
 
 
-def _bar(items: Iterable[T], description: str, total: int, done: int, size: int) -> Iterator[T]:
+def _bar(
+    items: Iterable[T],
+    description: str,
+    total: int,
+    done: int,
+    size: int,
+    news: Callable[[], str],
+) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[news]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total, completed=done, rate="")
+        task = progress.add_task(description, total=total, completed=done, news="")
         start = time.monotonic()
         for count, item in enumerate(items, start=1):
             yield item
-            rate = count * size / (time.monotonic() - start)
-            progress.update(task, advance=1, rate=f"{rate:.1f} images/s")
+            rate = f"{count * size / (time.monotonic() - start):.1f} images/s"
+            progress.update(task, advance=1, news=", ".join(filter(None, (news(), rate))))

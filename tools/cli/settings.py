@@ -4,9 +4,14 @@ Settings have no slots: jsonargparse reads the defaults of nested ones through `
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
+
+# What YAML reads as text without quotes, in a list too: no number and no word for true or nothing.
+PLAIN = re.compile(r"(?i)(?!(y|n|yes|no|on|off|true|false|null)$)[a-z_/][\w/. +-]*")
 
 
 def to_dict(settings: Any) -> Any:
@@ -32,3 +37,27 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{name}"] = value
     return result
+
+
+def to_options(settings: Any, defaults: Any, names: Container[str] | None = None) -> list[str]:
+    """The settings that are not the defaults, as words of a command line.
+
+    Args:
+        settings: of a command.
+        defaults: of the same or another command; a setting that it lacks is written, too.
+        names: which settings; all when not given.
+    """
+    usual, words = flatten(to_dict(defaults)), []
+    for name, value in flatten(to_dict(settings)).items():
+        is_wanted = names is None or name in names
+        if is_wanted and value is not None and value != usual.get(name):
+            shown = f"[{','.join(map(_item, value))}]" if isinstance(value, list) else value
+            words.append(f"--{name.replace('_', '-')}={shown}")
+    return words
+
+
+def _item(value: object) -> str:
+    """One of a list in YAML; in quotes where it would not be read as it is."""
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
+        return json.dumps(value)
+    return str(value)

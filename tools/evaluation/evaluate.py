@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import UsedImageSettings
 from data.evaluation.metrics import METRICS
-from tools.cli.console import echo, table
-from tools.cli.settings import flatten, to_dict
+from tools.cli.console import echo, saying, suggest, table
+from tools.cli.settings import flatten, to_dict, to_options
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
@@ -25,6 +27,7 @@ from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.predictions import box_sheet, detection_sheets
 from tools.pages.report import Report, headline_table, metrics_of, write_report
+from tools.pages.settings import GallerySettings
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
@@ -61,7 +64,8 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         else:
             with_heatmaps[saved.settings.name] = predictions
     if with_heatmaps:
-        overlays = box_sheet(with_heatmaps)
+        with saying("drawing heatmaps"):
+            overlays = box_sheet(with_heatmaps)
         sheets = {"Heatmap and best box of one present class": overlays, **sheets}
     folder = _folder(settings, settings.run_dir)
     report = Report(
@@ -73,12 +77,14 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         images=sheets,
         repeat=_command(settings),
     )
-    write_report(folder, report)
+    with saying("writing the report"):
+        write_report(folder, report)
     if "detector" in models:
         echo(*table(*headline_table("class", models["detector"]["per_class"])))
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
     echo(*table(*zip(*headline_table("model", metrics), strict=True)))
     echo(f"report: {folder / 'report.html'}")
+    suggest("python", "-m", "tools.gallery", *_options_of_gallery(settings))
 
 
 def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
@@ -135,7 +141,8 @@ def _evaluate(
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
     evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
-    _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
+    with saying("writing detections and scores"):
+        _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
@@ -239,13 +246,14 @@ def _folders(settings: EvaluateSettings) -> list[Path]:
     return [settings.run_dir, *([beside] if isinstance(beside, Path) else beside)]
 
 
+def _options_of_gallery(settings: EvaluateSettings) -> list[str]:
+    """Those that show this evaluation."""
+    names = {"name", *(field.name for field in fields(UsedImageSettings))}
+    options = to_options(settings, GallerySettings(run_dir=Path()), names)
+    return ["--run-dir", str(settings.run_dir), "--split", settings.split, *options]
+
+
 def _command(settings: EvaluateSettings) -> str:
     """The settings that are not the defaults, as a command line."""
-    plain_settings = flatten(to_dict(settings))
-    defaults = flatten(to_dict(EvaluateSettings(run_dir=Path())))
-    words = ["python", "-m", "tools.evaluate"]
-    for name, value in plain_settings.items():
-        if value != defaults.get(name) and value is not None:
-            shown = f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
-            words.append(f"--{name.replace('_', '-')}={shown}")
-    return shlex.join(words)
+    options = to_options(settings, EvaluateSettings(run_dir=Path()))
+    return shlex.join(["python", "-m", "tools.evaluate", *options])

@@ -9,7 +9,7 @@ from data.datasets.scan import ImageState, scan_images
 from data.datasets.settings import DataSettings
 from data.datasets.source import MOST, Source, too_thin
 from data.datasets.sources import open_source
-from tools.cli.console import echo, track, warn
+from tools.cli.console import echo, saying, track, warn
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
 
@@ -23,7 +23,8 @@ def open_dataset(settings: DataSettings, split: str) -> ImageSet:
     """
     source = open_source(settings)
     bad = bad_images(source, source.ids(split)) if settings.on_bad == "skip" else {}
-    opened = source.open(split, leave_out=bad)
+    with saying(f"reading labels and annotations of {split}"):
+        opened = source.open(split, leave_out=bad)
     official = source.official_count(split)
     partial = "" if official in (None, len(opened)) else f" (partial: {len(opened)} of {official})"
     left_out = f", {len(bad)} bad ones left out" if bad else ""
@@ -33,6 +34,14 @@ def open_dataset(settings: DataSettings, split: str) -> ImageSet:
         for remark in source.remarks():
             warn(remark)
     return opened
+
+
+def has_split(source: Source, split: str) -> bool:
+    """Whether the source has a split of that name."""
+    try:
+        return bool(source.ids(split))
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def warn_of_one_sided_classes(dataset: ImageSet) -> None:

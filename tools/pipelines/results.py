@@ -14,7 +14,7 @@ from data.datasets.settings import ImageSettings
 from data.datasets.sources import open_source
 from data.evaluation.metrics import METRICS
 from tools.cli.command import CONFIGS, parse_settings
-from tools.cli.console import echo
+from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
@@ -123,6 +123,7 @@ def run(settings: MakeResultsSettings) -> None:
                     _make(row, seed, by_name, settings, root)
                     _write_tables(rows)
     _write_tables(rows)
+    suggest()  # what the last evaluation has suggested
 
 
 def _write_tables(rows: Sequence[Row]) -> None:

@@ -13,9 +13,10 @@ from data.datasets.image_set import one_sided_classes
 from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
 from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
-from tools.cli.console import echo, table, warn
+from tools.cli.console import echo, saying, table, warn
 from tools.inputs.datasets import scan_with_progress
 from tools.preparation.settings import CheckDataSettings
+from tools.preparation.training_command import suggest_training
 
 LEARNED = ("train", "val", "trainval")
 NARROW = 0.1  # of the range of 16-bit gray
@@ -28,7 +29,8 @@ def run(settings: CheckDataSettings) -> None:
         ValueError: there are problems; each of them has been printed.
     """
     source = open_source(settings)
-    scan = source.scan()
+    with saying("reading labels and annotations"):
+        scan = source.scan()
     _print_table(scan)
     if source.form:
         echo(f"labels: {source.form}")
@@ -58,6 +60,13 @@ def run(settings: CheckDataSettings) -> None:
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
     echo(f"{source.root}: {len(paths)} images, no problems")
+    suggest_training(
+        *("train_localizer", "--config", "localizer_lite0"),
+        name="lite0",
+        settings=settings,
+        source=source,
+        split=source.whole,
+    )
 
 
 def _print_kinds(states: Mapping[Path, ImageState]) -> None:

@@ -110,7 +110,9 @@ class FeatureSamples:
         self.key = cache_key(images, features, device)
         name = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = cache.folder / name
-        self.files = [self._file(path) for path in images.dataset.paths]
+        paths = images.dataset.paths
+        looked_for = track(paths, "looking for features", total=len(paths))
+        self.files = [self._file(path) for path in looked_for]
         self._fill(features, cache, device)
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tools.cli.console import echo, table
+from tools.cli.console import echo, saying, table
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts
@@ -39,13 +39,15 @@ def run(settings: CompareRunsSettings) -> None:
         {name: {key: numbers.get(key) for key in shown} for name, numbers in models.items()},
     )
     write_atomically(settings.out / "compare.md", f"{markdown_table(*rows)}\n".encode())
+    with saying("drawing the curves"):
+        drawn = charts(curves)
     write_page(
         settings.out / "compare.html",
         "compare.html",
         title=f"{len(models)} models",
         columns=columns,
         models=models,
-        charts=charts(curves),
+        charts=drawn,
     )
     echo(*table(*zip(*rows, strict=True)), f"page: {settings.out / 'compare.html'}")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from data.collate import pad_stack
 from localizer.backbones import Backbone, Geometry, backbone_named
-from tools.cli.console import echo, table
+from tools.cli.console import echo, saying, table
 from tools.pages.settings import DescribeSettings
 from tools.runs.saved import load_run
 
@@ -38,7 +38,8 @@ class Described:
 
 def run(settings: DescribeSettings) -> None:
     """Print what the model is."""
-    described = _open(settings)
+    with saying("building the model"):
+        described = _open(settings)
     model, backbone = described.model, described.backbone
     padded = f", sides padded to multiples of {backbone.multiple}" if backbone.multiple > 1 else ""
     echo(f"backbone: {backbone.channels} channels, {_place(backbone.geometry)}{padded}")

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from tools.cli.console import printable, put, until_closed
+from tools.cli.console import (
+    printable,
+    put,
+    saying,
+    show_suggestion,
+    suggest,
+    until_closed,
+)
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.cli.words import is_flag, is_list, types_of, with_one_value
 
@@ -78,7 +85,11 @@ class Command:
             arguments = [argument for argument in arguments if argument != "--debug"]
             with until_closed(sys.stdout):
                 settings = parse_settings(self.settings_type, self.name, arguments, self.about)
-            importlib.import_module(self.work).run(settings)
+            with saying("loading the libraries"):
+                work = importlib.import_module(self.work)
+            suggest()
+            work.run(settings)
+            show_suggestion()
         except Interrupted as stop:
             put(f"{stop}\n", sys.stderr)
             return stop.exit_code

@@ -1,15 +1,22 @@
-"""Output and progress: a bar on a terminal, otherwise a plain line from time to time."""
+"""Output, tables and progress: a bar on a terminal, otherwise a plain line from time to time."""
 
 import os
+import re
+import shlex
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from tools.cli.signals import check_interrupted
 
@@ -29,16 +36,19 @@ def printable(text: str) -> str:
 T = TypeVar("T")
 
 LINE_EVERY_S = 10.0
-
-
+SILENCE_S = 2.0  # on a terminal, until a line says what is being done
+WIDTH = 80  # of tables where there is no terminal
+LONG_WORD = 16  # columns of a table; longer ones may be folded
+NUMBER = re.compile(r"[-+\d.,:/x%() ]*|n/a")
 CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
 
 _copies: list[TextIO] = []
+_suggested: list[str] = []
 
 
 @contextmanager
 def also_to(path: Path) -> Iterator[None]:
-    """Append everything that is printed to a file as well."""
+    """Append everything that is printed to a file as well, with date and time of day."""
     with path.open("a", encoding="utf-8") as file:
         _copies.append(file)
         try:
@@ -82,9 +92,93 @@ def until_closed(file: TextIO) -> Iterator[None]:
         raise SystemExit(CLOSED_OUTPUT) from None
 
 
-def _copy(text: str) -> None:
+def _copy(line: str) -> None:
     for file in _copies:
-        print(text, file=file, flush=True)
+        print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=file, flush=True)
+
+
+def suggest(*words: object) -> None:
+    """Note the command that a person may want next, in the place of an earlier one; or none."""
+    _suggested[:] = map(str, words)
+
+
+def show_suggestion() -> None:
+    """Print the command that was noted last, as it can be typed."""
+    if _suggested:
+        echo(f"next: {shlex.join(_suggested)}")
+
+
+@contextmanager
+def saying(what: str, *, after: float | None = None) -> Iterator[None]:
+    """Say on stderr what is being done inside, if that takes a while.
+
+    Args:
+        what: is done.
+        after: seconds; when not given 2 on a terminal, and elsewhere as in ``show_progress``.
+    """
+    if after is None:
+        after = SILENCE_S if sys.stderr.isatty() else LINE_EVERY_S
+    line = threading.Timer(after, put, (f"{printable(what)} ...\n", sys.stderr))
+    line.daemon = True
+    line.start()
+    try:
+        yield
+    finally:
+        line.cancel()
+
+
+def table(heads: Sequence[str], *rows: Sequence[str]) -> list[str]:
+    """The lines of a table, as wide as the terminal at most, or 80 columns where there is none.
+
+    Numbers are on the right and never folded, long words and headings are. Columns for which there
+    is no room follow in another table below, again with the first column.
+
+    Args:
+        heads: of two columns or more.
+        rows: as many cells each.
+    """
+    console = Console(color_system=None)
+    if not console.is_terminal:
+        console.width = WIDTH
+    names, *columns = [list(map(printable, cells)) for cells in zip(heads, *rows, strict=True)]
+    lines = []
+    while columns:
+        room = console.width - _least_width(names) - 2 - _least_width(columns[0])
+        shown = [columns.pop(0)]
+        while columns and (room := room - 2 - _least_width(columns[0])) >= 0:
+            shown.append(columns.pop(0))
+        with console.capture() as captured:
+            console.print(_drawn([names, *shown], console.width))
+        lines += [line.rstrip() for line in captured.get().splitlines()]
+    return lines
+
+
+def _drawn(columns: Sequence[Sequence[str]], most: int) -> Table:
+    """A table whose columns are two apart; numbers take no more than they need where it is full."""
+    drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    is_full = sum(2 + max(map(cell_len, column)) for column in columns) - 2 > most
+    for number, column in enumerate(columns):
+        right = number > 0 and _is_of_numbers(column)
+        drawn.add_column(
+            Text(column[0]),
+            overflow="fold",
+            justify="right" if right else "left",
+            width=_least_width(column) if right and is_full else None,
+        )
+    for row in list(zip(*columns, strict=True))[1:]:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _least_width(column: Sequence[str]) -> int:
+    """Of a heading and its cells: of the longest number, or of the longest word as far as 16."""
+    whole = column[1:] if _is_of_numbers(column) else []
+    words = [min(LONG_WORD, cell_len(word)) for cell in column for word in cell.split()]
+    return max(1, *words, *map(cell_len, whole))
+
+
+def _is_of_numbers(column: Sequence[str]) -> bool:
+    return all(map(NUMBER.fullmatch, column[1:]))
 
 
 def track(items: Iterable[T], description: str, *, total: int, done: int = 0) -> Iterator[T]:
@@ -106,8 +200,9 @@ def show_progress(
     done: int = 0,
     size: int = 1,
     interval: float = LINE_EVERY_S,
+    news: Callable[[], str] = str,
 ) -> Iterator[T]:
-    """Pass items through and show how many are done, the rate, and the time left.
+    """Pass items through and show how many are done, what is new, the rate, and the time left.
 
     Args:
         items: to pass on.
@@ -116,34 +211,43 @@ def show_progress(
         done: items that an earlier process has finished.
         size: images in one item.
         interval: seconds between two lines where there is no terminal.
+        news: what is new after an item; may be empty.
     """
     if Console(stderr=True).is_terminal:
-        yield from _bar(items, description, total, done, size)
+        yield from _bar(items, description, total, done, size, news)
         return
-    start = last = time.monotonic()
+    start = time.monotonic()
+    due = start + interval
     for count, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - last >= interval:
-            last = now
+        if now >= due:
+            due = now + interval
             rate = count / (now - start)
-            left = (total - done - count) / rate
-            speed = f"{rate * size:.1f} images/s"
-            echo(f"{description}: {done + count}/{total}, {speed}, {left:.0f} s left")
+            left = f"{(total - done - count) / rate:.0f} s left"
+            words = [f"{done + count}/{total}", news(), f"{rate * size:.1f} images/s", left]
+            echo(f"{description}: {', '.join(filter(None, words))}")
 
 
-def _bar(items: Iterable[T], description: str, total: int, done: int, size: int) -> Iterator[T]:
+def _bar(
+    items: Iterable[T],
+    description: str,
+    total: int,
+    done: int,
+    size: int,
+    news: Callable[[], str],
+) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[news]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(description, total=total, completed=done, rate="")
+        task = progress.add_task(description, total=total, completed=done, news="")
         start = time.monotonic()
         for count, item in enumerate(items, start=1):
             yield item
-            rate = count * size / (time.monotonic() - start)
-            progress.update(task, advance=1, rate=f"{rate:.1f} images/s")
+            rate = f"{count * size / (time.monotonic() - start):.1f} images/s"
+            progress.update(task, advance=1, news=", ".join(filter(None, (news(), rate))))

@@ -4,9 +4,13 @@ Settings have no slots: jsonargparse reads the defaults of nested ones through `
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
+
+TAKEN = re.compile(r"[-\[]")  # begins what is no plain item of a list
 
 
 def to_dict(settings: Any) -> Any:
@@ -32,3 +36,26 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{name}"] = value
     return result
+
+
+def to_options(settings: Any, defaults: Any, names: Container[str] | None = None) -> list[str]:
+    """The settings that are not the defaults, as words of a command line.
+
+    Args:
+        settings: of a command.
+        defaults: of the same or another command; a setting that it lacks is written, too.
+        names: which settings; all when not given.
+    """
+    usual, words = flatten(to_dict(defaults)), []
+    for name, value in flatten(to_dict(settings)).items():
+        is_wanted = names is None or name in names
+        if is_wanted and value is not None and value != usual.get(name):
+            option = f"--{name.replace('_', '-')}"
+            words += [option, *_items(value)] if isinstance(value, list) else [f"{option}={value}"]
+    return words
+
+
+def _items(values: list[object]) -> list[str]:
+    """A list with blanks, or in brackets where a word would be taken for something else."""
+    words = [str(value) for value in values]
+    return words if words and not any(map(TAKEN.match, words)) else [json.dumps(values)]

@@ -5,7 +5,7 @@ import json
 import math
 import shlex
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from data.datasets.image_set import ImageSet
+from data.datasets.settings import UsedImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
 from data.evaluation.metrics import METRICS
-from tools.cli.console import echo
-from tools.cli.settings import flatten, to_dict
+from tools.cli.console import echo, saying, suggest, table
+from tools.cli.settings import flatten, to_dict, to_options
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
@@ -29,7 +30,8 @@ from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.predictions import box_sheet, detection_sheets
-from tools.pages.report import Report, metrics_of, metrics_table, write_report
+from tools.pages.report import Report, headline_table, metrics_of, write_report
+from tools.pages.settings import GallerySettings
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
@@ -70,7 +72,8 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         else:
             with_heatmaps[saved.settings.name] = predictions
     if with_heatmaps:
-        overlays = box_sheet(with_heatmaps)
+        with saying("drawing heatmaps"):
+            overlays = box_sheet(with_heatmaps)
         sheets = {"Heatmap and best box of one present class": overlays, **sheets}
     folder = _folder(settings, settings.run_dir)
     report = Report(
@@ -82,12 +85,14 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         images=sheets,
         repeat=_command(settings),
     )
-    write_report(folder, report)
+    with saying("writing the report"):
+        write_report(folder, report)
     if "detector" in models:
-        echo(*metrics_table("class", models["detector"]["per_class"]).splitlines())
+        echo(*table(*headline_table("class", models["detector"]["per_class"])))
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
-    echo(*metrics_table("model", metrics).splitlines())
+    echo(*table(*zip(*headline_table("model", metrics), strict=True)))
     echo(f"report: {folder / 'report.html'}")
+    suggest("python", "-m", "tools.gallery", *_options_of_gallery(settings))
 
 
 def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
@@ -144,7 +149,8 @@ def _evaluate(
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
     evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
-    _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
+    with saying("writing detections and scores"):
+        _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
@@ -267,15 +273,14 @@ def _folders(settings: EvaluateSettings) -> list[Path]:
     return [settings.run_dir, *settings.beside]
 
 
+def _options_of_gallery(settings: EvaluateSettings) -> list[str]:
+    """Those that show this evaluation."""
+    names = {"name", *(field.name for field in fields(UsedImageSettings))}
+    options = to_options(settings, GallerySettings(run_dir=Path()), names)
+    return ["--run-dir", str(settings.run_dir), "--split", settings.split, *options]
+
+
 def _command(settings: EvaluateSettings) -> str:
     """The settings that are not the defaults, as a command line."""
-    plain_settings = flatten(to_dict(settings))
-    defaults = flatten(to_dict(EvaluateSettings(run_dir=Path())))
-    words = ["python", "-m", "tools.evaluate"]
-    for name, value in plain_settings.items():
-        if value != defaults.get(name) and value is not None:
-            option = f"--{name.replace('_', '-')}"
-            words += (
-                [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
-            )
-    return shlex.join(words)
+    options = to_options(settings, EvaluateSettings(run_dir=Path()))
+    return shlex.join(["python", "-m", "tools.evaluate", *options])

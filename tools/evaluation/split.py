@@ -14,7 +14,7 @@ from localizer.boxes import heatmap_to_boxes
 from localizer.heatmap_statistics import HeatmapStatistics, present_labels
 from localizer.localize import ImageHeatmaps
 from localizer.settings import BoxSettings
-from tools.cli.console import track
+from tools.cli.console import saying, track
 from tools.evaluation.metrics import Evaluation, summarize
 from tools.models.device import evaluation_mode
 from tools.prediction.predictions import Prediction, Predictions
@@ -45,14 +45,15 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
         if prediction.heatmaps is not None and predictions.boxes is not None:
             statistics.add(prediction.heatmaps, annotation, predictions.boxes.thresholds[0])
             curve.add(prediction.heatmaps, annotation)
-    return summarize(
-        dataset,
-        np.stack(scores),
-        detections,
-        top_scoring,
-        heatmaps=statistics.per_class() if predictions.boxes else None,
-        threshold_curve=curve.corloc(),
-    )
+    with saying("comparing with the annotations"):
+        return summarize(
+            dataset,
+            np.stack(scores),
+            detections,
+            top_scoring,
+            heatmaps=statistics.per_class() if predictions.boxes else None,
+            threshold_curve=curve.corloc(),
+        )
 
 
 def evaluate_corloc(

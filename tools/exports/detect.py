@@ -13,7 +13,7 @@ from data.datasets.sources import given_or_trained
 from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
-from tools.cli.console import echo, track
+from tools.cli.console import echo, saying, track
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import filled_folder
 from tools.files.boxed_images import BoxedImages, name_images
@@ -55,9 +55,12 @@ def run(settings: DetectSettings) -> None:
             if settings.draw:
                 _draw(place / "images", dataset, index, detections[dataset.ids[index]])
         info = _describe(dataset, settings)
-        _write(place, dataset, detections, info, settings)
+        with saying("writing the files"):
+            _write(place, dataset, detections, info, settings)
     count = sum(len(of_image.boxes) for of_image in detections.values())
     echo(info["description"], f"{count} objects in {len(detections)} images: {settings.out}")
+    if settings.draw:
+        echo(f"to look at: {settings.out / 'images'}")
 
 
 def _check_outside(out: Path, images: DataSettings) -> None:

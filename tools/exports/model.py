@@ -18,7 +18,7 @@ from torch import Tensor
 
 from localizer.model import Localizer
 from tools.cli.command import settings_from
-from tools.cli.console import echo
+from tools.cli.console import echo, saying
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.exports.described import load_described, relative_difference
@@ -168,7 +168,7 @@ def _export(source: Source, name: str, folder: Path) -> dict[str, Any]:
     saved, form = source.saved, FORMATS[name]
     path = folder / form.file
     try:
-        with _quiet():
+        with saying(f"writing and comparing {form.file}"), _quiet():
             form.write(source, path)
             found = differences(source.graph, form.read(path))
     except OSError:  # such as a full disk

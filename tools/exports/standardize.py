@@ -19,7 +19,7 @@ from localizer.weight_standardization import (
     standardize,
 )
 from tools.cli.command import settings_from
-from tools.cli.console import echo, warn
+from tools.cli.console import echo, saying, warn
 from tools.cli.settings import to_dict
 from tools.exports.described import load_described, relative_difference
 from tools.exports.settings import StandardizeSettings
@@ -54,7 +54,8 @@ def run(settings: StandardizeSettings) -> None:
     echo(f"{divided} of {len(layers)} convolutions have a batch norm and are divided")
     images, origin = _images(saved)
     logits = detector_logits if saved.takes_proposals else localizer_logits
-    proof = prove(saved.model, images, logits)
+    with saying("comparing logits"):
+        proof = prove(saved.model, images, logits)
     echo(f"largest difference of the logits of {origin}, as a fraction of the largest logit:")
     echo(*(f"{mode}  {', '.join(map(_text, proof[mode].items()))}" for mode in MODES))
     _check(proof[settings.mode], settings)

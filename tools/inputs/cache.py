@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.cli.console import echo
+from tools.cli.console import echo, table
 from tools.inputs.features import GB, KEY
 from tools.inputs.settings import FeatureCacheSettings
 
@@ -44,14 +44,17 @@ def run(settings: FeatureCacheSettings) -> None:
     if settings.clear:
         _clear(settings, existing)
         return
-    for features in existing:
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(features.used))
-        echo(
-            f"{features.folder.name}  {features.images:6} images  {features.size / GB:6.2f} GB  "
-            f"{day}  {features.source}"
-        )
+    if existing:
+        heads = ("features", "images", "GB", "last used", "of")
+        echo(*table(heads, *map(_cells, existing)))
     total, free = _total(existing), shutil.disk_usage(_nearest(settings.feature_cache)).free
     echo(f"{settings.feature_cache}: {total / GB:.2f} GB of features, {free / GB:.0f} GB free")
+
+
+def _cells(features: CachedFeatures) -> tuple[str, ...]:
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(features.used))
+    size = f"{features.size / GB:.2f}"
+    return features.folder.name, f"{features.images}", size, day, features.source
 
 
 def list_features(cache: Path) -> list[CachedFeatures]:

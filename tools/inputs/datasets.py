@@ -9,7 +9,7 @@ from data.datasets.scan import ImageState, scan_images
 from data.datasets.settings import DataSettings
 from data.datasets.source import MOST, Source, too_thin
 from data.datasets.sources import open_source
-from tools.cli.console import echo, track, warn
+from tools.cli.console import echo, saying, track, warn
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
 
@@ -23,7 +23,8 @@ def open_dataset(settings: DataSettings, split: str) -> ImageSet:
     """
     source = open_source(settings)
     bad = bad_images(source, source.ids(split)) if settings.on_bad == "skip" else {}
-    opened = source.open(split, leave_out=bad)
+    with saying(f"reading labels and annotations of {split}"):
+        opened = source.open(split, leave_out=bad)
     left_out = f", {len(bad)} bad ones left out" if bad else ""
     form = f"; {source.form}" if source.form else ""
     echo(f"{split}: {len(opened)} images{partial(source, split, len(opened))}{left_out}{form}")
@@ -37,6 +38,14 @@ def partial(source: Source, split: str, count: int) -> str:
     """That so many images are a part of a published split, in words; empty if they are not."""
     official = source.official_count(split)
     return "" if official in (None, count) else f" (partial: {count} of {official})"
+
+
+def has_split(source: Source, split: str) -> bool:
+    """Whether the source has a split of that name."""
+    try:
+        return bool(source.ids(split))
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def warn_of_one_sided_classes(dataset: ImageSet) -> None:

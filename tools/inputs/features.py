@@ -128,7 +128,9 @@ class FeatureSamples:
     ) -> None:
         self.images = images
         self.folder = cache.open(cache_key(images, features, device))
-        self.files = [self.folder / f"{content_name(path)}.npz" for path in images.dataset.paths]
+        paths = images.dataset.paths
+        looked_for = track(paths, "looking for features", total=len(paths))
+        self.files = [self.folder / f"{content_name(path)}.npz" for path in looked_for]
         self._fill(features, cache, device)
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from data.datasets.image_set import ImageSet
 from data.proposals.files import load_proposals, select_proposals
 from data.transforms import flip_boxes
 from data.types import ImageBatch, ImageSample, Proposals
-from tools.cli.console import warn
+from tools.cli.console import saying, warn
 from tools.inputs.samples import Samples
 from tools.models.device import Device
 from wsddn.settings import DetectorSettings
@@ -81,7 +81,8 @@ def read_proposals(
         ValueError: not such a file, without some of the images, or with boxes outside of one;
             names them.
     """
-    every = load_proposals(path)
+    with saying(f"reading {path}"):
+        every = load_proposals(path)
     missing = [image_id for image_id in dataset.ids if image_id not in every]
     if missing:
         raise ValueError(

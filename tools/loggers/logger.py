@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tools.cli.console import warn
+from tools.cli.console import saying, warn
 from tools.loggers.backend import Backend
 from tools.loggers.metrics_file import MetricsFile, read_metrics
 from tools.loggers.settings import VisdomSettings
@@ -152,7 +152,8 @@ def open_logger(
     backends = []
     for name, open_backend in BACKENDS.items():
         try:
-            backend = open_backend(target)
+            with saying(f"opening {name}"):
+                backend = open_backend(target)
         except (OSError, ImportError) as error:
             _warn_of(name, error)
         else:

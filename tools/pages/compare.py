@@ -4,12 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from data.datasets.sources import chosen_split
-from tools.cli.console import echo
+from tools.cli.console import echo, saying, table
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import charts
 from tools.pages.page import write_page
-from tools.pages.report import headings, metrics_of, metrics_table, models_of, read_report
+from tools.pages.report import (
+    headings,
+    headline_table,
+    markdown_table,
+    metrics_of,
+    models_of,
+    read_report,
+)
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder, read_settings
 
@@ -28,22 +35,24 @@ def run(settings: CompareRunsSettings) -> None:
                 curves.setdefault(tag, {})[name] = points
     settings.out.mkdir(parents=True, exist_ok=True)
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
-    table, columns = metrics_table("model", metrics), headings(metrics.values())
+    rows, columns = headline_table("model", metrics), headings(metrics.values())
     shown = ("split", "seconds", *columns)
     write_json(
         settings.out / "compare.json",
         {name: {key: numbers.get(key) for key in shown} for name, numbers in models.items()},
     )
-    write_atomically(settings.out / "compare.md", f"{table}\n".encode())
+    write_atomically(settings.out / "compare.md", f"{markdown_table(*rows)}\n".encode())
+    with saying("drawing the curves"):
+        drawn = charts(curves)
     write_page(
         settings.out / "compare.html",
         "compare.html",
         title=f"{len(models)} models",
         columns=columns,
         models=models,
-        charts=charts(curves),
+        charts=drawn,
     )
-    echo(*table.splitlines(), f"page: {settings.out / 'compare.html'}")
+    echo(*table(*zip(*rows, strict=True)), f"page: {settings.out / 'compare.html'}")
 
 
 def _named(folders: tuple[Path, ...]) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from data.collate import pad_stack
 from localizer.backbones import Backbone, Geometry, backbone_named
-from tools.cli.console import echo
+from tools.cli.console import echo, saying, table
 from tools.pages.settings import DescribeSettings
 from tools.runs.saved import load_run
 
@@ -38,7 +38,8 @@ class Described:
 
 def run(settings: DescribeSettings) -> None:
     """Print what the model is."""
-    described = _open(settings)
+    with saying("building the model"):
+        described = _open(settings)
     model, backbone = described.model, described.backbone
     padded = f", sides padded to multiples of {backbone.multiple}" if backbone.multiple > 1 else ""
     echo(f"backbone: {backbone.channels} channels, {_place(backbone.geometry)}{padded}")
@@ -106,7 +107,7 @@ def _note(shapes: Shapes, name: str, module: nn.Module, inputs: object, output: 
 
 def layer_table(model: nn.Module, shapes: Shapes) -> list[str]:
     """A line for each module that has weights of its own, or is called and has no parts; totals."""
-    rows = [("layer", "kind", "output", "parameters", "")]
+    rows = []
     modules = sorted(model.named_modules(), key=lambda each: not each[0].startswith("features"))
     for name, module in modules:
         own = list(module.parameters(recurse=False))
@@ -116,12 +117,7 @@ def layer_table(model: nn.Module, shapes: Shapes) -> list[str]:
             frozen = "frozen" if own and not any(weight.requires_grad for weight in own) else ""
             count = f"{sum(weight.numel() for weight in own):,}"
             rows.append((name, type(module).__name__, output, count, frozen))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        f"{name:{widths[0]}}  {kind:{widths[1]}}  {output:>{widths[2]}}  {count:>{widths[3]}}  "
-        f"{frozen}".rstrip()
-        for name, kind, output, count, frozen in rows
-    ]
+    lines = table(("layer", "kind", "output", "parameters", ""), *rows)
     weights = list(model.parameters())
     total = sum(weight.numel() for weight in weights)
     learning = sum(weight.numel() for weight in weights if weight.requires_grad)

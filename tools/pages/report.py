@@ -157,19 +157,19 @@ def headings(rows: Iterable[Numbers], *, headline: bool | None = None) -> dict[s
     }
 
 
-def metrics_table(kind: str, rows: Mapping[str, Numbers]) -> str:
-    """The headline metrics of rows by name, in Markdown; ``kind`` says what the rows are."""
+def headline_table(kind: str, rows: Mapping[str, Numbers]) -> list[list[str]]:
+    """Headings, then the headline metrics of each row by name; ``kind`` says what the rows are."""
     columns = headings(rows.values(), headline=True)
     lines = [
-        (printable(name), *(_three_digits(numbers.get(key)) for key in columns))
+        [name, *(_three_digits(numbers.get(key)) for key in columns)]
         for name, numbers in rows.items()
     ]
-    return markdown_table((kind, *columns.values()), lines)
+    return [[kind, *columns.values()], *lines]
 
 
-def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], *lines: Sequence[str]) -> str:
     """A table in Markdown; every line has as many cells as there are heads."""
-    cells = [[cell.replace("|", "\\|") for cell in line] for line in (heads, *lines)]
+    cells = [[printable(cell).replace("|", "\\|") for cell in line] for line in (heads, *lines)]
     first, *others = [f"| {' | '.join(line)} |" for line in cells]
     return "\n".join([first, "|---" * len(heads) + "|", *others])
 

@@ -1,6 +1,7 @@
 """From labeled images to boxes and a gallery, stage by stage; what is finished stays."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 from data.datasets.settings import DataSettings
 from data.datasets.sources import open_source
 from tools.cli.command import config_file, parse_settings
-from tools.cli.console import echo
+from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.exports.detect import run as detect
@@ -279,7 +280,9 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
 
 def _say_where(settings: BoxesSettings) -> None:
     out = settings.out
+    suggest()  # what a stage has suggested is done already
     files = ", ".join(("images/ with the boxes drawn", "detections.json", *settings.formats))
     echo(f"boxes: {(out / BOXES).parent} ({files})", f"to look at: {out / PAGE}")
     if settings.labels is not None:
-        echo(f"next: python -m tools.boxes --run-dir {out} --images NEW_IMAGES --out {out}_new")
+        words = ("--run-dir", f"{out}", "--images", "NEW_IMAGES", "--out", f"{out}_new")
+        echo(f"next: {shlex.join(['python', '-m', 'tools.boxes', *words])}")

@@ -14,7 +14,7 @@ from data.datasets.settings import ImageSettings
 from data.datasets.sources import open_source
 from data.evaluation.metrics import METRICS
 from tools.cli.command import CONFIGS, parse_settings
-from tools.cli.console import echo
+from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
@@ -123,6 +123,7 @@ def run(settings: MakeResultsSettings) -> None:
                     _make(row, seed, by_name, settings, root)
                     _write_tables(rows)
     _write_tables(rows)
+    suggest()  # what the last evaluation has suggested
 
 
 def _write_tables(rows: Sequence[Row]) -> None:
@@ -176,7 +177,7 @@ def table(rows: Sequence[Row], kind: str) -> str:
         cells = [_spread([result["metrics"].get(key) for result in results]) for key in columns]
         minutes = statistics.mean(result["seconds"] for result in results) / 60
         lines.append([title, *cells, f"{len(results)}", f"{minutes:.0f}"])
-    return markdown_table([kind, *columns.values(), "seeds", "minutes"], lines)
+    return markdown_table([kind, *columns.values(), "seeds", "minutes"], *lines)
 
 
 def class_table(rows: Sequence[Row]) -> str:
@@ -192,7 +193,7 @@ def class_table(rows: Sequence[Row]) -> str:
         ]
         for name in (results[0]["per_class"] if results else ())
     ]
-    return markdown_table(["class", *(METRICS[key].heading for key in OF_BOXES)], lines)
+    return markdown_table(["class", *(METRICS[key].heading for key in OF_BOXES)], *lines)
 
 
 def _make(

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from data.datasets.image_set import one_sided_classes
 from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
 from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
-from tools.cli.console import echo, warn
+from tools.cli.console import echo, saying, table, warn
 from tools.inputs.datasets import partial, scan_with_progress
 from tools.preparation.settings import CheckDataSettings
+from tools.preparation.training_command import suggest_training
 
 LEARNED = ("train", "val", "trainval")
 NARROW = 0.1  # of the range of 16-bit gray
@@ -28,7 +29,8 @@ def run(settings: CheckDataSettings) -> None:
         ValueError: there are problems; each of them has been printed.
     """
     source = open_source(settings)
-    scan = source.scan()
+    with saying("reading labels and annotations"):
+        scan = source.scan()
     _print_table(scan)
     for split, names in scan.splits.items():
         if part := partial(source, split, len(names)):
@@ -61,6 +63,12 @@ def run(settings: CheckDataSettings) -> None:
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
     echo(f"{source.root}: {len(paths)} images, no problems")
+    suggest_training(
+        *("train_localizer", "--config", "localizer_lite0"),
+        name="lite0",
+        settings=settings,
+        source=source,
+    )
 
 
 def _print_kinds(states: Mapping[Path, ImageState]) -> None:
@@ -89,18 +97,16 @@ def _one_sided(source: Source, scan: Scan) -> Iterator[str]:
 
 def _print_table(scan: Scan) -> None:
     """Images and objects of each class in each split."""
-    echo("images with a class / its objects (+ difficult ones)")
-    echo(_line("class", [f"{split} ({len(names)})" for split, names in scan.splits.items()]))
+    echo("images with a class / its objects + difficult ones")
+    heads = ["class", *(f"{split} ({len(names)})" for split, names in scan.splits.items())]
+    rows = []
     for name in scan.classes:
-        cells = []
+        cells = [name]
         for members in scan.splits.values():
             of_images = [scan.objects.get(image, Counter()) for image in members]
             countable = [count[name, False] for count in of_images if count[name, False]]
             difficult = sum(count[name, True] for count in of_images)
-            cell = f"{len(countable)} / {sum(countable)}"
-            cells.append(cell + (f" (+{difficult})" if difficult else ""))
-        echo(_line(name, cells))
-
-
-def _line(head: str, cells: Sequence[str]) -> str:
-    return f"{head:16}" + "".join(f"{cell:>20}" for cell in cells)
+            cell = f"{len(countable)}/{sum(countable)}"
+            cells.append(cell + (f" +{difficult}" if difficult else ""))
+        rows.append(cells)
+    echo(*table(heads, *rows))

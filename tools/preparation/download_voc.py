@@ -12,7 +12,7 @@ from typing import IO
 
 from data.datasets.voc import OFFICIAL_COUNTS
 from data.datasets.voc_layout import annotation_path, image_ids, image_path
-from tools.cli.console import echo
+from tools.cli.console import echo, suggest
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked
 from tools.files.download import RemoteFile, fetch, naming
@@ -75,6 +75,7 @@ def run(
         if not settings.keep_archives:
             (folder / archives[split].name).unlink(missing_ok=True)
     echo(f"export VOC_ROOT={shlex.quote(str(settings.voc_root.resolve()))}")
+    suggest("python", "-m", "tools.check_data", "--voc-root", settings.voc_root)
 
 
 def _is_in_place(voc_root: Path, split: str, count: int) -> bool:

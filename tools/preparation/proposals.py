@@ -19,13 +19,14 @@ from data.proposals.mat_files import convert_mat
 from data.proposals.propose import REVISION, propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Proposals
-from tools.cli.console import echo, track, warn
+from tools.cli.console import echo, saying, track, warn
 from tools.cli.settings import to_dict
 from tools.cli.signals import check_interrupted
 from tools.files.atomic import locked, pack_arrays, write_atomically
 from tools.inputs.datasets import bad_images
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
+from tools.preparation.training_command import suggest_training
 
 LOCK_SECONDS = 10.0
 
@@ -59,8 +60,17 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
     if settings.report is not None:
         title = f"Recall of {settings.out.name} on {split}"
         proposals = load_proposals(settings.out)
-        echo(write_recall_report(settings.report, title, proposals, annotations, source.classes))
+        with saying("writing the report"):
+            words = write_recall_report(
+                settings.report, title, proposals, annotations, source.classes
+            )
+        echo(words)
         echo(f"report: {settings.report / 'recall.html'}")
+    if len(source.classes) > 1:  # a detector needs several
+        options = ("--proposals", str(settings.out))
+        suggest_training(
+            "train_wsddn", *options, name="wsddn", settings=settings, source=source, split=split
+        )
 
 
 def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_timeout: float) -> None:
@@ -75,7 +85,8 @@ def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_time
         "opencv": cv2.__version__,
         "format": FORMAT,
     }
-    keys = {image_id: _key(path, made_with) for image_id, path in images.items()}
+    checked = track(images.items(), "checksums", total=len(images))
+    keys = {image_id: _key(path, made_with) for image_id, path in checked}
     # the workers of a process that was killed end within five seconds
     with locked(settings.out, wait=lock_timeout):
         known = _by_key(settings.out)
@@ -88,7 +99,8 @@ def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_time
             if key in parts and not parts[key].is_file()
         }
         _make_parts(missing, propose_settings, processes=settings.processes, total=len(images))
-        every = known | {key: load_proposals(part)["part"] for key, part in parts.items()}
+        with saying("joining the proposals"):
+            every = known | {key: load_proposals(part)["part"] for key, part in parts.items()}
         proposals = {image_id: every[key] for image_id, key in keys.items()}
         _write(settings.out, proposals, {**made_with, "keys": list(keys.values())})
         shutil.rmtree(folder)
@@ -98,7 +110,8 @@ def _convert(images: Mapping[str, Path], out: Path, mat: Path) -> None:
     """Write the proposals that a published file holds of the images."""
     if out.exists():
         load_proposals(out)  # a file of another kind is not overwritten
-    proposals = convert_mat(mat, images)
+    with saying(f"converting {mat}"):
+        proposals = convert_mat(mat, images)
     check_interrupted()
     with mat.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
@@ -107,8 +120,9 @@ def _convert(images: Mapping[str, Path], out: Path, mat: Path) -> None:
 
 
 def _write(out: Path, proposals: dict[str, Proposals], meta: dict[str, object]) -> None:
-    content = _bytes(proposals, meta)
-    write_atomically(out, content)
+    with saying(f"writing {out}"):
+        content = _bytes(proposals, meta)
+        write_atomically(out, content)
     count = sum(len(of_image.boxes) for of_image in proposals.values())
     empty = [image_id for image_id, of_image in proposals.items() if not len(of_image.boxes)]
     if empty:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,12 @@ def locked_run(run_dir: Path) -> Iterator[None]:
     log = run_dir / "log.txt"
     with locked(log), console.also_to(log):
         yield
+
+
+def free_folder(folder: Path) -> Path:
+    """A folder that does not exist: this one, or one with a number behind its name."""
+    numbered = (folder.with_name(f"{folder.name}_{number}") for number in count(2))
+    return next(path for path in chain([folder], numbered) if not path.exists())
 
 
 def evaluation_folder(run_dir: Path, name: str) -> Path:

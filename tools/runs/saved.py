@@ -8,7 +8,7 @@ from typing import Any
 from data.checks import check_state_dict
 from localizer.builders import build_localizer
 from localizer.model import Localizer
-from tools.cli.console import warn
+from tools.cli.console import saying, warn
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
 from tools.runs.folder import read_settings
 from tools.runs.kinds import TrainLocalizerSettings, TrainWsddnSettings
@@ -111,7 +111,8 @@ def load_run(run_dir: Path, which: str = "last") -> SavedRun:
             chosen threshold.
     """
     settings = read_settings(run_dir)
-    content = load_checkpoint(run_dir / "checkpoints", which)
+    with saying(f"opening {run_dir}"):
+        content = load_checkpoint(run_dir / "checkpoints", which)
     if content is None:
         raise FileNotFoundError(
             f"{run_dir}: no {which} checkpoint (the training has not saved one)"

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,26 @@ from tools.training.state import TrainingState
 
 Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
 Batches = DataLoader[Any] | Sequence[ImageBatch]
+RECENT = 20  # steps whose mean loss is shown while training
+
+
+class Recent:
+    """What the last steps have reached, for a person who watches.
+
+    Attributes:
+        losses: of these steps.
+        image_map: of the images before the last log line; nan where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=RECENT)
+        self.image_map = math.nan
+
+    def __str__(self) -> str:
+        words = [f"loss {statistics.fmean(self.losses):#.4g}"] if self.losses else []
+        if not math.isnan(self.image_map):
+            words.append(f"mAP {self.image_map:.3f}")
+        return ", ".join(words)
 
 
 def train(
@@ -49,11 +70,14 @@ def train(
         FloatingPointError: a loss is not finite; nothing is saved after it.
         Interrupted: a signal came; the state is saved.
     """
+    recent = Recent()
     while state.epoch < settings.epochs or state.evaluated < state.epoch:
         if state.evaluated < state.epoch:
             _close_epoch(state, end_of_epoch, checkpoints)
             continue
         count = settings.accumulate
+        if state.batch == 0:
+            state.begin_epoch()
         rest = batches(state.epoch, state.batch * count)
         steps = state.batch + math.ceil(len(rest) / count)
         shown = show_progress(
@@ -62,14 +86,14 @@ def train(
             total=steps,
             done=state.batch,
             size=settings.batch_size * count,
+            news=recent.__str__,
         )
         for group in shown:
-            _optimize(state, criterion, group)
-            state.update_average()
-            state.step += 1
-            state.batch += 1
+            loss = _optimize(state, criterion, group)
+            state.end_step(loss)
+            recent.losses.append(loss)
             if state.step % settings.log_every == 0 or state.batch == steps:
-                _log(state, logger)
+                recent.image_map = _log(state, logger)
             is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps
             if state.step % settings.histogram_every == 0 or is_edge:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
@@ -89,8 +113,8 @@ def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[Image
         yield group
 
 
-def _optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]) -> None:
-    """One step along the mean gradient of some batches."""
+def _optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]) -> float:
+    """One step along the mean gradient of some batches; returns the mean of their losses."""
     state.optimizer.zero_grad(set_to_none=True)
     values: dict[str, list[float]] = {}
     for batch in group:
@@ -112,19 +136,26 @@ def _optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch
     state.scheduler.step()
     for name, of_batches in values.items():
         state.losses.setdefault(name, []).append(statistics.fmean(of_batches))
+    return state.losses["loss"][-1]
 
 
-def _log(state: TrainingState, logger: Logger) -> None:
-    """Mean losses of the steps, and metrics over the images, since the last log line."""
+def _log(state: TrainingState, logger: Logger) -> float:
+    """Mean losses of the steps, and metrics over the images, since the last log line.
+
+    Returns:
+        The image mAP of these images.
+    """
     for name, values in state.losses.items():
         logger.scalar(f"train/{name}", statistics.fmean(values), state.step)
     state.losses.clear()
     scores, targets, weights = torch.cat(state.window, dim=1).double().numpy()
     state.window.clear()
     metrics = eval_classification(scores, targets, weights)
-    logger.scalar("train/metric1", mean_over_present(metrics.average_precision), state.step)
+    image_map = mean_over_present(metrics.average_precision)
+    logger.scalar("train/metric1", image_map, state.step)
     logger.scalar("train/metric2", mean_over_present(metrics.f_beta), state.step)
     logger.scalar("train/learning_rate", state.scheduler.get_last_lr()[0], state.step)
+    return image_map
 
 
 def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -> None:
@@ -150,8 +181,5 @@ def _close_epoch(
 ) -> None:
     """Evaluate before saving: a kill in between repeats the evaluation, it never skips it."""
     state.save(checkpoints)
-    quality = end_of_epoch(state)
-    state.evaluated = state.epoch
-    is_best = quality > state.best
-    state.best = max(state.best, quality)
+    is_best = state.end_evaluation(end_of_epoch(state))
     state.save(checkpoints, is_best=is_best)

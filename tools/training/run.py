@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +13,21 @@ from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits
+from data.evaluation.metrics import METRICS
 from data.types import ImageBatch
-from tools.cli.console import echo
+from tools.cli.console import echo, saying, suggest
 from tools.cli.settings import flatten, to_dict
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
-from tools.inputs.datasets import open_dataset, warn_of_one_sided_classes
+from tools.inputs.datasets import has_split, open_dataset, warn_of_one_sided_classes
 from tools.inputs.samples import training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
 from tools.pages.predictions import log_images
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
-from tools.runs.folder import locked_run, write_settings
+from tools.runs.folder import free_folder, locked_run, write_settings
 from tools.runs.settings import TrainSettings
 from tools.training.loop import train
 from tools.training.optim import build_optimizer, build_scheduler
@@ -71,9 +73,10 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
             "--labels folders takes the names of folders)"
         )
     warn_of_one_sided_classes(dataset)
-    settings = resolved(settings, dataset.classes)
+    typed, settings = settings.run_dir, resolved(settings, dataset.classes)
     validation = open_dataset(settings, settings.val_split) if settings.val_split else None
-    task = kind(settings, dataset, validation, device)
+    with saying(f"opening {settings.model.backbone}"):
+        task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
     resumed = resume(state, settings.resume, settings.run_dir / "checkpoints")
     write_settings(settings.run_dir, settings)
@@ -82,7 +85,7 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         task.open(state.saved_model)
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
-    finish(state, settings.run_dir)
+    finish(task, state, typed)
 
 
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
@@ -123,16 +126,23 @@ def _losses(task: Task[Settings, Any], batch: ImageBatch) -> tuple[dict[str, Ten
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
     """Evaluate and show; returns what chooses the best checkpoint."""
     quality = float(state.epoch)  # without a validation the last epoch is the best
+    trained = f"{_loss(state)}in {state.seconds - state.epoch_start:.0f} s"
     if task.validation is not None and task.predictions is not None:
         evaluation = evaluate(task.predictions)
         log_evaluation(logger, evaluation, task.validation, state.step)
         quality = evaluation.metrics[_quality(task)]
         shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
         numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
-        echo(f"epoch {state.epoch}: {', '.join(numbers)} on {task.validation.split}")
+        trained += f"; {', '.join(numbers)} on {task.validation.split}"
+    echo(f"epoch {state.epoch}: {trained}")
     if task.predictions is not None:
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
     return quality
+
+
+def _loss(state: TrainingState) -> str:
+    """The mean loss of the epoch; nothing where an earlier version began it."""
+    return "" if math.isnan(state.epoch_loss) else f"loss {state.epoch_loss:.4g} "
 
 
 def _quality(task: Task[Settings, Any]) -> str:
@@ -208,8 +218,14 @@ def log_evaluation(logger: Logger, evaluation: Evaluation, dataset: ImageSet, st
             logger.pr_curve(f"validation/{name}", dataset.targets[known, label], scores, step)
 
 
-def finish(state: TrainingState, run_dir: Path) -> None:
-    """Write and print the summary; a finished run that is resumed gives the same one."""
+def finish(task: Task[Settings, Any], state: TrainingState, run_dir: Path) -> None:
+    """Write and print the summary; a finished run that is resumed gives the same one.
+
+    Args:
+        task: that was trained.
+        state: after the last epoch.
+        run_dir: as a person has typed it.
+    """
     digest = weights_sha256(state.saved_model.state_dict())
     summary = {"seconds": state.seconds, "step": state.step, "epochs": state.epoch}
     write_json(run_dir / "training.json", {"weights_sha256": digest, **summary})
@@ -218,3 +234,22 @@ def finish(state: TrainingState, run_dir: Path) -> None:
         f"trained {state.epoch} epochs in {state.seconds:.0f} s, {size / 1e6:.1f} MB of events, "
         f"weights_sha256 {digest}"
     )
+    if task.validation is not None and state.best_epoch:
+        heading = f"{METRICS[_quality(task)].heading} on {task.validation.split}"
+        best = f"best {state.best:.4f} in epoch {state.best_epoch}"
+        echo(f"{heading}: {state.quality:.4f} in the last epoch, {best}")
+    curves = shlex.join(["tensorboard", "--logdir", str(run_dir / "events")])
+    echo(f"run: {run_dir}", f"curves: {curves}")
+    suggest("python", "-m", *_next_words(task, run_dir))
+
+
+def _next_words(task: Task[Settings, Any], run_dir: Path) -> list[str]:
+    """Evaluate on images that taught nothing, or box images where that takes more than a word."""
+    settings = task.settings
+    split = settings.val_split or {"train": "val", "trainval": "test"}.get(settings.split, "")
+    is_there = bool(split) and has_split(open_source(settings), split)
+    words = ["--run-dir", str(run_dir), "--split", split if is_there else settings.split]
+    if is_there and (task.validation is not None or task.knows_any_image):
+        return ["tools.evaluate", *words]
+    words += ["--on-bad", "skip"] if settings.on_bad == "skip" else []
+    return ["tools.detect", *words, "--out", str(free_folder(run_dir / "boxes"))]

@@ -14,6 +14,11 @@ from data.checks import check_state_dict
 from tools.runs.checkpoint import FORMAT_VERSION, save_checkpoint
 from tools.training.seeds import random_state, restore_random_state
 
+PROGRESS = (
+    *("evaluated", "window", "losses", "seconds"),
+    *("quality", "best_epoch", "epoch_loss", "epoch_start"),  # what is printed alone
+)
+
 
 @dataclass
 class TrainingState:
@@ -30,6 +35,11 @@ class TrainingState:
         batch: steps done of the epoch in progress.
         evaluated: epochs whose end has been evaluated.
         best: highest value of the metric that chooses the best checkpoint.
+        quality: that metric after the last evaluated epoch; nan before.
+        best_epoch: the epoch of the highest value; 0 where that is not known.
+        epoch_loss: mean loss of the steps of the epoch in progress, or of the one that ended last;
+            nan where that is not known.
+        epoch_start: ``seconds`` when that epoch began.
         window: scores, targets and weights since the last log line.
         losses: of each step since the last log line, by name.
         seconds: spent on training up to the last checkpoint, by all processes together.
@@ -48,6 +58,10 @@ class TrainingState:
     batch: int = 0
     evaluated: int = 0
     best: float = -math.inf
+    quality: float = math.nan
+    best_epoch: int = 0
+    epoch_loss: float = math.nan
+    epoch_start: float = 0.0
     window: list[Tensor] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
@@ -60,6 +74,26 @@ class TrainingState:
         if self.averaging:
             self.average = AveragedModel(self.model)
             self.average.update_parameters(self.model)  # the first time it copies them
+
+    def begin_epoch(self) -> None:
+        """Nothing of the next epoch is done."""
+        self.epoch_loss = 0.0
+        self.epoch_start = self.seconds + time.monotonic() - self.since
+
+    def end_step(self, loss: float) -> None:
+        """Count a step of that loss."""
+        self.update_average()
+        self.epoch_loss += (loss - self.epoch_loss) / (self.batch + 1)
+        self.step += 1
+        self.batch += 1
+
+    def end_evaluation(self, quality: float) -> bool:
+        """Take the value of an epoch in; whether it is the best so far."""
+        self.evaluated, self.quality = self.epoch, quality
+        is_best = quality > self.best
+        if is_best:
+            self.best, self.best_epoch = quality, self.epoch
+        return is_best
 
     def update_average(self) -> None:
         """Take the weights of this step in; in the first steps the mean forgets faster."""
@@ -105,13 +139,7 @@ class TrainingState:
             "best": self.best,
             "settings": self.settings,
             "builder": self.settings["model"],
-            "progress": {
-                "evaluated": self.evaluated,
-                "window": self.window,
-                "losses": self.losses,
-                "seconds": self.seconds,
-                "trained": trained,
-            },
+            "progress": {name: getattr(self, name) for name in PROGRESS} | {"trained": trained},
         }
         save_checkpoint(folder, content, is_best=is_best)
 
@@ -130,8 +158,6 @@ class TrainingState:
         self.scaler.load_state_dict(content["scaler"])
         self.step, self.epoch, self.batch = content["step"], content["epoch"], content["batch"]
         self.best = content["best"]
-        self.evaluated = content["progress"]["evaluated"]
-        self.window = content["progress"]["window"]
-        self.losses = content["progress"].get("losses", {})
-        self.seconds = content["progress"].get("seconds", 0.0)
+        for name in PROGRESS:
+            setattr(self, name, content["progress"].get(name, getattr(self, name)))
         restore_random_state(content["rng"])

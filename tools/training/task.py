@@ -31,6 +31,7 @@ class Task(ABC, Generic[Settings, Model]):
 
     Attributes:
         quality: name of the metric that chooses the best checkpoint.
+        knows_any_image: whether it predicts for an image without more files than that.
         settings: of the run.
         dataset: the images that it learns from.
         validation: the images that each epoch is evaluated on; None for none.
@@ -42,6 +43,7 @@ class Task(ABC, Generic[Settings, Model]):
     """
 
     quality: ClassVar[str]
+    knows_any_image: ClassVar[bool] = True
     inputs: list[Samples]
     predictions: Predictions | None = None
 

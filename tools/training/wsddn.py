@@ -35,6 +35,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     """
 
     quality = "box_map_11point"
+    knows_any_image = False
 
     def __init__(
         self,

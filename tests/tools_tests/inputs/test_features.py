@@ -243,7 +243,7 @@ def test_the_command_lists_what_there_is_and_removes_what_is_named(
     for sample, size in zip(samples, ("64 px", "48 px"), strict=True):
         (line,) = [line for line in lines if line.startswith(sample.folder.name)]
         assert size in line
-        assert f"{len(images)} images" in line
+        assert f" {len(images)} " in line
     assert feature_cache.main([*argv, "--clear", samples[0].folder.name]) == 0
     assert [features.folder for features in list_features(tmp_path)] == [samples[1].folder]
     assert feature_cache.main([*argv, "--clear", "all"]) == 0

@@ -28,8 +28,8 @@ def test_a_backbone_has_its_cells_maps_and_layers(capsys: pytest.CaptureFixture[
         "image 224x224: features 13x13",
         "image 512x512: features 31x31",
     ]
-    assert lines[4] == ["0", "Conv2d", "64x55x55", f"{(11 * 11 * 3 + 1) * 64:,}"]
-    assert lines[5] == ["1", "ReLU", "64x55x55", "0"]
+    assert lines[5] == ["0", "Conv2d", "64x55x55", f"{(11 * 11 * 3 + 1) * 64:,}"]
+    assert lines[6] == ["1", "ReLU", "64x55x55", "0"]
     assert lines[-1] == ["2,469,696", "parameters,", "2,469,696", "of", "them", "learn"]
 
 
@@ -38,9 +38,9 @@ def test_the_parameters_of_the_lines_are_all(capsys: pytest.CaptureFixture[str])
     lines = described(capsys, "--backbone=timm:test_vit", "--image-sizes=[64]")
 
     assert " ".join(lines[0]).endswith("offset 7.5 pixels, sides padded to multiples of 16")
-    counts = [int(line[3].replace(",", "")) for line in lines[3:-1]]
+    counts = [int(line[3].replace(",", "")) for line in lines[4:-1]]
     assert f"{sum(counts):,}" == lines[-1][0]
-    assert lines[3][:3] == ["network", "VisionTransformer", "-"]
+    assert lines[4][:3] == ["network", "VisionTransformer", "-"]
 
 
 def test_the_heatmaps_of_the_report_have_29_cells_in_a_row() -> None:
@@ -55,7 +55,7 @@ def test_a_localizer_has_heatmaps_and_the_sizes_of_its_run(
 
     assert " ".join(lines[1]) == "heatmaps: stride 16, offset 15 pixels"
     assert " ".join(lines[2]) == "image 96x96: features 5x5, heatmaps 5x5"
-    assert lines[4][0] == "features.0"
+    assert lines[5][0] == "features.0"
     assert lines[-2] == ["classifier.0", "Conv2d", "6x5x5", f"{(512 + 1) * 6:,}"]
 
 
@@ -71,7 +71,7 @@ def test_a_frozen_backbone_does_not_learn(
     lines = described(capsys, f"--run-dir={run_dir}")
 
     assert " ".join(lines[1]) == "proposals are pooled as if with stride 16, offset 7.25 pixels"
-    weights = [line for line in lines[4:-1] if line[3] != "0"]
+    weights = [line for line in lines[5:-1] if line[3] != "0"]
     assert {line[0].split(".")[0] for line in weights if line[-1] == "frozen"} == {"features"}
     learning = [int(line[3].replace(",", "")) for line in weights if line[-1] != "frozen"]
     assert lines[-1][2] == f"{sum(learning):,}"
@@ -83,9 +83,9 @@ def test_a_frozen_layer_is_marked() -> None:
 
     lines = layer_table(model, {"0": (1, 3), "1": (1, 1)})
 
-    assert lines[1].split() == ["0", "Linear", "3", "9", "frozen"]
-    assert lines[2].split() == ["1", "Linear", "1", "4"]
-    assert lines[3] == "13 parameters, 4 of them learn"
+    assert lines[2].split() == ["0", "Linear", "3", "9", "frozen"]
+    assert lines[3].split() == ["1", "Linear", "1", "4"]
+    assert lines[4] == "13 parameters, 4 of them learn"
 
 
 @pytest.mark.parametrize(

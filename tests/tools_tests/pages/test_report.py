@@ -11,7 +11,7 @@ import torch
 
 from data.evaluation.metrics import METRICS
 from tests.worlds import PageTags
-from tools.pages.report import Report, headings, markdown_table, metrics_table, write_report
+from tools.pages.report import Report, headings, headline_table, markdown_table, write_report
 
 HEADLINE = [name for name, metric in METRICS.items() if metric.is_headline]
 HOSTILE = "<script>alert('&')</script>\n\udcff"
@@ -132,11 +132,13 @@ def test_curves_fill_their_charts_from_zero_to_their_highest_finite_value(tmp_pa
     assert "empty heading" not in page
 
 
-def test_the_table_for_a_terminal_has_a_line_for_each_model_and_the_headline_metrics() -> None:
+def test_the_short_table_has_a_line_for_each_model_and_the_headline_metrics() -> None:
     models = {"localizer": numbers(0.25), "a\n|b\x1b[31m": numbers(math.nan) | {"f2": 1.0}}
-    heading, rule, first, second = metrics_table("model", models).splitlines()
+    rows = headline_table("model", models)
+    heading, rule, first, second = markdown_table(*rows).splitlines()
 
-    assert heading.split(" | ")[1] == METRICS[HEADLINE[0]].heading
+    assert rows[0] == ["model", *(METRICS[name].heading for name in HEADLINE)]
+    assert heading == f"| {' | '.join(rows[0])} |"
     assert heading.count("|") == rule.count("|") == len(HEADLINE) + 2
     assert first == "| localizer |" + " 0.250 |" * len(HEADLINE)
     assert second == r"| a\n\|b\x1b[31m | n/a | 1.000 |" + " n/a |" * (len(HEADLINE) - 2)
@@ -148,18 +150,17 @@ def test_a_table_shows_the_metrics_that_it_finds_and_unknown_ones_by_their_names
         "a|b": {"f2": None, "errors_hit": 1.0},
     }
 
-    lines = metrics_table("class", rows).splitlines()
-
-    assert lines == [
-        *("| class | F2 | CorLoc | new |", "|---|---|---|---|"),
-        *("| cat | n/a | 0.250 | 0.500 |", r"| a\|b | n/a | n/a | n/a |"),
+    assert headline_table("class", rows) == [
+        ["class", "F2", "CorLoc", "new"],
+        ["cat", "n/a", "0.250", "0.500"],
+        ["a|b", "n/a", "n/a", "n/a"],
     ]
     assert headings(rows.values(), headline=False) == {"errors_hit": "hit"}
     assert list(headings(rows.values())) == ["f2", "corloc", "errors_hit", "new"]
 
 
 def test_a_table_without_lines_has_its_heading() -> None:
-    assert markdown_table(["a", "b|c"], []) == "| a | b\\|c |\n|---|---|"
+    assert markdown_table(["a", "b|c"]) == "| a | b\\|c |\n|---|---|"
 
 
 def test_box_curves_share_axes_from_0_to_1(tmp_path: Path) -> None:

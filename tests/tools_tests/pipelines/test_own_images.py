@@ -1,9 +1,11 @@
 """Own images from end to end: a folder and a CSV to a trained run, reports, heatmaps, a gallery."""
 
+import importlib
 import json
 import re
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -116,9 +118,11 @@ def test_a_run_keeps_its_classes_and_the_absolute_paths(own_run: Path, images: P
     assert settings["images"] == str(images)
     assert settings["labels"] == str(images.parent / "labels.csv")
     assert settings["voc_root"] is None
-    log = (own_run / "log.txt").read_text()
+    log = (own_run / "log.txt").read_text().splitlines()
     form = "labels.csv: one row an image, | between its labels"
-    assert log.startswith(f"train: 12 images; {form}\nval: 6 images; {form}\nepoch 1: image mAP ")
+    first, second, third = [line.split(" ", 2)[2] for line in log[:3]]
+    assert (first, second) == (f"train: 12 images; {form}", f"val: 6 images; {form}")
+    assert re.match(r"epoch 1: loss .* s; image mAP ", third)
 
 
 def test_given_classes_are_the_order_of_the_labels(
@@ -231,6 +235,46 @@ def test_heatmaps_of_images_without_labels_show_what_the_model_sees(
         assert row.shape[2] > 2 * width  # at least one heatmap beside the image
 
 
+# The next command
+
+
+def follow(capsys: pytest.CaptureFixture[str]) -> str:
+    """Type the command that the last line suggests; its name."""
+    *_, last = capsys.readouterr().out.splitlines()
+    python, _, module, *words = shlex.split(last.removeprefix("next: "))
+    assert python == "python"
+    main: Callable[[list[str]], int] = importlib.import_module(module).main
+    assert main(words) == 0
+    return module
+
+
+def test_each_command_suggests_the_next_one_as_it_can_be_typed(
+    own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = Path(shutil.copytree(own_run, tmp_path / "a run's copy"))
+    again = ["--images", "photographs", "--labels", "labels.csv", "--val-split", "val"]
+    again += ["--run-dir", str(run_dir), "--resume", "auto", *SMALL.split()]
+
+    assert train_localizer.main(again) == 0
+    assert follow(capsys) == "tools.evaluate"
+    assert follow(capsys) == "tools.gallery"
+    new = run_dir / "evaluations" / "new set"
+    argv = ["--run-dir", str(run_dir), "--images", "photographs", "--split", "all"]
+    assert evaluate.main([*argv, "--name", "new set"]) == 0
+    assert follow(capsys) == "tools.gallery"
+    assert (new / "gallery" / "index.html").is_file()
+
+
+def test_where_nothing_is_left_to_evaluate_on_images_are_boxed(
+    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+
+    assert train_damaged(damaged, run_dir, "--split", "all", "--on-bad", "skip") == 0
+    assert follow(capsys) == "tools.detect"
+    assert (run_dir / "boxes" / "detections.json").is_file()
+
+
 # Bad images
 
 
@@ -273,7 +317,8 @@ def skipped_run(damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_bad_images_are_left_out_by_name_and_counted(skipped_run: Path, damaged: Path) -> None:
-    *warnings, count, _ = (skipped_run / "log.txt").read_text().splitlines()
+    log = (skipped_run / "log.txt").read_text().splitlines()
+    *warnings, count = [line.split(" ", 2)[2] for line in log][:4]
 
     assert count.startswith("train: 9 images, 3 bad ones left out; labels.csv: one row an image")
     assert [line.split(": left out: ")[0] for line in warnings] == [

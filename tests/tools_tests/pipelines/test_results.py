@@ -225,7 +225,7 @@ def test_a_metric_is_added_by_one_row(
     assert page.count("<th>images of the class</th>") == 2  # of the model, of its classes
     assert page.count(f">{mean:.3f}</td>") >= 1
     printed, table = capsys.readouterr().out, (results / "README.md").read_text()
-    assert (" | images of the class |" in printed) == is_headline
+    assert ("\nimages of the class  " in printed) == is_headline
     assert (" | images of the class | seeds |" in table) == is_headline
 
     out = tmp_path / "compared"

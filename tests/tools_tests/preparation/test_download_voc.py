@@ -161,10 +161,11 @@ def test_both_splits_come_into_one_tree(
     assert image_ids(root, "trainval") == ["000005", "000007", "000009"]
     kept = {path.name for path in (root / "archives").glob("VOC*")}
     assert kept == {path.name for path in archives.iterdir()}
-    *_, trainval, test, last = capsys.readouterr().out.splitlines()
+    *_, trainval, test, last, following = capsys.readouterr().out.splitlines()
     assert trainval == f"3 images of trainval are in {root / 'VOC2007'}"
     assert test == f"2 images of test are in {root / 'VOC2007'}"
     assert last == f"export VOC_ROOT='{root}'"
+    assert following == f"next: python -m tools.check_data --voc-root '{root}'"
 
 
 @pytest.mark.parametrize("split", ["trainval", "test"])
@@ -188,7 +189,7 @@ def test_what_is_in_place_is_not_touched_and_no_mirror_asked(
 
     assert download(root, "--splits", "[test]", folder=tmp_path / "none") == 0
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
-    first, last = capsys.readouterr().out.splitlines()
+    first, last, _ = capsys.readouterr().out.splitlines()
     assert first == f"2 images of test are in {root / 'VOC2007'}"
     assert last.startswith("export VOC_ROOT=")
 

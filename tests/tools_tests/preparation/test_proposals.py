@@ -336,3 +336,34 @@ def test_a_process_that_waited_for_another_takes_what_that_one_made(
 
     assert "6 of 6" in capsys.readouterr().out
     assert digest(out) == digest(made)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ("", None),
+        ("--labels labels.csv", "--labels=labels.csv --split train --val-split val"),
+        ("--labels labels.csv --split train", "--labels=labels.csv --split train"),
+        ("--labels labels.csv --split val", None),
+    ],
+)
+def test_a_training_is_suggested_where_there_is_something_to_learn(
+    words: str,
+    options: str | None,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.delenv("VOC_ROOT", raising=False)
+    (folder.parent / "runs" / "wsddn").mkdir(parents=True)
+    one, other = sorted(path.name for path in folder.iterdir())
+    Path("labels.csv").write_text(f"image,labels,split\n{one},cat,train\n{other},dog,val")
+
+    assert main(["--images", folder.name, "--out", "p.npz", *words.split(), *SMALL]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    expected = (
+        f"next: python -m tools.train_wsddn --proposals p.npz '--images={folder.name}' {options} "
+        "--run-dir runs/wsddn_2"
+    )
+    assert last == (expected if options else "proposals: p.npz")

@@ -9,6 +9,7 @@ import shutil
 import signal
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -50,9 +51,45 @@ def test_a_run_leaves_every_file_of_its_folder(small_run: Path) -> None:
     assert settings["model"]["backbone"] == "squeezenet1_1"
     assert settings["loop"]["batch_size"] == 4
     assert json.loads((small_run / "environment.json").read_text())["torch"]
-    log = (small_run / "log.txt").read_text()
-    assert log.startswith("train: 12 images\nval: 6 images\nepoch 1: ")
-    assert log.endswith(f"weights_sha256 {digest_of(small_run)}\n")
+
+
+def test_the_log_has_a_line_an_epoch_and_each_line_a_time(small_run: Path) -> None:
+    curves = read_metrics(small_run / "metrics.jsonl")
+    log = (small_run / "log.txt").read_text().splitlines()
+    lines = [line.split(" ", 2)[2] for line in log]
+    losses = [loss for _, loss in curves["train/loss"]]
+
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in log)
+    assert lines[:2] == ["train: 12 images", "val: 6 images"]
+    for epoch, line in enumerate(lines[2:4]):
+        (_, value) = curves["validation/image_map"][epoch]
+        loss = fmean(losses[3 * epoch : 3 * epoch + 3])
+        assert re.match(
+            rf"epoch {epoch + 1}: loss {loss:.4g} in \d+ s; image mAP {value:.4f}, mAP .* on val$",
+            line,
+        )
+
+
+def test_a_finished_run_tells_its_last_and_best_value_and_what_comes_next_each_time(
+    copy: Path, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logged = (copy / "log.txt").read_text()
+    assert main(words(copy, "--resume", "auto")) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    trained, values, run, curves, following = printed[-5:]
+    assert trained.endswith(f"weights_sha256 {digest_of(copy)}")
+    assert f" {trained}\n" in logged
+    assert f" {values}\n" in logged
+    of_epochs = [value for _, value in read_metrics(copy / "metrics.jsonl")["validation/image_map"]]
+    best = max(of_epochs)
+    assert values == (
+        f"image mAP on val: {of_epochs[-1]:.4f} in the last epoch, best {best:.4f} in epoch "
+        f"{of_epochs.index(best) + 1}"
+    )
+    assert run == f"run: {copy}"
+    assert curves == f"curves: tensorboard --logdir {copy}/events"
+    assert following == f"next: python -m tools.evaluate --run-dir {copy} --split val"
 
 
 def test_losses_metrics_and_rates_are_logged_each_step_and_validation_each_epoch(

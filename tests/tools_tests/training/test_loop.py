@@ -20,7 +20,7 @@ from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
 from tools.runs.settings import LoopSettings, OptimSettings
-from tools.training.loop import Criterion, log_histograms, train
+from tools.training.loop import Criterion, Recent, log_histograms, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.state import TrainingState
 
@@ -277,6 +277,9 @@ def test_the_best_epoch_is_kept_when_later_ones_are_worse(
     run.go(epochs=4)
 
     assert (run.loaded("best")["epoch"], run.loaded("best")["best"]) == best
+    last = run.again().state
+    assert (last.best_epoch, last.best) == best
+    assert last.quality == qualities[-1]
 
 
 def test_without_any_quality_no_checkpoint_is_the_best(run: Run) -> None:
@@ -294,6 +297,15 @@ def test_a_finished_training_does_nothing(run: Run) -> None:
 
     assert run.state.step == 6
     assert run.state.saved == saved
+
+
+def test_a_person_who_watches_sees_the_mean_loss_of_recent_steps_and_the_last_metric() -> None:
+    recent = Recent()
+    assert str(recent) == ""
+    recent.losses += [100.0, *[0.25] * 10, *[0.75] * 10]
+    assert str(recent) == "loss 0.5000"
+    recent.image_map = 0.125
+    assert str(recent) == "loss 0.5000, mAP 0.125"
 
 
 # Several batches in a step
@@ -462,6 +474,37 @@ def test_losses_before_a_stop_count_in_the_next_log_line(run: Run) -> None:
     again.go(again.numbers(numbers), epochs=1, log_every=2)
 
     assert again.log.scalars["train/number"] == [(2, (1 + 2) / 2), (3, 3.0)]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_stop_leaves_the_mean_loss_of_the_epoch_as_it_is(number: int, run: Run) -> None:
+    numbers, means = itertools.count(1), []
+
+    def quality(state: TrainingState) -> float:
+        means.append(state.epoch_loss)
+        return 0.0
+
+    run.quality = quality
+    with pytest.raises(Interrupted):
+        run.go(interrupt_at(run, number, run.numbers(numbers)))
+    install_signal_handlers()
+    again = run.again()
+    again.go(again.numbers(numbers))
+
+    assert means == [(1 + 2 + 3) / 3, (4 + 5 + 6) / 3]
+
+
+def test_what_a_checkpoint_of_an_earlier_version_does_not_know_is_not_told(run: Run) -> None:
+    run.go(epochs=1)
+    content = run.loaded()
+    for name in ("quality", "best_epoch", "epoch_loss", "epoch_start"):
+        del content["progress"][name]
+    state = make_state()
+    state.load(content)
+
+    assert state.best_epoch == 0
+    assert math.isnan(state.quality)
+    assert math.isnan(state.epoch_loss)
 
 
 def test_an_evaluation_that_did_not_end_is_done_again(run: Run) -> None:

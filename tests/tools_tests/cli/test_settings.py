@@ -1,0 +1,35 @@
+"""Settings as plain values and as the words of a command."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.cli.command import parse_settings
+from tools.cli.settings import to_options
+from tools.runs.settings import OptimSettings
+
+
+@dataclass(frozen=True)
+class Some:
+    """Settings of a command that exists in this test only."""
+
+    out: Path = Path("a")
+    classes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = (1, 2)
+    rate: float | None = None
+    optim: OptimSettings = field(default_factory=OptimSettings)
+
+
+def test_options_of_settings_give_the_same_settings_again() -> None:
+    names = ("red car", "a,b", "x: y", "no", "#1", 'it\'s "it"', "10", "null", "[z]")
+    settings = Some(Path("my runs"), names, (3,), 0.5, OptimSettings(lr=0.5, step_epochs=2))
+    words = to_options(settings, Some())
+
+    assert parse_settings(Some, "some", words) == settings
+    assert words[0] == "--out=my runs"
+    assert words[1].startswith('--classes=[red car,"a,b","x: y",')
+    assert words[2:] == ["--sizes=[3]", "--rate=0.5", "--optim.lr=0.5", "--optim.step-epochs=2"]
+
+
+def test_defaults_and_other_settings_need_no_words() -> None:
+    assert to_options(Some(), Some()) == []
+    assert to_options(Some(sizes=(3,), rate=1), Some(), {"rate"}) == ["--rate=1"]

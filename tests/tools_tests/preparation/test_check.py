@@ -399,8 +399,7 @@ def test_a_clean_folder_shows_its_classes_by_split(
     assert (
         f"{images}: 4 images, no problems\n"
         "next: python -m tools.train_localizer --config localizer_lite0 "
-        f"--images={images} --labels={images.parent / 'labels.csv'} --split train --val-split val "
-        "--run-dir runs/lite0"
+        f"--images={images} --labels={images.parent / 'labels.csv'} --run-dir runs/lite0"
     ) in out
     assert snapshot(images) == before
 

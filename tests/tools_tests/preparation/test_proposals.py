@@ -342,7 +342,7 @@ def test_a_process_that_waited_for_another_takes_what_that_one_made(
     ("words", "options"),
     [
         ("", None),
-        ("--labels labels.csv", "--labels=labels.csv --split train --val-split val"),
+        ("--labels labels.csv --split all", "--labels=labels.csv"),
         ("--labels labels.csv --split train", "--labels=labels.csv --split train"),
         ("--labels labels.csv --split val", None),
     ],

@@ -17,7 +17,7 @@ from tests.worlds import digest_of
 from tools import check_reproduction, evaluate
 from tools.cli.command import parse_settings
 from tools.evaluation.settings import EvaluateSettings
-from tools.evaluation.threshold import VOC_THRESHOLD
+from tools.evaluation.threshold import VOC_THRESHOLD, VOC_THRESHOLD_OF_MAX
 from tools.prediction.predictor import Predictor
 from tools.runs.checkpoint import load_checkpoint, save_checkpoint
 from tools.runs.folder import evaluation_folder, read_settings, write_settings
@@ -94,23 +94,47 @@ def test_a_run_without_validation_takes_the_split_that_is_evaluated_and_says_if_
         assert kept.chosen_on.startswith(split)
 
 
-def test_images_without_boxes_get_the_threshold_of_voc(
-    copy: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
+def choose_on_images_alone(run_dir: Path, tiny_voc: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
     for image_id in image_ids(tiny_voc, "test"):
         shutil.copy(image_path(tiny_voc, image_id), folder)
-
     others = (CHOOSE, f"--images={folder}", "--split=all")
-    assert evaluate.main(words(copy, tiny_voc, *others)) == 0
+    assert evaluate.main(words(run_dir, tiny_voc, *others)) == 0
+
+
+@pytest.mark.parametrize(
+    ("pooling", "threshold"), [("max", VOC_THRESHOLD_OF_MAX), ("mean", VOC_THRESHOLD)]
+)
+def test_images_without_boxes_get_the_threshold_of_voc(
+    pooling: str,
+    threshold: float,
+    copy: Path,
+    tiny_voc: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = read_settings(copy)
+    model = replace(settings.model, pooling=pooling)  # type: ignore[arg-type]
+    write_settings(copy, replace(settings, model=model))
+
+    choose_on_images_alone(copy, tiny_voc, tmp_path / "images")
     assert (
-        f"localizer: threshold of boxes {VOC_THRESHOLD:g}: that of VOC 2007 val; no boxes of all (6"
+        f"localizer: threshold of boxes {threshold:g}: that of VOC 2007 val; no boxes of all (6"
         " images) are known to choose by"
     ) in capsys.readouterr().out.splitlines()
     kept = read_threshold(copy)
-    assert kept == ChosenThreshold(VOC_THRESHOLD, digest_of(copy), "VOC 2007 val", "", {})
-    assert localizer_of(copy, "all")["boxes"]["thresholds"] == [VOC_THRESHOLD]
+    assert kept == ChosenThreshold(threshold, digest_of(copy), "VOC 2007 val", "", {})
+    assert localizer_of(copy, "all")["boxes"]["thresholds"] == [threshold]
+
+
+def test_images_without_boxes_leave_the_threshold_that_boxes_have_chosen(
+    copy: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_threshold(copy, chosen_for(copy, 0.2))
+
+    choose_on_images_alone(copy, tiny_voc, tmp_path / "images")
+    assert "localizer: threshold of boxes 0.2: that of val; " in capsys.readouterr().out
+    assert read_threshold(copy) == chosen_for(copy, 0.2)
 
 
 # Who uses it

@@ -8,7 +8,8 @@ every image (no class that its labels exclude, at least one box of each that the
 gallery of the boxes. With --run-dir instead of --labels the models of an earlier --out, or of any
 run, box images that have no labels. Everything lies in --out: boxes/ with the images drawn and the
 files of --formats, gallery/index.html, runs/, proposals.npz. A command that was stopped continues
-when it is typed again; what is finished is not made again. Images that have a single class get the
+when it is typed again; what is finished is not made again. A bad image or annotation ends it; with
+--on-bad skip it is named once and left out of every step. Images that have a single class get the
 localizer's boxes, because a detector learns to tell classes apart.
 """
 

@@ -211,7 +211,7 @@ class FolderSource(Source):
             try:
                 sizes[name] = self.annotation(name).image_size
             except (ValueError, OSError) as error:
-                problems.append(Problem(file, without_path(file, error), cure))
+                problems.append(Problem(file, without_path(file, error), cure, self.path(name)))
         objects = {name: counted(row) for name, row in self.rows.items()}
         return Scan(self.classes, self.splits, objects, sizes, problems)
 

@@ -78,9 +78,9 @@ def image_problems(
         expected = sizes.get(path)
         if state.problem:
             cure = "restore the file, or leave it out with --on-bad skip"
-            problems.append(Problem(path, state.problem, cure))
+            problems.append(Problem(path, state.problem, cure, path))
         elif thin := too_thin((state.height, state.width)):
-            problems.append(Problem(path, thin, "leave it out with --on-bad skip"))
+            problems.append(Problem(path, thin, "leave it out with --on-bad skip", path))
         elif expected and expected != (state.height, state.width):
             what = describe_other_size((state.height, state.width), expected)
             cure = "restore the image that was annotated, or annotate it again"
@@ -116,8 +116,8 @@ def scan_proposals(
 
     Args:
         path: of the file.
-        splits: image ids by split.
-        places: images by image id.
+        splits: ids of the images that it must have, by split.
+        places: images by image id, maybe more of them.
         states: of these images, from ``scan_images``.
 
     Returns:
@@ -131,7 +131,8 @@ def scan_proposals(
     present = [name for name in proposals if name in places]
     absent_splits = [ids for ids in splits.values() if present and not set(ids) & set(present)]
     not_expected = {name for ids in absent_splits for name in ids}
-    missing = [name for name in places if name not in proposals and name not in not_expected]
+    expected = dict.fromkeys(name for ids in splits.values() for name in ids)
+    missing = [name for name in expected if name not in proposals and name not in not_expected]
     unknown = [name for name in proposals if name not in places]
     empty = [name for name in present if not len(proposals[name].boxes)]
     problems = [

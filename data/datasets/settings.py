@@ -44,8 +44,8 @@ class SplitSettings:
     """Which of the images."""
 
     split: str = ""
-    """Which images; when not given the validation split of the run, val without one, and every
-    image where they have no splits, as without labels."""
+    """Which images. When not given the validation split of the run, or else val; every image where
+    they are not split, as those without labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

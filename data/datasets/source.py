@@ -24,11 +24,13 @@ class Problem:
         where: the file.
         what: the problem.
         cure: what the user can do.
+        image: that can be left out instead; None where that is no cure.
     """
 
     where: Path
     what: str
     cure: str
+    image: Path | None = None
 
 
 def refuse(problems: Sequence[Problem]) -> None:

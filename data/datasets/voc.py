@@ -257,7 +257,8 @@ class VOCSource(Source):
             except (ValueError, OSError) as error:
                 path = self._annotation_path(name)
                 cure = "correct the file, take the name off the lists, or --on-bad skip"
-                of_files.append(Problem(path, without_path(path, error), cure))
+                what = without_path(path, error)
+                of_files.append(Problem(path, what, cure, self.path(name)))
         sizes = {name: annotation.image_size for name, annotation in annotations.items()}
         objects = {name: self._objects(annotation) for name, annotation in annotations.items()}
         problems += sorted(of_files, key=attrgetter("where"))

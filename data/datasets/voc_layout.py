@@ -77,7 +77,9 @@ def read_list(folder: Path, split: str) -> list[str]:
         of_classes = [class_list(of_class) or () for of_class in _class_lists(main, split)]
         ids = list(dict.fromkeys(name for listed in of_classes for name, _ in listed))
     if not ids:
-        raise FileNotFoundError(f"{path}: no list of split {split!r} ({HINT}, as is $VOC_ROOT)")
+        existing = ", ".join(split_names(folder, ()))
+        hint = f"there are {existing}; {HINT}" if existing else HINT
+        raise FileNotFoundError(f"{path}: no list of split {split!r} ({hint}, as is $VOC_ROOT)")
     for name in ids:
         if name.startswith((".", "-")) or re.search(r"[/\\\x00-\x1f]", name):
             raise ValueError(f"{path}: {name!r} is not the name of an image")

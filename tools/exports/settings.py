@@ -12,11 +12,11 @@ from tools.runs.settings import SavedRunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
-    """Settings of one detection; without images those that the run learned from."""
+    """Settings of one detection; without images those of the run."""
 
     split: str = ""
-    """Which images; when not given all of --images, or else the validation split of the run, val
-    without one."""
+    """Which images. When not given all of --images; without these the validation split of the run,
+    or else val."""
 
     out: Path
     """Folder for what is found; it holds nothing yet."""

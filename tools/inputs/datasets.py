@@ -1,7 +1,9 @@
 """A split of the source that the settings name; with bad images left out on request."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.datasets.image_set import ImageSet, one_sided_classes
@@ -12,6 +14,31 @@ from data.datasets.sources import open_source
 from tools.cli.console import echo, saying, track, warn
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What commands know of images together."""
+
+    cache: Path
+    named: set[Path] = field(default_factory=set)
+
+
+_shared = list[_Shared]()
+
+
+@contextmanager
+def looking_once(cache: Path) -> Iterator[None]:
+    """In here several commands look at an image once, and name it once if they leave it out.
+
+    Args:
+        cache: file with what is known of the images, instead of that in the working folder.
+    """
+    _shared.append(_Shared(cache))
+    try:
+        yield
+    finally:
+        _shared.pop()
 
 
 def open_dataset(settings: DataSettings, split: str) -> ImageSet:
@@ -57,7 +84,7 @@ def warn_of_one_sided_classes(dataset: ImageSet) -> None:
 def bad_images(
     source: Source, image_ids: Sequence[str], *, annotated: bool = True
 ) -> dict[Path, str]:
-    """Images that cannot be used, with the reason; the first twenty are named in warnings.
+    """Images that cannot be used, with the reason, named as ``name_left_out`` does.
 
     Args:
         source: of the images.
@@ -66,15 +93,23 @@ def bad_images(
     """
     paths = {source.path(image_id): image_id for image_id in image_ids}
     bad = {}
-    for path, state in scan_with_progress(list(paths), IMAGE_STATES).items():
+    cache = _shared[-1].cache if _shared else IMAGE_STATES
+    for path, state in scan_with_progress(list(paths), cache).items():
         problem = state.problem or too_thin((state.height, state.width))
         if annotated and not problem:
             problem = _annotation_problem(source, paths[path])
         if problem:
             bad[path] = problem
-    for path, problem in list(bad.items())[:MOST]:
-        warn(f"{path}: left out: {problem}")
+    name_left_out(bad)
     return bad
+
+
+def name_left_out(bad: Mapping[Path, str]) -> None:
+    """Name the first twenty of these images in warnings, with the reason."""
+    named = _shared[-1].named if _shared else set[Path]()
+    for path in [path for path in bad if path.absolute() not in named][:MOST]:
+        warn(f"{path}: left out: {bad[path]}")
+    named.update(path.absolute() for path in bad)
 
 
 def _annotation_problem(source: Source, image_id: str) -> str:

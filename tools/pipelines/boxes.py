@@ -19,6 +19,7 @@ from tools.exports.detect import run as detect
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import write_json
 from tools.files.formats import FORMATS
+from tools.inputs.datasets import looking_once
 from tools.models.device import choose_device
 from tools.pages.gallery.build import run as make_gallery
 from tools.pages.settings import GallerySettings
@@ -90,15 +91,19 @@ def run(settings: BoxesSettings) -> None:
         if settings.labels is not None and not models.takes_proposals:
             echo(f"one class, {source.classes[0]}: a detector needs several, the localizer boxes")
         made_from = [recipes, settings.epochs, settings.seed, _contents(settings)]
+        if settings.on_bad != "refuse":
+            made_from.append(settings.on_bad)
         if settings.run_dir is not None:
             made_from.append(_contents_of(models.run_dir / "training.json"))
-        _make(_stages(settings, models), out / STAGES, made_from, settings)
+        with looking_once(out / STATES):
+            _make(_stages(settings, models), out / STAGES, made_from, settings)
         _say_where(settings)
 
 
 def _place(settings: BoxesSettings) -> dict[str, Any]:
-    """Where the images are, for the settings of any command."""
-    return {"voc_root": None, "images": settings.images, "labels": settings.labels}
+    """Where the images are, and what becomes of bad ones, for the settings of any command."""
+    place = {"voc_root": None, "images": settings.images, "labels": settings.labels}
+    return {**place, "on_bad": settings.on_bad}
 
 
 def _models(settings: BoxesSettings, count: int) -> Models:

@@ -35,6 +35,10 @@ class BoxesSettings(ComputeSettings):
     detector: str = "wsddn_lite0"
     """The same of the detector."""
 
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    """Whether an image that does not decode, is too thin or has an invalid annotation ends the
+    command or is left out, with a count."""
+
     epochs: int = 0
     """Length of each training; 0 for that of its config."""
 

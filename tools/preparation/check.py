@@ -14,7 +14,7 @@ from data.datasets.scan import ImageState, image_problems, same_images, scan_pro
 from data.datasets.source import MOST, Scan, Source
 from data.datasets.sources import open_source
 from tools.cli.console import echo, saying, table, warn
-from tools.inputs.datasets import partial, scan_with_progress
+from tools.inputs.datasets import name_left_out, partial, scan_with_progress
 from tools.preparation.settings import CheckDataSettings
 from tools.preparation.training_command import suggest_training
 
@@ -24,6 +24,8 @@ NARROW = 0.1  # of the range of 16-bit gray
 
 def run(settings: CheckDataSettings) -> None:
     """Print a table of the data set and its problems.
+
+    With ``--on-bad skip`` images that can be left out are named and no problem.
 
     Raises:
         ValueError: there are problems; each of them has been printed.
@@ -47,11 +49,19 @@ def run(settings: CheckDataSettings) -> None:
     _print_kinds(states)
     of_files = image_problems(states, sizes)
     of_files += same_images(states, learned, by_split.get("test", ()))
+    every = [*scan.problems, *of_files]
+    bad = {one.image: one.what for one in every if one.image} if settings.on_bad == "skip" else {}
+    name_left_out(bad)
     if settings.proposals is not None:
-        complete, of_proposals = scan_proposals(settings.proposals, scan.splits, paths, states)
+        used = {
+            split: [name for name in names if paths[name] not in bad]
+            for split, names in scan.splits.items()
+        }
+        complete, of_proposals = scan_proposals(settings.proposals, used, paths, states)
         echo(f"proposals of all images of: {', '.join(complete) or 'no split'}")
         of_files += of_proposals
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
+    problems = [problem for problem in problems if problem.image not in bad]
     for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
         listed = list(of_file)
         for problem in listed[:MOST]:
@@ -62,7 +72,8 @@ def run(settings: CheckDataSettings) -> None:
         raise ValueError(
             f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
         )
-    echo(f"{source.root}: {len(paths)} images, no problems")
+    left_out = f", {len(bad)} bad ones left out" if bad else ""
+    echo(f"{source.root}: {len(paths)} images{left_out}, no problems")
     suggest_training(
         *("train_localizer", "--config", "localizer_lite0"),
         name="lite0",

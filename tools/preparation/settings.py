@@ -17,7 +17,7 @@ from tools.inputs.settings import IMAGE_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataSettings(LabelSettings):
+class CheckDataSettings(LabelSettings, UsedImageSettings):
     """Settings of one check."""
 
     proposals: Path | None = None

@@ -209,9 +209,12 @@ def test_an_invalid_list_is_refused(tmp_path: Path, text: str | bytes, problem: 
         image_ids(write_list(tmp_path, text), "train")
 
 
-def test_a_missing_list_is_named_with_the_next_step(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"val\.txt: no list of split 'val' \(--voc-root"):
+def test_a_missing_list_is_named_with_those_that_exist_and_the_next_step(tmp_path: Path) -> None:
+    missing = r"val\.txt: no list of split 'val'"
+    with pytest.raises(FileNotFoundError, match=rf"{missing} \(there are train; --voc-root"):
         image_ids(write_list(tmp_path, "a"), "val")
+    with pytest.raises(FileNotFoundError, match=rf"{missing} \(--voc-root"):
+        image_ids(tmp_path / "empty", "val")
 
 
 # --- image-level labels --------------------------------------------------------------------------

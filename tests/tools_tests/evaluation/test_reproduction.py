@@ -230,6 +230,16 @@ def test_a_detection_that_is_gone_is_found(copy: Path, check: Check) -> None:
     )
 
 
+def test_the_split_is_that_of_the_numbers_where_the_stored_command_names_none(
+    copy: Path, check: Check
+) -> None:
+    report = json.loads((copy / "evaluations" / "test" / "report.json").read_text())
+    assert " --split=test" in report["command"]
+    change_report(copy, command=report["command"].replace(" --split=test", ""))
+
+    assert check(0, copy)[-1] == "reproduced: scores differ by 0.0 at most"
+
+
 def test_other_labels_are_told_and_change_no_score(copy: Path, check: Check) -> None:
     path = copy / "evaluations" / "two" / "scores.npz"
     change(path, targets=1 - read_scores(path).targets)

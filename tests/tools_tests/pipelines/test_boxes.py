@@ -255,6 +255,27 @@ def test_one_class_gets_the_boxes_of_the_localizer(
     assert boxes_of(tmp_path / "one") == labels_of(home / "one_class.csv")
 
 
+def test_a_bad_image_is_left_out_of_every_stage_and_named_once(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Path(shutil.copytree(home / "photographs", tmp_path / "images"))
+    broken, *others = sorted(images.iterdir())
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    words = [*BOXED, "--images", str(images), "--out", str(tmp_path / "out")]
+
+    assert main(words) == 2
+    refusal = capsys.readouterr()
+    assert f"\n{broken}: the image does not decode" in refusal.out
+    assert main([*words, "--on-bad", "skip"]) == 0
+    captured = capsys.readouterr()
+    assert len(stages_of(captured.out)) == len(STAGES)
+    assert captured.err.count("left out: ") == 1
+    assert f"warning: {broken}: left out: the image does not decode" in captured.err
+    assert f"{images}: 4 images, 1 bad ones left out, no problems\n" in captured.out
+    assert set(boxes_of(tmp_path / "out")) == {path.name for path in others}
+    assert not (home / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -362,6 +362,53 @@ def test_a_part_of_an_official_split_says_so(
     assert "\ntest: 1 images (partial: 1 of 4952)\n" in capsys.readouterr().out
 
 
+# Images that may be left out
+
+
+def test_bad_images_and_annotations_are_left_out_on_request_by_name_with_a_count(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, without, thin = (image_path(world, name) for name in image_ids(world, "val")[:3])
+    put(broken, broken.read_bytes()[:1000])
+    put(annotation_path(world, without.stem), "")
+    put(annotation_path(world, thin.stem), "<annotation/>")
+    thin.unlink()
+    white(thin, 1, 200)
+
+    assert main(words(world, cache, CLASSES)) == 2
+    assert "left out" not in capsys.readouterr().err
+    assert main(words(world, cache, CLASSES, "--on-bad=skip")) == 0
+    captured = capsys.readouterr()
+    warnings = [line.split(": left out: ")[0] for line in captured.err.splitlines()]
+    assert sorted(warnings) == sorted(f"warning: {path}" for path in (broken, without, thin))
+    assert captured.out.endswith(f"{world}: 24 images, 3 bad ones left out, no problems\n")
+
+
+@pytest.mark.parametrize(("lacking", "code"), [(0, 0), (1, 2)])
+def test_proposals_may_lack_an_image_that_is_left_out_and_no_other(
+    lacking: int, code: int, world: Path, cache: Path, tmp_path: Path
+) -> None:
+    ids = image_ids(world, "val")
+    put(image_path(world, ids[0]), b"")
+    boxes = {name: ONE_BOX for name in ids if name != ids[lacking]}
+    path = proposals_of(tmp_path / "p.npz", boxes)
+
+    assert main(words(world, cache, CLASSES, "--on-bad=skip", f"--proposals={path}")) == code
+
+
+def test_what_leaving_an_image_out_does_not_cure_is_a_problem_still(
+    world: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, turned_one = (image_path(world, name) for name in image_ids(world, "val")[:2])
+    put(bad, b"")
+    turned(turned_one)
+
+    assert main(words(world, cache, CLASSES, "--on-bad=skip")) == 2
+    captured = capsys.readouterr()
+    assert listed(captured.out, world) == [turned_one]
+    assert captured.err.endswith(f"error: {world}: 1 problems in 24 images (listed above)\n")
+
+
 # Any folder of images
 
 

@@ -13,6 +13,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import process_as_before
 from tests.worlds import files_of
 from tools.boxes import main
+from tools.runs.folder import read_settings
 
 LOCALIZER = """
 image_sizes: [64]
@@ -107,6 +108,13 @@ def test_everything_lies_in_the_one_folder(boxed: Path, home: Path) -> None:
     }
     assert {path.name for path in home.iterdir()} >= {"photographs", "new", "boxed"}
     assert not (home / "runs").exists()
+
+
+def test_both_models_learn_from_every_labeled_image(boxed: Path) -> None:
+    for name in ("localizer", "detector"):
+        trained = read_settings(boxed / "runs" / name)
+        assert (trained.split, trained.val_split) == ("trainval", "")
+    assert "\ntrainval: 4 images; " in (boxed / "log.txt").read_text()
 
 
 def test_the_gallery_shows_the_boxes_that_were_written(boxed: Path) -> None:

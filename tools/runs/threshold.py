@@ -43,7 +43,7 @@ def read_threshold(run_dir: Path) -> ChosenThreshold | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         curve = {float(threshold): float(value) for threshold, value in content["curve"].items()}
         chosen = ChosenThreshold(**content | {"curve": curve})
         if not 0 < chosen.threshold <= 1:

@@ -28,8 +28,9 @@ CHOOSE = "--choose-threshold=true"
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
+    """Of an evaluation on test, unless others name another split."""
     small = f"--run-dir={run_dir} --voc-root={tiny_voc} --amp=off --device=cpu --corloc-split="
-    return [*small.split(), *others]
+    return [*small.split(), "--split=test", *others]
 
 
 def localizer_of(run_dir: Path, name: str) -> dict[str, Any]:

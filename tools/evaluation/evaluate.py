@@ -21,7 +21,7 @@ from tools.cli.settings import flatten, to_dict, to_options
 from tools.evaluation.metrics import Evaluation
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
-from tools.evaluation.threshold import choose_thresholds
+from tools.evaluation.threshold import choose_thresholds, settings_to_repeat
 from tools.files.atomic import write_scores
 from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections, write_devkit_files
@@ -83,7 +83,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         curves=_curves(runs, models),
         box_curves=box_curves,
         images=sheets,
-        repeat=_command(settings),
+        repeat=_command(settings_to_repeat(settings, runs)),
     )
     with saying("writing the report"):
         write_report(folder, report)

@@ -9,6 +9,7 @@ CorLoc, .450 against .441, and no lower AP, .261 against .260.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from data.datasets.sources import given_or_trained, open_source
 from tools.cli.console import echo
@@ -45,6 +46,19 @@ def choose_thresholds(
         _choose(run, split, settings, device) if split else run
         for run, split in zip(runs, splits, strict=True)
     ]
+
+
+def settings_to_repeat(settings: EvaluateSettings, runs: Sequence[SavedRun]) -> EvaluateSettings:
+    """The settings with a threshold that a run keeps, since another one may be chosen later.
+
+    Runs that keep several thresholds are left to keep them: no option names one of each.
+    """
+    localizers = [run for run in runs if not run.takes_proposals]
+    boxes = {run.localizer()[1].boxes for run in localizers}
+    is_kept = any(read_threshold(run.run_dir) for run in localizers)
+    if settings.choose_threshold or not is_kept or len(boxes) > 1:
+        return settings
+    return replace(settings, boxes=boxes.pop())
 
 
 def split_to_choose_by(saved: SavedRun, settings: EvaluateSettings) -> str:

@@ -28,8 +28,9 @@ CHOOSE = "--choose-threshold=true"
 
 
 def words(run_dir: Path, tiny_voc: Path, *others: str) -> list[str]:
+    """Of an evaluation on test, unless others name another split."""
     small = f"--run-dir={run_dir} --voc-root={tiny_voc} --amp=off --device=cpu --corloc-split="
-    return [*small.split(), *others]
+    return [*small.split(), "--split=test", *others]
 
 
 def localizer_of(run_dir: Path, name: str) -> dict[str, Any]:
@@ -200,12 +201,17 @@ def test_a_stored_evaluation_is_reproduced_with_its_own_threshold_whatever_is_ke
     assert read_threshold(copy) == before
 
 
-def test_the_command_in_the_report_chooses_again(chosen: Path) -> None:
-    report = json.loads((evaluation_folder(chosen, "test") / "report.json").read_text())
+@pytest.mark.parametrize("name", ["before", "test", "val"])
+def test_the_command_in_the_report_chooses_again_or_names_what_was_kept(
+    name: str, chosen: Path
+) -> None:
+    report = json.loads((evaluation_folder(chosen, name) / "report.json").read_text())
+    kept = read_threshold(chosen)
+    assert kept is not None
 
     repeated = parse_settings(EvaluateSettings, "evaluate", shlex.split(report["command"])[3:])
-    assert repeated.choose_threshold
-    assert repeated.boxes is None
+    assert repeated.choose_threshold == (name == "test")
+    assert repeated.boxes == (BoxSettings((kept.threshold,)) if name == "val" else None)
 
 
 def test_a_threshold_of_other_weights_is_not_used_and_named(

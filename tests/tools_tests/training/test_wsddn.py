@@ -310,7 +310,8 @@ def test_scores_above_1_are_warned_of_once_where_the_detector_takes_them(
         assert main(detector_words(tmp_path / factor, *others)) == 0
         assert capsys.readouterr().err.count(named) == count
     copy = shutil.copytree(detector_run, tmp_path / "copy")
-    small = f"--run-dir {copy} --voc-root {tiny_voc} --device cpu --amp off --corloc-split val"
+    small = f"--run-dir {copy} --voc-root {tiny_voc} --device cpu --amp off"
+    small += " --split test --corloc-split val"
     for count, options in ((1, given), (0, ())):
         assert evaluate.main([*small.split(), *options]) == 0
         assert capsys.readouterr().err.count(named) == count

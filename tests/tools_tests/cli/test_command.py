@@ -16,6 +16,7 @@ import pytest
 from localizer.settings import BoxSettings
 from tools import train_localizer
 from tools.cli.command import CONFIGS, Command, parse_settings
+from tools.cli.console import echo, suggest
 from tools.cli.signals import Interrupted, check_interrupted
 from tools.runs.folder import write_settings
 from tools.runs.kinds import TrainClassifierSettings, TrainLocalizerSettings, TrainWsddnSettings
@@ -444,3 +445,20 @@ def test_a_data_folder_that_is_not_named_or_holds_no_voc_is_refused(
     assert train_code("--run-dir", str(tmp_path / "run"), *words) == 2
     assert capsys.readouterr().err.startswith(f"error: {named}: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_next_command_is_the_last_line_of_one_that_succeeds(
+    run_job: RunJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def job(settings: SmallSettings) -> None:
+        suggest("python", settings.out_dir)
+        echo("done")
+        if settings.optim.lr > 1:
+            raise ValueError("too fast")
+
+    assert run_job(job, "--out-dir", "my run", "--optim.lr", "2") == 2
+    assert capsys.readouterr().out == "done\n"
+    assert run_job(lambda settings: None) == 0
+    assert capsys.readouterr().out == ""
+    assert run_job(job, "--out-dir", "my run") == 0
+    assert capsys.readouterr().out == "done\nnext: python 'my run'\n"

@@ -91,16 +91,16 @@ def _detector(settings: DemoSettings, voc_root: Path, localizer: Path) -> Path:
 
 
 def _draw(settings: DemoSettings, voc_root: Path, runs: Mapping[str, Path]) -> None:
-    """Four test images as each of the runs sees them, in one picture."""
+    """Four test images as each of the runs sees them, on one sheet."""
     device, seen = choose_device("auto", "auto"), dict[str, Predictions]()
     for name, folder in runs.items():
         saved = load_run(folder)
         dataset = open_split(saved, ImageSettings(voc_root=voc_root), "test")
         proposals = _proposals(settings, "test") if saved.takes_proposals else None
         seen[name] = open_predictions(saved, dataset, device, cached=True, proposals=proposals)
-    picture = settings.run_dir / "picture.jpg"
-    write_jpeg(picture, box_sheet(seen, count=4))
-    echo(f"heatmaps, boxes (magenta) and true boxes (green) of four images: {picture}")
+    drawn = settings.run_dir / "sheet.jpg"
+    write_jpeg(drawn, box_sheet(seen, count=4))
+    echo(f"heatmaps, boxes (magenta) and true boxes (green) of four images: {drawn}")
 
 
 def _proposals(settings: DemoSettings, split: str) -> Path:

@@ -11,7 +11,7 @@ import torch
 from data.checks import name_first
 from data.datasets.image_set import one_sided_classes
 from data.datasets.scan import ImageState, image_problems, same_images, scan_proposals
-from data.datasets.source import MOST, Scan, Source
+from data.datasets.source import MOST, Problem, Scan, Source
 from data.datasets.sources import open_source
 from tools.cli.console import echo, saying, table, warn
 from tools.inputs.datasets import name_left_out, partial, scan_with_progress
@@ -42,6 +42,31 @@ def run(settings: CheckDataSettings) -> None:
     for remark in (*source.remarks(), *_one_sided(source, scan)):
         warn(remark)
     paths = {name: source.path(name) for names in scan.splits.values() for name in names}
+    problems, bad = _problems(scan, paths, settings)
+    for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
+        listed = list(of_file)
+        for problem in listed[:MOST]:
+            echo(f"{where}: {problem.what} ({problem.cure})")
+        if len(listed) > MOST:
+            echo(f"{where}: {len(listed) - MOST} more problems")
+    if problems:
+        raise ValueError(
+            f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
+        )
+    left_out = f", {len(bad)} bad ones left out" if bad else ""
+    echo(f"{source.root}: {len(paths)} images{left_out}, no problems")
+    suggest_training(
+        *("train_localizer", "--config", "localizer_lite0"),
+        name="lite0",
+        settings=settings,
+        source=source,
+    )
+
+
+def _problems(
+    scan: Scan, paths: Mapping[str, Path], settings: CheckDataSettings
+) -> tuple[list[Problem], dict[Path, str]]:
+    """Every problem by its file, and the images that are left out instead, with the reason."""
     states = scan_with_progress(list(paths.values()), settings.cache)
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
     by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
@@ -61,25 +86,7 @@ def run(settings: CheckDataSettings) -> None:
         echo(f"proposals of all images of: {', '.join(complete) or 'no split'}")
         of_files += of_proposals
     problems = scan.problems + sorted(of_files, key=attrgetter("where"))
-    problems = [problem for problem in problems if problem.image not in bad]
-    for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
-        listed = list(of_file)
-        for problem in listed[:MOST]:
-            echo(f"{where}: {problem.what} ({problem.cure})")
-        if len(listed) > MOST:
-            echo(f"{where}: {len(listed) - MOST} more problems")
-    if problems:
-        raise ValueError(
-            f"{source.root}: {len(problems)} problems in {len(paths)} images (listed above)"
-        )
-    left_out = f", {len(bad)} bad ones left out" if bad else ""
-    echo(f"{source.root}: {len(paths)} images{left_out}, no problems")
-    suggest_training(
-        *("train_localizer", "--config", "localizer_lite0"),
-        name="lite0",
-        settings=settings,
-        source=source,
-    )
+    return [problem for problem in problems if problem.image not in bad], bad
 
 
 def _print_kinds(states: Mapping[Path, ImageState]) -> None:

@@ -35,10 +35,10 @@ def test_the_report_holds_both_localizers_and_the_detector(demo: Path) -> None:
         assert text in page.read_text()
 
 
-def test_a_picture_shows_what_the_localizer_and_the_detector_see(demo: Path) -> None:
-    picture = read_image(demo / "picture.jpg").float()
-    assert picture.shape[1] > 200
-    heatmap, boxes = picture.chunk(2, dim=2)
+def test_a_sheet_shows_what_the_localizer_and_the_detector_see(demo: Path) -> None:
+    sheet = read_image(demo / "sheet.jpg").float()
+    assert sheet.shape[1] > 200
+    heatmap, boxes = sheet.chunk(2, dim=2)
     assert (heatmap - boxes).abs().mean() > 5  # one has a heatmap over it
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from tools.cli.allocator import keep_freed_memory
 from tools.cli.console import (
     printable,
     put,
@@ -76,6 +77,7 @@ class Command:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Read ``argv``, or the words of this process, do the work and return the exit code."""
         install_signal_handlers()
+        keep_freed_memory()
         for stream in (sys.stdout, sys.stderr):  # Windows' encodings, for example, lack characters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")

@@ -168,7 +168,8 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
         assert first
         assert last
         assert first["y"] == last["y"]
-        assert last["x"] - (first["x"] + first["width"]) == pytest.approx(10, abs=2)  # the gap
+        # one image and the gap; visdom 0.3 draws a window as wide as its title, over the next one
+        assert last["x"] - first["x"] == pytest.approx(width + 10, abs=4)
 
     field = page.get_by_placeholder("Filter text")
     for text, left in (

@@ -66,8 +66,10 @@ def write_tar(path: Path, files: Tree, *others: tarfile.TarInfo) -> RemoteFile:
         for name, content in files.items():
             info = member(f"{INSIDE}/{name}", size=len(content))
             tar.addfile(info, io.BytesIO(content))
-        for info in others:
-            tar.addfile(info)
+        for info in others:  # from Python 3.13 on addfile wants their bytes, too
+            header = info.tobuf(tar.format)
+            tar.fileobj.write(header)
+            tar.offset += len(header)
     return known_file(path)
 
 

@@ -3,8 +3,9 @@
 ``data.evaluation.voc_eval`` says which of them are hits, and computes AP.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,42 +39,59 @@ class BoxTable:
         return BoxTable(self.boxes[chosen], self.groups[chosen], self.values[chosen])
 
 
-def tabulate_boxes(
+def tabulate_objects(annotations: Sequence[Annotation], num_classes: int) -> BoxTable:
+    """All objects of a split, checked; a table of no rows if there are none.
+
+    Raises:
+        ValueError: an image annotated twice, or boxes or labels that are not well-formed. The
+            message names the image.
+    """
+    ids = [annotation.image_id for annotation in annotations]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"image {Counter(ids).most_common(1)[0][0]} is annotated twice")
+    try:
+        return _join(
+            [annotation.boxes for annotation in annotations],
+            [annotation.labels for annotation in annotations],
+            [annotation.difficult for annotation in annotations],
+            num_classes,
+        )
+    except (ValueError, RuntimeError):  # all at once is fast; one at a time names the image
+        for annotation in annotations:
+            check_annotation(annotation, num_classes)
+        raise
+
+
+def tabulate_detections(
     detections: Mapping[str, Detections], annotations: Sequence[Annotation], num_classes: int
-) -> tuple[BoxTable, BoxTable]:
-    """All objects and all detections, checked.
+) -> BoxTable:
+    """All detections of a split, checked; a table of no rows if there are none.
 
     Args:
         detections: by image id, original pixels; an image that is not a key has none.
-        annotations: all images of the split.
+        annotations: all images of the split; each once.
         num_classes: C.
 
-    Returns:
-        The objects and the detections; tables of no rows if there are none.
-
     Raises:
-        ValueError: an image annotated twice, detections of an image that is not annotated, or
-            boxes, labels or scores that are not well-formed. The message names the image.
+        ValueError: detections of an image that is not annotated, or boxes, labels or scores that
+            are not well-formed. The message names the image.
     """
-    annotated = Counter(annotation.image_id for annotation in annotations)
-    for image_id, count in annotated.items():
-        if count > 1:
-            raise ValueError(f"image {image_id} is annotated twice")
-    for image_id in detections:
-        if image_id not in annotated:
-            raise ValueError(f"detections of image {image_id}, which is not among the annotations")
+    ids = [annotation.image_id for annotation in annotations]
+    if unknown := detections.keys() - set(ids):
+        image_id = next(image_id for image_id in detections if image_id in unknown)
+        raise ValueError(f"detections of image {image_id}, which is not among the annotations")
     empty = no_detections()
-    per_image = [detections.get(annotation.image_id, empty) for annotation in annotations]
+    per_image = [detections.get(image_id, empty) for image_id in ids]
     try:
-        return (
-            _join([(a.boxes, a.labels, a.difficult) for a in annotations], num_classes),
-            _join([(d.boxes, d.labels, d.scores) for d in per_image], num_classes),
+        return _join(
+            [of_image.boxes for of_image in per_image],
+            [of_image.labels for of_image in per_image],
+            [of_image.scores for of_image in per_image],
+            num_classes,
         )
-    except ValueError:  # all rows at once is fast; one image at a time names the image
-        for annotation, of_image in zip(annotations, per_image, strict=True):
-            check_annotation(annotation, num_classes)
-            context = f"detections of image {annotation.image_id}"
-            check_detections(of_image, num_classes, context=context)
+    except (ValueError, RuntimeError):
+        for image_id, of_image in zip(ids, per_image, strict=True):
+            check_detections(of_image, num_classes, context=f"detections of image {image_id}")
         raise
 
 
@@ -84,56 +102,71 @@ def nearest_objects(detections: BoxTable, objects: BoxTable) -> tuple[Floats, In
         The overlap ``[D]``, intersection over union in 0 .. 1, and the object's row ``[D]``, the
         first of equals; 0 and -1 where it overlaps no such object.
     """
-    by_group = np.argsort(objects.groups, kind="stable")
-    num_groups = detections.groups.max(initial=-1) + 1
-    count = np.bincount(objects.groups, minlength=num_groups)
-    next_object = (np.cumsum(count) - count)[detections.groups]
-    num_left = count[detections.groups]
     best_iou = np.zeros(len(detections.boxes))
     nearest = np.full(len(detections.boxes), -1)
-    rows = np.flatnonzero(num_left)
-    while len(rows):  # one round for the first object of every group, one for the second, ...
-        candidate = by_group[next_object[rows]]
-        shared, area, other = shared_areas(detections.boxes[rows], objects.boxes[candidate])
+    for rows, candidates in same_group(detections.groups, objects):
+        shared, area, other = shared_areas(detections.boxes[rows], objects.boxes[candidates])
         iou = shared / (area + other - shared)
         better = iou > best_iou[rows]
         best_iou[rows[better]] = iou[better]
-        nearest[rows[better]] = candidate[better]
-        next_object[rows] += 1
-        num_left[rows] -= 1
-        rows = rows[num_left[rows] > 0]
+        nearest[rows[better]] = candidates[better]
     return best_iou, nearest
 
 
-def shared_areas(boxes: Floats, others: Floats) -> tuple[Floats, Floats, Floats]:
-    """Areas that boxes share with others, their own, and those of the others.
+def same_group(groups: Ints, objects: BoxTable) -> Iterator[tuple[Ints, Ints]]:
+    """Pair boxes with the first object of their group, then with the second, and so on.
 
     Args:
-        boxes: ``[n, 4]``, or one ``[4]`` for all others.
-        others: ``[n, 4]``.
+        groups: ``[n]`` of the boxes.
+        objects: to pair them with.
+
+    Yields:
+        Positions of the boxes whose group has so many objects, rising, and the objects' rows.
     """
-    low, high = np.maximum(boxes, others)[..., :2], np.minimum(boxes, others)[..., 2:]
-    shared = np.maximum(high - low, 0).prod(axis=-1)
-    own, theirs = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others))
-    return shared, own, theirs
+    by_group = np.argsort(objects.groups, kind="stable")
+    count = np.bincount(objects.groups, minlength=groups.max(initial=-1) + 1)
+    of_box = count[groups]
+    places = np.flatnonzero(of_box)
+    left, first = of_box[places], (np.cumsum(count) - count)[groups[places]]
+    for turn in itertools.count():
+        if not len(places):
+            return
+        yield places, by_group[first + turn]
+        more = left > turn + 1
+        places, first, left = places[more], first[more], left[more]
 
 
-def _join(images: list[tuple[Tensor, Tensor, Tensor]], num_classes: int) -> BoxTable:
-    """Stack (boxes, labels, values) of all images; errors do not name the image."""
-    for boxes, labels, values in images:
-        count = len(boxes)
-        if boxes.shape != (count, 4) or labels.shape != (count,) or values.shape != (count,):
-            raise ValueError(f"shapes {boxes.shape}, {labels.shape} and {values.shape} disagree")
-    if not images:
+def shared_areas(boxes: Floats, others: Floats) -> tuple[Floats, Floats, Floats]:
+    """Areas that boxes ``[n, 4]`` share with others ``[n, 4]``, their own, those of the others."""
+    x1, y1, x2, y2 = boxes.T
+    left, top, right, bottom = others.T
+    width = np.maximum(np.minimum(x2, right) - np.maximum(x1, left), 0)
+    height = np.maximum(np.minimum(y2, bottom) - np.maximum(y1, top), 0)
+    return width * height, (x2 - x1) * (y2 - y1), (right - left) * (bottom - top)
+
+
+def _join(
+    boxes: list[Tensor], labels: list[Tensor], values: list[Tensor], num_classes: int
+) -> BoxTable:
+    """Stack those of all images; errors do not name the image."""
+    if not boxes:
         return BoxTable(np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0))
-    boxes, labels, values = (torch.cat(column) for column in zip(*images, strict=True))
-    check_boxes(boxes)
-    check_labels(labels, num_classes)
-    if not torch.isfinite(values).all():
+    per_box, counts, per_value = (
+        np.array(list(map(Tensor.numel, column))) for column in (boxes, labels, values)
+    )
+    if (per_box != 4 * counts).any() or (per_value != counts).any():
+        raise ValueError("numbers of boxes, labels and values disagree")
+    if any(boxes[image].dim() != 2 for image in np.flatnonzero(counts == 0)):
+        raise ValueError("boxes are not [n, 4]")  # torch.cat passes over an empty [0]
+    every_box, every_label, every_value = map(torch.cat, (boxes, labels, values))
+    if every_label.dim() != 1 or every_value.dim() != 1:
+        raise ValueError("labels or values are not [n]")
+    check_boxes(every_box)
+    check_labels(every_label, num_classes)
+    if not torch.isfinite(every_value).all():
         raise ValueError("a score is not finite")
-    image = np.repeat(np.arange(len(images)), [len(boxes) for boxes, _, _ in images])
     return BoxTable(
-        boxes.detach().cpu().double().numpy(),
-        image * num_classes + labels.cpu().numpy(),
-        values.detach().cpu().double().numpy(),
+        every_box.detach().cpu().double().numpy(),
+        np.repeat(np.arange(len(labels)) * num_classes, counts) + every_label.cpu().numpy(),
+        every_value.detach().cpu().double().numpy(),
     )

@@ -78,8 +78,11 @@ def ap_of_matches(matches: MatchTable, *, use_07_metric: bool) -> DetectionAP:
     per_class = np.full(len(matches), np.nan)
     for label, of_class in enumerate(matches):
         if of_class.num_objects:
-            recall, precision = precision_recall(of_class)
-            per_class[label] = average_precision(recall, precision, use_07_metric=use_07_metric)
+            counted = np.flatnonzero(of_class.is_hit[~of_class.is_ignored]) + 1
+            hits = np.arange(1, len(counted) + 1)  # no other point is the best beyond a recall
+            per_class[label] = average_precision(
+                hits / of_class.num_objects, hits / counted, use_07_metric=use_07_metric
+            )
     return DetectionAP(per_class)
 
 

@@ -64,12 +64,13 @@ def summarize(
         threshold_curve: kept in the evaluation as it is.
     """
     annotations, count = dataset.annotations, len(dataset.classes)
+    matches = match_detections(detections, annotations, num_classes=count)
     comparison = Comparison(
         scores,
         dataset.targets.double().numpy(),
         dataset.weights.double().numpy(),
-        matches=match_detections(detections, annotations, num_classes=count),
-        top1=match_detections(top_scoring, annotations, num_classes=count),
+        matches=matches,
+        top1=match_detections(top_scoring, annotations, num_classes=count, objects=matches.objects),
         heatmaps=heatmaps or {},
     )
     every = {name: metric.per_class(comparison) for name, metric in METRICS.items()}

@@ -188,6 +188,41 @@ def test_fractions_sum_to_one(crowd: Crowd) -> None:
     assert sum((column > 0).any() for column in fractions.values()) >= 4
 
 
+def kind_of_miss(box: list[float], objects: list[list[float]]) -> str:
+    """By the definition, one object at a time; of a detection that overlaps none by half."""
+    inside, overlapped, halves = False, False, 0
+    for other in objects:
+        sides = [min(box[k + 2], other[k + 2]) - max(box[k], other[k]) for k in (0, 1)]
+        shared = max(sides[0], 0) * max(sides[1], 0)
+        area, theirs = ((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+        halves += shared >= 0.5 * theirs
+        inside |= shared >= 0.9 * area
+        overlapped |= shared / (area + theirs - shared) >= 0.1
+    if halves >= 2:
+        return "group"
+    if inside:
+        return "part"
+    return "localization" if overlapped else "background"
+
+
+def test_any_detections_are_of_the_kinds_of_a_loop(crowd: Crowd) -> None:
+    detections, truths = crowd
+    every = match_detections(detections, truths, num_classes=3)
+    fractions = error_kinds(every)
+    for label, matches in enumerate(every):
+        kinds = []
+        counted = np.flatnonzero(~matches.is_ignored)[: matches.num_objects]
+        for place in counted:
+            row = matches.rows[place]
+            same = every.objects.groups == every.detections.groups[row]
+            box = every.detections.boxes[row].tolist()
+            missed = kind_of_miss(box, every.objects.boxes[same].tolist())
+            taken = "duplicate" if every.iou[row] >= 0.5 else missed
+            kinds.append("hit" if matches.is_hit[place] else taken)
+        for kind in KINDS:
+            assert fractions[kind][label] == kinds.count(kind) / len(kinds)
+
+
 def test_the_order_of_the_images_does_not_matter(crowd: Crowd) -> None:
     detections, truths = crowd
     other = {image_id: detections[image_id] for image_id in reversed(detections)}

@@ -3,8 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
 
-from data.evaluation.overlap import BoxTable, nearest_objects, tabulate_boxes
+from data.evaluation.overlap import (
+    BoxTable,
+    nearest_objects,
+    tabulate_detections,
+    tabulate_objects,
+)
 from data.types import Detections, no_detections
 from tests.worlds import annotate, detect
 
@@ -50,6 +56,23 @@ def test_boxes_that_share_an_edge_or_nothing_do_not_overlap(
     assert nearest.tolist() == [-1]
 
 
+def test_any_boxes_have_the_nearest_of_a_loop(rng: torch.Generator) -> None:
+    def some(count: int, num_groups: int) -> BoxTable:
+        grid = torch.randint(8, (count, 2), generator=rng).double()  # coarse, so many are equal
+        sides = torch.randint(1, 6, (count, 2), generator=rng)
+        groups = torch.randint(num_groups, (count,), generator=rng)
+        boxes = torch.cat([grid, grid + sides], dim=1)
+        return BoxTable(boxes.numpy(), groups.numpy(), np.zeros(count))
+
+    detections, objects = some(400, 12), some(60, 9)
+    iou, nearest = nearest_objects(detections, objects)
+    overlaps = box_iou(*(torch.from_numpy(each.boxes) for each in (detections, objects))).numpy()
+    for row, group in enumerate(detections.groups):
+        of_group = np.where(objects.groups == group, overlaps[row], 0)
+        assert iou[row] == of_group.max()
+        assert nearest[row] == (of_group.argmax() if of_group.any() else -1)
+
+
 def test_no_detections_have_no_nearest_objects() -> None:
     iou, nearest = nearest_objects(table([], []), table([[0, 0, 4, 4]], [0]))
     assert iou.shape == nearest.shape == (0,)
@@ -61,7 +84,8 @@ def test_tables_follow_the_order_of_the_annotations() -> None:
         annotate([BOX], [n], image_id=name) for name, n in {"b": 0, "c": 2, "a": 0}.items()
     ]
 
-    objects, detected = tabulate_boxes({"a": last, "b": first}, annotations, 3)
+    objects = tabulate_objects(annotations, 3)
+    detected = tabulate_detections({"a": last, "b": first}, annotations, 3)
 
     assert objects.groups.tolist() == [0, 5, 6]
     assert detected.groups.tolist() == [1, 6]
@@ -70,24 +94,24 @@ def test_tables_follow_the_order_of_the_annotations() -> None:
 
 
 def test_no_images_give_tables_without_rows() -> None:
-    objects, detected = tabulate_boxes({}, [], 3)
+    objects, detected = tabulate_objects([], 3), tabulate_detections({}, [], 3)
     assert objects.boxes.shape == detected.boxes.shape == (0, 4)
 
 
 def test_scores_that_a_model_can_still_learn_from_are_read() -> None:
     scores = torch.tensor([0.5], requires_grad=True)
     detected = Detections(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), scores)
-    assert tabulate_boxes({"a": detected}, [ONE], 1)[1].values.tolist() == [0.5]
+    assert tabulate_detections({"a": detected}, [ONE], 1).values.tolist() == [0.5]
 
 
 def test_an_image_annotated_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="image a is annotated twice"):
-        tabulate_boxes({}, [ONE, annotate([], image_id="b"), ONE], 1)
+        tabulate_objects([ONE, annotate([], image_id="b"), ONE], 1)
 
 
 def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="image 000012, which is not among the annotations"):
-        tabulate_boxes({"a": no_detections(), "000012": no_detections()}, [ONE], 1)
+        tabulate_detections({"a": no_detections(), "000012": no_detections()}, [ONE], 1)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +120,9 @@ def test_detections_of_an_unknown_image_are_refused_by_name() -> None:
         (torch.zeros(0), torch.zeros(0).long(), torch.zeros(0), r"got \[0\] of float32"),
         (torch.ones(1, 5), torch.tensor([0]), torch.ones(1), r"got \[1, 5\]"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0, 0]), torch.ones(1), "labels have shape"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([[0]]), torch.ones(1), "labels have shape"),
+        (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), torch.ones(1, 1), "scores have shape"),
+        (torch.ones(4), torch.tensor([0]), torch.ones(1), r"got \[4\]"),
         (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([2]), torch.ones(1), "label 2 is not in"),
         (
             torch.tensor([[2.0, 0, 1, 1]]),
@@ -111,15 +138,15 @@ def test_malformed_detections_are_refused_with_their_image(
 ) -> None:
     detections = {"a": no_detections(), "b": Detections(boxes, labels, scores)}
     with pytest.raises(ValueError, match=f"detections of image b: .*{message}"):
-        tabulate_boxes(detections, [ONE, annotate([BOX], image_id="b")], 2)
+        tabulate_detections(detections, [ONE, annotate([BOX], image_id="b")], 2)
 
 
 def test_a_malformed_annotation_is_refused_with_its_image() -> None:
     with pytest.raises(ValueError, match="image b: label 7 is not in 0"):
-        tabulate_boxes({}, [ONE, annotate([BOX], [7], image_id="b")], 2)
+        tabulate_objects([ONE, annotate([BOX], [7], image_id="b")], 2)
 
 
 def test_a_difficult_flag_that_is_nan_is_refused() -> None:
     wrong = replace(ONE, difficult=torch.tensor([torch.nan]))
     with pytest.raises(ValueError, match="not finite"):
-        tabulate_boxes({}, [wrong], 1)
+        tabulate_objects([wrong], 1)

@@ -1,84 +1,101 @@
-"""A heatmap to boxes: connected components above a fraction of the map's range."""
+"""Heatmaps to boxes: connected components above a fraction of each map's range."""
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from localizer.backbones import Geometry
 from localizer.settings import BoxSettings
 
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
-def heatmap_to_boxes(
-    heatmap: Tensor,
+
+def heatmaps_to_boxes(
+    heatmaps: Tensor,
     geometry: Geometry,
     image_size: tuple[int, int],
     settings: BoxSettings,
     *,
     max_boxes: int = 10,
-) -> tuple[Tensor, Tensor]:
-    """Boxes around the hot regions of one class's heatmap.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes around the hot regions of each of an image's heatmaps.
 
     Args:
-        heatmap: ``[h, w]`` logits of one image and class, valid cells only.
-        geometry: of the map.
+        heatmaps: ``[M, h, w]`` logits of one image, valid cells only; M may be 0.
+        geometry: of the maps.
         image_size: (height, width) of the network image without padding; boxes are clipped to it.
         settings: each of its thresholds gives its own boxes; a cell is hot when its logit is at
-            least ``min + t * (max - min)``. ``components`` boxes each 8-connected region,
-            ``extent`` all hot cells together.
-        max_boxes: most boxes that are returned, the best.
+            least ``min + t * (max - min)`` of its map. ``components`` boxes each 8-connected
+            region, ``extent`` all hot cells together.
+        max_boxes: most boxes of a map that are returned, the best.
 
     Returns:
-        boxes ``[k, 4]`` in pixels of the network image, each the union of its cells' squares, and
-        scores ``[k]`` in (0, 1]: the region's highest value as a fraction of the map's range, so
-        the region of the peak has 1. Sorted by score, then by area, larger first, then from top to
-        bottom and from left to right. A constant map gives none.
+        boxes ``[k, 4]`` in pixels of the network image, each the union of its cells' squares, the
+        positions ``[k]`` of their maps, rising, and scores ``[k]`` in (0, 1]: the region's highest
+        value as a fraction of the map's range, so the region of the peak has 1. Those of a map are
+        sorted by score, then by area, larger first, then from top to bottom and from left to
+        right. A constant map gives none.
 
     Raises:
         ValueError: a cell is not finite.
     """
-    if not torch.isfinite(heatmap).all():
+    values = heatmaps.detach().float().cpu().numpy()
+    if not np.isfinite(values).all():
         raise ValueError("a heatmap has a cell that is not finite")
-    values = heatmap.detach().float().cpu().numpy()
-    low, high = float(values.min()), float(values.max())
-    if not high > low:
-        return torch.zeros(0, 4), torch.zeros(0)
-    fractions = (values - low) / (high - low)
-    regions = [
-        region
-        for threshold in settings.thresholds
-        for region in _regions(fractions, values >= low + threshold * (high - low), settings)
-    ]
-    if not regions:
-        return torch.zeros(0, 4), torch.zeros(0)
-    cells, scores = (np.array(column) for column in zip(*regions, strict=True))
-    area = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
-    order = np.lexsort((cells[:, 0], cells[:, 1], -area, -scores))[:max_boxes].copy()
-    boxes = _cells_to_pixels(torch.from_numpy(cells[order]), geometry, image_size)
-    return boxes, torch.from_numpy(scores[order]).float()
-
-
-def _regions(
-    fractions: np.ndarray, hot: np.ndarray, settings: BoxSettings
-) -> list[tuple[tuple[int, int, int, int], float]]:
-    """Half-open cell rectangles (x1, y1, x2, y2) and the highest fraction in each region."""
-    if settings.mode == "extent":
-        rows, columns = np.nonzero(hot)
-        if len(rows) < settings.min_cells:
-            return []
-        rectangle = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        return [(rectangle, float(fractions[hot].max()))]
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(hot.astype(np.uint8))
-    regions = []
-    for region in range(1, count):  # number 0 is the cells that are not hot
-        left, top, width, height, size = (int(value) for value in stats[region])
-        if size >= settings.min_cells:
-            best = float(fractions[numbers == region].max())
-            regions.append(((left, top, left + width, top + height), best))
-    return regions
-
-
-def _cells_to_pixels(cells: Tensor, geometry: Geometry, image_size: tuple[int, int]) -> Tensor:
+    lows, highs = (each(axis=(1, 2)).astype(np.float64) for each in (values.min, values.max))
+    spans = highs - lows
+    maps = np.repeat(np.flatnonzero(spans > 0), len(settings.thresholds))
+    thresholds = np.resize(settings.thresholds, len(maps))
+    limits = (lows[maps] + thresholds * spans[maps]).astype(np.float32)
+    find = _extents if settings.mode == "extent" else _components
+    layers, cells, peaks, sizes = find(values[maps], limits)
+    maps = maps[layers]
+    low, span = lows[maps].astype(np.float32), spans[maps].astype(np.float32)
+    scores = (peaks - low) / span
+    areas = (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1])
+    order = np.lexsort((cells[:, 0], cells[:, 1], -areas, -scores, maps))
+    order = order[sizes[order] >= settings.min_cells]
+    first = np.searchsorted(maps[order], maps[order])  # of each map's boxes
+    order = order[np.arange(len(order)) - first < max_boxes]
+    corners = geometry.start + geometry.stride * cells[order].astype(np.float32)
     height, width = image_size
-    limit = torch.tensor([width, height, width, height], dtype=torch.float32)
-    return (geometry.start + geometry.stride * cells.float()).clamp(min=0).minimum(limit)
+    ends = np.array([width, height, width, height], dtype=np.float32)
+    boxes = np.minimum(np.maximum(corners, 0), ends)
+    return torch.from_numpy(boxes), torch.from_numpy(maps[order]), torch.from_numpy(scores[order])
+
+
+def _components(values: Floats, limits: Floats) -> tuple[Ints, Ints, Floats, Ints]:
+    """The 8-connected regions of layers ``[L, h, w]`` of cells that reach their layer's limit.
+
+    Returns:
+        Each region's layer, half-open rectangle (x1, y1, x2, y2) ``[n, 4]`` in cells, highest
+        value and number of cells.
+    """
+    layers, rows, columns = values.shape
+    hot = np.zeros((layers, rows + 1, columns), dtype=np.uint8)  # a cold row below each layer
+    np.greater_equal(values, limits[:, None, None], out=hot[:, :-1].view(bool))
+    if not hot.size:
+        return np.zeros(0, int), np.zeros((0, 4), int), np.zeros(0, np.float32), np.zeros(0, int)
+    count, numbers, stats, _ = cv2.connectedComponentsWithStats(hot.reshape(-1, columns))
+    highest = np.full(count, -np.inf, dtype=np.float32)
+    region: Ints = numbers.reshape(hot.shape)[:, :-1].ravel().astype(np.int64)
+    np.maximum.at(highest, region, values.ravel())
+    left, top, width, height, sizes = stats[1:].T.astype(np.int64)  # number 0 is cold
+    layer, top = np.divmod(top, rows + 1)
+    cells = np.stack([left, top, left + width, top + height], axis=1)
+    return layer, cells, highest[1:], sizes
+
+
+def _extents(values: Floats, limits: Floats) -> tuple[Ints, Ints, Floats, Ints]:
+    """As ``_components``, with all the cells of a layer as one region."""
+    hot = values >= limits[:, None, None]
+    ends = []
+    for axis in (1, 2):  # whether a column, and then a row, is hot
+        line = np.logical_or.reduce(hot, axis=axis)
+        ends.append((line.argmax(axis=1), line.shape[1] - line[:, ::-1].argmax(axis=1)))
+    (left, right), (top, bottom) = ends
+    cells = np.stack([left, top, right, bottom], axis=1)
+    return np.arange(len(hot)), cells, values.max(axis=(1, 2)), hot.sum(axis=(1, 2))

@@ -9,7 +9,7 @@ from torchvision.ops import batched_nms
 
 from data.types import Detections, no_detections
 from localizer.backbones import Geometry
-from localizer.boxes import heatmap_to_boxes
+from localizer.boxes import heatmaps_to_boxes
 from localizer.crops import image_logits
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
@@ -100,7 +100,7 @@ def localize(
 
     Args:
         heatmaps: of one image.
-        settings: how each map becomes boxes, see ``heatmap_to_boxes``.
+        settings: how each map becomes boxes, see ``heatmaps_to_boxes``.
         score_threshold: detections below are dropped; 0 keeps at least one box of every class
             whose map is not constant.
         nms_threshold: IoU above which the lower of two boxes of one class is removed.
@@ -110,22 +110,14 @@ def localize(
         Detections in pixels of the original image, by descending score; maybe none.
     """
     probabilities = heatmaps.image_logits.sigmoid()
-    found_boxes, found_labels, found_scores = [], [], []
-    for label, probability in enumerate(probabilities):
-        if probability < score_threshold:
-            continue
-        boxes, fractions = heatmap_to_boxes(
-            heatmaps.logits[label],
-            heatmaps.geometry,
-            heatmaps.network_size,
-            settings,
-        )
-        found_boxes.append(boxes * heatmaps.to_original)
-        found_scores.append(fractions * probability)
-        found_labels.append(torch.full((len(boxes),), label))
-    if not found_boxes:
+    labels = (~(probabilities < score_threshold)).nonzero()[:, 0]
+    if not len(labels):
         return no_detections()
-    every = Detections(torch.cat(found_boxes), torch.cat(found_labels), torch.cat(found_scores))
+    boxes, maps, fractions = heatmaps_to_boxes(
+        heatmaps.logits[labels], heatmaps.geometry, heatmaps.network_size, settings
+    )
+    labels = labels[maps]
+    every = Detections(boxes * heatmaps.to_original, labels, fractions * probabilities[labels])
     kept = batched_nms(every.boxes, every.scores, every.labels, nms_threshold)
     return every[kept[every.scores[kept] >= score_threshold][:max_detections]]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.checks import check_boxes
 from localizer.backbones import Geometry
-from localizer.boxes import heatmap_to_boxes
+from localizer.boxes import heatmaps_to_boxes
 from localizer.settings import BoxSettings
 
 ALEXNET = Geometry(16, 31)
@@ -24,7 +24,9 @@ def find(
     """Boxes and scores at half of the range, unless told otherwise."""
     heatmap = torch.as_tensor(rows, dtype=torch.float32)
     most = {name: options.pop(name) for name in ("max_boxes",) if name in options}
-    boxes, scores = heatmap_to_boxes(heatmap, ALEXNET, size, BoxSettings(**options), **most)
+    boxes, _, scores = heatmaps_to_boxes(
+        heatmap[None], ALEXNET, size, BoxSettings(**options), **most
+    )
     return boxes.tolist(), scores.tolist()
 
 
@@ -118,7 +120,9 @@ def test_a_threshold_outside_of_the_range_is_refused(threshold: float) -> None:
     ids=["constant", "constant zero", "one cell", "all too small"],
 )
 def test_no_boxes_have_their_shape(rows: list[list[float]], options: dict[str, Any]) -> None:
-    boxes, scores = heatmap_to_boxes(torch.tensor(rows), ALEXNET, LARGE, BoxSettings(**options))
+    boxes, _, scores = heatmaps_to_boxes(
+        torch.tensor([rows]), ALEXNET, LARGE, BoxSettings(**options)
+    )
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
 
@@ -169,13 +173,13 @@ def test_the_order_is_complete(rows: list[list[float]], boxes: list[list[float]]
 def test_boxes_end_at_the_borders_of_the_image(
     rows: list[list[float]], geometry: Geometry, size: tuple[int, int], box: list[float]
 ) -> None:
-    boxes, _ = heatmap_to_boxes(torch.tensor(rows).float(), geometry, size, BoxSettings())
+    boxes, _, _ = heatmaps_to_boxes(torch.tensor([rows]).float(), geometry, size, BoxSettings())
     assert boxes.tolist() == [box]
 
 
 def test_boxes_and_scores_are_float32_on_the_cpu() -> None:
-    boxes, scores = heatmap_to_boxes(
-        torch.tensor([[9.0, 0.0]], dtype=torch.bfloat16, requires_grad=True),
+    boxes, _, scores = heatmaps_to_boxes(
+        torch.tensor([[[9.0, 0.0]]], dtype=torch.bfloat16, requires_grad=True),
         ALEXNET,
         LARGE,
         BoxSettings(),
@@ -255,3 +259,54 @@ def test_a_cell_that_is_not_finite_is_refused() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(ValueError, match="components or extent; got 'extend'"):
         find(torch.eye(3), mode="extend")
+
+
+# --- several maps ---------------------------------------------------------------------------------
+
+
+def boxes_of_one(heatmap: Tensor, settings: BoxSettings) -> list[tuple[float, list[int]]]:
+    """By the definition, cell by cell: the best four scores and rectangles of cells."""
+    low, high = heatmap.min(), heatmap.max()
+    found = []
+    for threshold in settings.thresholds if high > low else ():
+        hot = {(int(y), int(x)) for y, x in (heatmap >= low + threshold * (high - low)).nonzero()}
+        while hot:
+            region, edge = set(), {min(hot)} if settings.mode == "components" else set(hot)
+            while edge:
+                y, x = edge.pop()
+                region.add((y, x))
+                edge |= {(y + j, x + i) for j in (-1, 0, 1) for i in (-1, 0, 1)} & hot - region
+            hot -= region
+            rows, columns = zip(*region, strict=True)
+            box = [min(columns), min(rows), max(columns), max(rows)]
+            area = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+            best = max(float((heatmap[cell] - low) / (high - low)) for cell in region)
+            if len(region) >= settings.min_cells:
+                found.append((-best, -area, box[1], box[0], box))
+    return [(-score, box) for score, *_, box in sorted(found)[:4]]
+
+
+@pytest.mark.parametrize("mode", ["components", "extent"])
+@pytest.mark.parametrize("thresholds", [(0.5,), (0.25, 0.75, 1.0)])
+@pytest.mark.parametrize("min_cells", [1, 3])
+def test_several_maps_give_the_boxes_of_each_one(
+    rng: torch.Generator, mode: Any, thresholds: tuple[float, ...], min_cells: int
+) -> None:
+    heatmaps = torch.randint(5, (30, 7, 6), generator=rng).float() - 2  # coarse, so many are equal
+    heatmaps[[0, 12, 29]] = 1  # constant
+    settings = BoxSettings(thresholds, mode, min_cells)
+    boxes, maps, scores = heatmaps_to_boxes(heatmaps, ALEXNET, LARGE, settings, max_boxes=4)
+    for position, heatmap in enumerate(heatmaps):
+        expected = boxes_of_one(heatmap, settings)
+        of_map = maps == position
+        assert scores[of_map].tolist() == [score for score, _ in expected]
+        assert boxes[of_map].tolist() == [square(*box) for _, box in expected]
+    assert maps.tolist() == sorted(maps.tolist())
+
+
+@pytest.mark.parametrize("mode", ["components", "extent"])
+def test_no_maps_give_no_boxes(mode: Any) -> None:
+    boxes, maps, scores = heatmaps_to_boxes(
+        torch.zeros(0, 3, 4), ALEXNET, LARGE, BoxSettings(mode=mode)
+    )
+    assert (boxes.shape, maps.shape, scores.shape) == ((0, 4), (0,), (0,))

@@ -10,7 +10,7 @@ from data.datasets.image_set import ImageSet
 from data.evaluation.matching import match_detections
 from data.evaluation.voc_eval import DetectionAP, corloc
 from data.types import Annotation, Detections
-from localizer.boxes import heatmap_to_boxes
+from localizer.boxes import heatmaps_to_boxes
 from localizer.heatmap_statistics import HeatmapStatistics, present_labels
 from localizer.localize import ImageHeatmaps
 from localizer.settings import BoxSettings
@@ -115,16 +115,8 @@ class ThresholdCurve:
 
 def _best_boxes(heatmaps: ImageHeatmaps, labels: list[int], boxes: BoxSettings) -> Detections:
     """The best box of each of some classes."""
-    of_labels = [
-        heatmap_to_boxes(
-            heatmaps.logits[label], heatmaps.geometry, heatmaps.network_size, boxes, max_boxes=1
-        )[0]
-        for label in labels
-    ]
-    counts = torch.tensor([len(rows) for rows in of_labels], dtype=torch.int64)
-    best = torch.cat([torch.zeros(0, 4), *of_labels]) * heatmaps.to_original
-    return Detections(
-        best,
-        torch.tensor(labels, dtype=torch.int64).repeat_interleave(counts),
-        torch.ones(len(best)),
+    best, maps, _ = heatmaps_to_boxes(
+        heatmaps.logits[labels], heatmaps.geometry, heatmaps.network_size, boxes, max_boxes=1
     )
+    of_boxes = torch.tensor(labels, dtype=torch.int64)[maps]
+    return Detections(best * heatmaps.to_original, of_boxes, torch.ones(len(best)))

@@ -3,14 +3,16 @@
 import ast
 import difflib
 import importlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.cli.console import echo, printable, put
+from tools.cli.console import printable, put
 
 FOLDER = Path(__file__).parents[1]
-USAGE = "usage: wsddn COMMAND [options]    (wsddn COMMAND --help tells its options)"
+USAGE = "usage: wsddn COMMAND [options]   (wsddn COMMAND --help tells its options)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        echo(USAGE, "", *_lines())
+        put("\n".join((USAGE, "", *_lines(), "")), sys.stdout)
         return 0
     name, commands = words[0].replace("-", "_"), list_commands()
     if name not in commands:
@@ -39,10 +41,17 @@ def list_commands() -> list[str]:
 
 
 def _lines() -> list[str]:
-    """Each command with the first line of its docstring."""
-    names = list_commands()
-    width = max(map(len, names))
-    return [f"  {name:{width}}  {_first_line(FOLDER / f'{name}.py')}" for name in names]
+    """Each command with the first line of its docstring, folded at the width of the terminal."""
+    names, columns = list_commands(), shutil.get_terminal_size().columns
+    first = max(map(len, names)) + 4
+    return [
+        textwrap.fill(
+            f"  {name:{first - 2}}{_first_line(FOLDER / f'{name}.py')}",
+            max(columns, 2 * first),
+            subsequent_indent=" " * first,
+        )
+        for name in names
+    ]
 
 
 def _first_line(path: Path) -> str:

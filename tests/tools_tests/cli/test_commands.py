@@ -24,14 +24,25 @@ def test_the_installed_script_is_this_function() -> None:
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
 def test_every_command_is_listed_with_the_first_line_of_its_help(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
     assert [line.split()[0] for line in lines] == list_commands()
     for name, line in zip(list_commands(), lines, strict=True):
         about = importlib.import_module(f"tools.{name}").__doc__ or ""
         assert line.split(maxsplit=1)[1] == about.splitlines()[0]
+
+
+def test_the_list_fits_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > 2 + len(list_commands())
 
 
 def test_the_list_comes_without_torch() -> None:

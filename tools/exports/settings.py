@@ -38,8 +38,8 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     the proposals that agree with its heatmap."""
 
     cached: bool = False
-    """Take the features of a frozen backbone from the run's cache, and fill it with those of new
-    images."""
+    """Take the features of a frozen backbone and the scores of proposals from the run's cache, and
+    fill it with those of new images."""
 
     ignore_labels: bool = False
     """Choose boxes by --min-score alone, also where it is known which classes an image holds."""

@@ -270,7 +270,7 @@ def test_features_of_the_runs_cache_give_the_same_boxes_but_for_rounding(
     others = (proposals, "--draw", "false", "--cached", "true")
     assert main(words(frozen, images, tmp_path / "out", *others)) == 0
 
-    assert len([*cache.rglob("*.npz")]) == len(NAMES)
+    assert len([*cache.rglob("*.npz")]) == 2 * len(NAMES)  # features, and scores of proposals
     expected, cached = detections_in(detected), detections_in(tmp_path / "out")
     for name, of_image in expected.items():
         # features are kept in float16

@@ -5,6 +5,7 @@ import json
 import math
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,17 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     with saying("writing the report"):
         write_report(folder, report)
     if "detector" in models:
-        echo(*table(*headline_table("class", models["detector"]["per_class"])))
+        by_class = headline_table("class", models["detector"]["per_class"])
+        echo(*table(*zip(*_with_numbers(by_class), strict=True)))
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
-    echo(*table(*zip(*headline_table("model", metrics), strict=True)))
+    echo(*table(*_with_numbers(headline_table("model", metrics))))
     echo(f"report: {folder / 'report.html'}")
     suggest("python", "-m", "tools.gallery", *_options_of_gallery(settings))
+
+
+def _with_numbers(lines: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The columns of a table, but those without any number."""
+    return [column for column in zip(*lines, strict=True) if {*column[1:]} != {"n/a"}]
 
 
 def open_runs(settings: EvaluateSettings) -> list[SavedRun]:

@@ -432,7 +432,12 @@ def test_the_data_folder_comes_from_the_environment_unless_told(
     assert read_words("--run-dir", "run", "--voc-root", "/told").voc_root == Path("/told")
 
 
-@pytest.mark.parametrize(("words", "named"), [((), "--voc-root"), (("--voc-root=/proc",), "/proc")])
+HERE = Path(__file__).parent  # holds no VOC
+
+
+@pytest.mark.parametrize(
+    ("words", "named"), [((), "--voc-root"), ((f"--voc-root={HERE}",), str(HERE))]
+)
 def test_a_data_folder_that_is_not_named_or_holds_no_voc_is_refused(
     words: tuple[str, ...],
     named: str,

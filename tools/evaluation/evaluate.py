@@ -89,17 +89,18 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     with saying("writing the report"):
         write_report(folder, report)
     if "detector" in models:
-        by_class = headline_table("class", models["detector"]["per_class"])
-        echo(*table(*zip(*_with_numbers(by_class), strict=True)))
+        _print_numbers(headline_table("class", models["detector"]["per_class"]))
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
-    echo(*table(*_with_numbers(headline_table("model", metrics))))
+    _print_numbers(headline_table("model", metrics), turned=True)
     echo(f"report: {folder / 'report.html'}")
     suggest("python", "-m", "tools.gallery", *_options_of_gallery(settings))
 
 
-def _with_numbers(lines: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The columns of a table, but those without any number."""
-    return [column for column in zip(*lines, strict=True) if {*column[1:]} != {"n/a"}]
+def _print_numbers(lines: Sequence[Sequence[str]], *, turned: bool = False) -> None:
+    """Print a table without its columns that hold no number; ``turned``, they are its lines."""
+    columns = [column for column in zip(*lines, strict=True) if {*column[1:]} != {"n/a"}]
+    if len(columns) > 1:
+        echo(*table(*(columns if turned else zip(*columns, strict=True))))
 
 
 def open_runs(settings: EvaluateSettings) -> list[SavedRun]:

@@ -18,7 +18,7 @@ from tools.exports.settings import DetectSettings
 from tools.files.atomic import filled_folder
 from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections
-from tools.files.formats import FORMATS
+from tools.files.formats import FORMATS, check_formats
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
 from tools.pages.draw import draw_detections, write_jpeg
@@ -33,9 +33,7 @@ OWN_NAMES = ("detections.json", "images")
 
 def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
-    for name in settings.formats:
-        if name not in FORMATS:
-            raise ValueError(f"--formats: {name!r} is not one of {', '.join(FORMATS)}")
+    check_formats(settings.formats)
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.proposals is not None or settings.rescore_from is not None:
         saved.detector()

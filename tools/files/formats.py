@@ -1,6 +1,6 @@
 """The formats of other tools; a row here is all that one more needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,3 +32,10 @@ FORMATS = {
     "labelme": Format(write_labelme, ("labelme",)),
     "label_studio": Format(write_label_studio, ("label_studio.json", "label_studio.xml")),
 }
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a name that is not in ``FORMATS``."""
+    for name in names:
+        if name not in FORMATS:
+            raise ValueError(f"--formats: {name!r} is not one of {', '.join(FORMATS)}")

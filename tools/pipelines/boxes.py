@@ -18,7 +18,7 @@ from tools.evaluation.settings import EvaluateSettings
 from tools.exports.detect import run as detect
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import write_json
-from tools.files.formats import FORMATS
+from tools.files.formats import check_formats
 from tools.inputs.datasets import looking_once
 from tools.models.device import choose_device
 from tools.pages.gallery.build import run as make_gallery
@@ -73,9 +73,7 @@ class Stage:
 
 def run(settings: BoxesSettings) -> None:
     """Check, train, box, and make the gallery."""
-    for name in settings.formats:
-        if name not in FORMATS:
-            raise ValueError(f"--formats: {name!r} is not one of {', '.join(FORMATS)}")
+    check_formats(settings.formats)
     choose_device(settings.device, settings.amp)
     recipes = [
         config_file(name).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """A stored evaluation made once more with the code of ``evaluate``, and compared.
 
-Nothing is written but features of frozen backbones, in a temporary folder: those of the cache would
-hide that the way from image to features has changed.
+Nothing is written but features of frozen backbones and scores of proposals, in a temporary folder:
+those of the cache would hide that the way from image to scores has changed.
 """
 
 import shlex

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from data.arrays import read_arrays
 from data.collate import collate_images
 from data.types import ImageBatch, ImageSample
 from localizer.folding import fold_batch_norms
@@ -29,6 +29,7 @@ KEY = "key.json"  # in each folder of features: what its name stands for
 REVISION = 3  # of the code between file and features; another one gives other values
 LIBRARIES = ("torch", "torchvision", "numpy", "pillow")
 GB = 10**9
+DESCRIPTION = "a file of features (remove it, they are computed again)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +143,15 @@ class FeatureSamples:
         Raises:
             ValueError: the cached file is damaged; names it.
         """
-        path = self.files[index]
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as cached:
-                features = torch.from_numpy(cached["flipped" if flipped else "upright"])
-                size = tuple(cached["network_size"].tolist())
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path}: not readable features (remove the file, it is computed again)"
-            ) from error
+        names = ["flipped" if flipped else "upright", "network_size"]
+        features, size = read_arrays(self.files[index], names, description=DESCRIPTION)
         dataset = self.images.dataset
         return ImageSample(
-            dataset.ids[index], features, dataset.targets[index], dataset.weights[index], size
+            dataset.ids[index],
+            torch.from_numpy(features),
+            dataset.targets[index],
+            dataset.weights[index],
+            tuple(size.tolist()),
         )
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:

@@ -1,22 +1,21 @@
 """Scores of proposals, kept beside the features, so that another reading computes none again."""
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from data.arrays import read_arrays
 from data.types import Proposals
 from tools.cli.console import echo
-from tools.files.atomic import write_atomically
+from tools.files.atomic import pack_arrays, write_atomically
 from tools.inputs.features import FeatureCache, content_name
 
 FLOAT = 4  # bytes
+DESCRIPTION = "a file of scores (remove it, they are computed again)"
 
 
 class KeptScores:
@@ -27,7 +26,7 @@ class KeptScores:
 
     Attributes:
         files: of the images, in their order.
-        missing_bytes: that those to be written will take.
+        missing_bytes: that those to be written will take at most.
     """
 
     def __init__(
@@ -62,19 +61,13 @@ class KeptScores:
         path = self.files[index]
         if not path.is_file():
             return None
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-                return torch.from_numpy(kept["scores"])
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path}: not readable scores (remove the file, they are computed again)"
-            ) from error
+        (scores,) = read_arrays(path, ["scores"], description=DESCRIPTION)
+        return torch.from_numpy(scores)
 
     def write(self, index: int, scores: Tensor) -> None:
         """Keep the scores of an image."""
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, scores=scores.float().numpy())
-        write_atomically(self.files[index], file.getvalue(), shared=True)
+        content = pack_arrays(scores=scores.float().numpy())
+        write_atomically(self.files[index], content, shared=True)
 
 
 def _digest(proposals: Proposals) -> str:

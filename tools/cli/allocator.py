@@ -10,13 +10,14 @@ KEPT = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}
 ENVIRONMENT = "MALLOC_"  # begins the variables by which a person sets these
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Keep glibc from giving freed tensors back to the system and taking them anew.
 
-    Whether it was asked to: not with another C library, and not where the environment has settings
-    of its own.
+    Nothing is done with another C library, and where the environment has settings of its own.
     """
     if sys.platform != "linux" or any(name.startswith(ENVIRONMENT) for name in os.environ):
-        return False
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and all(mallopt(name, value) for name, value in KEPT.items())
+    if mallopt is not None:
+        for name, value in KEPT.items():
+            mallopt(name, value)

@@ -115,6 +115,15 @@ class Source(ABC):
             ValueError: an invalid list, or no such split.
         """
 
+    def every_id(self) -> list[str]:
+        """Names of the images of all splits, each once.
+
+        Raises:
+            FileNotFoundError, ValueError: as ``ids``.
+        """
+        named = (image_id for split in self.split_names for image_id in self.ids(split))
+        return list(dict.fromkeys(named))
+
     @abstractmethod
     def path(self, image_id: str) -> Path:
         """The file of an image."""

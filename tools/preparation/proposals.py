@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 
 from data.checks import name_first
-from data.datasets.sources import chosen_split, open_source
+from data.datasets.sources import open_source
 from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
 from data.proposals.propose import REVISION, propose_files
@@ -39,8 +39,8 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
         lock_timeout: seconds to wait for another process that writes the same file.
     """
     source = open_source(settings)
-    split = chosen_split(settings.split, source=source)
-    ids, left_out = source.ids(split), ""
+    split = settings.split or "all"
+    ids, left_out = source.ids(split) if settings.split else source.every_id(), ""
     if settings.on_bad == "skip":
         bad = bad_images(source, ids, annotated=settings.report is not None)
         ids = [image_id for image_id in ids if source.path(image_id) not in bad]
@@ -69,7 +69,12 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
     if len(source.classes) > 1:  # a detector needs several
         options = ("--proposals", str(settings.out))
         suggest_training(
-            "train_wsddn", *options, name="wsddn", settings=settings, source=source, split=split
+            "train_wsddn",
+            *options,
+            name="wsddn",
+            settings=settings,
+            source=source,
+            split=settings.split,
         )
 
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from data.datasets.settings import (
     LabelSettings,
-    SplitSettings,
     UsedImageSettings,
     default_voc_root,
 )
@@ -62,8 +61,12 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ProposeSettings, UsedImageSettings, SplitSettings):
+class MakeProposalsSettings(ProposeSettings, UsedImageSettings):
     """Settings of one file of proposals."""
+
+    split: str = ""
+    """Which images. When not given those of every split, so that one file serves the training and
+    what comes after it."""
 
     out: Path
     """File to write (.npz)."""

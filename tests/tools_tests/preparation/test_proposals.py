@@ -187,7 +187,7 @@ def test_a_published_file_becomes_one_of_ours_and_says_where_it_is_from(
 @pytest.mark.parametrize(
     ("name", "named"), [("unknown", "6 of 6 images: 000013, 000014"), (None, "no such file")]
 )
-def test_a_published_file_that_is_not_there_or_does_not_fit_is_refused_in_one_line(
+def test_a_published_file_that_is_not_there_or_does_not_fit_is_refused(
     name: str | None,
     named: str,
     tiny_voc: Path,
@@ -199,7 +199,7 @@ def test_a_published_file_that_is_not_there_or_does_not_fit_is_refused_in_one_li
         published(mat, {name: ONE_BOX})
 
     assert main(words(tiny_voc, tmp_path / "val.npz", "--from-mat", str(mat))) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *_, line = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {mat}: ")
     assert named in line
     assert not (tmp_path / "val.npz").exists()
@@ -338,10 +338,22 @@ def test_a_process_that_waited_for_another_takes_what_that_one_made(
     assert digest(out) == digest(made)
 
 
+def test_one_file_holds_the_images_of_every_split_unless_one_is_named(
+    tiny_voc: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "all.npz"
+
+    assert main(["--voc-root", str(tiny_voc), "--out", str(out), *SMALL]) == 0
+
+    every = {name for split in ("train", "val", "test") for name in image_ids(tiny_voc, split)}
+    assert set(load_proposals(out)) == every > set(image_ids(tiny_voc, "val"))
+
+
 @pytest.mark.parametrize(
     ("words", "options"),
     [
         ("", None),
+        ("--labels labels.csv", "--labels=labels.csv"),
         ("--labels labels.csv --split all", "--labels=labels.csv"),
         ("--labels labels.csv --split train", "--labels=labels.csv --split train"),
         ("--labels labels.csv --split val", None),

@@ -7,13 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from data.types import Detections, no_detections
+from data.types import Detections, Proposals, no_detections
 from localizer.backbones import Geometry
 from localizer.boxes import heatmaps_to_boxes
 from localizer.crops import image_logits
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
+
+LEAST_OBJECTNESS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,30 @@ def localize(
     every = Detections(boxes * heatmaps.to_original, labels, fractions * probabilities[labels])
     kept = batched_nms(every.boxes, every.scores, every.labels, nms_threshold)
     return every[kept[every.scores[kept] >= score_threshold][:max_detections]]
+
+
+def weigh_proposals(heatmaps: ImageHeatmaps, proposals: Proposals) -> Tensor:
+    """How well proposals fit what the heatmap of each class marks.
+
+    The cells of a heatmap are coarse, so that among the boxes that overlap it alike the one along
+    an object's outline is the likelier.
+
+    Args:
+        heatmaps: of one image.
+        proposals: R of it, in pixels of the original image, not empty; R may be 0. Their scores
+            count where they are known, those below .001 as .001.
+
+    Returns:
+        ``[R, C]`` float32, 0 or more: ``heatmap_overlap`` times the square root of the objectness.
+
+    The exponent was chosen on VOC 2007 val, where boxes of a localizer reach .297, .323, .347 and
+    .314 mAP with 0, .25, .5 and 1, and .267 without proposals; 47 photographs of fruits .460, .467,
+    .457 and .334 (0, .25, .5, without).
+    """
+    overlap = heatmap_overlap(heatmaps, proposals.boxes)
+    if proposals.scores is None:
+        return overlap
+    return overlap * proposals.scores.clamp(min=LEAST_OBJECTNESS).sqrt()[:, None]
 
 
 def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:

@@ -9,9 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from data.checks import check_detections
-from data.types import Detections
+from data.types import Detections, Proposals
 from localizer.backbones import Geometry
-from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
+from localizer.localize import (
+    ImageHeatmaps,
+    heatmap_overlap,
+    localize,
+    predict_heatmaps,
+    weigh_proposals,
+)
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings, LocalizerSettings
 
@@ -264,3 +270,20 @@ def test_every_class_has_its_own_overlap_and_no_boxes_have_none() -> None:
 def test_heatmap_that_is_improbable_everywhere_still_has_a_place() -> None:
     heatmaps = heatmap([[-200.0, -400.0]])
     assert heatmap_overlap(heatmaps, torch.tensor([HOT_CELL])).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("objectness", "factors"),
+    [(None, (1, 1)), ((0.25, 0.09), (0.5, 0.3)), ((-2.0, 1e-9), (0.001**0.5, 0.001**0.5))],
+)
+def test_of_proposals_that_fit_a_heatmap_alike_the_likelier_object_weighs_more(
+    objectness: tuple[float, float] | None, factors: tuple[float, float]
+) -> None:
+    heatmaps = heatmap([[3.0, COLD]], [[COLD, 3.0]])
+    scores = None if objectness is None else torch.tensor(objectness)
+    proposals = Proposals(torch.tensor([HOT_CELL, HOT_CELL]), scores)
+
+    weights = weigh_proposals(heatmaps, proposals)
+
+    torch.testing.assert_close(weights, torch.tensor(factors)[:, None] * torch.tensor([1.0, 0.0]))
+    assert weigh_proposals(heatmaps, proposals[:0]).shape == (0, 2)

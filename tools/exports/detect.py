@@ -35,7 +35,7 @@ def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
     check_formats(settings.formats)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    if settings.proposals is not None or settings.rescore_from is not None:
+    if settings.rescore_from is not None:
         saved.detector()
     amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
     device = choose_device(settings.device, amp)

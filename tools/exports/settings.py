@@ -31,7 +31,9 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """What stands before an image's name in Label Studio's file."""
 
     proposals: Path | None = None
-    """File of make_proposals --images with these images; made on the way when not given."""
+    """File of make_proposals --images with these images. For a detector they are made on the way
+    when not given; the boxes of a localizer are then those around the hot regions of its heatmaps,
+    with proposals the ones among them that fit."""
 
     rescore_from: Path | None = None
     """Run folder of a localizer that learned from the same labels: scores of the detector move to

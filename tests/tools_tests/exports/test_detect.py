@@ -457,16 +457,25 @@ def test_a_bad_image_is_refused_by_name_or_left_out_when_asked_for(
         assert list(detections_in(out)) == ["beach/cat.jpg", "cat.png"]
 
 
-@pytest.mark.parametrize("option", ["{proposals}", "--rescore-from={run}"])
-def test_proposals_and_a_second_localizer_for_a_localizer_are_refused(
-    option: str,
-    small_run: Path,
-    images: Path,
-    proposals: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_a_localizer_takes_its_boxes_from_proposals(
+    small_run: Path, images: Path, tmp_path: Path
 ) -> None:
-    others = option.format(proposals=proposals, run=small_run)
+    boxes = [[3.0, 4.0, 33.0, 37.0], [3.0, 4.0, 34.0, 37.0]]
+    one = {name: Proposals(torch.tensor(boxes), None) for name in NAMES}
+    path = write_proposals(tmp_path / "two.npz", one)
+
+    assert main(words(small_run, images, tmp_path / "out", f"--proposals={path}")) == 0
+
+    for found in detections_in(tmp_path / "out").values():
+        assert (found.boxes >= torch.tensor(boxes).amin(dim=0)).all()
+        assert (found.boxes <= torch.tensor(boxes).amax(dim=0)).all()
+        assert len(found.boxes)
+
+
+def test_a_second_localizer_for_a_localizer_is_refused(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = f"--rescore-from={small_run}"
 
     assert main(words(small_run, images, tmp_path / "out", others)) == 2
     assert capsys.readouterr().err.startswith(f"error: {small_run}: holds a localizer")

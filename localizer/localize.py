@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,7 +10,7 @@ from torchvision.ops import batched_nms
 
 from data.types import Detections, Proposals, no_detections
 from localizer.backbones import Geometry
-from localizer.boxes import heatmaps_to_boxes
+from localizer.boxes import find_hills, heatmaps_to_boxes
 from localizer.crops import image_logits
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
@@ -161,16 +162,49 @@ def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
     Returns:
         ``[R, C]`` float32 in [0, 1].
     """
+    return _soft_iou(heatmaps, boxes, _relative_to_hottest(heatmaps))
+
+
+def heatmap_agreement(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
+    """How well boxes fit the heatmap of each class, and one hill of it.
+
+    A box around two objects overlaps a heatmap with two hills well, and neither of the hills.
+
+    Args:
+        heatmaps: of one image.
+        boxes: ``[R, 4]`` in pixels of the original image, not empty; R may be 0.
+
+    Returns:
+        ``[R, C]`` float32 in [0, 1]: ``heatmap_overlap`` times the square root of the highest IoU
+        with one of the map's ``find_hills``, a cell counting relative to the hill's peak.
+
+    The exponent: a rescored detector on VOC 2007 val (two seeds) and on 47 photographs of fruits
+    (two seeds) has .387 .398 .445 .477 mAP with 0, .400 .408 .445 .475 with 1/2.
+    """
+    relative = _relative_to_hottest(heatmaps)
+    hills = [find_hills(heatmap) for heatmap in relative]
+    of_hills = _soft_iou(heatmaps, boxes, torch.cat(hills))  # [R, K of all classes]
+    ends = np.cumsum([len(each) for each in hills])[:-1].tolist()
+    best = torch.stack([iou.amax(dim=1) for iou in of_hills.tensor_split(ends, dim=1)], dim=1)
+    return _soft_iou(heatmaps, boxes, relative) * best.sqrt()
+
+
+def _relative_to_hottest(heatmaps: ImageHeatmaps) -> Tensor:
+    """``[C, h, w]``, each cell's probability as a fraction of that of its map's highest cell."""
     logs = F.logsigmoid(heatmaps.logits)
-    heatmap = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+    return (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+
+
+def _soft_iou(heatmaps: ImageHeatmaps, boxes: Tensor, regions: Tensor) -> Tensor:
+    """``[R, K]`` of boxes in the original and K regions whose cells ``[K, h, w]`` count in part."""
     network_boxes = boxes / heatmaps.to_original
-    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heatmap.shape[1:])
+    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in regions.shape[1:])
     down = _shared_lengths(network_boxes[:, 1], network_boxes[:, 3], edges_y)
     across = _shared_lengths(network_boxes[:, 0], network_boxes[:, 2], edges_x)
-    shared = torch.einsum("rh,chw,rw->rc", down, heatmap, across)
+    shared = torch.einsum("rh,khw,rw->rk", down, regions, across)
     areas = (network_boxes[:, 2:] - network_boxes[:, :2]).prod(dim=1)[:, None]
-    region = heatmap.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
-    return shared / (areas + region - shared)
+    sizes = regions.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
+    return shared / (areas + sizes - shared)
 
 
 def _shared_lengths(lows: Tensor, highs: Tensor, edges: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from data.types import Detections, Proposals
 from localizer.backbones import Geometry
 from localizer.localize import (
     ImageHeatmaps,
+    heatmap_agreement,
     heatmap_overlap,
     localize,
     predict_heatmaps,
@@ -287,3 +288,14 @@ def test_of_proposals_that_fit_a_heatmap_alike_the_likelier_object_weighs_more(
 
     torch.testing.assert_close(weights, torch.tensor(factors)[:, None] * torch.tensor([1.0, 0.0]))
     assert weigh_proposals(heatmaps, proposals[:0]).shape == (0, 2)
+
+
+def test_a_box_on_one_of_two_hills_agrees_with_it_and_a_box_around_both_with_none() -> None:
+    heatmaps = heatmap([[3.0, COLD, 3.0]], [[3.0, 3.0, 3.0]])
+    one, both = torch.tensor([HOT_CELL]), torch.tensor([[23.5, 23.5, 71.5, 39.5]])
+
+    # class 0: half of the heat in the box, all of its hill; 2/3 of a box of three, one third
+    torch.testing.assert_close(heatmap_agreement(heatmaps, one)[0, 0], torch.tensor(1 / 2))
+    around = heatmap_agreement(heatmaps, both)[0]
+    torch.testing.assert_close(around, torch.tensor([2 / 3 * (1 / 3) ** 0.5, 1.0]))
+    assert heatmap_agreement(heatmaps, torch.zeros(0, 4)).shape == (0, 2)

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
 from data.types import Detections, Proposals
-from localizer.localize import ImageHeatmaps, localize, predict_heatmaps, weigh_proposals
+from localizer.localize import (
+    ImageHeatmaps,
+    heatmap_agreement,
+    localize,
+    predict_heatmaps,
+    weigh_proposals,
+)
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
 from tools.inputs.proposal_scores import KeptScores
@@ -32,7 +38,7 @@ from wsddn.scores import image_scores
 MAX_DETECTIONS = 100  # of an image, all classes together
 SCORE_THRESHOLD = 1e-4
 NMS_THRESHOLD = 0.4
-Rescoring = Callable[[int, Proposals], Tensor]  # number of an image, R of it: ``[R, C]``
+Rescoring = Callable[[int, Tensor], Tensor]  # number of an image, its ``[R, 4]``: ``[R, C]``
 # Of the boxes that a localizer takes from proposals. Votes are sharper than weights, which fall
 # slowly around the best proposal. Powers 2, 4 and 8 gave .344, .347 and .339 mAP on VOC 2007 val.
 VOTE_POWER, VOTE_IOU = 4, 0.5
@@ -117,9 +123,9 @@ class LocalizerPredictions:
         image_logits = torch.stack([heatmaps.image_logits for heatmaps in by_size]).mean(dim=0)
         return replace(by_size[0], image_logits=image_logits)
 
-    def weights(self, index: int, proposals: Proposals) -> Tensor:
-        """``[R, C]``: how well R proposals of an image fit its heatmaps."""
-        return weigh_proposals(self.heatmaps(index), proposals)
+    def agreement(self, index: int, boxes: Tensor) -> Tensor:
+        """``[R, C]``: how well ``[R, 4]`` proposals and the heatmaps fit each other."""
+        return heatmap_agreement(self.heatmaps(index), boxes)
 
     def __getitem__(self, index: int) -> Prediction:
         heatmaps = self.heatmaps(index)
@@ -179,7 +185,7 @@ class DetectorPredictions:
                 self.kept.write(index, scored)
         if self.rescoring is None:
             return scored
-        weights = self.rescoring(index, self.proposals(index))
+        weights = self.rescoring(index, self.proposals(index).boxes)
         return replace(scored, scores=rescore_proposals(scored.scores, weights))
 
     def _views(self, index: int) -> Iterator[tuple[Tensor, Proposals]]:

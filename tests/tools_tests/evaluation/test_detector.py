@@ -208,9 +208,9 @@ def test_with_support_two_that_agree_outweigh_one_of_a_higher_score() -> None:
 
 
 def test_weights_decide_between_equal_proposals() -> None:
-    def on_the_left(index: int, proposals: Proposals) -> Tensor:
+    def on_the_left(index: int, boxes: Tensor) -> Tensor:
         assert index == 0
-        return (proposals.boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+        return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
 
     model, opened_images = Told([UNDECIDED]), opened([UNDECIDED])
     evaluation = evaluate_detector(model, *opened_images, flip=False, rescoring=on_the_left)

@@ -12,6 +12,10 @@ from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores
 
 TINY = 1e-30  # least divisor, where a sum of weights is 0
+# Added to a detector's ranking, .03, .05, .07 and .1 of the squared scores of heatmaps give .407
+# .408 .405 .400 mAP on VOC 2007 val (.400 without), with another seed .417 .414 .405 .405 (.408);
+# on 47 photographs of fruits .456 .466 .469 .479 (.445) and .492 .493 .506 .509 (.475).
+LOCATED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,10 @@ def gather_support(boxes: Tensor, scores: Tensor, *, min_iou: float) -> Tensor:
     return (overlap * (overlap >= min_iou)) @ scores.float()
 
 
-def rank_proposals(boxes: Tensor, scored: ScoredProposals, *, min_iou: float) -> Tensor:
-    """Support of each proposal times the probability of the class in it.
+def rank_proposals(
+    boxes: Tensor, scored: ScoredProposals, *, min_iou: float, located: Tensor | None = None
+) -> Tensor:
+    """Support of each proposal times the probability of the class in it, and what heatmaps say.
 
     Support says where the image shows the class, and a box is supported by boxes that show more
     or less than it does; the softmax over classes, which does not compare proposals, says what the
@@ -101,11 +107,15 @@ def rank_proposals(boxes: Tensor, scored: ScoredProposals, *, min_iou: float) ->
         boxes: ``[R, 4]``, any frame; R may be 0.
         scored: of these proposals.
         min_iou: of ``gather_support``, in (0, 1].
+        located: ``[R, C]`` in [0, 1], scores of the same proposals by the heatmaps of a localizer;
+            None without one. The mean with their squares, of weight ``LOCATED``, is taken: of
+            several objects the detector often supports one, and heatmaps show the others.
 
     Returns:
         ``[R, C]`` float32 in [0, 1].
     """
-    return gather_support(boxes, scored.scores, min_iou=min_iou) * scored.class_probabilities
+    ranking = gather_support(boxes, scored.scores, min_iou=min_iou) * scored.class_probabilities
+    return ranking if located is None else (1 - LOCATED) * ranking + LOCATED * located.square()
 
 
 def average_boxes(chosen: Tensor, boxes: Tensor, weights: Tensor, *, min_iou: float) -> Tensor:

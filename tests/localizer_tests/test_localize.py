@@ -13,11 +13,11 @@ from data.types import Detections, Proposals
 from localizer.backbones import Geometry
 from localizer.localize import (
     ImageHeatmaps,
+    fit_proposals,
     heatmap_agreement,
     heatmap_overlap,
     localize,
     predict_heatmaps,
-    weigh_proposals,
 )
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings, LocalizerSettings
@@ -274,20 +274,21 @@ def test_heatmap_that_is_improbable_everywhere_still_has_a_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objectness", "factors"),
-    [(None, (1, 1)), ((0.25, 0.09), (0.5, 0.3)), ((-2.0, 1e-9), (0.001**0.5, 0.001**0.5))],
+    ("objectness", "fit"),
+    [(None, (1, 1)), ((0.25, 0.09), (1, 0.3 / 0.5)), ((-2.0, 1e-9), (1, 1)), ((0.0, 4.0), (0, 1))],
 )
-def test_of_proposals_that_fit_a_heatmap_alike_the_likelier_object_weighs_more(
-    objectness: tuple[float, float] | None, factors: tuple[float, float]
+def test_of_proposals_that_overlap_a_heatmap_alike_the_likelier_object_fits_better(
+    objectness: tuple[float, float] | None, fit: tuple[float, float]
 ) -> None:
     heatmaps = heatmap([[3.0, COLD]], [[COLD, 3.0]])
     scores = None if objectness is None else torch.tensor(objectness)
     proposals = Proposals(torch.tensor([HOT_CELL, HOT_CELL]), scores)
 
-    weights = weigh_proposals(heatmaps, proposals)
+    found = fit_proposals(heatmaps, proposals)
 
-    torch.testing.assert_close(weights, torch.tensor(factors)[:, None] * torch.tensor([1.0, 0.0]))
-    assert weigh_proposals(heatmaps, proposals[:0]).shape == (0, 2)
+    # the least objectness is .001, whose root is .03
+    torch.testing.assert_close(found[:, 0], torch.tensor(fit).float(), atol=0.02, rtol=0)
+    assert fit_proposals(heatmaps, proposals[:0]).shape == (0, 2)
 
 
 def test_a_box_on_one_of_two_hills_agrees_with_it_and_a_box_around_both_with_none() -> None:

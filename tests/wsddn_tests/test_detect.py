@@ -315,6 +315,9 @@ def test_what_a_box_shows_itself_orders_boxes_of_equal_support() -> None:
     ranking = rank_proposals(boxes, scored, min_iou=0.5)
 
     torch.testing.assert_close(ranking, torch.tensor([[0.3 * 0.9], [0.3 * 0.5], [0.3 * 0.5]]))
+    located = torch.tensor([[0.0], [0.5], [1.0]])
+    both = rank_proposals(boxes, scored, min_iou=0.5, located=located)
+    torch.testing.assert_close(both, 0.95 * ranking + torch.tensor([[0.0], [0.05 / 4], [0.05]]))
     none = ScoredProposals(scores[:0], probabilities[:0])
     assert rank_proposals(boxes[:0], none, min_iou=0.5).shape == (0, 1)
 

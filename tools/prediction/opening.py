@@ -77,7 +77,7 @@ def open_predictions(
                 f"{rescore_from}: knows other classes than {saved.run_dir}: "
                 f"{', '.join(localizer.settings.classes)}"
             )
-        rescoring = open_localizer(localizer, dataset, device, cached=cached).agreement
+        rescoring = open_localizer(localizer, dataset, device, cached=cached).rescore
     module = model.head if takes_features else model
     kept = _kept_scores(model, dataset, trained, device, seen) if cached else None
     return DetectorPredictions(

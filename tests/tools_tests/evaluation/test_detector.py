@@ -208,9 +208,10 @@ def test_with_support_two_that_agree_outweigh_one_of_a_higher_score() -> None:
 
 
 def test_weights_decide_between_equal_proposals() -> None:
-    def on_the_left(index: int, boxes: Tensor) -> Tensor:
+    def on_the_left(index: int, proposals: Proposals) -> tuple[Tensor, Tensor]:
         assert index == 0
-        return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+        is_left = (proposals.boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+        return is_left, torch.zeros(2, 2)
 
     model, opened_images = Told([UNDECIDED]), opened([UNDECIDED])
     evaluation = evaluate_detector(model, *opened_images, flip=False, rescoring=on_the_left)

@@ -47,9 +47,9 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     """Go by the scores alone, also where it is known which classes an image holds."""
 
     # Both were chosen on VOC val (v) and 47 photographs of fruits (f), two seeds each, by the F1 of
-    # boxes. Without labels, and before with a box score of .1 or more: detector v .351 (.354), f
+    # boxes. Without labels, and before with a box score of .1 or more: detector v .353 (.354), f
     # .551 (.543); localizer v .268 (.154), f .463 (.340), from proposals v .337 (.102), f .547
-    # (.186). With labels: detector v .374, f .580; from proposals v .370, f .581.
+    # (.186). With labels: detector v .378, f .580; from proposals v .370, f .581.
     min_image_score: float = 0.4
     """Score of the image from which it holds a class, where that is not known; boxes of other
     classes are left out."""

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-from data.types import Detections, no_detections
+from data.types import Detections, Proposals, no_detections
 from localizer.backbones import Geometry
-from localizer.boxes import heatmaps_to_boxes
+from localizer.boxes import find_hills, heatmaps_to_boxes
 from localizer.crops import image_logits
 from localizer.heatmaps import flip_heatmaps
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
+
+LEAST_OBJECTNESS = 1e-3
+TINY = 1e-30  # least divisor, where no proposal overlaps a heatmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,31 @@ def localize(
     return every[kept[every.scores[kept] >= score_threshold][:max_detections]]
 
 
+def fit_proposals(heatmaps: ImageHeatmaps, proposals: Proposals) -> Tensor:
+    """How well proposals fit what the heatmap of each class marks.
+
+    The cells of a heatmap are coarse, so that among the boxes that overlap it alike the one along
+    an object's outline is the likelier.
+
+    Args:
+        heatmaps: of one image.
+        proposals: R of it, in pixels of the original image, not empty; R may be 0. Their scores
+            count where they are known, those below .001 as .001.
+
+    Returns:
+        ``[R, C]`` float32 in [0, 1]: ``heatmap_overlap`` times the square root of the objectness,
+        as a fraction of the best proposal of the class; 0 where none overlaps the heatmap.
+
+    The exponent was chosen on VOC 2007 val, where boxes of a localizer reach .297, .323, .347 and
+    .314 mAP with 0, .25, .5 and 1, and .267 without proposals; 47 photographs of fruits .460, .467,
+    .457 and .334 (0, .25, .5, without).
+    """
+    fit = heatmap_overlap(heatmaps, proposals.boxes)
+    if proposals.scores is not None:
+        fit = fit * proposals.scores.clamp(min=LEAST_OBJECTNESS).sqrt()[:, None]
+    return fit / fit.amax(dim=0).clamp(min=TINY) if len(fit) else fit
+
+
 def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
     """IoU of boxes with the soft region that the heatmap of each class marks.
 
@@ -135,16 +164,49 @@ def heatmap_overlap(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
     Returns:
         ``[R, C]`` float32 in [0, 1].
     """
+    return _soft_iou(heatmaps, boxes, _relative_to_hottest(heatmaps))
+
+
+def heatmap_agreement(heatmaps: ImageHeatmaps, boxes: Tensor) -> Tensor:
+    """How well boxes fit the heatmap of each class, and one hill of it.
+
+    A box around two objects overlaps a heatmap with two hills well, and neither of the hills.
+
+    Args:
+        heatmaps: of one image.
+        boxes: ``[R, 4]`` in pixels of the original image, not empty; R may be 0.
+
+    Returns:
+        ``[R, C]`` float32 in [0, 1]: ``heatmap_overlap`` times the square root of the highest IoU
+        with one of the map's ``find_hills``, a cell counting relative to the hill's peak.
+
+    The exponent: a rescored detector on VOC 2007 val (two seeds) and on 47 photographs of fruits
+    (two seeds) has .387 .398 .445 .477 mAP with 0, .400 .408 .445 .475 with 1/2.
+    """
+    relative = _relative_to_hottest(heatmaps)
+    hills = [find_hills(heatmap) for heatmap in relative]
+    of_hills = _soft_iou(heatmaps, boxes, torch.cat(hills))  # [R, K of all classes]
+    ends = np.cumsum([len(each) for each in hills])[:-1].tolist()
+    best = torch.stack([iou.amax(dim=1) for iou in of_hills.tensor_split(ends, dim=1)], dim=1)
+    return _soft_iou(heatmaps, boxes, relative) * best.sqrt()
+
+
+def _relative_to_hottest(heatmaps: ImageHeatmaps) -> Tensor:
+    """``[C, h, w]``, each cell's probability as a fraction of that of its map's highest cell."""
     logs = F.logsigmoid(heatmaps.logits)
-    heatmap = (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+    return (logs - logs.amax(dim=(1, 2), keepdim=True)).exp()
+
+
+def _soft_iou(heatmaps: ImageHeatmaps, boxes: Tensor, regions: Tensor) -> Tensor:
+    """``[R, K]`` of boxes in the original and K regions whose cells ``[K, h, w]`` count in part."""
     network_boxes = boxes / heatmaps.to_original
-    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in heatmap.shape[1:])
+    edges_y, edges_x = (heatmaps.geometry.edges(count) for count in regions.shape[1:])
     down = _shared_lengths(network_boxes[:, 1], network_boxes[:, 3], edges_y)
     across = _shared_lengths(network_boxes[:, 0], network_boxes[:, 2], edges_x)
-    shared = torch.einsum("rh,chw,rw->rc", down, heatmap, across)
+    shared = torch.einsum("rh,khw,rw->rk", down, regions, across)
     areas = (network_boxes[:, 2:] - network_boxes[:, :2]).prod(dim=1)[:, None]
-    region = heatmap.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
-    return shared / (areas + region - shared)
+    sizes = regions.sum(dim=(1, 2)) * heatmaps.geometry.stride**2
+    return shared / (areas + sizes - shared)
 
 
 def _shared_lengths(lows: Tensor, highs: Tensor, edges: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Scores of proposals, averaged over views of an image, and the detections chosen by them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +12,29 @@ from wsddn.model import WSDDN, WSDDNHead
 from wsddn.scores import combine_scores
 
 TINY = 1e-30  # least divisor, where a sum of weights is 0
+# Added to a detector's ranking, .03, .05, .07 and .1 of the squared scores of heatmaps give .407
+# .408 .405 .400 mAP on VOC 2007 val (.400 without), with another seed .417 .414 .405 .405 (.408);
+# on 47 photographs of fruits .456 .466 .469 .479 (.445) and .492 .493 .506 .509 (.475).
+LOCATED = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredProposals:
+    """What a detector says of the R proposals of one image; float32 on the CPU.
+
+    Attributes:
+        scores: ``[R, C]`` of ``combine_scores``.
+        class_probabilities: ``[R, C]``, the softmax over classes alone; each row sums to 1.
+    """
+
+    scores: Tensor
+    class_probabilities: Tensor
 
 
 @torch.inference_mode()
-def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Proposals]]) -> Tensor:
+def score_proposals(
+    model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Proposals]]
+) -> ScoredProposals:
     """Mean over the views of one image: its sizes, upright and flipped.
 
     Args:
@@ -24,21 +43,22 @@ def score_proposals(model: WSDDN | WSDDNHead, views: Iterable[tuple[Tensor, Prop
             proposals in the same order in pixels of that view.
 
     Returns:
-        ``[R, C]`` float32 on the CPU, as of ``combine_scores``.
+        Means of the scores and of the class probabilities.
 
     Raises:
         ValueError: no views, or a score is not finite.
     """
-    total, count = torch.zeros(()), 0
+    scores, probabilities, count = torch.zeros(()), torch.zeros(()), 0
     for features, rois in views:
         output = model(features, rois.boxes, rois.scores)
-        total = total + combine_scores(output.class_logits, output.detection_logits).cpu()
+        scores = scores + combine_scores(output.class_logits, output.detection_logits).cpu()
+        probabilities = probabilities + output.class_logits.float().softmax(dim=1).cpu()
         count += 1
     if not count:
         raise ValueError("an image has at least one view")
-    if not total.isfinite().all():
+    if not scores.isfinite().all():
         raise ValueError("a proposal's score is not finite")
-    return total / count
+    return ScoredProposals(scores / count, probabilities / count)
 
 
 def rescore_proposals(scores: Tensor, weights: Tensor) -> Tensor:
@@ -73,6 +93,31 @@ def gather_support(boxes: Tensor, scores: Tensor, *, min_iou: float) -> Tensor:
     return (overlap * (overlap >= min_iou)) @ scores.float()
 
 
+def rank_proposals(
+    boxes: Tensor, scored: ScoredProposals, *, min_iou: float, located: Tensor | None = None
+) -> Tensor:
+    """Support of each proposal times the probability of the class in it, and what heatmaps say.
+
+    Support says where the image shows the class, and a box is supported by boxes that show more
+    or less than it does; the softmax over classes, which does not compare proposals, says what the
+    box itself shows. On VOC 2007 val the factor adds .003 and .004 to mAP (two seeds), on 47
+    photographs of fruits .007 and .006.
+
+    Args:
+        boxes: ``[R, 4]``, any frame; R may be 0.
+        scored: of these proposals.
+        min_iou: of ``gather_support``, in (0, 1].
+        located: ``[R, C]`` in [0, 1], scores of the same proposals by the heatmaps of a localizer;
+            None without one. The mean with their squares, of weight ``LOCATED``, is taken: of
+            several objects the detector often supports one, and heatmaps show the others.
+
+    Returns:
+        ``[R, C]`` float32 in [0, 1].
+    """
+    ranking = gather_support(boxes, scored.scores, min_iou=min_iou) * scored.class_probabilities
+    return ranking if located is None else (1 - LOCATED) * ranking + LOCATED * located.square()
+
+
 def average_boxes(chosen: Tensor, boxes: Tensor, weights: Tensor, *, min_iou: float) -> Tensor:
     """Move boxes to the mean of the proposals around them.
 
@@ -100,7 +145,8 @@ def select_detections(
     score_threshold: float = 1e-4,
     nms_threshold: float = 0.4,
     max_detections: int = 100,
-    support_iou: float = 0.0,
+    votes: Tensor | None = None,
+    vote_iou: float = 0.5,
 ) -> Detections:
     """The best proposals above the threshold that no better one of their class covers.
 
@@ -110,44 +156,45 @@ def select_detections(
         score_threshold: lowest score that is kept.
         nms_threshold: IoU above which the lower of two boxes of one class is removed.
         max_detections: of all classes together.
-        support_iou: above 0, scores are those of ``gather_support``, and each detection moves to
-            the mean of the proposals around it, weighted by their scores; of boxes that then cover
-            each other the lower is removed. 0 is as in the paper.
+        votes: ``[R, C]``; with them each detection moves to the mean of the proposals around it,
+            weighted by these, and of boxes that then cover each other the lower is removed.
+        vote_iou: least overlap of the proposals around a detection, in (0, 1].
 
     Returns:
         Detections in the frame of the boxes, by descending score; maybe none.
     """
-    summed = gather_support(boxes, scores, min_iou=support_iou) if support_iou else scores
-    rows, labels = torch.nonzero(summed >= score_threshold, as_tuple=True)
-    every = Detections(boxes[rows], labels, summed[rows, labels])
+    rows, labels = torch.nonzero(scores >= score_threshold, as_tuple=True)
+    every = Detections(boxes[rows], labels, scores[rows, labels])
     detections = _suppress(every, nms_threshold)[:max_detections]
-    if not support_iou:
+    if votes is None:
         return detections
-    weights = scores[:, detections.labels].T  # [D, R]
-    moved = average_boxes(detections.boxes, boxes, weights, min_iou=support_iou)
+    weights = votes[:, detections.labels].T  # [D, R]
+    moved = average_boxes(detections.boxes, boxes, weights, min_iou=vote_iou)
     return _suppress(replace(detections, boxes=moved), nms_threshold)
 
 
-def top1_detections(boxes: Tensor, scores: Tensor, *, support_iou: float = 0.0) -> Detections:
+def top1_detections(
+    boxes: Tensor, scores: Tensor, *, votes: Tensor | None = None, vote_iou: float = 0.5
+) -> Detections:
     """The best box of each class, whatever its score; none of no proposals.
 
     Args:
         boxes: ``[R, 4]``, any frame; R may be 0.
         scores: ``[R, C]``.
-        support_iou: as for ``select_detections``.
+        votes: as for ``select_detections``.
+        vote_iou: likewise.
 
     Returns:
         C detections, label 0 first, or none.
     """
     if not len(boxes):
         return no_detections()
-    summed = gather_support(boxes, scores, min_iou=support_iou) if support_iou else scores
     labels = torch.arange(scores.shape[1])
-    rows = summed.argmax(dim=0)
+    rows = scores.argmax(dim=0)
     best = boxes[rows]
-    if support_iou:
-        best = average_boxes(best, boxes, scores.T, min_iou=support_iou)
-    return Detections(best, labels, summed[rows, labels])
+    if votes is not None:
+        best = average_boxes(best, boxes, votes.T, min_iou=vote_iou)
+    return Detections(best, labels, scores[rows, labels])
 
 
 def _suppress(detections: Detections, nms_threshold: float) -> Detections:

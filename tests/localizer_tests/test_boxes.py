@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.checks import check_boxes
 from localizer.backbones import Geometry
-from localizer.boxes import heatmaps_to_boxes
+from localizer.boxes import find_hills, heatmaps_to_boxes
 from localizer.settings import BoxSettings
 
 ALEXNET = Geometry(16, 31)
@@ -310,3 +310,43 @@ def test_no_maps_give_no_boxes(mode: Any) -> None:
         torch.zeros(0, 3, 4), ALEXNET, LARGE, BoxSettings(mode=mode)
     )
     assert (boxes.shape, maps.shape, scores.shape) == ((0, 4), (0,), (0,))
+
+
+# --- hills ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "hills"),
+    [
+        ([1.0, 0.5, 0.25], [[1.0, 0.5, 0.25]]),
+        ([1.0, 0.5, 0.8], [[1.0, 0.5, 0.0], [0.0, 0.0, 1.0]]),
+        ([0.8, 0.5, 1.0], [[0.0, 0.5, 1.0], [1.0, 0.0, 0.0]]),  # the saddle is the higher one's
+        ([1.0, 0.7, 0.8], [[1.0, 0.7, 0.8]]),  # 7 / 8 of the lower peak: one hill
+        ([1.0, 0.5, 0.8, 0.4, 0.6], [[1, 0.5, 0, 0, 0], [0, 0, 1, 0.5, 0], [0, 0, 0, 0, 1]]),
+        ([1.0, 0.09, 0.5], [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),  # the cell between is in none
+        ([1.0, 0.05, 0.29], [[1.0, 0.0, 0.0]]),  # too low a peak
+    ],
+)
+def test_a_heatmap_is_cut_at_its_deep_saddles(row: list[float], hills: list[list[float]]) -> None:
+    found = find_hills(torch.tensor([row]))
+
+    torch.testing.assert_close(found, torch.tensor(hills)[:, None])
+
+
+def test_cells_that_touch_by_a_corner_are_of_one_hill_and_a_plateau_is_one() -> None:
+    corner = torch.tensor([[1.0, 0.0], [0.0, 0.9]])
+
+    assert find_hills(corner).tolist() == [corner.tolist()]
+    assert find_hills(torch.ones(3, 4)).equal(torch.ones(1, 3, 4))
+
+
+def test_hills_of_a_flipped_heatmap_are_the_hills_flipped(rng: torch.Generator) -> None:
+    heatmap = torch.rand(9, 7, generator=rng)
+    heatmap /= heatmap.max()
+
+    hills = find_hills(heatmap)
+
+    assert len(hills) > 1
+    assert hills.amax(dim=(1, 2)).tolist() == [1] * len(hills)
+    assert ((hills > 0).sum(dim=0) <= 1).all()
+    assert find_hills(heatmap.flip(1)).flip(2).equal(hills)

@@ -9,9 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from data.checks import check_detections
-from data.types import Detections
+from data.types import Detections, Proposals
 from localizer.backbones import Geometry
-from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
+from localizer.localize import (
+    ImageHeatmaps,
+    fit_proposals,
+    heatmap_agreement,
+    heatmap_overlap,
+    localize,
+    predict_heatmaps,
+)
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings, LocalizerSettings
 
@@ -264,3 +271,32 @@ def test_every_class_has_its_own_overlap_and_no_boxes_have_none() -> None:
 def test_heatmap_that_is_improbable_everywhere_still_has_a_place() -> None:
     heatmaps = heatmap([[-200.0, -400.0]])
     assert heatmap_overlap(heatmaps, torch.tensor([HOT_CELL])).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("objectness", "fit"),
+    [(None, (1, 1)), ((0.25, 0.09), (1, 0.3 / 0.5)), ((-2.0, 1e-9), (1, 1)), ((0.0, 4.0), (0, 1))],
+)
+def test_of_proposals_that_overlap_a_heatmap_alike_the_likelier_object_fits_better(
+    objectness: tuple[float, float] | None, fit: tuple[float, float]
+) -> None:
+    heatmaps = heatmap([[3.0, COLD]], [[COLD, 3.0]])
+    scores = None if objectness is None else torch.tensor(objectness)
+    proposals = Proposals(torch.tensor([HOT_CELL, HOT_CELL]), scores)
+
+    found = fit_proposals(heatmaps, proposals)
+
+    # the least objectness is .001, whose root is .03
+    torch.testing.assert_close(found[:, 0], torch.tensor(fit).float(), atol=0.02, rtol=0)
+    assert fit_proposals(heatmaps, proposals[:0]).shape == (0, 2)
+
+
+def test_a_box_on_one_of_two_hills_agrees_with_it_and_a_box_around_both_with_none() -> None:
+    heatmaps = heatmap([[3.0, COLD, 3.0]], [[3.0, 3.0, 3.0]])
+    one, both = torch.tensor([HOT_CELL]), torch.tensor([[23.5, 23.5, 71.5, 39.5]])
+
+    # class 0: half of the heat in the box, all of its hill; 2/3 of a box of three, one third
+    torch.testing.assert_close(heatmap_agreement(heatmaps, one)[0, 0], torch.tensor(1 / 2))
+    around = heatmap_agreement(heatmaps, both)[0]
+    torch.testing.assert_close(around, torch.tensor([2 / 3 * (1 / 3) ** 0.5, 1.0]))
+    assert heatmap_agreement(heatmaps, torch.zeros(0, 4)).shape == (0, 2)

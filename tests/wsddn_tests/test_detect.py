@@ -11,8 +11,10 @@ from data.types import Proposals
 from localizer.backbones import Geometry
 from tests.worlds import random_boxes
 from wsddn.detect import (
+    ScoredProposals,
     average_boxes,
     gather_support,
+    rank_proposals,
     rescore_proposals,
     score_proposals,
     select_detections,
@@ -59,10 +61,12 @@ def test_scores_are_the_mean_over_the_views() -> None:
     first = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # 3/4 1/4; 1/2 1/2
     second = torch.zeros(2, 2)  # 1/2 everywhere
 
-    scores = score_proposals(GivenLogits(first, second), (view() for _ in range(2)))
+    scored = score_proposals(GivenLogits(first, second), (view() for _ in range(2)))
 
     # each of two proposals has half of the image: 3/8 1/8; 1/4 1/4 and 1/4 everywhere
-    torch.testing.assert_close(scores, torch.tensor([[5 / 16, 3 / 16], [1 / 4, 1 / 4]]))
+    torch.testing.assert_close(scored.scores, torch.tensor([[5 / 16, 3 / 16], [1 / 4, 1 / 4]]))
+    probabilities = torch.tensor([[5 / 8, 3 / 8], [1 / 2, 1 / 2]])
+    torch.testing.assert_close(scored.class_probabilities, probabilities)
 
 
 def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
@@ -71,13 +75,15 @@ def test_one_view_has_the_models_scores_of_its_boxes_and_their_scores(
     features = torch.randn(1, 3, 10, 10, generator=rng)
     rois = Proposals(random_boxes(20, rng), torch.rand(20, generator=rng))
 
-    scores = score_proposals(head, [(features, rois)])
+    scored = score_proposals(head, [(features, rois)])
 
     with torch.inference_mode():
         output = head(features, rois.boxes, rois.scores)
-    assert scores.equal(combine_scores(output.class_logits, output.detection_logits))
-    assert not scores.requires_grad
-    assert score_proposals(head, [(features, rois[:0])] * 2).shape == (0, 4)
+    assert scored.scores.equal(combine_scores(output.class_logits, output.detection_logits))
+    assert scored.class_probabilities.equal(output.class_logits.softmax(dim=1))
+    assert not scored.scores.requires_grad
+    none = score_proposals(head, [(features, rois[:0])] * 2)
+    assert none.scores.shape == none.class_probabilities.shape == (0, 4)
 
 
 def test_an_image_and_the_flipped_one_have_the_mean_of_both_scores(
@@ -87,10 +93,10 @@ def test_an_image_and_the_flipped_one_have_the_mean_of_both_scores(
     upright = (features, Proposals(random_boxes(20, rng), torch.rand(20, generator=rng)))
     other = flipped(*upright)
 
-    both = score_proposals(head, [upright, other])
+    both = score_proposals(head, [upright, other]).scores
 
-    torch.testing.assert_close(both, score_proposals(head, [other, flipped(*other)]))
-    alone = [score_proposals(head, [one]) for one in (upright, other)]
+    torch.testing.assert_close(both, score_proposals(head, [other, flipped(*other)]).scores)
+    alone = [score_proposals(head, [one]).scores for one in (upright, other)]
     torch.testing.assert_close(both, (alone[0] + alone[1]) / 2)
     assert not alone[0].allclose(alone[1])
 
@@ -263,7 +269,8 @@ def test_boxes_that_agree_exceed_a_single_one_of_higher_score() -> None:
     scores = torch.tensor([[0.2], [0.2], [0.2], [0.2], [0.3]])
 
     assert select_detections(boxes, scores).boxes[0].tolist() == [50, 50, 60, 60]
-    detections = select_detections(boxes, scores, support_iou=0.5)
+    support = gather_support(boxes, scores, min_iou=0.5)
+    detections = select_detections(boxes, support, votes=scores, vote_iou=0.5)
 
     assert detections.boxes[0].tolist() == [0, 0, 10, 11.5]
     assert len(detections.boxes) == 2
@@ -274,21 +281,45 @@ def test_boxes_that_move_onto_each_other_leave_one() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [3.5, 0, 13.5, 10], [7.0, 0, 17.0, 10]])
     scores = torch.tensor([[0.3], [0.2], [0.3]])
 
-    detections = select_detections(boxes, scores, support_iou=0.3, nms_threshold=0.4)
+    detections = select_detections(boxes, scores, votes=scores, vote_iou=0.3, nms_threshold=0.4)
 
     assert len(detections.boxes) == 1
 
 
-@pytest.mark.parametrize("support_iou", [0.0, 0.5])
-def test_the_top_scoring_box_of_each_class_needs_no_score(support_iou: float) -> None:
+@pytest.mark.parametrize("is_voted", [False, True])
+def test_the_top_scoring_box_of_each_class_needs_no_score(is_voted: bool) -> None:
     boxes = torch.tensor([SQUARE, [50.0, 50.0, 60.0, 60.0]])
     scores = torch.tensor([[1e-9, 0.5], [0.0, 0.6]])
 
-    detections = top1_detections(boxes, scores, support_iou=support_iou)
+    detections = top1_detections(boxes, scores, votes=scores if is_voted else None)
 
     assert detections.labels.tolist() == [0, 1]
     assert detections.boxes.tolist() == boxes.tolist()
-    assert len(top1_detections(boxes[:0], scores[:0], support_iou=support_iou).boxes) == 0
+    assert len(top1_detections(boxes[:0], scores[:0], votes=scores[:0]).boxes) == 0
+
+
+def test_the_top_scoring_box_of_a_class_moves_by_the_votes_of_this_class() -> None:
+    boxes = torch.tensor([SQUARE, MOST, ELSEWHERE])
+    votes = torch.tensor([[1.0, 3.0], [3.0, 1.0], [9.0, 9.0]])
+
+    detections = top1_detections(boxes, torch.tensor([[2.0, 2.0], [1, 1], [1, 1]]), votes=votes)
+
+    assert detections.boxes[:, 3].tolist() == [(10 + 3 * 8) / 4, (3 * 10 + 8) / 4]
+
+
+def test_what_a_box_shows_itself_orders_boxes_of_equal_support() -> None:
+    boxes = torch.tensor([SQUARE, HALF, ELSEWHERE])
+    scores, probabilities = torch.tensor([[0.2], [0.2], [0.3]]), torch.tensor([[0.9], [0.5], [0.5]])
+    scored = ScoredProposals(scores, probabilities)
+
+    ranking = rank_proposals(boxes, scored, min_iou=0.5)
+
+    torch.testing.assert_close(ranking, torch.tensor([[0.3 * 0.9], [0.3 * 0.5], [0.3 * 0.5]]))
+    located = torch.tensor([[0.0], [0.5], [1.0]])
+    both = rank_proposals(boxes, scored, min_iou=0.5, located=located)
+    torch.testing.assert_close(both, 0.95 * ranking + torch.tensor([[0.0], [0.05 / 4], [0.05]]))
+    none = ScoredProposals(scores[:0], probabilities[:0])
+    assert rank_proposals(boxes[:0], none, min_iou=0.5).shape == (0, 1)
 
 
 # Weights of proposals

@@ -61,11 +61,12 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     models: dict[str, dict[str, Any]] = {}
     with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    resolved = replace(settings, corloc_proposals=_corloc_proposals(settings, runs))
     opened = [(saved, predictions_of(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
         _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
     for saved, predictions in opened:
-        models[saved.settings.name], evaluation = _evaluate(saved, predictions, settings, device)
+        models[saved.settings.name], evaluation = _evaluate(saved, predictions, resolved, device)
         for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.settings.name] = curve
         if predictions.boxes is None:
@@ -120,7 +121,6 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
         for folder in _folders(settings)
     ]
     of_detectors = {
-        "proposals": settings.proposals,
         "rescore-from": settings.rescore_from,
         "support-iou": settings.support_iou,
     }
@@ -140,13 +140,13 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
 def predictions_of(
     saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
 ) -> Predictions:
-    """What a run predicts for a split; ``--proposals`` are those of ``--split`` alone."""
+    """What a run predicts for a split, ``--split`` or the one of CorLoc."""
     return open_predictions(
         saved,
         open_split(saved, settings, split),
         device,
         cached=True,
-        proposals=settings.proposals if split == settings.split else None,
+        proposals=settings.proposals if split == settings.split else settings.corloc_proposals,
         rescore_from=settings.rescore_from,
     )
 
@@ -156,13 +156,13 @@ def _evaluate(
 ) -> tuple[dict[str, Any], Evaluation]:
     """Everything that the report says of one model; writes its detections and scores."""
     start = time.monotonic()
+    corloc_split = _corloc_split(saved, settings)
     evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
     with saying("writing detections and scores"):
         _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
-    corloc_split = _corloc_split(saved, settings)
     if has_boxes and corloc_split != settings.split:
         labeled = predictions_of(saved, settings, corloc_split, device)
         description = f"{saved.settings.name} on {corloc_split}"
@@ -188,11 +188,31 @@ def _evaluate(
 
 
 def _corloc_split(saved: SavedRun, settings: EvaluateSettings) -> str:
-    """As given; else what the run learned from, as far as the images have it."""
-    if settings.corloc_split is not None:
-        return settings.corloc_split or settings.split
-    source = open_source(given_or_trained(settings, saved.settings, saved.settings.classes))
-    return chosen_split("", saved.settings.split, source)
+    """As given; else what the run learned from, as far as the images have it.
+
+    Raises:
+        ValueError: its boxes would be found in another way than those of the split.
+    """
+    if settings.corloc_split is None:
+        source = open_source(given_or_trained(settings, saved.settings, saved.settings.classes))
+        split = chosen_split("", saved.settings.split, source)
+    else:
+        split = settings.corloc_split or settings.split
+    given = (settings.proposals is not None, settings.corloc_proposals is not None)
+    if not saved.takes_proposals and split != settings.split and given[0] != given[1]:
+        raise ValueError(
+            f"--corloc-proposals: a localizer's boxes of {settings.split} and of {split} are found "
+            "alike (name proposals of both, or of none; --corloc-split '' takes the same images)"
+        )
+    return split
+
+
+def _corloc_proposals(settings: EvaluateSettings, runs: Sequence[SavedRun]) -> Path | None:
+    """As given; else, where ``--proposals`` are, those that a detector learned from."""
+    trained = [run.detector()[1].proposals for run in runs if run.takes_proposals]
+    if settings.corloc_proposals is None and settings.proposals is not None and trained:
+        return trained[0]
+    return settings.corloc_proposals
 
 
 def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:

@@ -21,8 +21,12 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, Spl
     """Further runs to stand beside the first in the report: the robust one, the detector."""
 
     proposals: Path | None = None
-    """Proposals of the images of --split, for a detector; those of --corloc-split are in the file
-    that it learned from."""
+    """Proposals of the images of --split. A detector scores them; the boxes of a localizer are then
+    those among them that fit its heatmaps, and without them those around the hot regions."""
+
+    corloc_proposals: Path | None = None
+    """The same of the images of --corloc-split; when not given the file that the detector among
+    the runs learned from."""
 
     name: str = ""
     """Name of the evaluation, when a split is evaluated more than once; that of --split when

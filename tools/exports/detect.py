@@ -35,7 +35,7 @@ def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
     check_formats(settings.formats)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    if settings.proposals is not None or settings.rescore_from is not None:
+    if settings.rescore_from is not None:
         saved.detector()
     amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
     device = choose_device(settings.device, amp)
@@ -96,7 +96,7 @@ def _keep(predictions: Predictions, index: int, settings: DetectSettings) -> Det
         dataset.targets[index],
         torch.zeros_like(weights) if settings.ignore_labels else weights,
         dataset.annotations[index].image_size,
-        min_score=settings.min_score,
+        min_image_score=settings.min_image_score,
         relative_score=settings.relative_score,
         max_detections=settings.max_detections,
     )
@@ -112,7 +112,10 @@ def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
     """How the boxes were chosen, in words and in numbers."""
     labeled = int((dataset.weights > 0).any(dim=1).sum())
     used = labeled > 0 and not settings.ignore_labels
-    words = f"boxes with a score of {settings.min_score} or more"
+    words = (
+        f"boxes of classes whose image score is {settings.min_image_score} or more, from "
+        f"{settings.relative_score} of the best score of their image and class"
+    )
     if used:
         others = "" if labeled == len(dataset) else f"; of the other images {words}"
         words = (
@@ -125,7 +128,7 @@ def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
     return {
         "description": words,
         "labels_used": used,
-        "min_score": settings.min_score,
+        "min_image_score": settings.min_image_score,
         "relative_score": settings.relative_score,
         "max_detections": settings.max_detections,
     }

@@ -1,25 +1,27 @@
-"""Scores of proposals, kept beside the features, so that another reading computes none again."""
+"""Scored proposals, kept beside the features, so that another reading scores none again."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from data.arrays import read_arrays
 from data.types import Proposals
 from tools.cli.console import echo
 from tools.files.atomic import pack_arrays, write_atomically
 from tools.inputs.features import FeatureCache, content_name
+from wsddn.detect import ScoredProposals
 
-FLOAT = 4  # bytes
+ARRAYS = [field.name for field in fields(ScoredProposals)]
+BYTES = 4 * len(ARRAYS)  # of a proposal and class, in float32
 DESCRIPTION = "a file of scores (remove it, they are computed again)"
 
 
 class KeptScores:
-    """Scores ``[R, C]`` of the proposals of some images by one detector.
+    """Scores and class probabilities of the proposals of some images by one detector.
 
     One file an image, named by the content of the image and of its proposals, in a folder named by
     all else that the scores depend on.
@@ -47,13 +49,13 @@ class KeptScores:
             for file, of_image in zip(self.files, proposals, strict=True)
             if not file.is_file()
         ]
-        self.missing_bytes = sum(missing) * num_classes * FLOAT
+        self.missing_bytes = sum(missing) * num_classes * BYTES
         if len(missing) < len(self.files):
             found = len(self.files) - len(missing)
             echo(f"scores of the proposals of {found} images found in {folder}")
 
-    def read(self, index: int) -> Tensor | None:
-        """``[R, C]`` float32 of an image by its number; None where they are not kept.
+    def read(self, index: int) -> ScoredProposals | None:
+        """Those of an image by its number; None where they are not kept.
 
         Raises:
             ValueError: the file is damaged; names it.
@@ -61,12 +63,12 @@ class KeptScores:
         path = self.files[index]
         if not path.is_file():
             return None
-        (scores,) = read_arrays(path, ["scores"], description=DESCRIPTION)
-        return torch.from_numpy(scores)
+        arrays = read_arrays(path, ARRAYS, description=DESCRIPTION)
+        return ScoredProposals(*map(torch.from_numpy, arrays))
 
-    def write(self, index: int, scores: Tensor) -> None:
-        """Keep the scores of an image."""
-        content = pack_arrays(scores=scores.float().numpy())
+    def write(self, index: int, scored: ScoredProposals) -> None:
+        """Keep those of an image."""
+        content = pack_arrays(**{name: getattr(scored, name).numpy() for name in ARRAYS})
         write_atomically(self.files[index], content, shared=True)
 
 

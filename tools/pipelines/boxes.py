@@ -140,7 +140,7 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
     if settings.labels is None:
         left_out |= {"check", "localizer", "detector"}
     if not models.takes_proposals:
-        left_out |= {"proposals", "detector"}
+        left_out.add("detector")
     return [stage for stage in stages if stage.name not in left_out]
 
 
@@ -243,7 +243,7 @@ def _write_boxes(settings: BoxesSettings, models: Models) -> None:
             out=(settings.out / BOXES).parent,
             replace=True,
             formats=settings.formats,
-            proposals=_proposals(settings) if models.takes_proposals else None,
+            proposals=_proposals(settings),
             rescore_from=models.rescore_from,
             cached=True,
             device=settings.device,
@@ -259,9 +259,8 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
     if settings.run_dir is not None:  # the run may have evaluations of other images
         name = f"{out.resolve().name}-{sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
         shutil.rmtree(evaluation_folder(models.run_dir, name), ignore_errors=True)
-    proposals = _proposals(settings) if models.takes_proposals else None
-    images = _place(settings)
-    images |= {"run_dir": models.run_dir, "split": ALL, "name": name, "proposals": proposals}
+    images = _place(settings) | {"run_dir": models.run_dir, "split": ALL, "name": name}
+    images["proposals"] = _proposals(settings)
     evaluate(
         EvaluateSettings(
             **images,

@@ -13,23 +13,23 @@ def keep_detections(
     weights: Tensor,
     image_size: tuple[int, int],
     *,
-    min_score: float,
+    min_image_score: float,
     relative_score: float,
     max_detections: int,
 ) -> Detections:
     """None of a class known to be absent, at least one of each class known to be present.
 
     A present class keeps its best box whatever the score; without any box, the whole image is its
-    box, with score 0. Its other boxes, and those of classes that are not known, are kept from
-    ``relative_score`` of the best score of this class in this image; of classes that are not known
-    from ``min_score`` at least. Where no class is known, ``min_score`` alone decides.
+    box, with score 0. A class that is not known counts as present where its image score says so;
+    without any box it has none. Other boxes are kept from ``relative_score`` of the best score of
+    their class in this image.
 
     Args:
         prediction: of one image; maybe without boxes.
         targets: ``[C]`` in {0, 1}, whether the image holds each class.
         weights: ``[C]``, 0 = not known.
         image_size: (height, width) in pixels of the original.
-        min_score: in 0 .. 1.
+        min_image_score: from which a class that is not known counts as present, in 0 .. 1.
         relative_score: fraction of the best score, in 0 .. 1.
         max_detections: of all classes together; the best of each present class are among them,
             however many those are.
@@ -38,19 +38,17 @@ def keep_detections(
         Detections in pixels of the original, highest score first; maybe none.
     """
     candidates = prediction.detections.best_first()
-    if not weights.any():
-        return candidates[candidates.scores >= min_score][:max_detections]
+    likely = (weights == 0) & (prediction.image_scores >= min_image_score)
+    known = (weights > 0) & (targets > 0)
     sure, others = [no_detections()], [no_detections()]
-    for label in torch.nonzero((targets > 0) | (weights == 0)).flatten().tolist():
+    for label in torch.nonzero(known | likely).flatten().tolist():
         of_class = candidates[candidates.labels == label]
-        if weights[label]:
-            if not len(of_class.boxes):
-                of_class = _best_of(prediction.top1, label, image_size)
-            sure.append(of_class[:1])
-            others.append(of_class[1:][of_class.scores[1:] >= relative_score * of_class.scores[0]])
-        else:
-            least = relative_score * of_class.scores[:1].sum()  # 0 of no boxes
-            others.append(of_class[of_class.scores >= least.clamp(min=min_score)])
+        if known[label] and not len(of_class.boxes):
+            of_class = _best_of(prediction.top1, label, image_size)
+        of_class = of_class[of_class.scores >= relative_score * of_class.scores[:1].sum()]
+        first = int(known[label])  # which of its boxes may be more than are kept of an image
+        sure.append(of_class[:first])
+        others.append(of_class[first:])
     left = max(0, max_detections - len(_joined(sure).boxes))
     return _joined([*sure, _joined(others).best_first()[:left]]).best_first()
 

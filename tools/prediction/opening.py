@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import ImageSettings
@@ -44,8 +45,9 @@ def open_predictions(
         device: computes.
         cached: take a frozen backbone's features, and the scores of proposals, from the run's
             cache, filling it where needed.
-        proposals: of these images, for a detector: a file of ``make_proposals``, or those of each
-            image by its id; None takes the file that the run learned from.
+        proposals: of these images: a file of ``make_proposals``, or those of each image by its id.
+            None takes the file that a detector learned from; a localizer's boxes are then those
+            around the hot regions of its heatmaps.
         rescore_from: run of a localizer that rescores the proposals of a detector.
 
     Raises:
@@ -53,15 +55,14 @@ def open_predictions(
             classes.
     """
     if not saved.takes_proposals:
-        return open_localizer(saved, dataset, device, cached=cached)
+        limits = {name: getattr(TrainWsddnSettings, name) for name in ("min_size", "max_proposals")}
+        snapped = None if proposals is None else _read(proposals, dataset, limits)
+        return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
     model, trained = saved.detector()
-    limits, given = trained.proposal_limits, proposals or trained.proposals
-    if isinstance(given, Path):
-        seen = read_proposals(given, dataset, **limits)
-        if given != trained.proposals:  # of which the training has warned
-            warn_of_scores(given, seen, trained.model)
-    else:
-        seen = limit_proposals(given, **limits)
+    given = proposals or trained.proposals
+    seen = _read(given, dataset, trained.proposal_limits)
+    if isinstance(given, Path) and given != trained.proposals:  # of which the training has warned
+        warn_of_scores(given, seen, trained.model)
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(
@@ -76,12 +77,21 @@ def open_predictions(
                 f"{rescore_from}: knows other classes than {saved.run_dir}: "
                 f"{', '.join(localizer.settings.classes)}"
             )
-        rescoring = open_localizer(localizer, dataset, device, cached=cached).overlap
+        rescoring = open_localizer(localizer, dataset, device, cached=cached).rescore
     module = model.head if takes_features else model
     kept = _kept_scores(model, dataset, trained, device, seen) if cached else None
     return DetectorPredictions(
         module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring, kept
     )
+
+
+def _read(
+    given: Path | Mapping[str, Proposals], dataset: ImageSet, limits: Mapping[str, Any]
+) -> Mapping[str, Proposals]:
+    """The proposals of some images that are looked at."""
+    if isinstance(given, Path):
+        return read_proposals(given, dataset, **limits)
+    return limit_proposals(given, **limits)
 
 
 def _kept_scores(
@@ -98,7 +108,7 @@ def _kept_scores(
     ) | {
         "image_size": sizes,
         "computed": device.amp,
-        "kept": "float32 scores of proposals",
+        "kept": "float32 scores and class probabilities of proposals",
         "detector": to_dict(trained.model),
         "frozen": trained.frozen_backbone,
         "flip": trained.flip,
@@ -115,9 +125,21 @@ def _kept_scores(
 
 
 def open_localizer(
-    saved: SavedRun, dataset: ImageSet, device: Device, *, cached: bool
+    saved: SavedRun,
+    dataset: ImageSet,
+    device: Device,
+    *,
+    cached: bool,
+    proposals: Mapping[str, Proposals] | None = None,
 ) -> LocalizerPredictions:
     """The same of a localizer.
+
+    Args:
+        saved: the run; its model is moved to the device.
+        dataset: the images.
+        device: computes.
+        cached: as for ``open_predictions``.
+        proposals: that boxes are taken from, by image id; None for boxes around hot regions.
 
     Raises:
         ValueError: the run is a detector's, which has no heatmaps.
@@ -129,4 +151,6 @@ def open_localizer(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
     module = model.head() if takes_features else model
-    return LocalizerPredictions(module, inputs, dataset, device, trained.boxes, trained.crop)
+    return LocalizerPredictions(
+        module, inputs, dataset, device, trained.boxes, trained.crop, proposals
+    )

@@ -1,6 +1,6 @@
 """What a trained model predicts for the images of a data set, one by one, whatever its kind."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,7 +10,13 @@ from torch import Tensor, nn
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
 from data.types import Detections, Proposals
-from localizer.localize import ImageHeatmaps, heatmap_overlap, localize, predict_heatmaps
+from localizer.localize import (
+    ImageHeatmaps,
+    fit_proposals,
+    heatmap_agreement,
+    localize,
+    predict_heatmaps,
+)
 from localizer.model import LocalizerHead
 from localizer.settings import BoxSettings
 from tools.inputs.proposal_scores import KeptScores
@@ -18,6 +24,8 @@ from tools.inputs.rois import WithProposals
 from tools.inputs.samples import Samples, both_views
 from tools.models.device import Device
 from wsddn.detect import (
+    ScoredProposals,
+    rank_proposals,
     rescore_proposals,
     score_proposals,
     select_detections,
@@ -29,7 +37,11 @@ from wsddn.scores import image_scores
 MAX_DETECTIONS = 100  # of an image, all classes together
 SCORE_THRESHOLD = 1e-4
 NMS_THRESHOLD = 0.4
-Rescoring = Callable[[int, Tensor], Tensor]  # number of an image, its ``[R, 4]``: ``[R, C]``
+# Number of an image and R proposals of it: their weights and their own scores, both ``[R, C]``.
+Rescoring = Callable[[int, Proposals], tuple[Tensor, Tensor]]
+# Of the boxes that a localizer takes from proposals. Votes are sharper than the fit, which falls
+# slowly around the best proposal. Powers 2, 4 and 8 gave .344, .347 and .339 mAP on VOC 2007 val.
+VOTE_POWER, VOTE_IOU = 4, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,8 @@ class LocalizerPredictions:
         dataset: the same images.
         device: computes.
         boxes: how heatmaps become boxes.
+        proposals: by image id, in pixels of the originals; then the boxes of an image are the ones
+            of these that fit its heatmaps. None for boxes around hot regions alone.
         crop: side of the five crops that the image logits are of, see ``image_logits``.
     """
 
@@ -89,6 +103,7 @@ class LocalizerPredictions:
     device: Device
     boxes: BoxSettings
     crop: int = 0
+    proposals: Mapping[str, Proposals] | None = None
 
     def heatmaps(self, index: int) -> ImageHeatmaps:
         """Mean of the upright and the flipped view.
@@ -108,12 +123,20 @@ class LocalizerPredictions:
         image_logits = torch.stack([heatmaps.image_logits for heatmaps in by_size]).mean(dim=0)
         return replace(by_size[0], image_logits=image_logits)
 
-    def overlap(self, index: int, boxes: Tensor) -> Tensor:
-        """``[R, C]``: how far ``[R, 4]`` proposals and the heatmaps cover each other."""
-        return heatmap_overlap(self.heatmaps(index), boxes)
+    def rescore(self, index: int, proposals: Proposals) -> tuple[Tensor, Tensor]:
+        """Of R proposals of an image, ``heatmap_agreement`` and their own scores ``[R, C]``."""
+        heatmaps = self.heatmaps(index)
+        located = fit_proposals(heatmaps, proposals) * heatmaps.image_logits.sigmoid()
+        return heatmap_agreement(heatmaps, proposals.boxes), located
 
     def __getitem__(self, index: int) -> Prediction:
         heatmaps = self.heatmaps(index)
+        proposals = (self.proposals or {}).get(self.dataset.ids[index])
+        if proposals is not None and len(proposals.boxes):
+            fit = fit_proposals(heatmaps, proposals)
+            scores = fit * heatmaps.image_logits.sigmoid()
+            read = _read(proposals.boxes, scores, fit**VOTE_POWER, VOTE_IOU)
+            return Prediction(heatmaps.image_logits.double().sigmoid(), *read, heatmaps)
         every = localize(heatmaps, self.boxes, score_threshold=0.0, max_detections=10_000)
         kept = torch.nonzero(every.scores >= SCORE_THRESHOLD)[:MAX_DETECTIONS, 0]
         detections = every[kept]
@@ -130,7 +153,8 @@ class DetectorPredictions:
         dataset: the same images.
         device: computes.
         flip: look at the flipped images too.
-        support_iou: see ``select_detections``.
+        support_iou: overlap from which proposals support each other and move each other's box, see
+            ``rank_proposals`` and ``average_boxes``; 0 takes each for itself, as the paper does.
         rescoring: gives the proposals of an image their weights; None for none.
         kept: scores before they are rescored, of an earlier reading; None to keep none.
     """
@@ -148,21 +172,19 @@ class DetectorPredictions:
     def boxes(self) -> None:
         """It has no heatmaps."""
 
-    def proposals(self, index: int) -> Tensor:
-        """``[R, 4]`` in pixels of the original."""
-        return self.inputs[0].proposals[self.dataset.ids[index]].boxes
+    def proposals(self, index: int) -> Proposals:
+        """In pixels of the original."""
+        return self.inputs[0].proposals[self.dataset.ids[index]]
 
-    def scores(self, index: int) -> Tensor:
-        """``[R, C]`` of an image's proposals, the mean over its sizes and flips, rescored."""
-        scores = self.kept.read(index) if self.kept else None
-        if scores is None:
+    def score(self, index: int) -> ScoredProposals:
+        """An image's proposals, the mean over its sizes and flips; not yet rescored."""
+        scored = self.kept.read(index) if self.kept else None
+        if scored is None:
             with self.device.autocast():
-                scores = score_proposals(self.module, self._views(index))
+                scored = score_proposals(self.module, self._views(index))
             if self.kept:
-                self.kept.write(index, scores)
-        if self.rescoring is None:
-            return scores
-        return rescore_proposals(scores, self.rescoring(index, self.proposals(index)))
+                self.kept.write(index, scored)
+        return scored
 
     def _views(self, index: int) -> Iterator[tuple[Tensor, Proposals]]:
         for samples in self.inputs:
@@ -173,14 +195,29 @@ class DetectorPredictions:
                 yield prepared.images, prepared.rois[0]
 
     def __getitem__(self, index: int) -> Prediction:
-        boxes, scores = self.proposals(index), self.scores(index)
-        detections = select_detections(
-            boxes,
-            scores,
-            score_threshold=SCORE_THRESHOLD,
-            nms_threshold=NMS_THRESHOLD,
-            max_detections=MAX_DETECTIONS,
-            support_iou=self.support_iou,
-        )
-        top1 = top1_detections(boxes, scores, support_iou=self.support_iou)
-        return Prediction(image_scores(scores).double(), detections, top1)
+        boxes, scored, located = self.proposals(index).boxes, self.score(index), None
+        if self.rescoring is not None:
+            weights, located = self.rescoring(index, self.proposals(index))
+            scored = replace(scored, scores=rescore_proposals(scored.scores, weights))
+        if self.support_iou:
+            ranking = rank_proposals(boxes, scored, min_iou=self.support_iou, located=located)
+            read = _read(boxes, ranking, scored.scores, self.support_iou)
+        else:
+            read = _read(boxes, scored.scores, None, 0)
+        return Prediction(image_scores(scored.scores).double(), *read)
+
+
+def _read(
+    boxes: Tensor, scores: Tensor, votes: Tensor | None, vote_iou: float
+) -> tuple[Detections, Detections]:
+    """The detections among an image's proposals, and the top-scoring box of each class."""
+    detections = select_detections(
+        boxes,
+        scores,
+        score_threshold=SCORE_THRESHOLD,
+        nms_threshold=NMS_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+        votes=votes,
+        vote_iou=vote_iou,
+    )
+    return detections, top1_detections(boxes, scores, votes=votes, vote_iou=vote_iou)

@@ -121,8 +121,9 @@ class TrainWsddnSettings(TrainSettings):
     leaves it out."""
 
     support_iou: float = 0.4
-    """In evaluation, overlap from which proposals add to each other's score and move each other's
-    box; 0 takes each for itself, as the paper does."""
+    """In evaluation, overlap from which proposals add to each other's score, which then counts by
+    the class's probability, and move each other's box; 0 takes each for itself, as the paper
+    does."""
 
     pretrained: bool = True
     """Start the backbone from ImageNet weights (packaged or downloaded, or from --weights)."""

@@ -121,10 +121,10 @@ THIRDS: list[Row] = [(math.log(3), 0.0), (0.0, 0.0)]
 def test_a_score_is_the_fraction_of_the_class_times_the_fraction_of_the_proposal() -> None:
     images = [Image(THIRDS, THIRDS)]
 
-    scores = DetectorPredictions(Told(images), *opened(images), CPU, flip=False).scores(0)
+    scored = DetectorPredictions(Told(images), *opened(images), CPU, flip=False).score(0)
 
     # cat is 3/4 and 1/2, and 3/4 and 1/4 of it; dog is 1/4 and 1/2, and half of it each
-    torch.testing.assert_close(scores, torch.tensor([[9 / 16, 1 / 8], [1 / 8, 1 / 4]]))
+    torch.testing.assert_close(scored.scores, torch.tensor([[9 / 16, 1 / 8], [1 / 8, 1 / 4]]))
 
 
 def test_an_images_score_is_the_sum_over_its_proposals() -> None:
@@ -208,9 +208,10 @@ def test_with_support_two_that_agree_outweigh_one_of_a_higher_score() -> None:
 
 
 def test_weights_decide_between_equal_proposals() -> None:
-    def on_the_left(index: int, boxes: Tensor) -> Tensor:
+    def on_the_left(index: int, proposals: Proposals) -> tuple[Tensor, Tensor]:
         assert index == 0
-        return (boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+        is_left = (proposals.boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
+        return is_left, torch.zeros(2, 2)
 
     model, opened_images = Told([UNDECIDED]), opened([UNDECIDED])
     evaluation = evaluate_detector(model, *opened_images, flip=False, rescoring=on_the_left)

@@ -517,7 +517,7 @@ def test_a_run_without_weights_that_fit_is_refused(
         ("localizer", "--rescore-from={small}", "--rescore-from {small}: none of the runs"),
         ("localizer", "--support-iou=0.5", "--support-iou 0.5: none of the runs"),
         ("detector", "--crop=64", "--crop 64: a detector sees images whole"),
-        ("localizer", "--proposals={val}", "--proposals {val}: none of the runs"),
+        ("localizer", "--proposals={val}", "{val}: no proposals of {first} and 1 more"),
         ("detector", "--beside={detector}", "--beside {detector}: two runs of one kind"),
         ("detector", "--rescore-from={detector}", "{detector}: holds a detector"),
         ("detector", "--rescore-from={other}", "{other}: knows other classes than {run}: bug, "),
@@ -554,6 +554,24 @@ def test_what_does_not_fit_the_runs_is_refused_and_nothing_is_written(
     assert refusal.format(**names, first=first) in capsys.readouterr().err
     assert not (run_dir / "evaluations" / "new").exists()
     assert not (detector_run / "evaluations").exists()
+
+
+@pytest.mark.parametrize("option", ["--proposals", "--corloc-proposals"])
+def test_proposals_for_one_of_the_two_splits_of_a_localizer_are_refused(
+    option: str,
+    runs: Path,
+    tiny_voc: Path,
+    some_proposals: dict[str, Proposals],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    every = write_proposals(tmp_path / "every.npz", some_proposals)
+    others = ("--name", "new", "--corloc-split", "train", option, str(every))
+
+    assert main(words(runs / MODELS["localizer"], tiny_voc, *others)) == 2
+
+    said = "error: --corloc-proposals: a localizer's boxes of test and of train are found alike"
+    assert said in capsys.readouterr().err
 
 
 def test_a_signal_stops_an_evaluation_between_two_images(

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from data.types import Annotation, ImageBatch, ImageSample
+from data.types import Annotation, ImageBatch, ImageSample, Proposals
 from localizer.backbones import Geometry
 from localizer.builders import build_localizer
 from localizer.model import Localizer, LocalizerHead
@@ -78,16 +78,23 @@ class Drawn:
 
 
 def evaluate_localizer(
-    model: LocalizerHead, inputs: Sequence[Samples], dataset: ImageSet, boxes: BoxSettings
+    model: LocalizerHead,
+    inputs: Sequence[Samples],
+    dataset: ImageSet,
+    boxes: BoxSettings,
+    **options: Any,
 ) -> Evaluation:
-    return split.evaluate(LocalizerPredictions(model, inputs, dataset, CPU, boxes))
+    return split.evaluate(LocalizerPredictions(model, inputs, dataset, CPU, boxes, **options))
 
 
-def evaluate(*images: Image, **boxes: Any) -> Evaluation:
+def evaluate(
+    *images: Image, proposals: Mapping[str, Proposals] | None = None, **boxes: Any
+) -> Evaluation:
     annotations = [image.annotation(f"{number}") for number, image in enumerate(images)]
     dataset = image_set(annotations, ("cat", "dog"))
     model = LocalizerHead(nn.Identity(), nn.Sequential(), Geometry(1, 0), LocalizerSettings())
-    return evaluate_localizer(model, [Drawn(images)], dataset, BoxSettings(**boxes))
+    settings = BoxSettings(**boxes)
+    return evaluate_localizer(model, [Drawn(images)], dataset, settings, proposals=proposals)
 
 
 CAT: Box = (8, 4, 28, 24)
@@ -103,6 +110,33 @@ def test_heat_on_every_object_and_nowhere_else_reaches_1_everywhere() -> None:
         assert evaluation.metrics[name] == 1, name
     assert evaluation.metrics["box_map_11point"] == pytest.approx(1, abs=1e-12)  # 11 times 1/11
     assert evaluation.threshold_curve == dict.fromkeys(CURVE_THRESHOLDS, 1.0)
+
+
+def test_boxes_are_the_proposals_that_fit_the_heat_and_without_any_the_hot_region() -> None:
+    near, far = (9, 4, 28, 24), (40, 30, 60, 40)
+    none = Proposals(torch.zeros(0, 4), None)
+    given = Proposals(torch.tensor([far, near]).float(), torch.tensor([0.9, 0.5]))
+
+    evaluation = evaluate(ONE_CAT, ONE_DOG, proposals={"0": given, "1": none})
+
+    alone = evaluate(ONE_CAT, ONE_DOG)
+    cat, dog = evaluation.detections["0"], evaluation.detections["1"]
+    assert cat.boxes[cat.scores.argmax()].tolist() == list(near)
+    assert cat.scores.max() == alone.detections["0"].scores.max()  # the image's probability
+    assert dog.boxes.equal(alone.detections["1"].boxes)
+    for name in ("image_map", "point_accuracy", "heatmap_coverage"):
+        assert evaluation.metrics[name] == alone.metrics[name]
+
+
+def test_a_box_moves_to_the_mean_of_proposals_that_fit_the_heat_alike() -> None:
+    around = torch.tensor([(8, 4, 27, 24), (8, 4, 29, 24), (7, 4, 28, 24), (9, 4, 28, 24)]).float()
+    fitting = Proposals(around, torch.full((4,), 0.5))
+
+    detections = evaluate(ONE_CAT, proposals={"0": fitting}).detections["0"]
+
+    assert len(detections[detections.labels == 0].boxes) == 1
+    best = detections.boxes[detections.labels == 0][0]
+    torch.testing.assert_close(best, torch.tensor(CAT).float(), atol=0.1, rtol=0)
 
 
 def test_scores_are_probabilities_and_detections_lie_on_the_heat_with_that_score() -> None:

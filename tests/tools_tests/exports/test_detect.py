@@ -59,7 +59,8 @@ def proposals(elsewhere: Path) -> str:
 
 def words(run_dir: Path, images: Path, out: Path, *others: str) -> list[str]:
     small = f"--run-dir {run_dir} --images {images} --out {out} --amp off --device cpu"
-    return [*small.split(), "--processes", "1", "--min-score", "0", *others]
+    everything = ("--min-image-score", "0", "--relative-score", "0")
+    return [*small.split(), "--processes", "1", *everything, *others]
 
 
 def detections_in(out: Path) -> dict[str, Detections]:
@@ -172,22 +173,27 @@ def test_low_scores_are_left_out_only_so_many_are_kept_and_images_need_not_be_dr
     argv = words(detector_run, images / "cat.jpg", tmp_path, proposals, "--draw", "false")
     argv += ["--replace", "true"]
 
-    least = expected.scores[2]
-    for option, count in (
-        (f"--min-score={float(least)!r}", int((expected.scores >= least).sum())),
-        ("--max-detections=2", 2),
+    best = torch.zeros(len(SYNTHETIC_CLASSES)).scatter_reduce(
+        0, expected.labels, expected.scores, "amax"
+    )
+    fraction = float((expected.scores / best[expected.labels]).median())
+    near = expected.scores >= fraction * best[expected.labels]
+    assert 0 < near.sum() < len(near)
+    for option, kept in (
+        (f"--relative-score={fraction!r}", expected[near]),
+        ("--max-detections=2", expected[torch.arange(2)]),
     ):
         assert main([*argv, option]) == 0
         detections = detections_in(tmp_path)["cat.jpg"]
-        assert detections.scores.equal(expected.scores[:count])
-        assert detections.boxes.equal(expected.boxes[:count])
+        assert detections.scores.equal(kept.scores)
+        assert detections.boxes.equal(kept.boxes)
     assert not (tmp_path / "images").exists()
 
 
-def test_without_a_score_that_is_high_enough_files_have_no_objects(
+def test_without_an_image_score_that_is_high_enough_files_have_no_objects(
     detector_run: Path, images: Path, proposals: str, tmp_path: Path
 ) -> None:
-    assert main(words(detector_run, images, tmp_path, proposals, "--min-score", "1")) == 0
+    assert main(words(detector_run, images, tmp_path, proposals, "--min-image-score", "1")) == 0
 
     assert [len(of_image.boxes) for of_image in detections_in(tmp_path).values()] == [0, 0, 0]
     assert len(read_annotation(tmp_path / "voc" / "Annotations" / "cat.xml").boxes) == 0
@@ -315,7 +321,7 @@ def test_boxes_are_of_the_classes_that_an_image_holds(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    others = [f"--labels={labels}", "--draw=false", "--min-score=0.999"]
+    others = [f"--labels={labels}", "--draw=false", "--min-image-score=0.999"]
     others += [proposals] if run == "detector_run" else []
     argv = words(request.getfixturevalue(run), images, tmp_path / "out", *others)
 
@@ -328,7 +334,7 @@ def test_boxes_are_of_the_classes_that_an_image_holds(
     for file in ("detections.json", "coco.json"):
         info = json.loads((tmp_path / "out" / file).read_text())["info"]
         assert info["description"].startswith(said)
-        assert (info["labels_used"], info["relative_score"]) == (True, 0.5)
+        assert (info["labels_used"], info["min_image_score"]) == (True, 0.999)
 
 
 def test_labels_can_be_ignored(
@@ -457,16 +463,25 @@ def test_a_bad_image_is_refused_by_name_or_left_out_when_asked_for(
         assert list(detections_in(out)) == ["beach/cat.jpg", "cat.png"]
 
 
-@pytest.mark.parametrize("option", ["{proposals}", "--rescore-from={run}"])
-def test_proposals_and_a_second_localizer_for_a_localizer_are_refused(
-    option: str,
-    small_run: Path,
-    images: Path,
-    proposals: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+def test_a_localizer_takes_its_boxes_from_proposals(
+    small_run: Path, images: Path, tmp_path: Path
 ) -> None:
-    others = option.format(proposals=proposals, run=small_run)
+    boxes = [[3.0, 4.0, 33.0, 37.0], [3.0, 4.0, 34.0, 37.0]]
+    one = {name: Proposals(torch.tensor(boxes), None) for name in NAMES}
+    path = write_proposals(tmp_path / "two.npz", one)
+
+    assert main(words(small_run, images, tmp_path / "out", f"--proposals={path}")) == 0
+
+    for found in detections_in(tmp_path / "out").values():
+        assert (found.boxes >= torch.tensor(boxes).amin(dim=0)).all()
+        assert (found.boxes <= torch.tensor(boxes).amax(dim=0)).all()
+        assert len(found.boxes)
+
+
+def test_a_second_localizer_for_a_localizer_is_refused(
+    small_run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = f"--rescore-from={small_run}"
 
     assert main(words(small_run, images, tmp_path / "out", others)) == 2
     assert capsys.readouterr().err.startswith(f"error: {small_run}: holds a localizer")
@@ -541,7 +556,7 @@ def test_proposals_of_other_or_larger_images_are_refused_by_their_names(
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        *(("--min-score", "-0.1"), ("--min-score", "1.5"), ("--relative-score", "2")),
+        *(("--min-image-score", "-0.1"), ("--min-image-score", "1.5"), ("--relative-score", "2")),
         *(("--max-detections", "0"), ("--processes", "-1")),
     ],
 )

@@ -14,6 +14,7 @@ from tests.worlds import write_proposals
 from tools.evaluate import main
 from tools.inputs.features import FeatureCache
 from tools.inputs.proposal_scores import KeptScores
+from wsddn.detect import ScoredProposals
 
 Run = Callable[..., dict[str, object]]
 
@@ -32,27 +33,32 @@ def kept(tmp_path: Path) -> Callable[..., KeptScores]:
     return open_kept
 
 
+def random_scores(count: int) -> ScoredProposals:
+    return ScoredProposals(torch.rand(count, 2) * 1e-9, torch.rand(count, 2))
+
+
 def test_what_is_kept_comes_back_to_the_bit(kept: Callable[..., KeptScores]) -> None:
-    scores = torch.rand(3, 2) * 1e-9
     assert kept().read(0) is None
-    kept().write(0, scores)
-    kept().write(1, torch.zeros(0, 2))
-    for index, expected in enumerate((scores, torch.zeros(0, 2))):
+    every = [random_scores(3), random_scores(0)]
+    for index, scored in enumerate(every):
+        kept().write(index, scored)
+    for index, scored in enumerate(every):
         found = kept().read(index)
         assert found is not None
-        assert torch.equal(found, expected)
+        assert found.scores.equal(scored.scores)
+        assert found.class_probabilities.equal(scored.class_probabilities)
 
 
 def test_other_proposals_and_another_detector_find_nothing(kept: Callable[..., KeptScores]) -> None:
-    assert kept().missing_bytes == 3 * 2 * 4
-    kept().write(0, torch.rand(3, 2))
+    assert kept().missing_bytes == 3 * 2 * (4 + 4)
+    kept().write(0, random_scores(3))
     assert kept().missing_bytes == 0
     assert kept("another").read(0) is None
     assert kept(boxes=2.0).read(0) is None
 
 
 def test_a_damaged_file_is_refused_by_name(kept: Callable[..., KeptScores]) -> None:
-    kept().write(0, torch.rand(3, 2))
+    kept().write(0, random_scores(3))
     file = kept().files[0]
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(ValueError, match=file.name):

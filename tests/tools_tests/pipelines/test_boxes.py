@@ -228,7 +228,7 @@ def test_images_without_labels_are_boxed_by_an_earlier_command(
     assert (home / "boxed_new" / "gallery" / "index.html").is_file()
 
 
-def test_the_run_of_a_localizer_boxes_new_images_without_proposals(
+def test_the_run_of_a_localizer_boxes_new_images_from_proposals(
     boxed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = Path(shutil.copytree(boxed / "runs" / "localizer", tmp_path / "run"))
@@ -236,7 +236,8 @@ def test_the_run_of_a_localizer_boxes_new_images_without_proposals(
 
     assert main(words) == 0
     printed = stages_of(capsys.readouterr().out)
-    assert printed == ["stage 1 of 2: boxes", "stage 2 of 2: gallery"]
+    names = ("proposals", "boxes", "gallery")
+    assert printed == [f"stage {number} of 3: {name}" for number, name in enumerate(names, start=1)]
 
 
 def test_an_earlier_command_that_is_unfinished_boxes_nothing(
@@ -258,7 +259,7 @@ def test_one_class_gets_the_boxes_of_the_localizer(
     printed = capsys.readouterr().out
     assert "one class, box: a detector needs several, the localizer boxes" in printed
     assert [line.split(": ")[1] for line in stages_of(printed)] == [
-        *("check", "localizer", "boxes", "gallery")
+        *("check", "localizer", "proposals", "boxes", "gallery")
     ]
     assert boxes_of(tmp_path / "one") == labels_of(home / "one_class.csv")
 

@@ -19,17 +19,19 @@ def keep(
     detections: Detections,
     *labels: tuple[float, float],
     top1: Detections | None = None,
+    image_scores: tuple[float, ...] | None = None,
     relative_score: float = 0.5,
     max_detections: int = 100,
 ) -> Detections:
     targets, weights = torch.tensor(labels).T
-    prediction = Prediction(torch.zeros(len(labels)), detections, top1 or no_detections())
+    of_image = torch.tensor(image_scores or [1.0] * len(labels))
+    prediction = Prediction(of_image, detections, top1 or no_detections())
     return keep_detections(
         prediction,
         targets,
         weights,
         (30, 40),
-        min_score=0.1,
+        min_image_score=0.5,
         relative_score=relative_score,
         max_detections=max_detections,
     )
@@ -74,18 +76,25 @@ def test_a_present_class_without_any_box_is_the_whole_image() -> None:
     assert kept.scores.tolist() == [0]
 
 
-def test_a_class_that_is_not_known_needs_both_scores() -> None:
-    found = detect(boxes_from(*range(4)), [0.6, 0.31, 0.29, 0.09], [0, 0, 0, 1])
+@pytest.mark.parametrize("others", [(), (ABSENT,), (PRESENT,)])
+def test_a_class_that_is_not_known_counts_as_the_image_scores_it(
+    others: tuple[tuple[float, float], ...],
+) -> None:
+    found = detect(boxes_from(*range(5)), [0.6, 0.31, 0.29, 0.04, 0.9], [0, 0, 0, 1, 2])
+    of_image = (0.5, 0.5, 0.49, 0.0)[: 3 + len(others)]
 
-    assert rows(keep(found, UNKNOWN, UNKNOWN, ABSENT)) == [(0, 0, 0.6), (1, 0, 0.31)]
+    kept = keep(found, UNKNOWN, UNKNOWN, UNKNOWN, *others, image_scores=of_image)
+
+    assert rows(kept)[:3] == [(0, 0, 0.6), (1, 0, 0.31), (3, 1, 0.04)]
+    assert (2 in kept.labels) is False
 
 
-def test_without_a_known_class_the_lowest_score_alone_decides() -> None:
-    found = detect(boxes_from(*range(4)), [0.05, 0.6, 0.2, 0.1], [0, 0, 0, 1])
+def test_a_class_that_is_not_known_may_have_no_box() -> None:
+    found = detect(boxes_from(1, 2), [0.6, 0.4], [0, 0])
 
-    assert rows(keep(found, UNKNOWN, UNKNOWN)) == [(1, 0, 0.6), (2, 0, 0.2), (3, 1, 0.1)]
     assert rows(keep(found, UNKNOWN, UNKNOWN, max_detections=1)) == [(1, 0, 0.6)]
-    assert rows(keep(no_detections(), UNKNOWN)) == []
+    top1 = detect(boxes_from(0), [1e-5], [0])
+    assert rows(keep(no_detections(), UNKNOWN, top1=top1)) == []
 
 
 @pytest.mark.parametrize(

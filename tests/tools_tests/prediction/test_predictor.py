@@ -27,7 +27,8 @@ def test_a_file_and_a_tensor_give_the_boxes_of_detect(
     run: str, request: pytest.FixtureRequest, image: Path, tmp_path: Path
 ) -> None:
     run_dir: Path = request.getfixturevalue(run)
-    options = ["--device", "cpu", "--amp", "off", "--min-score", "0", "--draw", "false"]
+    options = ["--device", "cpu", "--amp", "off", "--draw", "false"]
+    options += ["--min-image-score", "0", "--relative-score", "0"]
     place = ["--run-dir", str(run_dir), "--images", str(image), "--out", str(tmp_path)]
     assert detect.main([*place, *options]) == 0
     _, written = read_detections(tmp_path / "detections.json")

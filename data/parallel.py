@@ -48,18 +48,20 @@ def map_parallel(
     Args:
         function: of the top level of a module, or a ``partial`` of one. Its result pickles.
         items: what it is applied to.
-        processes: that work side by side; with 0 or 1 this one does the work.
+        processes: that work side by side, at most one an item; with 0 or 1, or for one item, this
+            one does the work.
 
     Raises:
         Exception: what the function raises, at that item; from another process with its traceback
             as a note. One that cannot be pickled arrives as a ``RuntimeError`` with its message.
     """
-    if processes < 2:
+    processes = min(processes, len(items))
+    if processes < 2:  # to start one would cost more than an item
         return map(function, items)
     loader: DataLoader[bytes] = DataLoader(
         _Mapped(function, items),
         batch_size=None,
-        num_workers=min(processes, len(items)),
+        num_workers=processes,
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )

@@ -48,6 +48,7 @@ class ImageSet(Dataset[ImageSample]):
         self.ids = [annotation.image_id for annotation in annotations]
         self.targets = torch.stack([targets for targets, _ in labels])
         self.weights = torch.stack([weights for _, weights in labels])
+        self._latest: tuple[tuple[Path, int], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,7 +72,7 @@ class ImageSet(Dataset[ImageSample]):
         return self.read(index)
 
     def read(self, index: int, *, channels: int = 3) -> ImageSample:
-        """Decode one image.
+        """Decode one image; the latest one stays, so its views and sizes decode it once.
 
         Args:
             index: number of the image.
@@ -81,7 +82,10 @@ class ImageSet(Dataset[ImageSample]):
             ValueError: the image does not decode, its size is not the annotation's, or it has fewer
                 channels.
         """
-        pixels, size = self._pixels(index, channels), self.annotations[index].image_size
+        asked, size = (self.paths[index], channels), self.annotations[index].image_size
+        if self._latest is None or self._latest[0] != asked:
+            self._latest = asked, self._pixels(index, channels)
+        pixels = self._latest[1]
         return ImageSample(self.ids[index], pixels, self.targets[index], self.weights[index], size)
 
     def _pixels(self, index: int, channels: int) -> Tensor:

@@ -104,7 +104,7 @@ def test_no_items_give_nothing(processes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "items", "count"), [(0, 3, 0), (1, 3, 0), (2, 4, 2), (2, 1, 1)]
+    ("processes", "items", "count"), [(0, 3, 0), (1, 3, 0), (2, 4, 2), (4, 2, 2), (2, 1, 0)]
 )
 def test_no_more_processes_start_than_asked_for_or_than_items(
     processes: int, items: int, count: int

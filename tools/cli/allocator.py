@@ -1,8 +1,10 @@
 """Freed memory is kept by the process: tensors of a step take it again."""
 
-import ctypes
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # of glibc's malloc.h, with values that keep what a step of a training frees
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -17,7 +19,21 @@ def keep_freed_memory() -> None:
     """
     if sys.platform != "linux" or any(name.startswith(ENVIRONMENT) for name in os.environ):
         return
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         for name, value in KEPT.items():
             mallopt(name, value)
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Inside, no cycles are looked for: imports make a million objects, of which none is freed."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

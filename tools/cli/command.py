@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from docstring_parser import DocstringStyle
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from tools.cli.allocator import keep_freed_memory
+from tools.cli.allocator import keep_freed_memory, without_collection
 from tools.cli.console import (
     printable,
     put,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 Settings = TypeVar("Settings", bound="DataclassInstance")
 
 set_parsing_settings(
-    docstring_parse_attribute_docstrings=True,
+    docstring_parse_style=DocstringStyle.GOOGLE,
     import_path_denylist=["*"],  # settings are values, they name no code
     import_path_allowlist=["localizer.settings"],  # how the parser notes ``BoxSettings | None``
 )
@@ -77,7 +78,6 @@ class Command:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """Read ``argv``, or the words of this process, do the work and return the exit code."""
         install_signal_handlers()
-        keep_freed_memory()
         for stream in (sys.stdout, sys.stderr):  # Windows' encodings, for example, lack characters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -85,9 +85,10 @@ class Command:
         debug = "--debug" in arguments
         try:
             arguments = [argument for argument in arguments if argument != "--debug"]
-            with until_closed(sys.stdout):
+            with until_closed(sys.stdout), without_collection():
                 settings = parse_settings(self.settings_type, self.name, arguments, self.about)
-            with saying("loading the libraries"):
+            keep_freed_memory()
+            with saying("loading the libraries"), without_collection():
                 work = importlib.import_module(self.work)
             suggest()
             work.run(settings)
@@ -152,6 +153,10 @@ def parse_settings(
         ValueError: an unknown setting, a value that the settings refuse, or a config that is not
             there.
     """
+    is_help = any(word in ("-h", "--help") for word in arguments)
+    set_parsing_settings(
+        docstring_parse_attribute_docstrings=is_help
+    )  # slow, and shown there alone
     parser = _Parser(
         prog=f"python -m tools.{name}",
         usage="%(prog)s [--config FILE] [options]",

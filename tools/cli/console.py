@@ -9,16 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, TypeVar
-
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from tools.cli.signals import check_interrupted
+
+if TYPE_CHECKING:  # rich is imported where it draws: no help needs it
+    from rich.table import Table
 
 
 def printable(text: str) -> str:
@@ -137,6 +133,8 @@ def table(heads: Sequence[str], *rows: Sequence[str]) -> list[str]:
         heads: of two columns or more.
         rows: as many cells each.
     """
+    from rich.console import Console
+
     console = Console(color_system=None)
     if not console.is_terminal:
         console.width = WIDTH
@@ -153,8 +151,13 @@ def table(heads: Sequence[str], *rows: Sequence[str]) -> list[str]:
     return lines
 
 
-def _drawn(columns: Sequence[Sequence[str]], most: int) -> Table:
+def _drawn(columns: Sequence[Sequence[str]], most: int) -> "Table":
     """A table whose columns are two apart; numbers take no more than they need where it is full."""
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     is_full = sum(2 + max(map(cell_len, column)) for column in columns) - 2 > most
     for number, column in enumerate(columns):
@@ -172,6 +175,8 @@ def _drawn(columns: Sequence[Sequence[str]], most: int) -> Table:
 
 def _least_width(column: Sequence[str]) -> int:
     """Of a heading and its cells: of the longest number, or of the longest word as far as 16."""
+    from rich.cells import cell_len
+
     whole = column[1:] if _is_of_numbers(column) else []
     words = [min(LONG_WORD, cell_len(word)) for cell in column for word in cell.split()]
     return max(1, *words, *map(cell_len, whole))
@@ -213,6 +218,8 @@ def show_progress(
         interval: seconds between two lines where there is no terminal.
         news: what is new after an item; may be empty.
     """
+    from rich.console import Console
+
     if Console(stderr=True).is_terminal:
         yield from _bar(items, description, total, done, size, news)
         return
@@ -237,6 +244,15 @@ def _bar(
     size: int,
     news: Callable[[], str],
 ) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),

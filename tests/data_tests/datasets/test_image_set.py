@@ -1,5 +1,6 @@
 """Some images of a split, with everything that belongs to them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,17 @@ def test_a_subset_does_not_change_the_whole(dataset: ImageSet) -> None:
 def test_a_subset_of_nothing_is_refused(dataset: ImageSet) -> None:
     with pytest.raises(ValueError, match="train: no image is left"):
         dataset.subset([])
+
+
+def test_an_image_that_is_asked_for_again_at_once_is_decoded_once(
+    tiny_voc: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(tiny_voc, tmp_path / "voc")
+    dataset = VOCSource(root, classes=SYNTHETIC_CLASSES).open("train")
+    first = dataset[0].image
+    dataset.paths[0].unlink()
+
+    assert dataset.subset([0])[0].image is first
+    assert dataset[1].image is not first
+    with pytest.raises(FileNotFoundError, match="no such image"):
+        dataset.read(0)

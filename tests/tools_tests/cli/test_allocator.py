@@ -1,11 +1,15 @@
 """The allocator's settings, tried in processes of their own: they cannot be taken back."""
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
+
+from tools.cli.allocator import without_collection
 
 PROGRAM = """
 import ctypes, sys
@@ -46,3 +50,15 @@ def test_settings_of_the_environment_stay() -> None:
 @on_glibc
 def test_another_system_is_left_as_it_is() -> None:
     assert not large_blocks_lie_on_the_heap("sys.platform = 'darwin'; keep_freed_memory()")
+
+
+@pytest.mark.parametrize("before", [gc.enable, gc.disable])
+def test_after_the_imports_cycles_are_collected_as_before(before: Callable[[], None]) -> None:
+    before()
+    was_enabled = gc.isenabled()
+
+    with without_collection():
+        assert not gc.isenabled()
+
+    assert gc.isenabled() == was_enabled
+    gc.enable()

@@ -78,7 +78,7 @@ def test_help_comes_within_two_seconds_and_without_torch(name: str) -> None:
     imported = {line.rpartition("|")[2].strip() for line in asked.stderr.splitlines()}
     assert asked.returncode == 0
     assert "tools.cli.command" in imported
-    assert not {"torch", "numpy", "cv2", "tensorboard"} & imported
+    assert not {"torch", "numpy", "cv2", "tensorboard", "rich"} & imported
     seconds = [times.children_user + times.children_system for times in (before, after)]
     assert seconds[1] - seconds[0] < 2
 

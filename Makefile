@@ -30,8 +30,8 @@ demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report 
 test: $(READY) ## the test suite (real images too when VOC_ROOT is set)
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-bench: $(READY) ## the speed of making proposals (WHAT=detector_step, detector_memory: of the detector)
-	$(RUN) -m tests.benchmarks.run $(if $(WHAT),--what $(WHAT))
+bench: $(READY) ## measure speed, row by row beside other ways (ONLY="B G" for some rows)
+	$(RUN) -m tests.benchmarks.run $(if $(ONLY),--only $(ONLY))
 
 check: $(READY) ## format, lint, types, imports
 	$(RUN) -m ruff format --check .

@@ -1,64 +1,58 @@
 """Measure what the project says of its own speed, as ratios within one run.
 
-python -m tests.benchmarks.run --what proposals
-python -m tests.benchmarks.run --what detector_step
+python -m tests.benchmarks.run
+python -m tests.benchmarks.run --only B G
 
-Seconds differ from machine to machine and with what else it does; what is compared here takes turns
-image by image, so the ratios travel. proposals: CPU time of making proposals beside that of
-"fast" selective search at full size, and how much faster two processes are than one; about two
-minutes on two cores that should be idle. detector_step: CPU time of one training step on AlexNet at
-688 pixels and 2000 proposals beside the plain way of PyTorch ports; about three minutes.
-detector_memory: peak memory of steps on VGG-16 at 1200 pixels and up to 4000 proposals.
+Each row measures ours through the product's own code, the way of others, and where there is one
+the bound, in turns; seconds differ from machine to machine, ratios travel. One thread; the cores
+should be idle. Images are those of $VOC_ROOT, or else synthetic.
 """
 
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import cv2
-import numpy as np
 import torch
-from torch import Tensor
 
-from data.datasets.settings import LabelSettings
-from data.datasets.sources import open_source
-from data.images import read_image
-from data.parallel import map_parallel
-from data.proposals.propose import propose
-from data.proposals.settings import ProposeSettings
-from tests.benchmarks.steps import measure_detector_memory, measure_detector_step
+from data.datasets.settings import default_voc_root
+from tests.benchmarks import commands, detector, evaluation, images, training
+from tests.benchmarks.measure import OURS, Row, World, make_world
 from tools.cli.command import Command
-from tools.cli.console import echo, track
-from tools.cli.signals import check_interrupted
-from tools.files.atomic import write_json
+from tools.cli.console import echo
+from tools.files.atomic import write_atomically, write_json
 from tools.runs.environment import environment
 
-ROUNDS = 2
+AREAS = (training.ROWS, images.ROWS, evaluation.ROWS, commands.ROWS, detector.ROWS)
+ROWS: dict[str, Row] = dict(sorted(row for area in AREAS for row in area.items()))
+HEADING = ("row", "what", "ours", "peer", "ratio", "goal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkSettings(LabelSettings):
-    """Settings of one measurement."""
+class BenchmarkSettings:
+    """Settings of one benchmark."""
 
-    what: Literal["proposals", "detector_step", "detector_memory"] = "proposals"
-    """What is measured."""
+    only: tuple[str, ...] = ()
+    """Rows, by their names; all when empty."""
 
-    split: str = "test"
-    """List that images are taken from."""
+    voc_root: Path | None = field(default_factory=default_voc_root)
+    """Folder that holds VOC2007; $VOC_ROOT when not given, and synthetic images without it."""
 
-    count: int = 0
-    """Images, from the beginning of the list; 0 for 40, 3 and 1."""
+    tiny: bool = False
+    """Small inputs, which only show that a row runs."""
 
     out: Path = Path("runs/benchmark.json")
-    """File for the numbers."""
+    """File for the numbers; the table is written beside it."""
 
     def __post_init__(self) -> None:
-        """Refuse no images."""
-        if self.count < 0:
-            raise ValueError(f"--count is 0 or more, got {self.count}")
+        """Refuse an unknown row."""
+        for name in self.only:
+            if name not in ROWS:
+                raise ValueError(f"--only: no row {name!r} (there are {', '.join(ROWS)})")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,66 +62,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(settings: BenchmarkSettings) -> None:
     """Measure, say and write."""
-    source = open_source(settings)
-    measure, count = MEASUREMENTS[settings.what]
-    ids = source.ids(settings.split)[: settings.count or count]
-    paths = [source.path(image_id) for image_id in ids]
-    numbers = measure(paths)
-    for name, value in numbers.items():
-        echo(f"{name}: {value:.3f}")
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(settings.out, {settings.what: numbers, "environment": environment()})
-    echo(f"numbers: {settings.out}")
-
-
-def _proposals(paths: Sequence[Path]) -> dict[str, float]:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    ours, reference = [], []
-    for path in track(paths, "CPU time", total=len(paths)):
-        check_interrupted()
-        image = read_image(path)
-        started = time.process_time()
-        propose(image, ProposeSettings())
-        between = time.process_time()
-        _selective_search(image)
-        reference.append(time.process_time() - between)
-        ours.append(between - started)
-    seconds: dict[int, list[float]] = {1: [], 2: []}
-    for _ in range(ROUNDS):
-        for processes, measured in seconds.items():
-            check_interrupted()
-            started = time.perf_counter()
-            count = sum(map_parallel(_count, paths, processes=processes))
-            measured.append(time.perf_counter() - started)
-            echo(f"{count} boxes with {processes} processes in {measured[-1]:.1f} s")
-    return {
-        "CPU seconds an image": sum(ours) / len(paths),
-        "CPU seconds an image of full-size selective search": sum(reference) / len(paths),
-        "ratio of CPU time": sum(ours) / sum(reference),
-        "speed of two processes beside one": min(seconds[1]) / min(seconds[2]),
-    }
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        world = make_world(Path(folder), settings.voc_root, tiny=settings.tiny)
+        how = "bfloat16" if world.device.amp == "bf16" else "float32 (no bfloat16 here)"
+        lines = [
+            f"One thread, {how}, {'VOC' if settings.voc_root else 'synthetic'} images. Least value "
+            "(largest / least of the turns); the ratio is peer / ours for ≥, ours / peer for ≤.",
+            "",
+            _line(HEADING),
+            _line(["---"] * len(HEADING)),
+        ]
+        echo(*lines)
+        for name in settings.only or ROWS:
+            torch.manual_seed(0)
+            results[name], of_row = measure(name, ROWS[name], world)
+            lines += of_row
+            echo(*of_row)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(settings.out, {"rows": results, "about": lines[0], "environment": environment()})
+    table = settings.out.with_suffix(".md")
+    write_atomically(table, ("\n".join(lines) + "\n").encode())
+    echo(f"numbers: {settings.out}, {table}")
 
 
-def _selective_search(image: Tensor) -> None:
-    """OpenCV's "fast" with its own settings."""
-    maker = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
-    maker.setBaseImage(np.ascontiguousarray(image.permute(1, 2, 0).numpy()[:, :, ::-1]))
-    maker.switchToSelectiveSearchFast()
-    maker.process()
+def measure(name: str, row: Row, world: World) -> tuple[dict[str, Any], list[str]]:
+    """The numbers of a row and its lines of the table."""
+    started = time.monotonic()
+    measured = row.measure(world)
+    seconds = time.monotonic() - started
+    ratios = {goal.peer: goal.ratio(measured) for goal in row.goals}
+    lines = []
+    for goal in row.goals:
+        peer = f"{goal.peer}: {_shown(measured[goal.peer])}" if goal.peer else ""
+        ours = f"{_shown(measured[OURS])} {row.unit}"
+        ends = f"{ratios[goal.peer]:.3g}", f"{goal.sign} {goal.bound:.3g}"
+        lines.append(_line([name, row.what, ours, peer, *ends]))
+    numbers = {"unit": row.unit, "measured": measured, "ratios": ratios, "seconds": seconds}
+    return {"what": row.what, **numbers}, lines
 
 
-def _count(path: Path) -> int:
-    torch.set_num_threads(1)
-    return len(propose(read_image(path), ProposeSettings()).boxes)
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
-# what is measured, and on how many images
-MEASUREMENTS: dict[str, tuple[Callable[[Sequence[Path]], dict[str, float]], int]] = {
-    "proposals": (_proposals, 40),
-    "detector_step": (measure_detector_step, 3),
-    "detector_memory": (measure_detector_memory, 1),
-}
+def _shown(values: list[float]) -> str:
+    return f"{min(values):.3g} ({max(values) / min(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -1,44 +1,55 @@
-"""The benchmark's numbers: what they are named and that they were measured in one run."""
+"""The benchmark: every row runs, and what is compared is the same work."""
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from data.datasets.voc_layout import image_ids, image_path
-from tests.benchmarks.run import main
-from tests.benchmarks.steps import measure_detector_step
+from data.images import read_image
+from tests.benchmarks import detector
+from tests.benchmarks.measure import World, make_world
+from tests.benchmarks.run import ROWS, main, measure
 
 
-def test_the_speed_of_proposals_is_a_ratio_to_selective_search(
-    tiny_voc: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("world"), None, tiny=True)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_gives_finite_ratios(name: str, world: World) -> None:
+    numbers, lines = measure(name, ROWS[name], world)
+
+    assert len(lines) == len(numbers["ratios"]) == len(ROWS[name].goals)
+    assert all(math.isfinite(ratio) and ratio > 0 for ratio in numbers["ratios"].values())
+
+
+def test_numbers_and_the_table_are_written(tmp_path: Path) -> None:
     out = tmp_path / "new" / "benchmark.json"
-    words = ["--voc-root", str(tiny_voc), "--split", "test", "--count", "2"]
 
-    assert main([*words, "--out", str(out)]) == 0
+    assert main(["--only", "G", "D", "--tiny", "--out", str(out)]) == 0
 
-    numbers = json.loads(out.read_text())["proposals"]
-    ours = numbers["CPU seconds an image"]
-    reference = numbers["CPU seconds an image of full-size selective search"]
-    assert numbers["ratio of CPU time"] == pytest.approx(ours / reference)
-    assert numbers["speed of two processes beside one"] > 0
+    rows = json.loads(out.read_text())["rows"]
+    assert [*rows] == ["G", "D"]
+    assert f"| {rows['D']['ratios']['PIL']:.3g} | ≥ 3.6 |" in out.with_suffix(".md").read_text()
 
 
-def test_a_step_of_the_detector_is_a_ratio_to_the_plain_way(
-    tiny_voc: Path,
-) -> None:
-    path = image_path(tiny_voc, image_ids(tiny_voc, "test")[0])
-
-    numbers = measure_detector_step([path], size=128, most=20, width=64, rounds=1)
-
-    for kind in ("our proposals", "selective search", "rois that all differ"):
-        plain, ours = (numbers[f"{kind}: CPU seconds of {who} step"] for who in ("a plain", "our"))
-        assert numbers[f"{kind}: plain beside ours"] == pytest.approx(plain / ours)
-        assert 0 < numbers[f"{kind}: fraction with cells of their own"] <= 1
-    assert numbers["rois that all differ: fraction with cells of their own"] == 1
+def test_an_unknown_row_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "Z"]) == 2
+    assert "no row 'Z'" in capsys.readouterr().err
 
 
-def test_fewer_than_no_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--count", "-1"]) == 2
-    assert "--count" in capsys.readouterr().err
+def test_decoding_gives_the_bytes_of_pillow(world: World) -> None:
+    for path in world.dataset("test").paths:
+        pillow = np.asarray(Image.open(path).convert("RGB"))
+        assert (read_image(path).permute(1, 2, 0).numpy() == pillow).all()
+
+
+def test_a_detectors_scores_are_those_of_the_usual_way(world: World) -> None:
+    ours = detector.predictions(world)
+    usual = detector.usual(ours)
+    torch.testing.assert_close(usual.scores(0), ours.scores(0), rtol=0.02, atol=1e-4)

@@ -1,0 +1,249 @@
+"""Rows of training: steps of a localizer and of a detector, their memory, logging."""
+
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import roi_pool
+
+from data.collate import collate_images
+from data.images import read_image
+from data.proposals.settings import ProposeSettings
+from data.transforms import resize_image
+from data.types import ImageBatch, ImageSample, Proposals
+from localizer.backbones import BACKBONES
+from tests.benchmarks.measure import OURS, Goal, Measured, Row, World, in_turns
+from tests.worlds import FakeVisdom, forked
+from tools.loggers.logger import open_logger
+from tools.models.device import Device
+from tools.pages.predictions import log_images
+from tools.runs.kinds import TrainLocalizerSettings
+from tools.runs.settings import OptimSettings
+from tools.training.localizer import LocalizerTask
+from tools.training.loop import _log, _optimize
+from tools.training.optim import build_optimizer
+from tools.training.run import _losses, new_state
+from tools.training.state import TrainingState
+from wsddn.builders import build_wsddn
+from wsddn.criterion import wsddn_losses
+from wsddn.settings import DetectorSettings
+
+CLASSES = 20
+SIDE = 2048  # of the matrices of the bound
+GEMM, PORT, EVERY, EPOCH = "GEMM", "usual port", "every proposal", "epoch"
+PAPER = DetectorSettings("alexnet", width=4096, pool_size=6)
+VGG = DetectorSettings("vgg16", pool_size=7, frozen_layers=4)
+SMALL = DetectorSettings("alexnet", width=16)
+SLOW_ADAMW, SLOW_SGD = OptimSettings(name="adamw", lr=1e-5), OptimSettings(lr=1e-5)
+NOT_SPATIAL, SPATIAL = {"spatial": 0.0}, {"spatial": 1e-4}
+
+
+class PlainDetector(nn.Module):
+    """The detector as PyTorch ports write it: every roi, pooled at 1/16, through every layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.features = BACKBONES["alexnet"].build()
+        self.fcs = nn.Sequential(
+            *(nn.Dropout(), nn.Linear(256 * 36, width), nn.ReLU()),
+            *(nn.Dropout(), nn.Linear(width, width), nn.ReLU()),
+        )
+        self.fc_c = nn.Linear(width, CLASSES)
+        self.fc_d = nn.Linear(width, CLASSES)
+
+    def forward(self, images: Tensor, rois: Tensor) -> Tensor:
+        """``[R, C]`` scores."""
+        pooled = roi_pool(self.features(images), [rois], (6, 6), 1 / 16)
+        fc7 = self.fcs(pooled.flatten(1))
+        scores: Tensor = self.fc_c(fc7).softmax(dim=1) * self.fc_d(fc7).softmax(dim=0)
+        return scores
+
+
+def plain_step(width: int) -> Callable[[ImageBatch], None]:
+    """A step of that detector."""
+    model = PlainDetector(width)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+
+    def step(batch: ImageBatch) -> None:
+        image_scores = model(batch.images, batch.rois[0].boxes).sum(dim=0).clamp(0, 1)
+        loss = F.binary_cross_entropy(image_scores, batch.targets[0], reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def our_step(
+    settings: DetectorSettings,
+    device: Device,
+    *,
+    is_head: bool = False,
+    optim: OptimSettings = SLOW_ADAMW,
+    factors: Mapping[str, float] = NOT_SPATIAL,
+) -> Callable[..., None]:
+    """A step of ours: of a batch, and of the fraction of its proposals that is left out."""
+    model = build_wsddn(settings, CLASSES).train()
+    module: Any = device.place(model.head if is_head else model)
+    optimizer = build_optimizer([p for p in module.parameters() if p.requires_grad], optim)
+
+    def step(batch: ImageBatch, drop_fraction: float = 0.0) -> None:
+        with device.autocast():
+            losses, _ = wsddn_losses(module, batch, factors=factors, drop_fraction=drop_fraction)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def proposal_batch(world: World, backbone: str, *, size: int, most: int) -> ImageBatch:
+    """An image at the size, with its best proposals."""
+    path, row = world.dataset("test").paths[0], BACKBONES[backbone]
+    size, most = world.pick(size, 128), world.pick(most, 20)
+    proposals = world.propose(path, ProposeSettings(min_score=0.0))[:most]
+    resized, scale = resize_image(read_image(path), size, "longest_side")
+    rois = Proposals((proposals.boxes * scale.repeat(2)).float(), proposals.scores)
+    targets = (torch.arange(CLASSES) < 2).float()
+    network_size = (resized.shape[1], resized.shape[2])
+    sample = ImageSample(path.stem, resized, targets, torch.ones(CLASSES), network_size, rois)
+    batch = collate_images([sample], multiple=row.multiple)
+    mean, std = (torch.tensor(each)[:, None, None] for each in (row.mean, row.std))
+    return replace(batch, images=(batch.images / 255 - mean) / std)
+
+
+def feature_batch(world: World, backbone: str, *, size: int, most: int) -> ImageBatch:
+    """The same with the features of a backbone in place of the image."""
+    batch = proposal_batch(world, backbone, size=size, most=most)
+    with torch.no_grad():
+        features = BACKBONES[backbone].build().eval()(batch.images)
+    return replace(batch, images=world.device.layout(features))
+
+
+def gemm(step: Callable[[], object], device: Device) -> Callable[[], None]:
+    """Plain products of square matrices with as many operations as a step has."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    total = counter.get_total_flops()
+    count = math.ceil(total / (2 * SIDE**3))
+    side = max(1, round((total / 2 / count) ** (1 / 3)))
+    matrix = torch.randn(side, side, dtype=torch.float32 if device.amp == "off" else torch.bfloat16)
+
+    def work() -> None:
+        for _ in range(count):
+            torch.mm(matrix, matrix)
+
+    return work
+
+
+def default_localizer(world: World) -> tuple[LocalizerTask, TrainingState, ImageBatch]:
+    """A localizer of the default settings before its first step, and the training images."""
+    settings = TrainLocalizerSettings(
+        run_dir=world.folder / "localizer",
+        voc_root=world.images.voc_root,
+        classes=world.classes,
+        image_sizes=(world.pick(512, 96),),
+        deterministic=False,
+    )
+    train, test = world.dataset("train"), world.dataset("test")
+    task = LocalizerTask(settings, train, test, world.device)
+    state = new_state(task, {}, since=time.monotonic())
+    task.open(task.model)
+    batch = collate_images([task.inputs[0].sample(i, flipped=False) for i in range(len(train))])
+    return task, state, batch
+
+
+def _localizer(world: World) -> Measured:
+    task, state, batch = default_localizer(world)
+
+    def step() -> float:
+        return _optimize(state, lambda batch: _losses(task, batch), [batch])
+
+    return in_turns({OURS: step, GEMM: gemm(step, world.device)}, world.pick(8, 1), warm_up=True)
+
+
+def _logging(world: World) -> Measured:
+    """An epoch of 992 images has 31 steps, whose lines are four, and ends with 16 images."""
+    task, state, batch = default_localizer(world)
+    server = FakeVisdom()  # in a process of its own, as any server
+    run_dir = world.folder / "logged"
+    with (
+        forked(server.serve_forever),
+        open_logger(run_dir, server.settings, resume_step=None) as logger,
+    ):
+
+        def line() -> None:
+            state.window *= math.ceil(320 / len(batch.images))
+            _log(state, logger)
+
+        works = {
+            EPOCH: lambda: _optimize(state, lambda batch: _losses(task, batch), [batch]),
+            "line": line,
+            "images": lambda: log_images(logger, task.predictions, epoch=0, step=0),
+        }
+        measured = in_turns(works, world.pick(5, 1), warm_up=not world.tiny)
+    server.server_close()
+    logged = zip(measured["line"], measured["images"], strict=True)
+    epoch = [992 / len(batch.images) * seconds for seconds in measured[EPOCH]]
+    return {OURS: [4 * line + images for line, images in logged], EPOCH: epoch}
+
+
+def _detector(world: World) -> Measured:
+    settings = SMALL if world.tiny else PAPER
+    batch = proposal_batch(world, "alexnet", size=688, most=2000)
+    ours, plain = our_step(settings, world.device), plain_step(settings.width)
+    works = {OURS: lambda: ours(batch), PORT: lambda: plain(batch)}
+    return in_turns(works, world.pick(2, 1), warm_up=not world.tiny)
+
+
+def _head(world: World) -> Measured:
+    batch = feature_batch(world, "alexnet", size=688, most=2000)
+    step = our_step(SMALL if world.tiny else PAPER, world.device, is_head=True)
+    works: dict[str, Callable[[], object]] = {OURS: lambda: step(batch)}
+    works[GEMM] = gemm(works[OURS], world.device)
+    return in_turns(works, world.pick(4, 1), warm_up=True)
+
+
+def _dropping(world: World) -> Measured:
+    batch = feature_batch(world, "efficientnet_lite0", size=736, most=500)
+    step = our_step(DetectorSettings(), world.device, is_head=True)
+    works = {OURS: lambda: step(batch, 0.6), EVERY: lambda: step(batch)}
+    return in_turns(works, world.pick(20, 1), warm_up=True)
+
+
+def _memory(world: World) -> Measured:
+    """In a process of its own, which nothing else has filled."""
+    if world.tiny:
+        return {OURS: [peak_memory(world)]}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return {OURS: [pool.apply(peak_memory, (world,))]}
+
+
+def peak_memory(world: World) -> float:
+    """In GB, after two steps at the paper's largest size."""
+    import resource  # no system but Windows lacks it
+
+    torch.set_num_threads(1)
+    settings = SMALL if world.tiny else VGG
+    step = our_step(settings, world.device, optim=SLOW_SGD, factors=SPATIAL)
+    batch = proposal_batch(world, settings.backbone, size=1200, most=4000)
+    for _ in range(2):
+        step(batch)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+
+
+ROWS = {
+    "B": Row("localizer step at 512², batch 8", _localizer, (Goal(GEMM, "≥", 0.9),)),
+    "C": Row("detector step, 688 px, 2000 of our proposals", _detector, (Goal(PORT, "≥", 3.4),)),
+    "C'": Row("the detector's head on frozen features", _head, (Goal(GEMM, "≥", 0.65),)),
+    "I": Row("logging and images of an epoch of 992", _logging, (Goal(EPOCH, "≤", 0.01),)),
+    "drop": Row("detector step without 3 in 5 proposals", _dropping, (Goal(EVERY, "≤", 0.5),)),
+    "memory": Row("VGG-16, 1200 px, up to 4000 proposals", _memory, (Goal("", "≤", 6),), "GB"),
+}

@@ -55,13 +55,15 @@ def open_predictions(
     if not saved.takes_proposals:
         return open_localizer(saved, dataset, device, cached=cached)
     model, trained = saved.detector()
-    limits, given = trained.proposal_limits, proposals or trained.proposals
-    if isinstance(given, Path):
-        seen = read_proposals(given, dataset, **limits)
-        if given != trained.proposals:  # of which the training has warned
-            warn_of_scores(given, seen, trained.model)
+    limits = trained.proposal_limits
+    if isinstance(proposals, Mapping):
+        seen = limit_proposals(proposals, **limits)
     else:
-        seen = limit_proposals(given, **limits)
+        seen = read_proposals(
+            [proposals] if proposals else trained.proposal_files, dataset, **limits
+        )
+        if proposals not in (None, trained.proposals):  # of which the training has warned
+            warn_of_scores(proposals, seen, trained.model)
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import (
+    AddedImageSettings,
     LabelSettings,
     SplitSettings,
     UsedImageSettings,
@@ -17,7 +18,7 @@ from tools.inputs.settings import IMAGE_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataSettings(LabelSettings, UsedImageSettings):
+class CheckDataSettings(LabelSettings, UsedImageSettings, AddedImageSettings):
     """Settings of one check."""
 
     proposals: Path | None = None
@@ -62,7 +63,7 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ProposeSettings, UsedImageSettings, SplitSettings):
+class MakeProposalsSettings(ProposeSettings, UsedImageSettings, AddedImageSettings, SplitSettings):
     """Settings of one file of proposals."""
 
     out: Path

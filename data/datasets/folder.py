@@ -109,6 +109,11 @@ class FolderSource(Source):
         return read_labels(LabelsPlace(self._labels, self.root, self._classes, self._first_pixel))
 
     @property
+    def where(self) -> Path:
+        """The file or folder of the labels; without any that of the images."""
+        return self._labels if isinstance(self._labels, Path) else self.root
+
+    @property
     def form(self) -> str:
         """How the labels are written; empty without labels."""
         named = f"{self._labels.name}: " if isinstance(self._labels, Path) else ""
@@ -171,7 +176,7 @@ class FolderSource(Source):
         if usual not in self.splits:
             existing = ", ".join(self.splits)
             hint = "" if self._labels else " (--labels names the labels to learn from)"
-            raise ValueError(f"{self._where}: no split {split!r}; there are {existing}{hint}")
+            raise ValueError(f"{self.where}: no split {split!r}; there are {existing}{hint}")
         return self.splits[usual]
 
     def path(self, image_id: str) -> Path:
@@ -244,14 +249,10 @@ class FolderSource(Source):
         """
         refuse(self.content.problems)
         if not self.classes:
-            raise ValueError(f"{self._where}: no classes (no image has a label)")
+            raise ValueError(f"{self.where}: no classes (no image has a label)")
         for name, what in self._unknown():
-            raise ValueError(f"{self._where}: {name}: {what}")
+            raise ValueError(f"{self.where}: {name}: {what}")
         return super().open(split, leave_out=leave_out)
-
-    @property
-    def _where(self) -> Path:
-        return self._labels if isinstance(self._labels, Path) else self.root
 
     def _unknown(self) -> list[tuple[str, str]]:
         """Images with a label that is none of the classes, and what is wrong with it.

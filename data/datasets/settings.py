@@ -58,6 +58,31 @@ class UsedImageSettings(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AddedImageSettings(ImageSettings):
+    """Where more images to learn from are."""
+
+    also_images: tuple[Path, ...] = ()
+    """Further folders of images to learn from, beside those of --split; no other split has them.
+    Their classes are matched by name. One that their labels never name counts as unknown there."""
+
+    also_labels: tuple[Literal["folders"] | Path, ...] = ()
+    """Their labels, one for each folder in the same order, in a form that --labels takes."""
+
+    def __post_init__(self) -> None:
+        """Refuse folders without labels, and one that is named twice."""
+        super().__post_init__()
+        if len(self.also_images) != len(self.also_labels):
+            raise ValueError(
+                f"--also-labels: {len(self.also_labels)} for {len(self.also_images)} folders of "
+                "--also-images (name one for each)"
+            )
+        pairs = [*zip(self.also_images, self.also_labels, strict=True), (self.images, self.labels)]
+        for pair in pairs:
+            if pairs.count(pair) > 1:
+                raise ValueError(f"--also-images: {pair[0]} with the labels {pair[1]} twice")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelSettings(ImageSettings):
     """Which classes they have, and how a folder is split."""
 
@@ -79,7 +104,7 @@ class LabelSettings(ImageSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSettings(LabelSettings, UsedImageSettings):
+class DataSettings(LabelSettings, UsedImageSettings, AddedImageSettings):
     """What becomes of doubtful labels."""
 
     difficult: Literal["ignore", "positive", "negative"] = "ignore"

@@ -88,6 +88,11 @@ class Source(ABC):
     learned: tuple[str, str] = ("train", "val")
 
     @property
+    def where(self) -> Path:
+        """The file or folder of the labels, which messages about them name."""
+        return self.root
+
+    @property
     def form(self) -> str:
         """How the labels are written, where there are several ways; else empty."""
         return ""

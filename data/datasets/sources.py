@@ -1,13 +1,23 @@
 """The source that settings name: the one place that asks where images come from."""
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
 
 from data.datasets.folder import FolderSource
+from data.datasets.joined import JoinedSource
 from data.datasets.rainforest import RainforestSource
-from data.datasets.settings import DataSettings, ImageSettings, default_voc_root
+from data.datasets.settings import (
+    AddedImageSettings,
+    DataSettings,
+    ImageSettings,
+    default_voc_root,
+)
 from data.datasets.source import Source
 from data.datasets.voc import VOCSource
+
+Data = TypeVar("Data", bound=AddedImageSettings)
 
 # Each gives None for settings that do not name a source of its kind.
 SOURCES: dict[str, Callable[[DataSettings], Source | None]] = {
@@ -18,7 +28,7 @@ SOURCES: dict[str, Callable[[DataSettings], Source | None]] = {
 
 
 def open_source(settings: ImageSettings) -> Source:
-    """Where the images are.
+    """Where the images are, with those that are added to learn from.
 
     Args:
         settings: at least where the images are; classes and splits as in ``DataSettings`` if not
@@ -30,8 +40,31 @@ def open_source(settings: ImageSettings) -> Source:
     """
     known = {field.name for field in fields(DataSettings)}
     every = DataSettings(**{name: v for name, v in vars(settings).items() if name in known})
+    first = _open_one(every)
+    if not every.also_images:
+        return first
+    places = zip(every.also_images, every.also_labels, strict=True)
+    added = [
+        _open_one(replace(without_added(every), images=images, labels=labels, classes=()))
+        for images, labels in places
+    ]
+    return JoinedSource(first, dict(zip(_short_names(every.also_images), added, strict=True)))
+
+
+def without_added(settings: Data) -> Data:
+    """The same settings without the images that are added to learn from."""
+    return replace(settings, also_images=(), also_labels=())
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """The last two parts of each path, numbered where several have the same."""
+    names = [Path(*folder.resolve().parts[1:][-2:]).as_posix() for folder in folders]
+    return [n if names.count(n) == 1 else f"{n} ({k})" for k, n in enumerate(names, 1)]
+
+
+def _open_one(settings: DataSettings) -> Source:
     for open_kind in SOURCES.values():
-        source = open_kind(every)
+        source = open_kind(settings)
         if source is not None:
             return source
     if settings.images is not None:
@@ -88,7 +121,7 @@ def training_splits(split: str, val_split: str | None, source: Source) -> tuple[
 def given_or_trained(
     given: ImageSettings, trained: DataSettings | None, classes: tuple[str, ...]
 ) -> DataSettings:
-    """Where the images are: as given, or else where a run learned from.
+    """Where the images are: as given, or else where a run learned from, without added ones.
 
     Args:
         given: by the command.
@@ -105,4 +138,5 @@ def given_or_trained(
         chosen["first_pixel"] = given.first_pixel
     if getattr(given, "on_bad", "refuse") != "refuse":
         chosen["on_bad"] = "skip"
+    chosen |= {"also_images": (), "also_labels": ()}
     return DataSettings(**chosen | {"classes": classes, "voc_root": given.voc_root})

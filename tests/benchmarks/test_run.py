@@ -52,4 +52,4 @@ def test_decoding_gives_the_bytes_of_pillow(world: World) -> None:
 def test_a_detectors_scores_are_those_of_the_usual_way(world: World) -> None:
     ours = detector.predictions(world)
     usual = detector.usual(ours)
-    torch.testing.assert_close(usual.scores(0), ours.scores(0), rtol=0.02, atol=1e-4)
+    torch.testing.assert_close(usual.score(0).scores, ours.score(0).scores, rtol=0.02, atol=1e-4)

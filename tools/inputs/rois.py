@@ -66,33 +66,40 @@ def with_proposals(
 
 
 def read_proposals(
-    path: Path, dataset: ImageSet, *, min_size: float, max_proposals: int
+    paths: Sequence[Path], dataset: ImageSet, *, min_size: float, max_proposals: int
 ) -> dict[str, Proposals]:
     """The proposals of a split's images that a detector sees, by image id.
 
     Args:
-        path: file of ``make_proposals``; it may hold more images.
+        paths: files of ``make_proposals``; they may hold more images. Each is asked for those that
+            the ones before it lack.
         dataset: the split.
         min_size: least width and height, in pixels of the image.
         max_proposals: of one image, the first of the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, without some of the images, or with boxes outside of one;
+        ValueError: not such a file, some of the images are in none, or boxes are outside of one;
             names them.
     """
-    with saying(f"reading {path}"):
-        every = load_proposals(path)
-    missing = [image_id for image_id in dataset.ids if image_id not in every]
-    if missing:
+    found: dict[str, Proposals] = {}
+    for path in paths:
+        wanted = [known for known in dataset.annotations if known.image_id not in found]
+        if not wanted:
+            break
+        with saying(f"reading {path}"):
+            file = load_proposals(path)
+        for annotation in wanted:
+            image_id = annotation.image_id
+            if image_id in file:
+                found[image_id], context = file[image_id], f"{path}: image {image_id}"
+                check_proposals(found[image_id], annotation.image_size, context=context)
+    if missing := [image_id for image_id in dataset.ids if image_id not in found]:
         raise ValueError(
-            f"{path}: no proposals of {name_first(missing)} (make_proposals with this split or "
-            "folder makes them)"
+            f"{' and '.join(map(str, paths))}: no proposals of {name_first(missing)} "
+            "(make_proposals with this split or folder makes them)"
         )
-    for annotation in dataset.annotations:
-        image_id = annotation.image_id
-        check_proposals(every[image_id], annotation.image_size, context=f"{path}: image {image_id}")
-    chosen = {image_id: every[image_id] for image_id in dataset.ids}
+    chosen = {image_id: found[image_id] for image_id in dataset.ids}
     return limit_proposals(chosen, min_size=min_size, max_proposals=max_proposals)
 
 

@@ -1,6 +1,6 @@
 """What a trained run predicts for a data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,9 @@ def open_predictions(
         snapped = None if proposals is None else _read(proposals, dataset, limits)
         return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
     model, trained = saved.detector()
-    given = proposals or trained.proposals
-    seen = _read(given, dataset, trained.proposal_limits)
-    if isinstance(given, Path) and given != trained.proposals:  # of which the training has warned
-        warn_of_scores(given, seen, trained.model)
+    seen = _read(proposals or trained.proposal_files, dataset, trained.proposal_limits)
+    if isinstance(proposals, Path) and proposals != trained.proposals:
+        warn_of_scores(proposals, seen, trained.model)  # of the others the training has warned
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(
@@ -86,12 +85,14 @@ def open_predictions(
 
 
 def _read(
-    given: Path | Mapping[str, Proposals], dataset: ImageSet, limits: Mapping[str, Any]
+    given: Path | Sequence[Path] | Mapping[str, Proposals],
+    dataset: ImageSet,
+    limits: Mapping[str, Any],
 ) -> Mapping[str, Proposals]:
     """The proposals of some images that are looked at."""
-    if isinstance(given, Path):
-        return read_proposals(given, dataset, **limits)
-    return limit_proposals(given, **limits)
+    if isinstance(given, Mapping):
+        return limit_proposals(given, **limits)
+    return read_proposals([given] if isinstance(given, Path) else given, dataset, **limits)
 
 
 def _kept_scores(

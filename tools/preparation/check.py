@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 
@@ -42,7 +42,8 @@ def run(settings: CheckDataSettings) -> None:
     for remark in (*source.remarks(), *_one_sided(source, scan)):
         warn(remark)
     paths = {name: source.path(name) for names in scan.splits.values() for name in names}
-    problems, bad = _problems(scan, paths, settings)
+    added = [split for split in scan.splits if split not in source.split_names]
+    problems, bad = _problems(scan, paths, settings, added)
     for where, of_file in itertools.groupby(problems, key=attrgetter("where")):
         listed = list(of_file)
         for problem in listed[:MOST]:
@@ -64,16 +65,25 @@ def run(settings: CheckDataSettings) -> None:
 
 
 def _problems(
-    scan: Scan, paths: Mapping[str, Path], settings: CheckDataSettings
+    scan: Scan, paths: Mapping[str, Path], settings: CheckDataSettings, added: Sequence[str]
 ) -> tuple[list[Problem], dict[Path, str]]:
-    """Every problem by its file, and the images that are left out instead, with the reason."""
+    """Every problem by its file, and the images that are left out instead, with the reason.
+
+    Args:
+        scan: of the source.
+        paths: of its images by id.
+        settings: of the check.
+        added: splits that every training learns from.
+    """
     states = scan_with_progress(list(paths.values()), settings.cache)
     sizes = {paths[name]: size for name, size in scan.sizes.items()}
-    by_split = {split: [paths[name] for name in names] for split, names in scan.splits.items()}
-    learned = [path for split in LEARNED for path in by_split.get(split, ())]
+    test, val, more, learned = (
+        [paths[name] for split in splits for name in scan.splits.get(split, ())]
+        for splits in (("test",), ("val",), added, (*LEARNED, *added))
+    )
     _print_kinds(states)
     of_files = image_problems(states, sizes)
-    of_files += same_images(states, learned, by_split.get("test", ()))
+    of_files += same_images(states, learned, test) + same_images(states, more, val)
     every = [*scan.problems, *of_files]
     bad = {one.image: one.what for one in every if one.image} if settings.on_bad == "skip" else {}
     name_left_out(bad)
@@ -105,8 +115,10 @@ def _print_kinds(states: Mapping[Path, ImageState]) -> None:
 def _one_sided(source: Source, scan: Scan) -> Iterator[str]:
     """Classes of which nothing can be learned."""
     split = next((name for name in ("train", "trainval", "all") if name in scan.splits), "")
-    ids = [name for name in scan.splits.get(split, ()) if name in scan.objects]
-    if scan.problems or not ids:
+    if scan.problems or not split:
+        return
+    ids = [name for name in source.ids(split) if name in scan.objects]
+    if not ids:
         return
     targets, weights = map(torch.stack, zip(*map(source.labels, ids), strict=True))
     for name, what in one_sided_classes(source.classes, targets, weights):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from data.datasets.settings import (
+    AddedImageSettings,
     LabelSettings,
     UsedImageSettings,
     default_voc_root,
@@ -16,7 +17,7 @@ from tools.inputs.settings import IMAGE_STATES
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckDataSettings(LabelSettings, UsedImageSettings):
+class CheckDataSettings(LabelSettings, UsedImageSettings, AddedImageSettings):
     """Settings of one check."""
 
     proposals: Path | None = None
@@ -61,7 +62,7 @@ class DownloadVocSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MakeProposalsSettings(ProposeSettings, UsedImageSettings):
+class MakeProposalsSettings(ProposeSettings, UsedImageSettings, AddedImageSettings):
     """Settings of one file of proposals."""
 
     split: str = ""

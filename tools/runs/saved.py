@@ -90,6 +90,8 @@ def learned_from_voc_alone(settings: TrainSettings) -> bool:
         settings: of the run. A detector may have started from the backbone of a localizer's run;
             when that run is gone, it counts as pretrained.
     """
+    if settings.also_images:
+        return False
     run_dir = settings.backbone_from
     if run_dir is None:
         return not settings.has_trained_backbone

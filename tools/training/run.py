@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from data.datasets.image_set import ImageSet
-from data.datasets.sources import open_source, training_splits
+from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
@@ -74,7 +74,8 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         )
     warn_of_one_sided_classes(dataset)
     typed, settings = settings.run_dir, resolved(settings, dataset.classes)
-    validation = open_dataset(settings, settings.val_split) if settings.val_split else None
+    held_out = without_added(settings)
+    validation = open_dataset(held_out, settings.val_split) if settings.val_split else None
     with saying(f"opening {settings.model.backbone}"):
         task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
@@ -153,10 +154,15 @@ def _quality(task: Task[Settings, Any]) -> str:
 
 def resolved(settings: Settings, classes: tuple[str, ...]) -> Settings:
     """The settings with which a later command, in any folder, finds the same files and classes."""
-    paths: dict[str, Any] = {
-        name: path.absolute() for name, path in vars(settings).items() if isinstance(path, Path)
-    }
-    return dataclasses.replace(settings, **paths, classes=classes)
+    values = {name: _absolute(value) for name, value in vars(settings).items()}
+    return dataclasses.replace(settings, **values | {"classes": classes})
+
+
+def _absolute(value: Any) -> Any:
+    """A path, or those of a list, from the root of all folders; anything else as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_absolute, value))
+    return value.absolute() if isinstance(value, Path) else value
 
 
 def training_mode(settings: TrainSettings, model: nn.Module, features: nn.Module) -> None:

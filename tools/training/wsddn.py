@@ -50,7 +50,9 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
                 "classes a proposal shows (name a second one, or train a localizer)"
             )
         self.proposals, self.validation_proposals = (
-            read_proposals(settings.proposals, split, **settings.proposal_limits) if split else {}
+            read_proposals(settings.proposal_files, split, **settings.proposal_limits)
+            if split
+            else {}
             for split in (dataset, validation)
         )
         every = {**self.proposals, **self.validation_proposals}
@@ -72,8 +74,8 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     @property
     def digests(self) -> dict[str, str]:
         """Of the proposals."""
-        with self.settings.proposals.open("rb") as file:
-            return {"--proposals": file_digest(file, "sha256").hexdigest()}
+        first, *others = map(_digest_of, self.settings.proposal_files)
+        return {"--proposals": first, **({"--also-proposals": " ".join(others)} if others else {})}
 
     def open(self, evaluated: WSDDN) -> None:
         """Open the inputs and the predictions."""
@@ -105,6 +107,11 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         """Whether a checkpoint that holds the backbone will be loaded anyway."""
         last = self.settings.run_dir / "checkpoints" / "last.json"
         return bool(self.settings.resume) and last.exists()
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> ImageSet:

@@ -135,14 +135,14 @@ def test_proposals_of_a_split_are_read_with_their_scores_from_a_file_with_more_i
         tmp_path / "p.npz", {"other": other, **dict.fromkeys(dataset.ids, THREE)}
     )
 
-    proposals = read_proposals(path, dataset, min_size=0, max_proposals=10)
+    proposals = read_proposals([path], dataset, min_size=0, max_proposals=10)
 
     assert list(proposals) == dataset.ids
     for of_image in proposals.values():
         assert of_image.boxes.tolist() == [NARROW, LARGE, SMALL]
         assert of_image.scores is not None
         assert of_image.scores.tolist() == [0.75, 0.5, 0.25]
-    limited = read_proposals(path, dataset, min_size=20, max_proposals=1)
+    limited = read_proposals([path], dataset, min_size=20, max_proposals=1)
     assert all(of_image.boxes.tolist() == [LARGE] for of_image in limited.values())
 
 
@@ -194,10 +194,10 @@ def test_a_file_that_is_not_one_of_these_images_is_refused_by_its_name_and_their
 ) -> None:
     path = tmp_path / "p.npz"
     with pytest.raises(FileNotFoundError, match=str(path)):
-        read_proposals(path, dataset, min_size=0, max_proposals=10)
+        read_proposals([path], dataset, min_size=0, max_proposals=10)
 
     with pytest.raises(ValueError, match=f"{path}{spoil(dataset, path)}"):
-        read_proposals(path, dataset, min_size=0, max_proposals=10)
+        read_proposals([path], dataset, min_size=0, max_proposals=10)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     detections = _detections(settings, evaluation, scores)
     proposals = None
     if settings.proposals is not None:
-        proposals = read_proposals(settings.proposals, dataset, min_size=0, max_proposals=PROPOSALS)
+        files = [settings.proposals]
+        proposals = read_proposals(files, dataset, min_size=0, max_proposals=PROPOSALS)
     images = {
         annotation.image_id: OriginalImage(path.absolute(), annotation.image_size)
         for path, annotation in zip(dataset.paths, dataset.annotations, strict=True)

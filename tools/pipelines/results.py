@@ -87,6 +87,7 @@ class Row:
         training: the row whose training is evaluated, empty for its own.
         evaluation: options of evaluate.
         rescore_from: the row of the localizer that rescores, same seed; empty for none.
+        proposals: whether a localizer's boxes are taken from proposals.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Row:
     training: str = ""
     evaluation: tuple[str, ...] = ()
     rescore_from: str = ""
+    proposals: bool = False
 
     def result(self, seed: int) -> Path:
         """File of one training."""
@@ -206,9 +208,11 @@ def _make(
     words = ["--split", row.split, "--name", row.name, *row.evaluation]
     words += ["--corloc-split", "trainval" if row.split == "test" and shows_corloc else row.split]
     words += ["--run-dir", str(folder)]
-    if KINDS[row.kind].takes_proposals:
+    if KINDS[row.kind].takes_proposals or row.proposals:
         file = "test" if row.split == "test" else "trainval"
         words += ["--proposals", str(_proposals(file, settings, root))]
+    if row.proposals:
+        words += ["--corloc-proposals", str(_proposals("trainval", settings, root))]
     if row.rescore_from:
         localizer, command = _train(rows[row.rescore_from], seed, settings, root)
         commands.append(command)

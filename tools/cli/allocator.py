@@ -29,11 +29,17 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Inside, no cycles are looked for: imports make a million objects, of which none is freed."""
+    """Inside, no cycles are looked for: imports make a million objects, of which none is freed.
+
+    The first time, those that are there at the end are left alone forever, also when the process
+    ends: looking through them takes a third as long as importing torch.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
         if was_enabled:
             gc.enable()

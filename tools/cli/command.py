@@ -85,7 +85,7 @@ class Command:
         debug = "--debug" in arguments
         try:
             arguments = [argument for argument in arguments if argument != "--debug"]
-            with until_closed(sys.stdout), without_collection():
+            with until_closed(sys.stdout):
                 settings = parse_settings(self.settings_type, self.name, arguments, self.about)
             keep_freed_memory()
             with saying("loading the libraries"), without_collection():

@@ -62,3 +62,20 @@ def test_after_the_imports_cycles_are_collected_as_before(before: Callable[[], N
 
     assert gc.isenabled() == was_enabled
     gc.enable()
+
+
+def test_what_was_imported_first_is_never_looked_through_again() -> None:
+    program = (
+        "import gc; from tools.cli.allocator import without_collection\n"
+        "with without_collection(): import tools.cli.command\n"
+        "first = gc.get_freeze_count(), len(gc.get_objects())\n"
+        "with without_collection(): later = [[] for _ in range(9)]\n"
+        "print(*first, gc.get_freeze_count())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    frozen, others, frozen_later = map(int, done.stdout.split())
+    assert frozen > 10 * others
+    assert frozen_later <= frozen

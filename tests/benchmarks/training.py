@@ -36,7 +36,6 @@ from wsddn.criterion import wsddn_losses
 from wsddn.settings import DetectorSettings
 
 CLASSES = 20
-SIDE = 2048  # of the matrices of the bound
 GEMM, PORT, EVERY, EPOCH = "GEMM", "usual port", "every proposal", "epoch"
 PAPER = DetectorSettings("alexnet", width=4096, pool_size=6)
 VGG = DetectorSettings("vgg16", pool_size=7, frozen_layers=4)
@@ -127,20 +126,22 @@ def feature_batch(world: World, backbone: str, *, size: int, most: int) -> Image
     return replace(batch, images=world.device.layout(features))
 
 
-def gemm(step: Callable[[], object], device: Device) -> Callable[[], None]:
-    """Plain products of square matrices with as many operations as a step has."""
+def beside_gemm(step: Callable[[], object], world: World, rounds: int) -> Measured:
+    """A step beside products of square matrices that take as many operations."""
     with FlopCounterMode(display=False) as counter:
         step()
-    total = counter.get_total_flops()
-    count = math.ceil(total / (2 * SIDE**3))
-    side = max(1, round((total / 2 / count) ** (1 / 3)))
-    matrix = torch.randn(side, side, dtype=torch.float32 if device.amp == "off" else torch.bfloat16)
+    side, total = world.pick(2048, 256), counter.get_total_flops()
+    count = math.ceil(total / (2 * side**3))
+    number = torch.float32 if world.device.amp == "off" else torch.bfloat16
+    matrix = torch.randn(side, side, dtype=number)
 
-    def work() -> None:
+    def products() -> None:
         for _ in range(count):
             torch.mm(matrix, matrix)
 
-    return work
+    measured = in_turns({OURS: step, GEMM: products}, rounds, warm_up=True)
+    fraction = total / (count * 2 * side**3)
+    return {**measured, GEMM: [fraction * seconds for seconds in measured[GEMM]]}
 
 
 def default_localizer(world: World) -> tuple[LocalizerTask, TrainingState, ImageBatch]:
@@ -166,7 +167,7 @@ def _localizer(world: World) -> Measured:
     def step() -> float:
         return _optimize(state, lambda batch: _losses(task, batch), [batch])
 
-    return in_turns({OURS: step, GEMM: gemm(step, world.device)}, world.pick(8, 1), warm_up=True)
+    return beside_gemm(step, world, world.pick(5, 1))
 
 
 def _logging(world: World) -> Measured:
@@ -206,9 +207,7 @@ def _detector(world: World) -> Measured:
 def _head(world: World) -> Measured:
     batch = feature_batch(world, "alexnet", size=688, most=2000)
     step = our_step(SMALL if world.tiny else PAPER, world.device, is_head=True)
-    works: dict[str, Callable[[], object]] = {OURS: lambda: step(batch)}
-    works[GEMM] = gemm(works[OURS], world.device)
-    return in_turns(works, world.pick(4, 1), warm_up=True)
+    return beside_gemm(lambda: step(batch), world, world.pick(2, 1))
 
 
 def _dropping(world: World) -> Measured:

@@ -1,7 +1,7 @@
 """One table of a split's detections and objects, matched once, for every number about boxes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -78,6 +78,30 @@ class MatchTable:
         row = np.full(len(highest), -1)
         row[groups[last_first]] = last_first  # the last one that is written stays
         return row[row >= 0]
+
+    def apart(self) -> "dict[str, MatchTable]":
+        """Two tables: ``one`` of the images that hold one object of a class, ``several`` of others.
+
+        For each class on its own the first has the images that hold exactly one object of it, the
+        second those that hold more; both have the images that hold none. Difficult objects are not
+        counted, and stay in the table with their image.
+        """
+        counting = self.objects.groups[self.objects.values == 0]
+        counts = np.bincount(counting, minlength=self.num_images * self.num_classes)
+        return {"one": self._of_groups(counts <= 1), "several": self._of_groups(counts != 1)}
+
+    def _of_groups(self, is_kept: Bools) -> "MatchTable":
+        """The table of some classes of some images, ``[N * C]`` as in ``BoxTable.groups``."""
+        objects, rows = is_kept[self.objects.groups], is_kept[self.detections.groups]
+        moved = np.append(np.cumsum(objects) - 1, -1)  # the last one for -1
+        return replace(
+            self,
+            objects=self.objects.rows(objects),
+            detections=self.detections.rows(rows),
+            iou=self.iou[rows],
+            nearest=moved[self.nearest[rows]],
+            is_difficult=self.is_difficult[rows],
+        )
 
     @cached_property
     def _classes(self) -> list[ClassMatches]:

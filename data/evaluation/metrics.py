@@ -58,6 +58,22 @@ class Comparison:
         return eval_tail_accuracy(self.scores, self.targets, self.weights)
 
     @cached_property
+    def box_ap_apart(self) -> dict[str, Floats]:
+        """AP by area ``[C]`` of images with one object of the class, and of those with several.
+
+        Each with the images that hold no object of it; difficult ones are not counted.
+        """
+        parts = self.matches.apart()
+        return {
+            name: ap_of_matches(part, use_07_metric=False).per_class for name, part in parts.items()
+        }
+
+    @cached_property
+    def corlocs(self) -> dict[str, Floats]:
+        """CorLoc ``[C]`` by name of the metric, see ``corlocs``."""
+        return corlocs(self.top1)
+
+    @cached_property
     def errors(self) -> dict[str, Floats]:
         """Fractions of each kind of error, ``[C]`` each."""
         return error_kinds(self.matches)
@@ -94,6 +110,16 @@ def box_recall(matches: MatchTable) -> Floats:
     )
 
 
+def corlocs(top1: MatchTable) -> dict[str, Floats]:
+    """CorLoc ``[C]`` by the name of its metric.
+
+    Of all images of a class, of those with exactly one object of it that is not difficult, and of
+    those with several.
+    """
+    parts = {"corloc": top1, **{f"corloc_{name}": part for name, part in top1.apart().items()}}
+    return {name: corloc(part).per_class for name, part in parts.items()}
+
+
 def _fraction_of(kind: str) -> Metric:
     """The row of a kind of error."""
     return Metric(kind, lambda split: split.errors[kind], is_headline=False)
@@ -123,7 +149,13 @@ METRICS: dict[str, Metric] = {
     "box_map_area": Metric(
         "box mAP area", lambda split: ap_of_matches(split.matches, use_07_metric=False).per_class
     ),
-    "corloc": Metric("CorLoc", lambda split: corloc(split.top1).per_class),
+    "corloc": Metric("CorLoc", lambda split: split.corlocs["corloc"]),
+    "box_map_area_one": Metric("box mAP area, one object", lambda split: split.box_ap_apart["one"]),
+    "box_map_area_several": Metric(
+        "box mAP area, several", lambda split: split.box_ap_apart["several"]
+    ),
+    "corloc_one": Metric("CorLoc, one object", lambda split: split.corlocs["corloc_one"]),
+    "corloc_several": Metric("CorLoc, several", lambda split: split.corlocs["corloc_several"]),
     "box_recall": Metric("box recall", lambda split: box_recall(split.matches), is_headline=False),
     "point_accuracy": Metric("point accuracy", lambda split: split.heatmaps.get("point_accuracy")),
     "heatmap_coverage": Metric(

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import shlex
 import time
 from collections.abc import Sequence
@@ -16,10 +15,11 @@ from torch import Tensor
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import UsedImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
+from data.evaluation.image_metrics import mean_over_present
 from data.evaluation.metrics import METRICS
 from tools.cli.console import echo, saying, suggest, table
 from tools.cli.settings import flatten, to_dict, to_options
-from tools.evaluation.metrics import Evaluation
+from tools.evaluation.metrics import Evaluation, number_or_none
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
 from tools.evaluation.threshold import choose_thresholds, settings_to_repeat
@@ -166,10 +166,10 @@ def _evaluate(
     if has_boxes and corloc_split != settings.split:
         labeled = predictions_of(saved, settings, corloc_split, device)
         description = f"{saved.settings.name} on {corloc_split}"
-        corloc, curve = evaluate_corloc(labeled, description=description)
-        metrics["corloc"] = corloc.mean
-        for row, value in zip(per_class.values(), corloc.per_class.tolist(), strict=True):
-            row["corloc"] = None if math.isnan(value) else value
+        columns, curve = evaluate_corloc(labeled, description=description)
+        metrics |= {name: mean_over_present(column) for name, column in columns.items()}
+        for label, row in enumerate(per_class.values()):
+            row |= {name: number_or_none(column[label]) for name, column in columns.items()}
     numbers = {
         **metrics,
         "per_class": per_class,

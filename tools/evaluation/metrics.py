@@ -80,7 +80,7 @@ def summarize(
         detections,
         {name: mean_over_present(column) for name, column in columns.items()},
         {
-            name: {key: _number(column[label]) for key, column in columns.items()}
+            name: {key: number_or_none(column[label]) for key, column in columns.items()}
             for label, name in enumerate(dataset.classes)
         },
         threshold_curve or {},
@@ -98,5 +98,6 @@ def _thinned(recall: Floats, precision: Floats) -> list[tuple[float, float]]:
     return list(zip(recall[::step].tolist(), precision[::step].tolist(), strict=True))
 
 
-def _number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
+    """The number for a file, or None for nan: there is nothing to measure."""
     return None if math.isnan(value) else float(value)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from data.datasets.image_set import ImageSet
-from data.evaluation.matching import match_detections
-from data.evaluation.voc_eval import DetectionAP, corloc
+from data.evaluation.matching import MatchTable, match_detections
+from data.evaluation.metrics import Floats, corlocs
+from data.evaluation.voc_eval import corloc
 from data.types import Annotation, Detections
 from localizer.boxes import heatmaps_to_boxes
 from localizer.heatmap_statistics import HeatmapStatistics, present_labels
@@ -58,7 +59,7 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
 
 def evaluate_corloc(
     predictions: Predictions, *, description: str
-) -> tuple[DetectionAP, dict[float, float]]:
+) -> tuple[dict[str, Floats], dict[float, float]]:
     """CorLoc alone, of the images that the labels came from.
 
     Args:
@@ -66,14 +67,15 @@ def evaluate_corloc(
         description: for the progress.
 
     Returns:
-        CorLoc, and its mean by threshold of the heatmaps.
+        CorLoc ``[C]`` by name of the metric, see ``data.evaluation.metrics.corlocs``, and its mean
+        by threshold of the heatmaps.
     """
     top_scoring, curve = {}, ThresholdCurve(predictions)
     for annotation, prediction in _each(predictions, description):
         top_scoring[annotation.image_id] = prediction.top1
         if prediction.heatmaps is not None:
             curve.add(prediction.heatmaps, annotation)
-    return _corloc(predictions.dataset, top_scoring), curve.corloc()
+    return corlocs(_matches(predictions.dataset, top_scoring)), curve.corloc()
 
 
 def _each(predictions: Predictions, description: str) -> Iterator[tuple[Annotation, Prediction]]:
@@ -84,9 +86,9 @@ def _each(predictions: Predictions, description: str) -> Iterator[tuple[Annotati
             yield annotation, predictions[index]
 
 
-def _corloc(dataset: ImageSet, top_scoring: Mapping[str, Detections]) -> DetectionAP:
+def _matches(dataset: ImageSet, top_scoring: Mapping[str, Detections]) -> MatchTable:
     count = len(dataset.classes)
-    return corloc(match_detections(top_scoring, dataset.annotations, num_classes=count))
+    return match_detections(top_scoring, dataset.annotations, num_classes=count)
 
 
 class ThresholdCurve:
@@ -110,7 +112,7 @@ class ThresholdCurve:
 
     def corloc(self) -> dict[float, float]:
         """Mean CorLoc by threshold."""
-        return {t: _corloc(self.dataset, best).mean for t, best in self.best.items()}
+        return {t: corloc(_matches(self.dataset, best)).mean for t, best in self.best.items()}
 
 
 def _best_boxes(heatmaps: ImageHeatmaps, labels: list[int], boxes: BoxSettings) -> Detections:

@@ -6,7 +6,7 @@ import torch
 
 from data.evaluation.matching import MatchTable, match_detections
 from data.types import Annotation, Detections, without_boxes
-from tests.worlds import random_boxes
+from tests.worlds import annotate, detect, random_boxes
 
 NUM_CLASSES = 4
 
@@ -67,3 +67,62 @@ def test_objects_can_be_those_of_another_table() -> None:
     first = match_detections({}, truths, num_classes=NUM_CLASSES)
     second = match_detections({}, truths, num_classes=NUM_CLASSES, objects=first.objects)
     assert second.objects is first.objects
+
+
+# Images with one object and with several
+
+
+def test_images_with_one_object_of_a_class_and_with_several_are_told_apart() -> None:
+    first, second = [0, 0, 10, 10], [20, 0, 30, 10]
+    truths = [
+        annotate([first], [0], image_id="one"),
+        annotate([first, second], [0, 0], image_id="two"),
+        annotate([first, second], [0, 0], [False, True], image_id="one and a difficult one"),
+        annotate([first], [1], image_id="none"),
+    ]
+    found = {truth.image_id: detect([second, first], [0.9, 0.8]) for truth in truths}
+
+    parts = match_detections(found, truths, num_classes=2).apart()
+    counts = {name: [of_class.num_objects for of_class in part] for name, part in parts.items()}
+    assert counts == {"one": [2, 1], "several": [2, 0]}
+    marks = {name: next(iter(part)) for name, part in parts.items()}
+    # in the order of the images, the first boxes before the second
+    assert marks["one"].is_hit.tolist() == [False, False, False, True, True, False]
+    assert marks["one"].is_ignored.tolist() == [False, True, False, False, False, False]
+    assert marks["several"].is_hit.tolist() == [True, False, True, False]
+    assert not marks["several"].is_ignored.any()
+
+
+def test_tables_without_images_or_boxes_have_parts_without_any() -> None:
+    for truths in ([], [annotate([])]):
+        for part in match_detections({}, truths, num_classes=3).apart().values():
+            assert [of_class.num_objects for of_class in part] == [0, 0, 0]
+            assert len(part.top1()) == 0
+
+
+def test_the_parts_of_a_random_split_equal_its_images_matched_alone(rng: torch.Generator) -> None:
+    truths, found = [], {}
+    for number in range(30):
+        count = int(torch.randint(5, (1,), generator=rng))
+        boxes = random_boxes(count, rng)
+        labels = torch.randint(2, (count,), generator=rng).tolist()
+        difficult = (torch.rand(count, generator=rng) < 0.3).tolist()
+        truths.append(annotate(boxes.tolist(), labels, difficult, image_id=f"{number}"))
+        guesses = torch.cat([random_boxes(6, rng), boxes])
+        scores = torch.rand(len(guesses), generator=rng).tolist()
+        found[f"{number}"] = detect(guesses.tolist(), scores, [0] * 3 + [1] * 3 + labels)
+
+    parts = match_detections(found, truths, num_classes=2).apart()
+    counts = {
+        truth.image_id: torch.bincount(truth.labels[~truth.difficult], minlength=2)
+        for truth in truths
+    }
+    for label in range(2):
+        for name, left_out in (("one", range(2, 5)), ("several", range(1, 2))):
+            chosen = [t for t in truths if int(counts[t.image_id][label]) not in left_out]
+            alone = {truth.image_id: found[truth.image_id] for truth in chosen}
+            expected = list(match_detections(alone, chosen, num_classes=2))[label]
+            part = list(parts[name])[label]
+            assert part.is_hit.tolist() == expected.is_hit.tolist()
+            assert part.is_ignored.tolist() == expected.is_ignored.tolist()
+            assert part.num_objects == expected.num_objects

@@ -23,6 +23,7 @@ ITEMS: dict[Any, list[Any]] = {
     float: [0.25, 1.0],
     str: ["cat", "-dog", "traffic light", "a,b", "no", "7", "[x", "é😀"],
     Path: ["runs/a b", "-c"],
+    Literal["folders"] | Path: ["folders", "runs/a b"],
 }
 
 

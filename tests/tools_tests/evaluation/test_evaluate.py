@@ -42,6 +42,7 @@ from tools.runs.kinds import TrainLocalizerSettings
 MODELS = {"localizer": "small", "localizer_robust": "robust", "detector": "detector"}
 NUMBERS = {
     *("image_map", "f2", "recall", "accuracy", "box_map_11point", "box_map_area", "corloc"),
+    *(f"{name}_{count}" for name in ("box_map_area", "corloc") for count in ("one", "several")),
     "box_recall",
     *(f"errors_{kind}" for kind in KINDS),
 }

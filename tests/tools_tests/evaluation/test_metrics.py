@@ -123,3 +123,22 @@ def test_accuracy_and_its_curve_among_the_highest_scores_are_numbers_of_each_cla
     assert result.metrics["tail_accuracy"] == 1
     assert list(result.tail_accuracy_curve) == ["cat"]
     assert result.tail_accuracy_curve["cat"]["above"] == [1] * 9 + [0]
+
+
+def test_images_with_one_object_and_with_several_have_numbers_of_their_own() -> None:
+    dataset = dataset_of([(0, LEFT)], [(0, LEFT), (0, RIGHT)], [(1, LEFT)])
+
+    result = summary(
+        dataset,
+        detect([RIGHT], [0.9], [0]),
+        detect([LEFT], [0.8], [0]),
+        detect([RIGHT, LEFT], [0.1, 0.2], [0, 1]),
+    )
+
+    cat, dog = result.per_class["cat"], result.per_class["dog"]
+    assert [cat[f"{name}_one"] for name in ("box_map_area", "corloc")] == [0, 0]
+    assert [cat[f"{name}_several"] for name in ("box_map_area", "corloc")] == [1 / 2, 1]
+    assert [dog[f"{name}_one"] for name in ("box_map_area", "corloc")] == [1, 1]
+    assert [dog[f"{name}_several"] for name in ("box_map_area", "corloc")] == [None, None]
+    assert result.metrics["box_map_area_one"] == result.metrics["corloc_one"] == 1 / 2
+    assert result.metrics["corloc_several"] == 1

@@ -1,5 +1,6 @@
 """What every test may ask for: seeded randomness, a small VOC-shaped world, the real images."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,7 @@ settings.load_profile("suite")
 # sums then do not depend on how many cores there are, here and in the processes that tests start
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+gc.freeze()  # torch and its like are not looked through for cycles, which takes seconds
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:

@@ -33,7 +33,7 @@ def _decoding(world: World) -> Measured:
 
 
 def _proposals(world: World) -> Measured:
-    images = [read_image(path) for path in world.dataset("test").paths[: world.pick(12, 1)]]
+    images = [read_image(path) for path in world.dataset("test").paths[: world.pick(8, 1)]]
     works = {
         OURS: lambda: [propose(image, ProposeSettings()) for image in images],
         SEARCH: lambda: [selective_search(image) for image in images],
@@ -42,7 +42,7 @@ def _proposals(world: World) -> Measured:
 
 
 def _two_processes(world: World) -> Measured:
-    paths = world.dataset("test").paths[: world.pick(12, 1)]
+    paths = world.dataset("test").paths[: world.pick(8, 1)]
     works = {
         OURS: lambda: list(propose_files(paths, ProposeSettings(), processes=2)),
         "one process": lambda: list(propose_files(paths, ProposeSettings(), processes=1)),

@@ -76,13 +76,16 @@ def devkit_ap(arrays: Arrays, label: int, rule: str) -> float:
 
 
 def by_image_aps(arrays: Arrays) -> dict[str, Floats]:
-    """ChainerCV's way: every image and class is matched with arrays, then joined and sorted."""
+    """ChainerCV's way: every image and class is matched with arrays, then joined and sorted.
+
+    Of equal scores the first comes first, as in the devkit.
+    """
     positives = [0] * arrays.classes
     scores, matches = defaultdict[int, list[float]](list), defaultdict[int, list[int]](list)
     for boxes, labels, image_scores, true_boxes, true_labels, difficult in arrays.images:
         for label in np.unique(np.concatenate([labels, true_labels])).tolist():
             of_class, mine = labels == label, true_labels == label
-            order = image_scores[of_class].argsort()[::-1]
+            order = (-image_scores[of_class]).argsort(kind="stable")
             objects, hard = true_boxes[mine], difficult[mine]
             positives[label] += int((~hard).sum())
             scores[label].extend(image_scores[of_class][order])
@@ -100,7 +103,7 @@ def by_image_aps(arrays: Arrays) -> dict[str, Floats]:
                     taken[index] = True
     aps = {rule: np.full(arrays.classes, np.nan) for rule in RULES}
     for label in range(arrays.classes):
-        order = np.array(scores[label]).argsort(kind="stable")[::-1]
+        order = (-np.array(scores[label])).argsort(kind="stable")
         match = np.array(matches[label], dtype=np.int64)[order]
         hits, misses = np.cumsum(match == 1), np.cumsum(match == 0)
         for rule, of_rule in aps.items():

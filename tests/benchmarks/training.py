@@ -201,7 +201,7 @@ def _detector(world: World) -> Measured:
     batch = proposal_batch(world, "alexnet", size=688, most=2000)
     ours, plain = our_step(settings, world.device), plain_step(settings.width)
     works = {OURS: lambda: ours(batch), PORT: lambda: plain(batch)}
-    return in_turns(works, world.pick(2, 1), warm_up=not world.tiny)
+    return in_turns(works, world.pick(2, 1))
 
 
 def _head(world: World) -> Measured:

@@ -79,6 +79,8 @@ class JoinedSource(Source):
             FileNotFoundError: a list is missing.
             ValueError: invalid labels or lists, or no such split.
         """
+        for one in self.added:
+            one.source.ids(one.split)  # refuses what is invalid
         return [*self.first.ids(split), *self._places]
 
     def path(self, image_id: str) -> Path:
@@ -104,14 +106,11 @@ class JoinedSource(Source):
 
     def scan(self) -> Scan:
         """The splits of the first source as they are, and one for each of the others."""
-        first, scans = self.first.scan(), [one.source.scan() for one in self.added]
-        members = [
-            scan.splits.get(one.split, []) for one, scan in zip(self.added, scans, strict=True)
-        ]
+        first = self.first.scan()
         splits, objects, sizes = {**first.splits}, {**first.objects}, {**first.sizes}
         problems = list(first.problems)
-        names = distinct_names(chain(*splits.values()), zip(self._titles, members, strict=True))
-        for one, scan, here in zip(self.added, scans, names, strict=True):
+        for one, here in zip(self.added, self._names, strict=True):
+            scan = one.source.scan()
             splits[one.name] = list(here.values())
             objects |= {here[own]: scan.objects[own] for own in here if own in scan.objects}
             sizes |= {here[own]: scan.sizes[own] for own in here if own in scan.sizes}
@@ -154,16 +153,12 @@ class JoinedSource(Source):
             [pair for part in parts for pair in zip(part.targets, part.weights, strict=True)],
         )
 
-    @property
-    def _titles(self) -> list[str]:
-        return [one.name for one in self.added]
-
     @cached_property
     def _names(self) -> list[dict[str, str]]:
         """For each added source the ids here of its images, by their own."""
-        taken = chain(*(self.first.ids(split) for split in self.split_names))
-        own = [one.source.ids(one.split) for one in self.added]
-        return distinct_names(taken, zip(self._titles, own, strict=True))
+        taken = chain(*(_valid_ids(self.first, split) for split in self.split_names))
+        own = [(one.name, _valid_ids(one.source, one.split)) for one in self.added]
+        return distinct_names(taken, own)
 
     @cached_property
     def _places(self) -> dict[str, tuple[Added, str]]:
@@ -173,13 +168,15 @@ class JoinedSource(Source):
 
     def _unknown(self, one: Added) -> list[Problem]:
         """Classes of an added source that the first one does not have."""
+        known = ", ".join(self.classes)
         return [
             Problem(
-                one.source.where, f"class {name!r} is not one of {', '.join(self.classes)}", cure
+                one.source.where,
+                f"class {name!r} is not one of {known}",
+                _nearest(name, self.classes),
             )
             for name in one.source.classes
             if name not in self.classes
-            for cure in [_nearest(name, self.classes)]
         ]
 
     def _positions(self, one: Added) -> Tensor:
@@ -221,6 +218,14 @@ def distinct_names(
         seen.update(new.values())
         every.append(new)
     return every
+
+
+def _valid_ids(source: Source, split: str) -> list[str]:
+    """Images of a split; none where lists or labels are invalid, which a scan tells."""
+    try:
+        return source.ids(split)
+    except (ValueError, OSError):
+        return []
 
 
 def _nearest(name: str, classes: Sequence[str]) -> str:

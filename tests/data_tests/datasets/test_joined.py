@@ -137,9 +137,13 @@ def test_invalid_labels_and_missing_images_are_refused_as_in_a_folder_alone(
 
     with pytest.raises(ValueError, match=f"^{pets / 'labels.csv'}: line 2"):
         joined(first, pets).ids("train")
-    assert [problem.where for problem in joined(first, pets).scan().problems] == [
-        pets / "labels.csv"
-    ]
+    (first / "labels.csv").write_text("image,labels\na.png,cat,train,more\nb.png,dog\n")
+    source = joined(first, pets)
+    scan = source.scan()  # tells all of it, and so does a check
+    assert [one.where for one in scan.problems] == [first / "labels.csv", pets / "labels.csv"]
+    assert (scan.splits["all"], scan.splits["pets/images"]) == (["b.png"], [])
+    assert source.remarks()
+    assert "0 of pets/images" in source.form
 
 
 def test_left_out_images_are_those_of_any_source(first: Path, pets: Path) -> None:

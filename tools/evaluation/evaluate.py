@@ -208,10 +208,10 @@ def _corloc_split(saved: SavedRun, settings: EvaluateSettings) -> str:
 
 
 def _corloc_proposals(settings: EvaluateSettings, runs: Sequence[SavedRun]) -> Path | None:
-    """As given; else, where ``--proposals`` are, those that a detector learned from."""
+    """As given; else, beside ``--proposals``, those that a detector learned from or the same."""
     trained = [run.detector()[1].proposals for run in runs if run.takes_proposals]
-    if settings.corloc_proposals is None and settings.proposals is not None and trained:
-        return trained[0]
+    if settings.corloc_proposals is None and settings.proposals is not None:
+        return trained[0] if trained else settings.proposals
     return settings.corloc_proposals
 
 

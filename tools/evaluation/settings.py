@@ -26,7 +26,7 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, Spl
 
     corloc_proposals: Path | None = None
     """The same of the images of --corloc-split; when not given the file that the detector among
-    the runs learned from."""
+    the runs learned from, without one that of --proposals."""
 
     name: str = ""
     """Name of the evaluation, when a split is evaluated more than once; that of --split when

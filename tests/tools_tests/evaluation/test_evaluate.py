@@ -557,22 +557,21 @@ def test_what_does_not_fit_the_runs_is_refused_and_nothing_is_written(
     assert not (detector_run / "evaluations").exists()
 
 
-@pytest.mark.parametrize("option", ["--proposals", "--corloc-proposals"])
-def test_proposals_for_one_of_the_two_splits_of_a_localizer_are_refused(
-    option: str,
-    runs: Path,
+def test_one_file_serves_both_splits_of_a_localizer_and_proposals_of_one_alone_are_refused(
+    copies: Callable[[str], Path],
     tiny_voc: Path,
     some_proposals: dict[str, Proposals],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    every = write_proposals(tmp_path / "every.npz", some_proposals)
-    others = ("--name", "new", "--corloc-split", "train", option, str(every))
+    every = str(write_proposals(tmp_path / "every.npz", some_proposals))
+    others = ("--name", "new", "--corloc-split", "train")
+    run_dir = copies("localizer")
 
-    assert main(words(runs / MODELS["localizer"], tiny_voc, *others)) == 2
-
+    assert main(words(run_dir, tiny_voc, *others, "--corloc-proposals", every)) == 2
     said = "error: --corloc-proposals: a localizer's boxes of test and of train are found alike"
     assert said in capsys.readouterr().err
+    assert main(words(run_dir, tiny_voc, *others, "--proposals", every)) == 0
 
 
 def test_a_signal_stops_an_evaluation_between_two_images(

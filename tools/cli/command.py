@@ -181,12 +181,19 @@ def parse_settings(
 def settings_from(settings_type: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The settings that ``to_dict`` has made plain values of; what is missing gets its default.
 
+    The only value of a list may stand for itself: what is a list now may have been one value once.
+
     Raises:
         ValueError: an unknown setting, or a value that the settings refuse.
     """
     parser = _Parser()
     parser.add_class_arguments(settings_type)
-    return _instance(settings_type, parser, parser.parse_object(dict(values)))
+    types = types_of(settings_type, prefix="")
+    plain = {
+        name: [value] if is_list(types.get(name)) and isinstance(value, str) else value
+        for name, value in values.items()
+    }
+    return _instance(settings_type, parser, parser.parse_object(plain))
 
 
 def _instance(settings_type: type[Settings], parser: ArgumentParser, parsed: Any) -> Settings:

@@ -37,6 +37,7 @@ from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, split_of_run
+from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
 
 
@@ -61,12 +62,11 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     models: dict[str, dict[str, Any]] = {}
     with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    resolved = replace(settings, corloc_proposals=_corloc_proposals(settings, runs))
     opened = [(saved, predictions_of(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
         _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
     for saved, predictions in opened:
-        models[saved.settings.name], evaluation = _evaluate(saved, predictions, resolved, device)
+        models[saved.settings.name], evaluation = _evaluate(saved, predictions, settings, device)
         for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.settings.name] = curve
         if predictions.boxes is None:
@@ -140,13 +140,19 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
 def predictions_of(
     saved: SavedRun, settings: EvaluateSettings, split: str, device: Device
 ) -> Predictions:
-    """What a run predicts for a split, ``--split`` or the one of CorLoc."""
+    """What a run predicts for a split, ``--split`` or the one of CorLoc.
+
+    A detector has learned from proposals of the latter, which need not be given again.
+    """
+    trained, given = saved.settings, settings.proposals
+    if isinstance(trained, TrainWsddnSettings) and split != settings.split:
+        given = (*given, *trained.proposals)
     return open_predictions(
         saved,
         open_split(saved, settings, split),
         device,
         cached=True,
-        proposals=settings.proposals if split == settings.split else settings.corloc_proposals,
+        proposals=given,
         rescore_from=settings.rescore_from,
     )
 
@@ -188,31 +194,11 @@ def _evaluate(
 
 
 def _corloc_split(saved: SavedRun, settings: EvaluateSettings) -> str:
-    """As given; else what the run learned from, as far as the images have it.
-
-    Raises:
-        ValueError: its boxes would be found in another way than those of the split.
-    """
-    if settings.corloc_split is None:
-        source = open_source(given_or_trained(settings, saved.settings, saved.settings.classes))
-        split = chosen_split("", saved.settings.split, source)
-    else:
-        split = settings.corloc_split or settings.split
-    given = (settings.proposals is not None, settings.corloc_proposals is not None)
-    if not saved.takes_proposals and split != settings.split and given[0] != given[1]:
-        raise ValueError(
-            f"--corloc-proposals: a localizer's boxes of {settings.split} and of {split} are found "
-            "alike (name proposals of both, or of none; --corloc-split '' takes the same images)"
-        )
-    return split
-
-
-def _corloc_proposals(settings: EvaluateSettings, runs: Sequence[SavedRun]) -> Path | None:
-    """As given; else, beside ``--proposals``, those that a detector learned from or the same."""
-    trained = [run.detector()[1].proposals for run in runs if run.takes_proposals]
-    if settings.corloc_proposals is None and settings.proposals is not None:
-        return trained[0] if trained else settings.proposals
-    return settings.corloc_proposals
+    """As given; else what the run learned from, as far as the images have it."""
+    if settings.corloc_split is not None:
+        return settings.corloc_split or settings.split
+    source = open_source(given_or_trained(settings, saved.settings, saved.settings.classes))
+    return chosen_split("", saved.settings.split, source)
 
 
 def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:

@@ -20,13 +20,10 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, Spl
     beside: tuple[Path, ...] = ()
     """Further runs to stand beside the first in the report: the robust one, the detector."""
 
-    proposals: Path | None = None
-    """Proposals of the images of --split. A detector scores them; the boxes of a localizer are then
-    those among them that fit its heatmaps, and without them those around the hot regions."""
-
-    corloc_proposals: Path | None = None
-    """The same of the images of --corloc-split; when not given the file that the detector among
-    the runs learned from, without one that of --proposals."""
+    proposals: tuple[Path, ...] = ()
+    """Files of make_proposals. A detector scores them; when none is given, those of the file that
+    it learned from. The boxes of a localizer are those among them that fit its heatmaps, which then
+    are needed of the images of --corloc-split too; without any those around the hot regions."""
 
     name: str = ""
     """Name of the evaluation, when a split is evaluated more than once; that of --split when
@@ -81,7 +78,7 @@ class CheckReproductionSettings(ComputeSettings, ImageSettings, SplitSettings):
     tolerance: float = 1e-5
     """Largest difference of a score that counts as the same."""
 
-    proposals: Path | None = None
+    proposals: tuple[Path, ...] = ()
     """Where the proposals of the evaluation are now, if they have moved."""
 
     rescore_from: Path | None = None

@@ -1,6 +1,6 @@
 """Detections on any images, as files and drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ def _predictions(
     saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
 ) -> Predictions:
     """Of the run; proposals are made on the way where it takes some and none are given."""
-    proposals: Path | Mapping[str, Proposals] | None = settings.proposals
-    if saved.takes_proposals and proposals is None:
+    proposals: Sequence[Path] | Mapping[str, Proposals] = settings.proposals
+    if saved.takes_proposals and not proposals:
         made = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
         named = zip(dataset.ids, made, strict=True)
         proposals = dict(track(named, "proposals", total=len(dataset)))

@@ -30,8 +30,8 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     image_url: str = "/data/local-files/?d="
     """What stands before an image's name in Label Studio's file."""
 
-    proposals: Path | None = None
-    """File of make_proposals --images with these images. For a detector they are made on the way
+    proposals: tuple[Path, ...] = ()
+    """Files of make_proposals --images with these images. For a detector they are made on the way
     when not given; the boxes of a localizer are then those around the hot regions of its heatmaps,
     with proposals the ones among them that fit."""
 

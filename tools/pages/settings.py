@@ -77,8 +77,8 @@ class GallerySettings(UsedImageSettings, SplitSettings):
     """File of detect with the boxes of these images to show; those of the evaluation when not
     given."""
 
-    proposals: Path | None = None
-    """Proposals of these images; the ten best of each are shown."""
+    proposals: tuple[Path, ...] = ()
+    """Files of proposals of these images; the ten best of each are shown."""
 
     heatmaps: Path | None = None
     """Folder of heatmaps as view_heatmaps writes them; heatmaps/ in that of the evaluation when not

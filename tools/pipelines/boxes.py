@@ -243,7 +243,7 @@ def _write_boxes(settings: BoxesSettings, models: Models) -> None:
             out=(settings.out / BOXES).parent,
             replace=True,
             formats=settings.formats,
-            proposals=_proposals(settings),
+            proposals=(_proposals(settings),),
             rescore_from=models.rescore_from,
             cached=True,
             device=settings.device,
@@ -260,7 +260,7 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
         name = f"{out.resolve().name}-{sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
         shutil.rmtree(evaluation_folder(models.run_dir, name), ignore_errors=True)
     images = _place(settings) | {"run_dir": models.run_dir, "split": ALL, "name": name}
-    images["proposals"] = _proposals(settings)
+    images["proposals"] = (_proposals(settings),)
     evaluate(
         EvaluateSettings(
             **images,

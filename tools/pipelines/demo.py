@@ -61,7 +61,7 @@ def run(settings: DemoSettings) -> None:
                 run_dir=plain,
                 voc_root=voc_root,
                 beside=(robust, detector),
-                proposals=_proposals(settings, "test"),
+                proposals=(_proposals(settings, "test"),),
                 split="test",
                 corloc_split="",
             )
@@ -96,7 +96,7 @@ def _draw(settings: DemoSettings, voc_root: Path, runs: Mapping[str, Path]) -> N
     for name, folder in runs.items():
         saved = load_run(folder)
         dataset = open_split(saved, ImageSettings(voc_root=voc_root), "test")
-        proposals = _proposals(settings, "test") if saved.takes_proposals else None
+        proposals = [_proposals(settings, "test")] if saved.takes_proposals else []
         seen[name] = open_predictions(saved, dataset, device, cached=True, proposals=proposals)
     drawn = settings.run_dir / "sheet.jpg"
     write_jpeg(drawn, box_sheet(seen, count=4))

@@ -36,7 +36,8 @@ from tools.training.wsddn import run as train_wsddn
 RESULTS = PROJECT / "tools" / "results"
 TABLES = RESULTS / "README.md"
 OF_BOXES = ("box_map_11point", "box_map_area", "corloc")
-OF_DETECTORS = (*OF_BOXES, "image_map", "box_recall", "errors_part")
+OF_PARTS = ("box_map_area_one", "box_map_area_several")
+OF_DETECTORS = (*OF_BOXES, *OF_PARTS, "image_map", "box_recall", "errors_part")
 OF_CLASSIFIERS = ("image_map", "accuracy", "tail_accuracy", "f2", "recall")
 
 
@@ -209,10 +210,8 @@ def _make(
     words += ["--corloc-split", "trainval" if row.split == "test" and shows_corloc else row.split]
     words += ["--run-dir", str(folder)]
     if KINDS[row.kind].takes_proposals or row.proposals:
-        file = "test" if row.split == "test" else "trainval"
-        words += ["--proposals", str(_proposals(file, settings, root))]
-    if row.proposals:
-        words += ["--corloc-proposals", str(_proposals("trainval", settings, root))]
+        files = ("test", "trainval") if row.split == "test" else ("trainval",)
+        words += ["--proposals", *(str(_proposals(file, settings, root)) for file in files)]
     if row.rescore_from:
         localizer, command = _train(rows[row.rescore_from], seed, settings, root)
         commands.append(command)

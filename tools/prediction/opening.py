@@ -34,7 +34,7 @@ def open_predictions(
     device: Device,
     *,
     cached: bool,
-    proposals: Path | Mapping[str, Proposals] | None = None,
+    proposals: Sequence[Path] | Mapping[str, Proposals] = (),
     rescore_from: Path | None = None,
 ) -> Predictions:
     """What a trained run predicts for some images.
@@ -56,12 +56,12 @@ def open_predictions(
     """
     if not saved.takes_proposals:
         limits = {name: getattr(TrainWsddnSettings, name) for name in ("min_size", "max_proposals")}
-        snapped = None if proposals is None else _read(proposals, dataset, limits)
+        snapped = _read(proposals, dataset, limits) if proposals else None
         return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
     model, trained = saved.detector()
-    seen = _read(proposals or trained.proposal_files, dataset, trained.proposal_limits)
-    if isinstance(proposals, Path) and proposals != trained.proposals:
-        warn_of_scores(proposals, seen, trained.model)  # of the others the training has warned
+    seen = _read(proposals or trained.proposals, dataset, trained.proposal_limits)
+    if not isinstance(proposals, Mapping) and set(proposals) - set(trained.proposals):
+        warn_of_scores(proposals[0], seen, trained.model)  # of the others the training has warned
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(
@@ -85,14 +85,12 @@ def open_predictions(
 
 
 def _read(
-    given: Path | Sequence[Path] | Mapping[str, Proposals],
-    dataset: ImageSet,
-    limits: Mapping[str, Any],
+    given: Sequence[Path] | Mapping[str, Proposals], dataset: ImageSet, limits: Mapping[str, Any]
 ) -> Mapping[str, Proposals]:
     """The proposals of some images that are looked at."""
     if isinstance(given, Mapping):
         return limit_proposals(given, **limits)
-    return read_proposals([given] if isinstance(given, Path) else given, dataset, **limits)
+    return read_proposals(given, dataset, **limits)
 
 
 def _kept_scores(

@@ -1,5 +1,6 @@
 """A trained run in Python: opened once, then asked about single images."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,6 +10,7 @@ from data.datasets.folder import FolderSource
 from data.datasets.image_set import ImageInMemory, ImageSet
 from data.proposals.propose import propose
 from data.proposals.settings import ProposeSettings
+from data.types import Proposals
 from tools.models.device import Device, choose_device
 from tools.models.settings import Amp
 from tools.prediction.opening import open_predictions
@@ -68,7 +70,7 @@ class Predictor:
             ValueError: the file does not decode, or the tensor is no image.
         """
         dataset = self._dataset(image)
-        proposals = None
+        proposals: Mapping[str, Proposals] = {}
         if self.saved.takes_proposals:
             proposals = {dataset.ids[0]: propose(dataset[0].image, ProposeSettings())}
         return open_predictions(

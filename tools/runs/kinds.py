@@ -91,11 +91,9 @@ class TrainWsddnSettings(TrainSettings):
     kind: Literal["detector"] = "detector"
     """Kind of model; settings of another kind are refused."""
 
-    proposals: Path
-    """File of make_proposals with the images of --split and --val-split."""
-
-    also_proposals: tuple[Path, ...] = ()
-    """Further files, such as those of --also-images, for images that it lacks."""
+    proposals: tuple[Path, ...]
+    """Files of make_proposals that hold the images of --split and --val-split; of an image that
+    several hold those of the first."""
 
     min_size: float = 20
     """Proposals with a shorter side, in pixels of the image, are left out."""
@@ -166,11 +164,6 @@ class TrainWsddnSettings(TrainSettings):
     def backbone_from(self) -> Path | None:
         """Folder of the run whose backbone this one starts from."""
         return self.from_localizer
-
-    @property
-    def proposal_files(self) -> tuple[Path, ...]:
-        """Every file of proposals, in the order in which they are asked."""
-        return (self.proposals, *self.also_proposals)
 
     @property
     def proposal_limits(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tools.training.state import TrainingState
 FREE_TO_CHANGE = frozenset(
     (
         *("run_dir", "voc_root", "images", "labels", "proposals"),
-        *("also_images", "also_labels", "also_proposals"),
+        *("also_images", "also_labels"),
         *("resume", "feature_cache", "feature_cache_limit", "weights", "device"),
         *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
     )

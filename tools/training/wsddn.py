@@ -50,13 +50,11 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
                 "classes a proposal shows (name a second one, or train a localizer)"
             )
         self.proposals, self.validation_proposals = (
-            read_proposals(settings.proposal_files, split, **settings.proposal_limits)
-            if split
-            else {}
+            read_proposals(settings.proposals, split, **settings.proposal_limits) if split else {}
             for split in (dataset, validation)
         )
         every = {**self.proposals, **self.validation_proposals}
-        warn_of_scores(settings.proposals, every, settings.model)
+        warn_of_scores(settings.proposals[0], every, settings.model)
         dataset = _with_proposals(dataset, self.proposals)
         super().__init__(settings, dataset, validation, device)
 
@@ -74,8 +72,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     @property
     def digests(self) -> dict[str, str]:
         """Of the proposals."""
-        first, *others = map(_digest_of, self.settings.proposal_files)
-        return {"--proposals": first, **({"--also-proposals": " ".join(others)} if others else {})}
+        return {"--proposals": " ".join(map(_digest_of, self.settings.proposals))}
 
     def open(self, evaluated: WSDDN) -> None:
         """Open the inputs and the predictions."""

@@ -138,7 +138,7 @@ def test_the_report_says_how_to_repeat_it(runs: Path, proposals_file: Path) -> N
     command = shlex.split(report["command"])
     assert command[:3] == ["python", "-m", "tools.evaluate"]
     repeated = parse_settings(EvaluateSettings, "evaluate", command[3:])
-    assert (repeated.run_dir, repeated.proposals) == (runs / "small", proposals_file)
+    assert (repeated.run_dir, repeated.proposals) == (runs / "small", (proposals_file,))
     assert repeated.beside == (runs / "robust", runs / "detector")
     assert (repeated.split, repeated.corloc_split) == ("test", "train")
     assert report["settings"]["image_sizes"] == [96]
@@ -557,7 +557,7 @@ def test_what_does_not_fit_the_runs_is_refused_and_nothing_is_written(
     assert not (detector_run / "evaluations").exists()
 
 
-def test_one_file_serves_both_splits_of_a_localizer_and_proposals_of_one_alone_are_refused(
+def test_a_localizers_boxes_of_both_splits_come_from_proposals_in_one_file_or_several(
     copies: Callable[[str], Path],
     tiny_voc: Path,
     some_proposals: dict[str, Proposals],
@@ -565,13 +565,19 @@ def test_one_file_serves_both_splits_of_a_localizer_and_proposals_of_one_alone_a
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     every = str(write_proposals(tmp_path / "every.npz", some_proposals))
-    others = ("--name", "new", "--corloc-split", "train")
-    run_dir = copies("localizer")
+    others = ("--name", "new", "--corloc-split", "train", "--proposals")
+    run_dir, names = copies("localizer"), image_ids(tiny_voc, "test")
+    some = {name: some_proposals[name] for name in names}
+    test = str(write_proposals(tmp_path / "test.npz", some))
 
-    assert main(words(run_dir, tiny_voc, *others, "--corloc-proposals", every)) == 2
-    said = "error: --corloc-proposals: a localizer's boxes of test and of train are found alike"
-    assert said in capsys.readouterr().err
-    assert main(words(run_dir, tiny_voc, *others, "--proposals", every)) == 0
+    assert main(words(run_dir, tiny_voc, *others, test)) == 2
+    assert f"error: {test}: no proposals of {image_ids(tiny_voc, 'train')[0]}" in (
+        capsys.readouterr().err
+    )
+    assert main(words(run_dir, tiny_voc, *others, every)) == 0
+    whole = report_of(run_dir, "new")["localizer"]
+    assert main(words(run_dir, tiny_voc, *others, test, every)) == 0
+    assert report_of(run_dir, "new")["localizer"]["corloc"] == whole["corloc"]
 
 
 def test_a_signal_stops_an_evaluation_between_two_images(

@@ -68,7 +68,7 @@ def test_written_settings_are_plain_and_read_again(tmp_path: Path) -> None:
     localizer = TrainLocalizerSettings(
         run_dir=Path("runs/a b"), voc_root=None, boxes=BoxSettings((0.25, 1.0)), resume="auto"
     )
-    detector = TrainWsddnSettings(run_dir=Path("r"), proposals=Path("p.npz"), weights=Path("w"))
+    detector = TrainWsddnSettings(run_dir=Path("r"), proposals=(Path("p.npz"),), weights=Path("w"))
     for settings in (localizer, detector):
         write_settings(tmp_path, settings)
         assert read_settings(tmp_path) == replace(settings, resume="")
@@ -79,10 +79,21 @@ def test_written_settings_are_plain_and_read_again(tmp_path: Path) -> None:
     assert flatten(plain)["optim.lr"] == 0.01
 
 
+def test_one_value_of_what_is_a_list_now_is_read_as_a_list_of_one(tmp_path: Path) -> None:
+    settings = TrainWsddnSettings(run_dir=Path("r"), proposals=(Path("p.npz"),))
+    write_settings(tmp_path, settings)
+    path = tmp_path / "settings.yaml"
+    written = path.read_text()
+    path.write_text(written.replace("proposals:\n- p.npz\n", "proposals: p.npz\n"))
+
+    assert path.read_text() != written
+    assert read_settings(tmp_path) == settings
+
+
 def test_settings_of_an_earlier_version_tell_their_kind_by_the_proposals(tmp_path: Path) -> None:
     for settings in (
         TrainLocalizerSettings(run_dir=Path("r")),
-        TrainWsddnSettings(run_dir=Path("r"), proposals=Path("p.npz")),
+        TrainWsddnSettings(run_dir=Path("r"), proposals=(Path("p.npz"),)),
     ):
         write_settings(tmp_path, settings)
         path = tmp_path / "settings.yaml"

@@ -13,7 +13,7 @@ def test_a_detector_has_learned_from_whatever_its_localizer_has_learned_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def detector(localizer: Path) -> TrainWsddnSettings:
-        return TrainWsddnSettings(run_dir=tmp_path, proposals=tmp_path, from_localizer=localizer)
+        return TrainWsddnSettings(run_dir=tmp_path, proposals=(tmp_path,), from_localizer=localizer)
 
     for name, localizer in (
         ("random", TrainLocalizerSettings(run_dir=tmp_path)),

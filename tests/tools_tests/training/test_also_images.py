@@ -84,9 +84,10 @@ def test_a_detector_takes_the_proposals_of_added_images_from_a_second_file_or_th
 
     assert train_wsddn.main(detector_words(tmp_path / "without", *short)) == 2
     assert f": no proposals of {NAMES[0]}, {NAMES[1]}" in capsys.readouterr().err
-    runs = {"two": f"--also-proposals={second}", "one": f"--proposals={one}"}
-    for name, option in runs.items():
-        assert train_wsddn.main(detector_words(tmp_path / name, *short, option)) == 0
+    first = write_proposals(tmp_path / "first.npz", some_proposals)
+    for name, files in (("two", [first, second]), ("one", [one])):
+        given = ["--proposals", *map(str, files)]
+        assert train_wsddn.main(detector_words(tmp_path / name, *short, *given)) == 0
     assert digest_of(tmp_path / "one") == digest_of(tmp_path / "two")
 
     second.unlink()  # the images of val are in the first

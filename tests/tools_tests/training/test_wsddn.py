@@ -64,7 +64,7 @@ def test_a_run_leaves_every_file_of_its_folder(detector_run: Path, proposals_fil
     assert len(summary["weights_sha256"]) == 64
     assert summary["seconds"] > 0
     settings = yaml.safe_load((detector_run / "settings.yaml").read_text())
-    assert settings["proposals"] == str(proposals_file.absolute())
+    assert settings["proposals"] == [str(proposals_file.absolute())]
     assert (settings["min_size"], settings["max_proposals"]) == (20, 2000)
     assert settings["classes"] == list(SYNTHETIC_CLASSES)
 

@@ -51,8 +51,8 @@ def _write(settings: GallerySettings) -> tuple[Path, list[str]]:
     dataset, scores = by_name(open_dataset(data, split), saved, str(source))
     detections = _detections(settings, evaluation, scores)
     proposals = None
-    if settings.proposals is not None:
-        files = [settings.proposals]
+    if settings.proposals:
+        files = settings.proposals
         proposals = read_proposals(files, dataset, min_size=0, max_proposals=PROPOSALS)
     images = {
         annotation.image_id: OriginalImage(path.absolute(), annotation.image_size)

@@ -60,8 +60,9 @@ def open_predictions(
         return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
     model, trained = saved.detector()
     seen = _read(proposals or trained.proposals, dataset, trained.proposal_limits)
-    if not isinstance(proposals, Mapping) and set(proposals) - set(trained.proposals):
-        warn_of_scores(proposals[0], seen, trained.model)  # of the others the training has warned
+    files = () if isinstance(proposals, Mapping) else tuple(proposals)
+    if files and set(files).isdisjoint(trained.proposals):  # of which the training has warned
+        warn_of_scores(files[0], seen, trained.model)
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(

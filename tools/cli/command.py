@@ -154,9 +154,8 @@ def parse_settings(
             there.
     """
     is_help = any(word in ("-h", "--help") for word in arguments)
-    set_parsing_settings(
-        docstring_parse_attribute_docstrings=is_help
-    )  # slow, and shown there alone
+    # to read them from the sources is slow, and only the help shows them
+    set_parsing_settings(docstring_parse_attribute_docstrings=is_help)
     parser = _Parser(
         prog=f"python -m tools.{name}",
         usage="%(prog)s [--config FILE] [options]",

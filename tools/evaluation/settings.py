@@ -45,7 +45,7 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, Spl
 
     rescore_from: Path | None = None
     """Of a detector: run folder of a localizer that learned from the same labels. Scores then move
-    to the proposals that agree with its heatmap; see the README for what that is worth."""
+    to the proposals that agree with its heatmap; tools/results tells what that is worth."""
 
     boxes: BoxSettings | None = None
     """How heatmaps become boxes; a localizer's own settings when none of these is given."""

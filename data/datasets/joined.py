@@ -132,26 +132,18 @@ class JoinedSource(Source):
             ValueError: one of them is invalid, labels name a class that is none of the first
                 source's, or no image of a source is left.
         """
-        parts = [self.first.open(split, leave_out=leave_out)]
+        first = self.first.open(split, leave_out=leave_out)
+        paths, annotations = [*first.paths], [*first.annotations]
+        labels = [*zip(first.targets, first.weights, strict=True)]
         for one, names in zip(self.added, self._names, strict=True):
             own = one.source.open(one.split, leave_out=leave_out)
-            labels = zip(own.targets, own.weights, strict=True)
-            parts.append(
-                ImageSet(
-                    one.name,
-                    self.classes,
-                    own.paths,
-                    [self._renamed(one, known, names[known.image_id]) for known in own.annotations],
-                    [self._in_order(one, of_image) for of_image in labels],
-                )
-            )
-        return ImageSet(
-            split,
-            self.classes,
-            [path for part in parts for path in part.paths],
-            [annotation for part in parts for annotation in part.annotations],
-            [pair for part in parts for pair in zip(part.targets, part.weights, strict=True)],
-        )
+            paths += own.paths
+            annotations += [
+                self._renamed(one, known, names[known.image_id]) for known in own.annotations
+            ]
+            pairs = zip(own.targets, own.weights, strict=True)
+            labels += [self._in_order(one, of_image) for of_image in pairs]
+        return ImageSet(split, self.classes, paths, annotations, labels)
 
     @cached_property
     def _names(self) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ run, box images that have no labels. Everything lies in --out: boxes/ with the i
 files of --formats, gallery/index.html, runs/, proposals.npz. A command that was stopped continues
 when it is typed again; what is finished is not made again. A bad image or annotation ends it; with
 --on-bad skip it is named once and left out of every step. Images that have a single class get the
-localizer's boxes, because a detector learns to tell classes apart.
+localizer's boxes, because a detector learns to tell classes apart; with --quality fast all do.
 """
 
 from tools.cli.command import Command

@@ -86,7 +86,7 @@ def run(settings: BoxesSettings) -> None:
         raise FileExistsError(f"--out {out}: holds something else (name a new folder)")
     models = _models(settings, len(source.classes))
     with locked_run(out):
-        if settings.labels is not None and not models.takes_proposals:
+        if settings.labels is not None and len(source.classes) == 1:
             echo(f"one class, {source.classes[0]}: a detector needs several, the localizer boxes")
         made_from = [recipes, settings.epochs, settings.seed, _contents(settings)]
         if settings.on_bad != "refuse":
@@ -105,22 +105,27 @@ def _place(settings: BoxesSettings) -> dict[str, Any]:
 
 
 def _models(settings: BoxesSettings, count: int) -> Models:
-    """The runs of this command, or those that ``--run-dir`` names.
+    """The runs of this command for images of so many classes, or those that ``--run-dir`` names.
 
     Raises:
         FileNotFoundError: no run is there.
         ValueError: the earlier command has not finished its trainings.
     """
+    fast = settings.quality == "fast"
     if settings.labels is not None:
         localizer, detector = settings.out / LOCALIZER, settings.out / DETECTOR
-        return Models(detector, True, localizer) if count != 1 else Models(localizer, False, None)
+        if fast or count == 1:
+            return Models(localizer, False, None)
+        return Models(detector, True, localizer)
     assert settings.run_dir is not None
-    inside = [settings.run_dir / name for name in (DETECTOR, LOCALIZER)]
+    inside = [settings.run_dir / name for name in (DETECTOR, LOCALIZER)[fast:]]
     found = [folder for folder in inside if (folder / "settings.yaml").is_file()]
     run_dir = found[0] if found else settings.run_dir
     if found and not (run_dir / "training.json").is_file():
         raise ValueError(f"{run_dir}: its training is not finished (type its command again)")
     takes_proposals = isinstance(read_settings(run_dir), TrainWsddnSettings)
+    if fast and takes_proposals:
+        raise ValueError(f"--quality fast: {run_dir} is a detector's run (name a localizer's)")
     rescores = takes_proposals and len(found) > 1
     return Models(run_dir, takes_proposals, found[-1] if rescores else None)
 
@@ -151,6 +156,8 @@ def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSett
     )
     for number, stage in enumerate(stages, start=1):
         chosen = [*settings.formats] if stage.name == "boxes" else []
+        if stage.name == "boxes" and settings.quality != "best":
+            chosen.append(settings.quality)
         key = sha256(json.dumps([made_from, chosen]).encode()).hexdigest()
         line = f"stage {number} of {len(stages)}: {stage.name}"
         if done.get(stage.name) == key and stage.product.exists():

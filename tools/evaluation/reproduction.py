@@ -43,7 +43,7 @@ from tools.runs.saved import SavedRun
 APS = ("image_map", "box_map_11point", "box_map_area")
 # Settings of an evaluation that may be others now: where things are, and what computes.
 CHANGEABLE = (
-    *("voc_root", "images", "labels", "first_pixel", "proposals", "rescore_from"),
+    *("voc_root", "images", "labels", "first_pixel", "proposals", "also_runs", "rescore_from"),
     *("device", "amp"),
 )
 
@@ -121,7 +121,7 @@ def _settings_again(
         ) from error
     numbers = next(iter(models_of(report).values()))
     given = {name: getattr(settings, name) for name in CHANGEABLE}
-    changed = {name: value for name, value in given.items() if value not in (None, "auto")}
+    changed = {name: value for name, value in given.items() if value not in (None, (), "auto")}
     known = {name: numbers.get(name, getattr(stored, name)) for name in ("amp", "split")}
     return replace(stored, **known | changed)
 

@@ -43,9 +43,13 @@ class EvaluateSettings(SavedRunSettings, ComputeSettings, UsedImageSettings, Spl
     support_iou: float | None = None
     """Of a detector, see train_wsddn; the run's own when not given."""
 
-    rescore_from: Path | None = None
-    """Of a detector: run folder of a localizer that learned from the same labels. Scores then move
-    to the proposals that agree with its heatmap; tools/results tells what that is worth."""
+    also_runs: tuple[Path, ...] = ()
+    """Of a detector: run folders of others, whose scores of its proposals are averaged with its
+    own; tools/results tells what that is worth."""
+
+    rescore_from: tuple[Path, ...] = ()
+    """Of a detector: run folders of localizers that learned from the same labels. Scores then move
+    to the proposals that agree with their heatmaps; tools/results tells what that is worth."""
 
     boxes: BoxSettings | None = None
     """How heatmaps become boxes; a localizer's own settings when none of these is given."""
@@ -81,8 +85,11 @@ class CheckReproductionSettings(ComputeSettings, ImageSettings, SplitSettings):
     proposals: tuple[Path, ...] = ()
     """Where the proposals of the evaluation are now, if they have moved."""
 
-    rescore_from: Path | None = None
-    """Where the run of the localizer that rescored is now, if it has moved."""
+    also_runs: tuple[Path, ...] = ()
+    """Where the other detectors are now, if they have moved."""
+
+    rescore_from: tuple[Path, ...] = ()
+    """Where the runs of the localizers that rescored are now, if they have moved."""
 
     def __post_init__(self) -> None:
         """Refuse a negative tolerance."""

@@ -35,8 +35,9 @@ def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
     check_formats(settings.formats)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    if settings.rescore_from is not None:
+    if settings.rescore_from:
         saved.detector()
+    saved = saved.averaged_with(settings.also_runs, settings.checkpoint)
     amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
     device = choose_device(settings.device, amp)
     images = given_or_trained(settings, saved.settings, saved.settings.classes)

@@ -35,9 +35,13 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     when not given; the boxes of a localizer are then those around the hot regions of its heatmaps,
     with proposals the ones among them that fit."""
 
-    rescore_from: Path | None = None
-    """Run folder of a localizer that learned from the same labels: scores of the detector move to
-    the proposals that agree with its heatmap."""
+    also_runs: tuple[Path, ...] = ()
+    """Run folders of other detectors, whose scores of the proposals are averaged with those of the
+    first."""
+
+    rescore_from: tuple[Path, ...] = ()
+    """Run folders of localizers that learned from the same labels: scores of the detector move to
+    the proposals that agree with their heatmaps."""
 
     cached: bool = False
     """Take the features of a frozen backbone and the scores of proposals from the run's cache, and

@@ -48,12 +48,12 @@ class Models:
     Attributes:
         run_dir: of the run whose boxes are written.
         takes_proposals: whether it is a detector's.
-        rescore_from: run of the localizer that rescores; None for none.
+        rescore_from: runs of localizers that rescore.
     """
 
     run_dir: Path
     takes_proposals: bool
-    rescore_from: Path | None
+    rescore_from: tuple[Path, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,8 @@ def _models(settings: BoxesSettings, count: int) -> Models:
     if settings.labels is not None:
         localizer, detector = settings.out / LOCALIZER, settings.out / DETECTOR
         if fast or count == 1:
-            return Models(localizer, False, None)
-        return Models(detector, True, localizer)
+            return Models(localizer, False, ())
+        return Models(detector, True, (localizer,))
     assert settings.run_dir is not None
     inside = [settings.run_dir / name for name in (DETECTOR, LOCALIZER)[fast:]]
     found = [folder for folder in inside if (folder / "settings.yaml").is_file()]
@@ -127,7 +127,7 @@ def _models(settings: BoxesSettings, count: int) -> Models:
     if fast and takes_proposals:
         raise ValueError(f"--quality fast: {run_dir} is a detector's run (name a localizer's)")
     rescores = takes_proposals and len(found) > 1
-    return Models(run_dir, takes_proposals, found[-1] if rescores else None)
+    return Models(run_dir, takes_proposals, (found[-1],) if rescores else ())
 
 
 def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:

@@ -87,7 +87,8 @@ class Row:
         split: evaluated on; those of val are trained on train.
         training: the row whose training is evaluated, empty for its own.
         evaluation: options of evaluate.
-        rescore_from: the row of the localizer that rescores, same seed; empty for none.
+        also_runs: the rows of further detectors, same seed, whose scores are averaged with its own.
+        rescore_from: the rows of the localizers that rescore, same seed.
         proposals: whether a localizer's boxes are taken from proposals.
     """
 
@@ -101,7 +102,8 @@ class Row:
     split: str = "test"
     training: str = ""
     evaluation: tuple[str, ...] = ()
-    rescore_from: str = ""
+    also_runs: tuple[str, ...] = ()
+    rescore_from: tuple[str, ...] = ()
     proposals: bool = False
 
     def result(self, seed: int) -> Path:
@@ -137,7 +139,7 @@ def _write_tables(rows: Sequence[Row]) -> None:
 def read_rows() -> list[Row]:
     """The rows in the order of the file."""
     content = yaml.safe_load((CONFIGS / "results.yaml").read_text(encoding="utf-8"))
-    lists = ("settings", "seeds", "evaluation")
+    lists = ("settings", "seeds", "evaluation", "also_runs", "rescore_from")
     return [
         Row(name, **row | {key: tuple(row.get(key, ())) for key in lists})
         for name, row in content.items()
@@ -212,10 +214,10 @@ def _make(
     if KINDS[row.kind].takes_proposals or row.proposals:
         files = ("test", "trainval") if row.split == "test" else ("trainval",)
         words += ["--proposals", *(str(_proposals(file, settings, root)) for file in files)]
-    if row.rescore_from:
-        localizer, command = _train(rows[row.rescore_from], seed, settings, root)
-        commands.append(command)
-        words += ["--rescore-from", str(localizer)]
+    for option, others in (("--also-runs", row.also_runs), ("--rescore-from", row.rescore_from)):
+        made = [_train(rows[other], seed, settings, root) for other in others]
+        commands += [command for _, command in made]
+        words += [option, *(str(other) for other, _ in made)] if made else []
     place = ["--voc-root", str(root)]
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
     commands.append(_command("evaluate", words, settings.runs, seed))

@@ -17,7 +17,12 @@ from tools.inputs.proposal_scores import KeptScores
 from tools.inputs.rois import limit_proposals, read_proposals, warn_of_scores, with_proposals
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
-from tools.prediction.predictions import DetectorPredictions, LocalizerPredictions, Predictions
+from tools.prediction.predictions import (
+    Detector,
+    DetectorPredictions,
+    LocalizerPredictions,
+    Predictions,
+)
 from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import SavedRun, load_run
 from wsddn.model import WSDDN
@@ -35,53 +40,68 @@ def open_predictions(
     *,
     cached: bool,
     proposals: Sequence[Path] | Mapping[str, Proposals] = (),
-    rescore_from: Path | None = None,
+    rescore_from: Sequence[Path] = (),
 ) -> Predictions:
     """What a trained run predicts for some images.
 
     Args:
-        saved: the run; its model is moved to the device.
+        saved: the run, with others whose scores are averaged with its own; their models are moved
+            to the device.
         dataset: the images.
         device: computes.
         cached: take a frozen backbone's features, and the scores of proposals, from the run's
             cache, filling it where needed.
-        proposals: of these images: a file of ``make_proposals``, or those of each image by its id.
-            None takes the file that a detector learned from; a localizer's boxes are then those
+        proposals: of these images: files of ``make_proposals``, or those of each image by its id.
+            None takes the files that a detector learned from; a localizer's boxes are then those
             around the hot regions of its heatmaps.
-        rescore_from: run of a localizer that rescores the proposals of a detector.
+        rescore_from: runs of localizers that rescore the proposals of a detector.
 
     Raises:
-        ValueError: the file lacks images; the run that rescores is a detector's, or it knows other
+        ValueError: the file lacks images; a run that rescores is a detector's, or it knows other
             classes.
     """
     if not saved.takes_proposals:
         limits = {name: getattr(TrainWsddnSettings, name) for name in ("min_size", "max_proposals")}
         snapped = _read(proposals, dataset, limits) if proposals else None
         return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
-    model, trained = saved.detector()
+    trained = saved.detector()[1]
     seen = _read(proposals or trained.proposals, dataset, trained.proposal_limits)
     files = () if isinstance(proposals, Mapping) else tuple(proposals)
     if files and set(files).isdisjoint(trained.proposals):  # of which the training has warned
         warn_of_scores(files[0], seen, trained.model)
+    rescorings = []
+    for localizer in map(load_run, rescore_from):
+        saved.check_same_classes(localizer)
+        rescorings.append(open_localizer(localizer, dataset, device, cached=cached).rescore)
+    detectors = [
+        _open_detector(member, dataset, device, seen, cached=cached)
+        for member in (saved, *saved.others)
+    ]
+    return DetectorPredictions(detectors, trained.support_iou, rescorings)
+
+
+def _open_detector(
+    saved: SavedRun,
+    dataset: ImageSet,
+    device: Device,
+    proposals: Mapping[str, Proposals],
+    *,
+    cached: bool,
+) -> Detector:
+    """One detector for these proposals."""
+    model, trained = saved.detector()
     device.place(model)
     takes_features = cached and trained.frozen_backbone
     samples = open_samples(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
-    inputs = with_proposals(samples, dataset, seen)
-    rescoring = None
-    if rescore_from is not None:
-        localizer = load_run(rescore_from)
-        if localizer.settings.classes != trained.classes:
-            raise ValueError(
-                f"{rescore_from}: knows other classes than {saved.run_dir}: "
-                f"{', '.join(localizer.settings.classes)}"
-            )
-        rescoring = open_localizer(localizer, dataset, device, cached=cached).rescore
-    module = model.head if takes_features else model
-    kept = _kept_scores(model, dataset, trained, device, seen) if cached else None
-    return DetectorPredictions(
-        module, inputs, dataset, device, trained.flip, trained.support_iou, rescoring, kept
+    return Detector(
+        model.head if takes_features else model,
+        with_proposals(samples, dataset, proposals),
+        dataset,
+        device,
+        trained.flip,
+        _kept_scores(model, dataset, trained, device, proposals) if cached else None,
     )
 
 

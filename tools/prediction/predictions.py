@@ -25,6 +25,7 @@ from tools.inputs.samples import Samples, both_views
 from tools.models.device import Device
 from wsddn.detect import (
     ScoredProposals,
+    mean_scores,
     rank_proposals,
     rescore_proposals,
     score_proposals,
@@ -144,8 +145,8 @@ class LocalizerPredictions:
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorPredictions:
-    """Those of a detector.
+class Detector:
+    """One detector and the images whose proposals it scores.
 
     Attributes:
         module: the model for images, its head for features.
@@ -153,10 +154,7 @@ class DetectorPredictions:
         dataset: the same images.
         device: computes.
         flip: look at the flipped images too.
-        support_iou: overlap from which proposals support each other and move each other's box, see
-            ``rank_proposals`` and ``average_boxes``; 0 takes each for itself, as the paper does.
-        rescoring: gives the proposals of an image their weights; None for none.
-        kept: scores before they are rescored, of an earlier reading; None to keep none.
+        kept: scores of an earlier reading; None to keep none.
     """
 
     module: WSDDN | WSDDNHead
@@ -164,20 +162,14 @@ class DetectorPredictions:
     dataset: ImageSet
     device: Device
     flip: bool
-    support_iou: float = 0.0
-    rescoring: Rescoring | None = None
     kept: KeptScores | None = None
-
-    @property
-    def boxes(self) -> None:
-        """It has no heatmaps."""
 
     def proposals(self, index: int) -> Proposals:
         """In pixels of the original."""
         return self.inputs[0].proposals[self.dataset.ids[index]]
 
     def score(self, index: int) -> ScoredProposals:
-        """An image's proposals, the mean over its sizes and flips; not yet rescored."""
+        """An image's proposals, the mean over its sizes and flips."""
         scored = self.kept.read(index) if self.kept else None
         if scored is None:
             with self.device.autocast():
@@ -194,11 +186,48 @@ class DetectorPredictions:
                 prepared = samples.prepare(batch, self.device)
                 yield prepared.images, prepared.rois[0]
 
+
+@dataclass(frozen=True, slots=True)
+class DetectorPredictions:
+    """Those of one detector, or of several that score the same proposals.
+
+    Attributes:
+        detectors: the mean of their scores is read.
+        support_iou: overlap from which proposals support each other and move each other's box, see
+            ``rank_proposals`` and ``average_boxes``; 0 takes each for itself, as the paper does.
+        rescorings: each gives the proposals of an image their weights, of which the mean is taken;
+            none for scores as they are.
+    """
+
+    detectors: Sequence[Detector]
+    support_iou: float = 0.0
+    rescorings: Sequence[Rescoring] = ()
+
+    @property
+    def module(self) -> nn.Module:
+        """All that computes."""
+        return nn.ModuleList(detector.module for detector in self.detectors)
+
+    @property
+    def dataset(self) -> ImageSet:
+        """The images."""
+        return self.detectors[0].dataset
+
+    @property
+    def boxes(self) -> None:
+        """It has no heatmaps."""
+
+    def score(self, index: int) -> ScoredProposals:
+        """An image's proposals, the mean over the detectors; not yet rescored."""
+        return mean_scores([detector.score(index) for detector in self.detectors])
+
     def __getitem__(self, index: int) -> Prediction:
-        boxes, scored, located = self.proposals(index).boxes, self.score(index), None
-        if self.rescoring is not None:
-            weights, located = self.rescoring(index, self.proposals(index))
+        proposals, scored, located = self.detectors[0].proposals(index), self.score(index), None
+        if self.rescorings:
+            found = [rescoring(index, proposals) for rescoring in self.rescorings]
+            weights, located = (torch.stack(each).mean(dim=0) for each in zip(*found, strict=True))
             scored = replace(scored, scores=rescore_proposals(scored.scores, weights))
+        boxes = proposals.boxes
         if self.support_iou:
             ranking = rank_proposals(boxes, scored, min_iou=self.support_iou, located=located)
             read = _read(boxes, ranking, scored.scores, self.support_iou)

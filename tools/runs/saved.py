@@ -1,6 +1,6 @@
 """A trained run, opened from its folder: the one place that asks which kind of model it holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,14 @@ class SavedRun:
         model: on the CPU, in evaluation mode.
         settings: of its training; of a localizer with the threshold of boxes that was chosen since.
         step: iterations that it was trained for.
+        others: detectors whose scores of proposals are averaged with those of this one.
     """
 
     run_dir: Path
     model: Localizer | WSDDN
     settings: TrainSettings
     step: int
+    others: tuple["SavedRun", ...] = ()
 
     @property
     def takes_proposals(self) -> bool:
@@ -71,12 +73,38 @@ class SavedRun:
         """The same run with other settings of its evaluation; None and () keep its own."""
         given = {name: value for name, value in settings.items() if value not in (None, ())}
         known = {name: value for name, value in given.items() if hasattr(self.settings, name)}
-        return replace(self, settings=replace(self.settings, **known))
+        others = tuple(other.evaluated_with(**settings) for other in self.others)
+        return replace(self, settings=replace(self.settings, **known), others=others)
 
     def with_threshold(self, threshold: float) -> "SavedRun":
         """The same localizer with boxes at one other threshold."""
         boxes = self.localizer()[1].boxes
         return self.evaluated_with(boxes=replace(boxes, thresholds=(threshold,)))
+
+    def averaged_with(self, run_dirs: Sequence[Path], which: str) -> "SavedRun":
+        """The same detector with others that score its proposals too.
+
+        Raises:
+            FileNotFoundError: a folder holds no run, or no such checkpoint.
+            ValueError: this or another one is no detector, or they know other classes.
+        """
+        others = [load_run(run_dir, which) for run_dir in run_dirs]
+        for each in (self, *others) if others else ():
+            each.detector()
+            self.check_same_classes(each)
+        return replace(self, others=tuple(others))
+
+    def check_same_classes(self, other: "SavedRun") -> None:
+        """Refuse a run to be used with this one that knows other classes.
+
+        Raises:
+            ValueError: it names both runs and the other's classes.
+        """
+        if other.settings.classes != self.settings.classes:
+            raise ValueError(
+                f"{other.run_dir}: knows other classes than {self.run_dir}: "
+                f"{', '.join(other.settings.classes)}"
+            )
 
     def uncached_amp(self, amp: str) -> str:
         """Number format where features are not cached; those of frozen backbones stay float32."""

@@ -12,7 +12,7 @@ from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
 from tools.inputs.rois import read_proposals, warn_of_scores, with_proposals
 from tools.models.device import Device
-from tools.prediction.predictions import DetectorPredictions
+from tools.prediction.predictions import Detector, DetectorPredictions
 from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import load_run
 from tools.training.run import train_run
@@ -82,14 +82,14 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         self.module: WSDDN | WSDDNHead = self.model.head if settings.frozen_backbone else self.model
         if self.validation is not None:
             seen = self.samples(self.validation, settings.evaluation_sizes)
-            self.predictions = DetectorPredictions(
+            detector = Detector(
                 evaluated.head if settings.frozen_backbone else evaluated,
                 with_proposals(seen, self.validation, self.validation_proposals),
                 self.validation,
                 self.device,
                 settings.flip,
-                settings.support_iou,
             )
+            self.predictions = DetectorPredictions([detector], settings.support_iou)
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Those of ``wsddn.criterion.TERMS``."""

@@ -4,7 +4,6 @@ import math
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from tools.evaluation import split
 from tools.evaluation.metrics import Evaluation
 from tools.inputs.rois import WithProposals
 from tools.models.device import Device
-from tools.prediction.predictions import DetectorPredictions
+from tools.prediction.predictions import Detector, DetectorPredictions, Rescoring
 from wsddn.model import WSDDNHead, WSDDNOutput
 from wsddn.settings import DetectorSettings
 
@@ -94,9 +93,16 @@ def opened(images: list[Image]) -> tuple[list[WithProposals], ImageSet]:
 
 
 def evaluate_detector(
-    model: WSDDNHead, inputs: Sequence[WithProposals], dataset: ImageSet, **options: Any
+    model: WSDDNHead,
+    inputs: Sequence[WithProposals],
+    dataset: ImageSet,
+    *,
+    flip: bool = False,
+    support_iou: float = 0.0,
+    rescorings: Sequence[Rescoring] = (),
 ) -> Evaluation:
-    return split.evaluate(DetectorPredictions(model, inputs, dataset, CPU, **options))
+    detector = Detector(model, inputs, dataset, CPU, flip)
+    return split.evaluate(DetectorPredictions([detector], support_iou, rescorings))
 
 
 def evaluate(*images: Image, flip: bool = False, support_iou: float = 0.0) -> Evaluation:
@@ -121,7 +127,7 @@ THIRDS: list[Row] = [(math.log(3), 0.0), (0.0, 0.0)]
 def test_a_score_is_the_fraction_of_the_class_times_the_fraction_of_the_proposal() -> None:
     images = [Image(THIRDS, THIRDS)]
 
-    scored = DetectorPredictions(Told(images), *opened(images), CPU, flip=False).score(0)
+    scored = Detector(Told(images), *opened(images), CPU, flip=False).score(0)
 
     # cat is 3/4 and 1/2, and 3/4 and 1/4 of it; dog is 1/4 and 1/2, and half of it each
     torch.testing.assert_close(scored.scores, torch.tensor([[9 / 16, 1 / 8], [1 / 8, 1 / 4]]))
@@ -207,20 +213,45 @@ def test_with_support_two_that_agree_outweigh_one_of_a_higher_score() -> None:
     torch.testing.assert_close(first.scores[0], torch.tensor(0.3 + 0.9 * 0.3))
 
 
-def test_weights_decide_between_equal_proposals() -> None:
-    def on_the_left(index: int, proposals: Proposals) -> tuple[Tensor, Tensor]:
-        assert index == 0
-        is_left = (proposals.boxes == torch.tensor(LEFT)).all(dim=1).float()[:, None].expand(-1, 2)
-        return is_left, torch.zeros(2, 2)
+def weights_of(left: float, right: float) -> Rescoring:
+    """A localizer that prefers one side."""
 
+    def rescore(index: int, proposals: Proposals) -> tuple[Tensor, Tensor]:
+        assert (index, proposals.boxes.tolist()) == (0, [LEFT, RIGHT])
+        return torch.tensor([[left] * 2, [right] * 2]).float(), torch.zeros(2, 2)
+
+    return rescore
+
+
+@pytest.mark.parametrize(
+    "rescorings",
+    [[weights_of(1, 0)], [weights_of(1, 0), weights_of(0.5, 0)]],
+    ids=["one localizer", "two"],
+)
+def test_weights_decide_between_equal_proposals(rescorings: list[Rescoring]) -> None:
     model, opened_images = Told([UNDECIDED]), opened([UNDECIDED])
-    evaluation = evaluate_detector(model, *opened_images, flip=False, rescoring=on_the_left)
+    evaluation = evaluate_detector(model, *opened_images, rescorings=rescorings)
 
     assert evaluation.detections["0"].boxes.tolist() == [LEFT, LEFT]
     assert evaluation.metrics["corloc"] == 1
     without = evaluate(UNDECIDED)
     assert (evaluation.scores == without.scores).all()
     assert len(without.detections["0"].boxes) == 4
+
+
+def test_several_detectors_and_several_localizers_are_averaged() -> None:
+    images = ([UNDECIDED], [Image(THIRDS, THIRDS)])
+    first, second = (Detector(Told(told), *opened(told), CPU, flip=False) for told in images)
+    alone, other = first.score(0), second.score(0)
+
+    both = DetectorPredictions([first, second], rescorings=[weights_of(1, 0), weights_of(0, 1)])
+
+    mean = (alone.scores + other.scores) / 2
+    torch.testing.assert_close(both.score(0).scores, mean)
+    classes = (alone.class_probabilities + other.class_probabilities) / 2
+    torch.testing.assert_close(both.score(0).class_probabilities, classes)
+    # weights of 1/2 each on both proposals move nothing
+    torch.testing.assert_close(both[0].top1.scores, mean.amax(dim=0))
 
 
 def test_an_image_without_proposals_is_missed_and_leaves_no_gap_in_the_numbers() -> None:

@@ -381,6 +381,23 @@ def test_support_and_a_localizers_heatmap_move_boxes_and_leave_the_images_scores
     assert files_of(small_run) == before
 
 
+def test_the_scores_of_further_detectors_are_averaged_and_are_theirs_under_every_setting(
+    copies: Callable[[str], Path], detector_run: Path, tiny_voc: Path
+) -> None:
+    copy = copies("detector")
+    again = f"--also-runs={detector_run}"
+    reports = {}
+    for name, options in {"one": (), "two": (again,), "large": (again, "--image-sizes=96")}.items():
+        assert main(words(copy, tiny_voc, "--name", name, *options)) == 0
+        reports[name] = report_of(copy, name)["detector"]
+
+    assert reports["one"]["box_map_area"] == pytest.approx(reports["two"]["box_map_area"])
+    assert reports["one"]["image_map"] == pytest.approx(reports["two"]["image_map"])
+    assert main(words(copy, tiny_voc, "--name", "alone", "--image-sizes=96")) == 0
+    alone = report_of(copy, "alone")["detector"]
+    assert reports["large"]["image_map"] == pytest.approx(alone["image_map"])
+
+
 def test_a_localizer_that_rescores_takes_cached_features_whatever_the_detector_takes(
     copies: Callable[[str], Path], small_run: Path, tiny_voc: Path, tmp_path: Path
 ) -> None:
@@ -517,6 +534,8 @@ def test_a_run_without_weights_that_fit_is_refused(
         ("localizer", "--beside={small}", "--beside {small}: two runs of one kind"),
         ("localizer", "--rescore-from={small}", "--rescore-from {small}: none of the runs"),
         ("localizer", "--support-iou=0.5", "--support-iou 0.5: none of the runs"),
+        ("localizer", "--also-runs={detector}", "--also-runs {detector}: none of the runs"),
+        ("detector", "--also-runs={small}", "{small}: holds a localizer"),
         ("detector", "--crop=64", "--crop 64: a detector sees images whole"),
         ("localizer", "--proposals={val}", "{val}: no proposals of {first} and 1 more"),
         ("detector", "--beside={detector}", "--beside {detector}: two runs of one kind"),

@@ -68,6 +68,7 @@ def stored(
     run_evaluate(small, tiny_voc, "--name=two", "--boxes.thresholds=[0.3,0.8]", "--split=val")
     options = ("--name=rescored", "--support-iou=0.5", f"--rescore-from={small}")
     run_evaluate(detector, tiny_voc, *options)
+    run_evaluate(detector, tiny_voc, "--name=several", f"--also-runs={detector_run}")
     return folder
 
 
@@ -108,7 +109,7 @@ def change_report(run_dir: Path, **changes: Any) -> None:
 
 @pytest.mark.parametrize(
     ("run", "name"),
-    [("small", "a size"), ("small", "two"), ("detector", "rescored")],
+    [("small", "a size"), ("small", "two"), ("detector", "rescored"), ("detector", "several")],
 )
 def test_the_same_machine_gives_the_same_scores_with_the_settings_of_the_evaluation(
     run: str, name: str, stored: Path, check: Check

@@ -279,23 +279,26 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
     monkeypatch.setattr(make_results, "evaluate", evaluate)
     warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
     plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
+    other = replace(plain, name="other", settings=("--model.width", "8"))
     both = replace(
         plain,
         name="both",
         title="Both",
         training="plain",
         evaluation=("--support-iou", "0.25", "--image-sizes", "[64,96]"),
-        rescore_from="warm",
+        also_runs=("other",),
+        rescore_from=("warm",),
     )
 
-    assert make([warm, plain, both], "--only", "both") == 0
+    assert make([warm, plain, other, both], "--only", "both") == 0
 
-    assert trained == [tmp_path / "runs" / "plain-seed1", tmp_path / "runs" / "warm-seed1"]
+    assert trained == [tmp_path / "runs" / f"{name}-seed1" for name in ("plain", "other", "warm")]
     (settings,) = evaluated
-    assert [settings.run_dir, settings.rescore_from] == trained
+    assert [settings.run_dir, *settings.also_runs, *settings.rescore_from] == trained
     assert (settings.name, settings.support_iou) == ("both", 0.25)
     assert settings.image_sizes == (64, 96)
     content = json.loads((results / "both-seed1.json").read_text())
     kinds = [command.split()[2] for command in content["commands"]]
-    assert kinds == ["tools.train_wsddn", "tools.train_localizer", "tools.evaluate"]
-    assert "--support-iou 0.25" in content["commands"][2]
+    detector, localizer = "tools.train_wsddn", "tools.train_localizer"
+    assert kinds == [detector, detector, localizer, "tools.evaluate"]
+    assert "--support-iou 0.25" in content["commands"][3]

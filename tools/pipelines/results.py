@@ -90,6 +90,7 @@ class Row:
         also_runs: the rows of further detectors, same seed, whose scores are averaged with its own.
         rescore_from: the rows of the localizers that rescore, same seed.
         proposals: whether a localizer's boxes are taken from proposals.
+        also: whether the further images of ``--also-images`` are learned from too.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Row:
     also_runs: tuple[str, ...] = ()
     rescore_from: tuple[str, ...] = ()
     proposals: bool = False
+    also: bool = False
 
     def result(self, seed: int) -> Path:
         """File of one training."""
@@ -123,6 +125,8 @@ def run(settings: MakeResultsSettings) -> None:
         root = open_source(ImageSettings(voc_root=settings.voc_root)).root
         by_name = {row.name: row for row in rows}
         for row in rows:
+            if row.also and settings.also_images is None:
+                continue
             for seed in row.seeds:
                 if row.name.startswith(settings.only) and not row.result(seed).is_file():
                     _make(row, seed, by_name, settings, root)
@@ -220,7 +224,7 @@ def _make(
         words += [option, *(str(other) for other, _ in made)] if made else []
     place = ["--voc-root", str(root)]
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
-    commands.append(_command("evaluate", words, settings.runs, seed))
+    commands.append(_command("evaluate", words, settings, seed))
     report = json.loads(
         (evaluation_folder(folder, row.name) / "report.json").read_text(encoding="utf-8")
     )
@@ -252,19 +256,25 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
     if row.split == "val":
         words += ["--split", "train"]
     words += ["--run-dir", str(folder)]
+    if row.also:
+        words += ["--also-images", f"{settings.also_images}"]
+        words += ["--also-labels", f"{settings.also_labels}"]
     if kind.takes_proposals:
         words += ["--proposals", str(_proposals("trainval", settings, root))]
+        words += [str(_further_proposals(settings))] if row.also else []
     place = ["--voc-root", str(root), "--resume", "auto", *_weights(row, settings)]
     place += ["--feature-cache", str(settings.runs / "features")]
     kind.train(parse_settings(kind.settings, kind.command, words + place))
-    return folder, _command(kind.command, words, settings.runs, seed)
+    return folder, _command(kind.command, words, settings, seed)
 
 
-def _command(name: str, words: Sequence[str], runs: Path, seed: int) -> str:
-    """A command with short names for what lies in the folder of runs."""
+def _command(name: str, words: Sequence[str], settings: MakeResultsSettings, seed: int) -> str:
+    """A command with short names for what lies in the folder of runs and for further images."""
     text = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
-    for folder in (runs / "proposals", runs):
+    for folder in (settings.runs / "proposals", settings.runs):
         text = text.replace(f"{folder}/", "")
+    for place, short in ((settings.also_images, "MORE"), (settings.also_labels, "MORE.csv")):
+        text = text.replace(f" {place} ", f" {short} ")
     return f"python -m tools.{name} {text.replace(f'-seed{seed}', '')}"
 
 
@@ -272,6 +282,13 @@ def _proposals(split: str, settings: MakeResultsSettings, root: Path) -> Path:
     """The file of a split; made anew where images or the way of making them have changed."""
     out = settings.runs / "proposals" / f"{split}.npz"
     make_proposals(MakeProposalsSettings(voc_root=root, split=split, out=out))
+    return out
+
+
+def _further_proposals(settings: MakeResultsSettings) -> Path:
+    """The file of ``--also-images``."""
+    out = settings.runs / "proposals" / "also.npz"
+    make_proposals(MakeProposalsSettings(voc_root=None, images=settings.also_images, out=out))
     return out
 
 

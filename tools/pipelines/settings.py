@@ -97,6 +97,13 @@ class MakeResultsSettings:
     weights_dir: Path | None = None
     """Folder with BACKBONE*.pth files to use instead of downloads."""
 
+    also_images: Path | None = None
+    """Folder of further labeled images that some rows learn from too; without it they are left
+    out."""
+
+    also_labels: Literal["folders"] | Path | None = None
+    """Labels of these images, as for train_localizer."""
+
     runs: Path = Path("runs/results")
     """Folder for the rows' runs."""
 

@@ -1,6 +1,7 @@
 """Rows of the result tables: skipped when they have a file, summed up with their deviation."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -257,10 +258,10 @@ def test_a_detectors_row_makes_its_proposals_and_looks_at_val(
     assert min(len(proposals.boxes) for proposals in load_proposals(made).values()) > 3
 
 
-def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
-    results: Path, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[Path] = []
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[Any], list[EvaluateSettings]]:
+    """Settings of the trainings and of the evaluations of rows, neither of which is done."""
+    trained: list[Any] = []
     evaluated: list[EvaluateSettings] = []
 
     def evaluate(settings: EvaluateSettings) -> None:
@@ -274,14 +275,21 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
         (folder / "report.json").write_text(json.dumps({"detector": numbers}))
 
     for name, kind in KINDS.items():
-        noted = replace(kind, train=lambda settings: trained.append(settings.run_dir))
-        monkeypatch.setitem(KINDS, name, noted)
+        monkeypatch.setitem(KINDS, name, replace(kind, train=trained.append))
     monkeypatch.setattr(make_results, "evaluate", evaluate)
-    warm = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
-    plain = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
-    other = replace(plain, name="other", settings=("--model.width", "8"))
+    return trained, evaluated
+
+
+WARM = Row("warm", "Heatmap", "demo.yaml", (), (1,), split="val")
+PLAIN = Row("plain", "Plain", "wsddn_lite0.yaml", (), (1,), kind="detector", split="val")
+
+
+def test_a_row_may_look_at_the_trainings_of_others_with_the_heatmaps_of_a_third(
+    results: Path, make: Make, tmp_path: Path, noted: tuple[list[Any], list[EvaluateSettings]]
+) -> None:
+    other = replace(PLAIN, name="other", settings=("--model.width", "8"))
     both = replace(
-        plain,
+        PLAIN,
         name="both",
         title="Both",
         training="plain",
@@ -290,10 +298,11 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
         rescore_from=("warm",),
     )
 
-    assert make([warm, plain, other, both], "--only", "both") == 0
+    assert make([WARM, PLAIN, other, both], "--only", "both") == 0
 
+    trained = [settings.run_dir for settings in noted[0]]
     assert trained == [tmp_path / "runs" / f"{name}-seed1" for name in ("plain", "other", "warm")]
-    (settings,) = evaluated
+    (settings,) = noted[1]
     assert [settings.run_dir, *settings.also_runs, *settings.rescore_from] == trained
     assert (settings.name, settings.support_iou) == ("both", 0.25)
     assert settings.image_sizes == (64, 96)
@@ -302,3 +311,30 @@ def test_a_row_may_look_at_the_training_of_another_with_the_heatmap_of_a_third(
     detector, localizer = "tools.train_wsddn", "tools.train_localizer"
     assert kinds == [detector, detector, localizer, "tools.evaluate"]
     assert "--support-iou 0.25" in content["commands"][3]
+
+
+def test_a_row_may_learn_from_further_images_and_is_left_out_without_them(
+    results: Path,
+    make: Make,
+    few_images: Path,
+    tmp_path: Path,
+    noted: tuple[list[Any], list[EvaluateSettings]],
+) -> None:
+    more = replace(PLAIN, name="more", also=True)
+    assert make([more]) == 0
+    assert noted == ([], [])
+
+    images, labels = tmp_path / "more", tmp_path / "more.csv"
+    images.mkdir()
+    path = next(few_images.rglob("*.jpg"))
+    shutil.copy(path, images / "new.jpg")
+    labels.write_text("image,labels\nnew.jpg,cat\n")
+    assert make([more], f"--also-images={images}", f"--also-labels={labels}") == 0
+
+    trained: Any = noted[0][0]
+    assert (trained.also_images, trained.also_labels) == ((images,), (labels,))
+    assert [path.name for path in trained.proposals] == ["trainval.npz", "also.npz"]
+    assert [*load_proposals(trained.proposals[1])] == ["new.jpg"]
+    command = json.loads((results / "more-seed1.json").read_text())["commands"][0]
+    assert "--also-images MORE --also-labels MORE.csv --proposals trainval.npz also.npz" in command
+    assert str(tmp_path) not in command

@@ -49,7 +49,7 @@ def test_every_room_travels(wheel: list[str]) -> None:
 
 
 def test_settings_templates_and_type_marks_travel(wheel: list[str]) -> None:
-    templates = [f"tools/pages/templates/{name}" for name in ("report.html", "figure.svg")]
+    templates = [f"tools/pages/templates/{name}" for name in ("report.html", "gallery.html")]
     expected = ["tools/configs/demo.yaml", *templates, "data/py.typed"]
     expected += ["tools/visdom_page/packages.yaml"]
     assert [name for name in expected if name not in wheel] == []

@@ -90,12 +90,15 @@ class Metric:
         is_headline: whether it is in the short tables: those that are printed, and the first one
             of a page.
         is_fraction: whether it is in 0 .. 1 and drawn as a bar of that length.
+        meaning: in one sentence for a reader who sees the number for the first time; of those in
+            the short tables.
     """
 
     heading: str
     per_class: Callable[[Comparison], Floats | None]
     is_headline: bool = True
     is_fraction: bool = True
+    meaning: str = ""
 
 
 def box_recall(matches: MatchTable) -> Floats:
@@ -126,9 +129,21 @@ def _fraction_of(kind: str) -> Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "image_map": Metric("image mAP", lambda split: split.images.average_precision),
-    "f2": Metric("F2", lambda split: split.images.f_beta),
-    "recall": Metric("recall", lambda split: split.images.recall),
+    "image_map": Metric(
+        "image mAP",
+        lambda split: split.images.average_precision,
+        meaning="How well the images' scores rank the images of a class.",
+    ),
+    "f2": Metric(
+        "F2",
+        lambda split: split.images.f_beta,
+        meaning="Labels by a score above .5; missed ones count more than wrong ones.",
+    ),
+    "recall": Metric(
+        "recall",
+        lambda split: split.images.recall,
+        meaning="Fraction of the images' labels that a score above .5 finds.",
+    ),
     "accuracy": Metric(
         "accuracy",
         lambda split: accuracy(split.scores, split.targets, split.weights),
@@ -144,22 +159,50 @@ METRICS: dict[str, Metric] = {
         is_fraction=False,
     ),
     "box_map_11point": Metric(
-        "box mAP 11-point", lambda split: ap_of_matches(split.matches, use_07_metric=True).per_class
+        "box mAP 11-point",
+        lambda split: ap_of_matches(split.matches, use_07_metric=True).per_class,
+        meaning="Precision of the boxes (IoU of .5) at 11 levels of recall; VOC 2007's rule.",
     ),
     "box_map_area": Metric(
-        "box mAP area", lambda split: ap_of_matches(split.matches, use_07_metric=False).per_class
+        "box mAP area",
+        lambda split: ap_of_matches(split.matches, use_07_metric=False).per_class,
+        meaning="The same as the area below precision against recall; VOC's rule since 2010.",
     ),
-    "corloc": Metric("CorLoc", lambda split: split.corlocs["corloc"]),
-    "box_map_area_one": Metric("box mAP area, one object", lambda split: split.box_ap_apart["one"]),
+    "corloc": Metric(
+        "CorLoc",
+        lambda split: split.corlocs["corloc"],
+        meaning="Fraction of the images of a class whose top-scoring box is right.",
+    ),
+    "box_map_area_one": Metric(
+        "box mAP area, one object",
+        lambda split: split.box_ap_apart["one"],
+        meaning="Of images that hold one object of the class.",
+    ),
     "box_map_area_several": Metric(
-        "box mAP area, several", lambda split: split.box_ap_apart["several"]
+        "box mAP area, several",
+        lambda split: split.box_ap_apart["several"],
+        meaning="Of images that hold several: each of them needs its own box.",
     ),
-    "corloc_one": Metric("CorLoc, one object", lambda split: split.corlocs["corloc_one"]),
-    "corloc_several": Metric("CorLoc, several", lambda split: split.corlocs["corloc_several"]),
+    "corloc_one": Metric(
+        "CorLoc, one object",
+        lambda split: split.corlocs["corloc_one"],
+        meaning="Of images that hold one object of the class.",
+    ),
+    "corloc_several": Metric(
+        "CorLoc, several",
+        lambda split: split.corlocs["corloc_several"],
+        meaning="Of images that hold several.",
+    ),
     "box_recall": Metric("box recall", lambda split: box_recall(split.matches), is_headline=False),
-    "point_accuracy": Metric("point accuracy", lambda split: split.heatmaps.get("point_accuracy")),
+    "point_accuracy": Metric(
+        "point accuracy",
+        lambda split: split.heatmaps.get("point_accuracy"),
+        meaning="How often the hottest cell of a class lies in an object, or 18 pixels beside it.",
+    ),
     "heatmap_coverage": Metric(
-        "heatmap coverage", lambda split: split.heatmaps.get("heatmap_coverage")
+        "heatmap coverage",
+        lambda split: split.heatmaps.get("heatmap_coverage"),
+        meaning="Fraction of an object's box that is hotter than the threshold.",
     ),
     "peak_mean_ratio": Metric(
         "peak over mean",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import UsedImageSettings
@@ -30,8 +29,8 @@ from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
-from tools.pages.predictions import box_sheet, detection_sheets
-from tools.pages.report import Report, headline_table, metrics_of, write_report
+from tools.pages.predictions import boxed_images, detected_images
+from tools.pages.report import Report, Sheet, headline_table, metrics_of, write_report
 from tools.pages.settings import GallerySettings
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions
@@ -39,6 +38,13 @@ from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, split_of_run
 from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
+
+Lines = dict[str, list[tuple[int, float]]]  # points (iteration, value) by name
+HEATMAPS = (
+    "A heatmap runs from its lowest cell (blue) to its highest (red); the frame that no cell "
+    "covers keeps the image's colors."
+)
+BOXES = "Green: annotated boxes. Magenta: the top-scoring detections."
 
 
 def run(settings: EvaluateSettings) -> None:
@@ -60,7 +66,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     if settings.choose_threshold:
         runs = choose_thresholds(runs, settings, device)
     models: dict[str, dict[str, Any]] = {}
-    with_heatmaps, sheets = dict[str, Predictions](), dict[str, Tensor]()
+    with_heatmaps, sheets = dict[str, Predictions](), list[Sheet]()
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     opened = [(saved, predictions_of(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
@@ -70,22 +76,28 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         for class_name, curve in evaluation.box_curves.items():
             box_curves.setdefault(class_name, {})[saved.settings.name] = curve
         if predictions.boxes is None:
-            sheets |= detection_sheets(predictions.dataset, evaluation.detections)
+            groups = detected_images(predictions.dataset, evaluation.detections)
+            sheets += [Sheet(heading, BOXES, images) for heading, images in groups.items()]
         else:
             with_heatmaps[saved.settings.name] = predictions
     if with_heatmaps:
         with saying("drawing heatmaps"):
-            overlays = box_sheet(with_heatmaps)
-        sheets = {"Heatmap and best box of one present class": overlays, **sheets}
+            overlays = boxed_images(with_heatmaps)
+        heading = "Heatmap and best box of one present class"
+        sheets.insert(0, Sheet(heading, f"{HEATMAPS} {BOXES}", overlays))
     folder = _folder(settings, settings.run_dir)
+    curves, class_curves = _curves(runs)
+    gallery = ("python", "-m", "tools.gallery", *_options_of_gallery(settings))
     report = Report(
         title=f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
         models=models,
         settings=flatten(to_dict(runs[0].settings)),
-        curves=_curves(runs, models),
+        curves=curves,
+        class_curves=class_curves,
         box_curves=box_curves,
-        images=sheets,
+        sheets=sheets,
         repeat=_command(settings_to_repeat(settings, runs)),
+        next=shlex.join(gallery),
     )
     with saying("writing the report"):
         write_report(folder, report)
@@ -94,7 +106,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}
     _print_numbers(headline_table("model", metrics), turned=True)
     echo(f"report: {folder / 'report.html'}")
-    suggest("python", "-m", "tools.gallery", *_options_of_gallery(settings))
+    suggest(*gallery)
 
 
 def _print_numbers(lines: Sequence[Sequence[str]], *, turned: bool = False) -> None:
@@ -260,31 +272,37 @@ def _training_seconds(run_dir: Path) -> float | None:
 
 
 def _curves(
-    runs: list[SavedRun], models: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Learning curves of every run, and CorLoc by heatmap threshold in percent of the range.
+    runs: list[SavedRun],
+) -> tuple[dict[str, Lines], dict[str, dict[str, Lines]]]:
+    """Learning curves of every run: those of all classes together, and those of each.
 
     A curve's heading is its tag, or the metric's where training logs a metric: that chart holds the
-    lines of training and validation.
+    lines of training and validation. Tags like ``validation/ap/CLASS`` are charts of classes. The
+    only term of a loss, which is that loss once more, is left out.
     """
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    curves = dict[str, Lines]()
+    of_classes = dict[str, dict[str, Lines]]()
     logged = {name for saved in runs for name in saved.settings.metrics_in_training.values()}
     for saved in runs:
         metric_of = {f"validation/{name}": name for name in logged}
         metric_of |= saved.settings.metrics_in_training
+        logged_twice: list[list[tuple[int, float]]] = []
         for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
-            heading, line = tag, saved.settings.name
-            if tag in metric_of:
-                heading = METRICS[metric_of[tag]].heading
-                line += f", {tag.partition('/')[0]}"
-            if not tag.startswith("baseline/") and len(points) > 1:
-                curves.setdefault(heading, {})[line] = points
-    curves["CorLoc by heatmap threshold (% of the range)"] = {
-        name: [(round(100 * t), value) for t, value in numbers["threshold_curve"].items()]
-        for name, numbers in models.items()
-        if numbers["threshold_curve"]
-    }
-    return curves
+            part, _, rest = tag.partition("/")
+            if part == "baseline" or len(points) < 2 or points in logged_twice:
+                continue
+            if tag == "train/loss":
+                logged_twice.append(points)
+            quantity, _, class_name = rest.partition("/")
+            if class_name in saved.settings.classes:
+                charts = of_classes.setdefault(f"{quantity}, {part}, by class", {})
+                charts.setdefault(class_name, {})[saved.settings.name] = points
+            elif tag in metric_of:
+                line = f"{saved.settings.name}, {part}"
+                curves.setdefault(METRICS[metric_of[tag]].heading, {})[line] = points
+            else:
+                curves.setdefault(tag, {})[saved.settings.name] = points
+    return curves, of_classes
 
 
 def _folders(settings: EvaluateSettings) -> list[Path]:

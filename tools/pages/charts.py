@@ -1,47 +1,236 @@
-"""Lines in a small drawing."""
+"""Charts of a page as SVG, by matplotlib: curves, small multiples, bars.
 
+They take the color of the text around them, so they are seen on light and on dark pages.
+"""
+
+import io
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tools.cli.console import printable
+
 Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]  # heading, line, points (x, y)
-COLORS = (
-    *("#1b6ca8", "#c8553d", "#4a8f3c", "#7d4fa3"),
-    *("#e0a100", "#2aa9a9", "#8a5a2b", "#d64f9c"),
-)
+# Okabe and Ito, 2008: apart for color-blind readers, without their yellow and black
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INK = "#010203"  # becomes the color of the text
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "chart",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "grid.alpha": 0.2,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    **dict.fromkeys(
+        (
+            *("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor"),
+            *("xtick.color", "ytick.color", "grid.color"),
+        ),
+        INK,
+    ),
+}
+WIDTH, HEIGHT = 4.2, 2.7  # inches of 72 points
+COLUMNS = 5  # small multiples side by side
+LONGEST = 40  # characters of a name in a drawing
+BAR = 0.2  # inches a class
 
 
-def charts(curves: Curves, *, fractions: bool = False) -> dict[str, dict[str, Any]]:
-    """Drawings by heading: finite points only, without lines and headings that have none.
+@rc_context(STYLE)
+def line_charts(curves: Curves, *, x: str) -> dict[str, Figure]:
+    """A chart by heading: finite points only, without lines and headings that have none.
 
-    Axes end at the smallest and the largest value, or at 0 and 1 if both are ``fractions``.
+    Args:
+        curves: to draw; axes begin at 0 or below.
+        x: what the horizontal axis counts.
     """
-    result = {}
-    for heading, lines in curves.items():
-        finite = {name: [p for p in line if math.isfinite(p[1])] for name, line in lines.items()}
-        drawn = {name: line for name, line in finite.items() if line}
-        if drawn:
-            result[heading] = _chart(drawn, [(0.0, 0.0), (1.0, 1.0)] if fractions else [])
-    return result
+    charts = {}
+    for heading, lines in _drawable(curves).items():
+        figure = Figure((WIDTH, HEIGHT))
+        axes = figure.subplots()
+        _draw(axes, lines, heading)
+        axes.set_xlabel(x)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.legend(*_legend(axes))
+        charts[heading] = figure
+    return charts
 
 
-def _chart(
-    lines: Mapping[str, Sequence[tuple[float, float]]], ends: Sequence[tuple[float, float]]
-) -> dict[str, Any]:
-    """Lines in a 560x220 drawing, with axes that cover the points ``ends`` too."""
-    points = [*ends, *(point for line in lines.values() for point in line)]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    left, low = min(xs), min(0.0, *ys)
-    width, height = (max(xs) - left) or 1, (max(ys) - low) or 1
+@rc_context(STYLE)
+def small_multiples(curves: Curves, *, x: str, y: str) -> Figure | None:
+    """Every heading as a small chart of fractions, all on the same axes; None without lines."""
+    drawable = _drawable(curves)
+    if not drawable:
+        return None
+    rows = math.ceil(len(drawable) / COLUMNS)
+    figure = Figure((2.1 * COLUMNS, 1.7 * rows + 0.4))
+    grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (heading, lines) in zip(grid, drawable.items(), strict=False):
+        _draw(axes, lines, heading)
+    for axes in grid[len(drawable) :]:
+        axes.set_axis_off()
+    grid[0].set_ylim(0, 1.05)
+    figure.supxlabel(x, fontsize=9)
+    figure.supylabel(_short(y), fontsize=9)
+    if max(map(len, drawable.values())) > 1:
+        fullest = max(range(len(drawable)), key=lambda i: len([*drawable.values()][i]))
+        figure.legend(*_legend(grid[fullest]), loc="outside upper left", ncols=len(COLORS))
+    return figure
 
-    def place(x: float, y: float) -> str:
-        return f"{50 + 500 * (x - left) / width:.1f},{200 - 180 * (y - low) / height:.1f}"
 
-    return {
-        "lines": [
-            {"name": name, "color": color, "points": " ".join(place(x, y) for x, y in line)}
-            for (name, line), color in zip(lines.items(), COLORS * 8, strict=False)
-        ],
-        "x": (f"{left:g}", f"{max(xs):g}"),
-        "y": (f"{low:.3g}", f"{max(ys):.3g}"),
+@rc_context(STYLE)
+def class_bars(
+    title: str,
+    bars: Mapping[str, Mapping[str, float | None]],
+    marks: Mapping[str, Mapping[str, float | None]],
+    *,
+    mark: str,
+) -> Figure:
+    """A fraction for each class and model as bars, in the order of the first model's.
+
+    Args:
+        title: of the chart.
+        bars: by model, then by class; None where there is nothing to measure.
+        marks: a second fraction of the same, drawn as a line across the bar; of the same models.
+        mark: what the lines are.
+    """
+    names = sorted_classes(next(iter(bars.values())))
+    figure = Figure((WIDTH * 1.25, BAR * len(names) * max(1, 0.6 * len(bars)) + 0.9))
+    axes = figure.subplots()
+    places, height = np.arange(len(names)), 0.8 / len(bars)
+    for number, (model, of_classes) in enumerate(bars.items()):
+        at = places + height * (number - (len(bars) - 1) / 2)
+        lengths = [_number(of_classes.get(name)) for name in names]
+        axes.barh(at, lengths, height * 0.9, color=COLORS[number % len(COLORS)], label=model)
+        crossed = [_number(marks[model].get(name)) for name in names]
+        label = mark if number == 0 else None
+        axes.plot(crossed, at, "|", color=INK, ms=7, mew=1.5, label=label)
+    _finish(axes, title, names)
+    return figure
+
+
+@rc_context(STYLE)
+def stacked_bars(
+    title: str, parts: Mapping[str, Mapping[str, float | None]], names: Sequence[str]
+) -> Figure:
+    """Fractions of each class end to end; ``parts`` by what they are, then by class."""
+    figure = Figure((WIDTH * 1.25, BAR * len(names) + 0.9))
+    axes = figure.subplots()
+    left = np.zeros(len(names))
+    for (part, of_classes), color in zip(parts.items(), (*COLORS[2:], *COLORS[:2]), strict=False):
+        lengths = np.array([_number(of_classes.get(name)) for name in names])
+        axes.barh(np.arange(len(names)), lengths, 0.72, left=left, color=color, label=part)
+        left += lengths
+    _finish(axes, title, names)
+    return figure
+
+
+@rc_context(STYLE)
+def threshold_chart(
+    title: str, curves: Mapping[str, Mapping[float, float | None]], chosen: Mapping[str, float]
+) -> Figure:
+    """A fraction by a threshold for each model, and a line where the chosen one is."""
+    figure = Figure((WIDTH, HEIGHT))
+    axes = figure.subplots()
+    lines = {name: [(x, _number(y)) for x, y in points.items()] for name, points in curves.items()}
+    _draw(axes, lines, title)
+    for name, threshold in chosen.items():
+        color = COLORS[[*curves].index(name) % len(COLORS)]
+        axes.axvline(threshold, color=color, ls=":", label=f"{name}, chosen: {threshold:g}")
+    axes.set_xlabel("threshold, fraction of the heatmap's range")
+    axes.set_ylim(bottom=0)
+    axes.legend(*_legend(axes))
+    return figure
+
+
+def sorted_classes(fractions: Mapping[str, float | None]) -> list[str]:
+    """Classes from the highest fraction to the lowest; those without one are last."""
+    return sorted(fractions, key=lambda name: -_number(fractions[name], -1.0))
+
+
+@rc_context(STYLE)
+def to_svg(figure: Figure, title: str) -> str:
+    """The drawing as a file with a title of any length."""
+    buffer = io.StringIO()
+    facts = {"Title": printable(title), "Date": None, "Creator": None}
+    with warnings.catch_warnings():  # a browser has letters that matplotlib's font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        figure.savefig(buffer, format="svg", metadata=facts)
+    return buffer.getvalue().replace(INK, "currentColor")
+
+
+def embedded(figure: Figure, title: str) -> Markup:
+    """The drawing as a part of a page, as wide as its place; the title is read aloud."""
+    drawing = to_svg(figure, title)
+    drawing = drawing[drawing.index("<svg") :]
+    begin, rest = drawing.split(">", 1)
+    begin = re.sub(r' (width|height)="[^"]*"', "", begin)
+    return Markup(f'{begin} role="img" aria-label="{escape(printable(title))}">{rest}')
+
+
+def _drawable(curves: Curves) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Finite points only, and what has some."""
+    finite = {
+        heading: {
+            name: points
+            for name, line in lines.items()
+            if (points := [(x, y) for x, y in line if math.isfinite(y)])
+        }
+        for heading, lines in curves.items()
     }
+    return {heading: lines for heading, lines in finite.items() if lines}
+
+
+def _draw(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], title: str) -> None:
+    for number, (name, points) in enumerate(lines.items()):
+        mark = "o" if len(points) == 1 else None
+        color = COLORS[number % len(COLORS)]
+        style = ("-", "--", ":")[number // len(COLORS) % 3]
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, style, marker=mark, ms=3, lw=1.5, color=color, label=name)
+    axes.set_title(_short(title))
+
+
+def _finish(axes: Axes, title: str, names: Sequence[str]) -> None:
+    axes.set_title(_short(title))
+    axes.set_yticks(np.arange(len(names)), [_short(name) for name in names])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlim(0, 1)
+    axes.legend(*_legend(axes), loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=3)
+
+
+def _legend(axes: Axes) -> tuple[list[Any], list[str]]:
+    """What is drawn, also where a name begins with ``_``, which matplotlib leaves out."""
+    handles: list[Any] = [*axes.lines, *axes.containers]
+    named = [(handle, str(handle.get_label())) for handle in handles]
+    shown = [(handle, name) for handle, name in named if not re.match(r"_child\d", name)]
+    return [handle for handle, _ in shown], [_short(name) for _, name in shown]
+
+
+def _short(name: str) -> str:
+    text = printable(name)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _number(value: float | None, missing: float = 0.0) -> float:
+    return missing if value is None or math.isnan(value) else value

@@ -89,19 +89,21 @@ def shown_labels(dataset: ImageSet, index: int, scores: Tensor) -> list[int]:
 
 
 def image_with_detections(dataset: ImageSet, index: int, detections: Detections) -> Tensor:
-    """An image with its top-scoring detections and the true boxes, ``[3, H, W]`` uint8.
+    """An image with its top-scoring detections, the true boxes and its id, ``[3, H, W]`` uint8.
 
     Detections with at least half of the best score are drawn, at most six.
     """
-    annotation = dataset.annotations[index]
+    return caption(_with_detections(dataset, index, detections), dataset.ids[index])
+
+
+def _with_detections(dataset: ImageSet, index: int, detections: Detections) -> Tensor:
     best = detections.best_first()[:MAX_BOXES]
     shown = best[best.scores >= FRACTION * best.scores[:1]]
-    drawn = draw_boxes(dataset[index].image, annotation.boxes, TRUTH)
-    drawn = draw_detections(drawn, shown, dataset.classes)
-    return caption(fit_height(drawn, HEIGHT), annotation.image_id)
+    drawn = draw_boxes(dataset[index].image, dataset.annotations[index].boxes, TRUTH)
+    return fit_height(draw_detections(drawn, shown, dataset.classes), HEIGHT)
 
 
-def box_sheet(models: Mapping[str, Predictions], *, count: int = 20) -> Tensor:
+def boxed_images(models: Mapping[str, Predictions], *, count: int = 20) -> list[tuple[str, Tensor]]:
     """Images with the heatmap of one of their classes, its top-scoring box, and the true ones.
 
     Args:
@@ -110,30 +112,38 @@ def box_sheet(models: Mapping[str, Predictions], *, count: int = 20) -> Tensor:
         count: images, as ``chosen_images`` chooses them.
 
     Returns:
-        ``[3, H, W]`` uint8; one white pixel if no image can be chosen.
+        What is shown in words, and ``[3, H, W]`` uint8.
     """
     dataset = next(iter(models.values())).dataset
-    cells = [
-        in_a_row(
-            [_boxed(name, dataset, index, of_model[index]) for name, of_model in models.items()]
-        )
-        for index in chosen_images(dataset, count)
-    ]
+    shown = []
+    for index in chosen_images(dataset, count):
+        of_models = {
+            name: _boxed(dataset, index, of_model[index]) for name, of_model in models.items()
+        }
+        words = "; ".join(f"{name}: {said}" for name, (said, _) in of_models.items())
+        images = in_a_row([image for _, image in of_models.values()])
+        shown.append((f"{dataset.ids[index]}, {words}", images))
+    return shown
+
+
+def box_sheet(models: Mapping[str, Predictions], *, count: int = 20) -> Tensor:
+    """``boxed_images`` in one ``[3, H, W]`` uint8; one white pixel if no image can be chosen."""
+    cells = [caption(image, words) for words, image in boxed_images(models, count=count)]
     return sheet(cells, columns=2 if len(models) > 1 else 4)
 
 
-def detection_sheets(
+def detected_images(
     dataset: ImageSet, detections: Mapping[str, Detections], *, count: int = 20
-) -> dict[str, Tensor]:
+) -> dict[str, list[tuple[str, Tensor]]]:
     """Images in which the top-scoring detection of some class is right, and those where none is.
 
     Args:
-        dataset: the split; images without non-difficult objects are in neither sheet.
+        dataset: the split; images without non-difficult objects are in neither group.
         detections: by image id.
-        count: images in both sheets together, chosen at random but the same in every run.
+        count: images in both groups together, chosen at random but the same in every run.
 
     Returns:
-        Sheets by heading; a sheet without images is left out.
+        Id and drawn image, ``[3, H, W]`` uint8, by heading; a group without images is left out.
     """
     letters = verdicts(
         match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
@@ -141,16 +151,18 @@ def detection_sheets(
     hits = [RIGHT in of_image for of_image in zip(*letters, strict=True)]
     order = np.random.default_rng(IMAGE_SEED).permutation(len(dataset)).tolist()
     countable = [i for i in order if (~dataset.annotations[i].difficult).any()]
-    sheets = {}
+    groups = {}
     for heading, is_hit in (
         ("Detections: the top-scoring one of a class hits", True),
         ("Detections: none of the top-scoring ones hits", False),
     ):
         chosen = [i for i in countable if hits[i] == is_hit][: count // 2]
-        cells = [image_with_detections(dataset, i, detections[dataset.ids[i]]) for i in chosen]
-        if cells:
-            sheets[heading] = sheet(cells, columns=5)
-    return sheets
+        if chosen:
+            groups[heading] = [
+                (dataset.ids[i], _with_detections(dataset, i, detections[dataset.ids[i]]))
+                for i in chosen
+            ]
+    return groups
 
 
 def _present(dataset: ImageSet, index: int) -> list[int]:
@@ -159,7 +171,8 @@ def _present(dataset: ImageSet, index: int) -> list[int]:
     return labels
 
 
-def _boxed(name: str, dataset: ImageSet, index: int, prediction: Prediction) -> Tensor:
+def _boxed(dataset: ImageSet, index: int, prediction: Prediction) -> tuple[str, Tensor]:
+    """The class that is shown with its probability, and the image."""
     label = shown_labels(dataset, index, prediction.image_scores)[0]
     annotation, best = dataset.annotations[index], prediction.top1
     image = dataset[index].image
@@ -167,8 +180,7 @@ def _boxed(name: str, dataset: ImageSet, index: int, prediction: Prediction) -> 
         image = overlay_heatmap(image, prediction.heatmaps, label)
     image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
     image = draw_boxes(image, best.boxes[best.labels == label][:1], DETECTION)
-    words = _words(dataset, prediction.image_scores, label)
-    return caption(fit_height(image, HEIGHT), f"{name}: {words}")
+    return _words(dataset, prediction.image_scores, label), fit_height(image, HEIGHT)
 
 
 def _words(dataset: ImageSet, scores: Tensor, label: int) -> str:

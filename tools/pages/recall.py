@@ -6,7 +6,7 @@ from pathlib import Path
 from data.proposals.recall import COUNTS, find_objects
 from data.types import Annotation, Proposals
 from tools.files.atomic import write_json
-from tools.pages.charts import charts
+from tools.pages.charts import embedded, line_charts
 from tools.pages.page import write_page
 
 INFINITE = float("inf")
@@ -54,14 +54,16 @@ def write_recall_report(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recall.json", {**facts, "sizes": sizes, "per_class": per_class})
     curves = {
-        f"recall against boxes an image, {heading}": {
+        f"recall, {heading}": {
             name: list(zip(map(float, COUNTS), fractions[key], strict=True))
             for name, fractions in sizes.items()
         }
         for key, heading in OVERLAPS.items()
     }
     groups = {"by size": sizes, "by class": per_class}
-    content = {"title": title, "charts": charts(curves), "groups": groups, "overlaps": OVERLAPS}
+    charts = line_charts(curves, x="boxes an image")
+    content = {"title": title, "groups": groups, "overlaps": OVERLAPS}
+    content["charts"] = [embedded(chart, heading) for heading, chart in charts.items()]
     write_page(folder / "recall.html", "recall.html", **content, **facts)
     whole = objects.recall((INFINITE,))
     return (

@@ -1,28 +1,69 @@
 """``report.json`` for programs and ``report.html`` for a person: one page, no network needed.
 
-Each learning curve of the page is also a drawing in a file, ``figures/NAME.svg``.
+The page begins with what a number means, what is wrong and what to do next. Each learning curve is
+also a drawing in a file, ``figures/NAME.svg``.
 """
 
 import base64
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
+from matplotlib.figure import Figure
 from torch import Tensor
 
+from data.evaluation.error_kinds import KINDS
 from data.evaluation.metrics import METRICS
 from tools.cli.console import printable
-from tools.files.atomic import write_json
-from tools.pages.charts import Curves, charts
+from tools.files.atomic import write_atomically, write_json
+from tools.pages.charts import (
+    Curves,
+    class_bars,
+    embedded,
+    line_charts,
+    small_multiples,
+    sorted_classes,
+    stacked_bars,
+    threshold_chart,
+    to_svg,
+)
 from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
 from tools.runs.environment import environment
 
+WRONG = {  # how a box of each kind of error is wrong
+    "duplicate": "being a second one around an object",
+    "part": "showing a part of an object",
+    "group": "holding several objects",
+    "localization": "an overlap of .1 to .5",
+    "background": "showing no object of the class",
+}
 MAX_NAME = 240  # characters; with the ends of a file that is being written 255 are allowed
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
+
+
+# What is drawn class by class, and the number that is marked beside it: of boxes, else of images.
+BY_CLASS = (("box_map_area", "box_map_11point"), ("image_map", "f2"))
+WEAKEST = 3  # classes that are named
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Images of a report that are shown together.
+
+    Attributes:
+        heading: of them all.
+        note: what is drawn.
+        images: what stands below each, and the image.
+    """
+
+    heading: str
+    note: str
+    images: Sequence[tuple[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +73,25 @@ class Report:
     Attributes:
         title: of the page.
         models: by name: the metrics by name, the same ``per_class``, ``threshold_curve``,
-            ``weights_sha256``, ``seconds``, and maybe ``tail_accuracy_curve``.
+            ``boxes``, ``weights_sha256``, ``seconds``, and maybe ``tail_accuracy_curve``.
         settings: flat, shown as a table.
-        curves: by heading, then by name of the line: points (x, y).
+        curves: by heading, then by name of the line: points (iteration, y).
+        class_curves: by heading, then by class, then by name of the line: the same.
         box_curves: by class, then by name of the model: points (recall, precision).
-        images: by heading.
+        sheets: images.
         repeat: the command that gives the same report again.
+        next: a command that shows more.
     """
 
     title: str
     models: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     curves: Curves
+    class_curves: Mapping[str, Curves]
     box_curves: Curves
-    images: Mapping[str, Tensor]
+    sheets: Sequence[Sheet]
     repeat: str
+    next: str
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -60,39 +105,143 @@ def write_report(folder: Path, report: Report) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
-    drawn = charts(report.curves)
+    learning = line_charts(report.curves, x="iteration")
+    per_class = {name: numbers["per_class"] for name, numbers in report.models.items()}
     write_page(
         folder / "report.html",
         "report.html",
         title=report.title,
+        report=report,
         models=metrics,
-        headline=headings(metrics.values(), headline=True),
-        further=headings(metrics.values(), headline=False),
+        headline=measured(headings(metrics.values(), headline=True), metrics),
+        meanings={name: metric.meaning for name, metric in METRICS.items()},
+        further=measured(headings(metrics.values(), headline=False), metrics),
         fractions=[name for name, metric in METRICS.items() if metric.is_fraction],
-        per_class={name: numbers["per_class"] for name, numbers in report.models.items()},
-        settings=report.settings,
+        per_class=per_class,
+        columns={name: measured(headings(rows.values()), rows) for name, rows in per_class.items()},
+        problems=_problems(report.models),
         environment=content["environment"],
-        charts=drawn,
-        box_charts=charts(report.box_curves, fractions=True),
-        tail_charts=charts(_tail_curves(report.models), fractions=True),
-        images={heading: _embedded(image) for heading, image in report.images.items()},
-        repeat=report.repeat,
+        charts=[embedded(chart, name) for name, chart in _class_charts(report.models).items()],
+        learning=[
+            embedded(chart, name)
+            for name, chart in {**learning, **_threshold_charts(report.models)}.items()
+        ],
+        folded={name: embedded(chart, name) for name, chart in _folded(report).items()},
+        sheets=[
+            (sheet, [(words, _embedded(image)) for words, image in sheet.images])
+            for sheet in report.sheets
+        ],
     )
-    _write_figures(folder / "figures", drawn)
+    _write_figures(folder / "figures", learning)
 
 
-def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:
-    """A file for each curve by heading, in the place of those of an earlier report.
+def measured(found: dict[str, str], rows: Mapping[str, Numbers]) -> dict[str, str]:
+    """Headings of the metrics that some row has a number of."""
+    return {
+        name: heading
+        for name, heading in found.items()
+        if any(is_number(row.get(name)) for row in rows.values())
+    }
+
+
+def is_number(value: float | None) -> TypeGuard[float]:
+    """Whether there was something to measure."""
+    return value is not None and not math.isnan(value)
+
+
+def class_metric(models: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """The pair of ``BY_CLASS`` that some model has numbers of."""
+    return next(
+        (
+            pair
+            for pair in BY_CLASS
+            if any(is_number(numbers.get(pair[0])) for numbers in models.values())
+        ),
+        BY_CLASS[-1],
+    )
+
+
+def column_of(numbers: Mapping[str, Any], key: str) -> dict[str, float | None]:
+    """One number of every class."""
+    return {name: row.get(key) for name, row in numbers["per_class"].items()}
+
+
+def _class_charts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Figure]:
+    """AP of every class, and its kinds of errors where boxes are known."""
+    bar, mark = class_metric(models)
+    bars = {name: column_of(numbers, bar) for name, numbers in models.items()}
+    names = sorted_classes(next(iter(bars.values())))
+    if not names:
+        return {}
+    marks = {name: column_of(numbers, mark) for name, numbers in models.items()}
+    title = f"{METRICS[bar].heading} of each class".replace("mAP", "AP")
+    mark = METRICS[mark].heading.replace("mAP", "AP")
+    charts = {title: class_bars(title, bars, marks, mark=mark)}
+    for name, numbers in models.items():
+        parts = {kind: column_of(numbers, f"errors_{kind}") for kind in KINDS}
+        if any(is_number(value) for column in parts.values() for value in column.values()):
+            heading = f"What the top-scoring boxes are: {name}"
+            charts[heading] = stacked_bars(heading, parts, names)
+    return charts
+
+
+def _threshold_charts(models: Mapping[str, Mapping[str, Any]]) -> dict[str, Figure]:
+    curves, chosen = dict[str, dict[float, float | None]](), dict[str, float]()
+    for name, numbers in models.items():
+        if numbers.get("threshold_curve"):
+            curves[name] = {float(t): value for t, value in numbers["threshold_curve"].items()}
+            thresholds = (numbers.get("boxes") or {}).get("thresholds", ())
+            chosen |= {name: thresholds[0]} if len(thresholds) == 1 else {}
+    title = "CorLoc by threshold of the heatmap"
+    return {title: threshold_chart(title, curves, chosen)} if curves else {}
+
+
+def _folded(report: Report) -> dict[str, Figure]:
+    """Small multiples, a chart of each class."""
+    every = {
+        "Precision of the boxes against recall": small_multiples(
+            report.box_curves, x="recall", y="precision"
+        ),
+        "Tail accuracy: of the images that score above a threshold, how many hold the class": (
+            small_multiples(_tail_curves(report.models), x="threshold of the score", y="accuracy")
+        ),
+        **{
+            heading: small_multiples(curves, x="iteration", y=heading)
+            for heading, curves in report.class_curves.items()
+        },
+    }
+    return {heading: chart for heading, chart in every.items() if chart is not None}
+
+
+def _problems(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Of each model the weakest classes and the most frequent kind of error, as sentences."""
+    key, _ = class_metric(models)
+    sentences = []
+    for name, numbers in models.items():
+        column = {k: v for k, v in column_of(numbers, key).items() if is_number(v)}
+        weakest = sorted_classes(column)[-WEAKEST:][::-1]
+        words = ", ".join(f"{of_class} {column[of_class]:.2f}" for of_class in weakest)
+        sentence = f"{name}: the weakest classes are {words}." if weakest else ""
+        errors = {kind: numbers.get(f"errors_{kind}") for kind in KINDS if kind != "hit"}
+        known = {kind: value for kind, value in errors.items() if is_number(value)}
+        if known:
+            kind = max(known, key=lambda kind: known[kind])
+            sentence += f" Of its top-scoring boxes {known[kind]:.0%} are wrong by {WRONG[kind]}."
+        sentences += [sentence] if sentence else []
+    return sentences
+
+
+def _write_figures(folder: Path, charts: Mapping[str, Figure]) -> None:
+    """A file for each learning curve by heading, in the place of those of an earlier report.
 
     In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
     """
     folder.mkdir(exist_ok=True)
     for earlier in folder.glob("*.svg"):
         earlier.unlink()
-    for heading, chart in drawn.items():
+    for heading, chart in charts.items():
         name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
-        path = folder / f"{name[:MAX_NAME]}.svg"
-        write_page(path, "figure.svg", heading=heading, chart=chart)
+        write_atomically(folder / f"{name[:MAX_NAME]}.svg", to_svg(chart, heading).encode())
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -161,7 +310,7 @@ def headline_table(kind: str, rows: Mapping[str, Numbers]) -> list[list[str]]:
     """Headings, then the headline metrics of each row by name; ``kind`` says what the rows are."""
     columns = headings(rows.values(), headline=True)
     lines = [
-        [name, *(_three_digits(numbers.get(key)) for key in columns)]
+        [name, *(three_digits(numbers.get(key)) for key in columns)]
         for name, numbers in rows.items()
     ]
     return [[kind, *columns.values()], *lines]
@@ -174,7 +323,8 @@ def markdown_table(heads: Sequence[str], *lines: Sequence[str]) -> str:
     return "\n".join([first, "|---" * len(heads) + "|", *others])
 
 
-def _three_digits(value: float | None) -> str:
+def three_digits(value: float | None) -> str:
+    """A number of a table; n/a where there was nothing to measure."""
     return "n/a" if value is None or value != value else f"{value:.3f}"
 
 

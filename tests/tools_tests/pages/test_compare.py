@@ -38,12 +38,12 @@ def compare(runs: list[Path], out: Path, *more: str) -> int:
 def test_every_model_is_in_the_tables_and_the_page_has_the_chosen_curves_and_names_as_text(
     runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for chosen, count in (("", 2), ("validation/", 0)):
+    for chosen, count in (("", 1), ("validation/", 0)):
         assert compare(runs, tmp_path / "out", "--curves", chosen) == 0
 
         page = (tmp_path / "out" / "compare.html").read_text()
-        assert page.count("<polyline") == count
-        assert "<b>" not in page.replace("<figcaption><b>", "")
+        assert page.count('aria-label="train/loss"') == count
+        assert "<b>" not in page
         assert "&lt;b&gt; detector" in page
 
     table = (tmp_path / "out" / "compare.md").read_text()
@@ -62,8 +62,31 @@ def test_every_model_is_in_the_tables_and_the_page_has_the_chosen_curves_and_nam
         zip(names, ["test", 60, 0.25, None, 0.125], strict=True)
     )
     assert re.findall(r"<tr><td>(.*?)</td>", page) == [
-        *("split", "image mAP", "part", "new &amp; unknown")
+        *("split", "minutes of training", "image mAP", "new &amp; unknown", "cat")
     ]
+
+
+def test_settings_that_differ_are_first_the_best_is_bold_and_doubts_are_told(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    assert compare(runs, tmp_path / "same") == 0
+    page = (tmp_path / "same" / "compare.html").read_text()
+    assert "<p>None.</p>" in page
+    assert "different" not in page
+    assert re.findall(r'class="best">(.*?)</td>', page) == ["0.750", "0.750"]  # mean and class
+
+    report = evaluation_folder(runs[1], "test") / "report.json"
+    content = json.loads(report.read_text())
+    content["settings"] = {"optim.lr": 0.5, "run_dir": "elsewhere", "seed": 0}
+    content["detector"] |= {"split": "val", "per_class": {"dog": {"image_map": 0.5}}}
+    report.write_text(json.dumps(content))
+    assert compare(runs, tmp_path / "other") == 0
+    page = (tmp_path / "other" / "compare.html").read_text()
+    lines = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", page)
+    assert lines[:2] == [("optim.lr", "", "0.5"), ("seed", "", "0")]
+    assert "Evaluated on different images (plain localizer: test, &lt;b&gt; detector: val)" in page
+    assert "The models know different classes." in page
+    assert lines[-2:] == [("cat", "0.250", "n/a"), ("dog", "n/a", "0.500")]
 
 
 def test_folders_of_one_name_are_told_apart_and_evaluations_have_names(tmp_path: Path) -> None:

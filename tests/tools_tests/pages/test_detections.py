@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource
@@ -21,7 +21,7 @@ from tools.pages.predictions import (
     HEIGHT,
     box_sheet,
     chosen_images,
-    detection_sheets,
+    detected_images,
     image_with_detections,
     log_images,
 )
@@ -86,11 +86,6 @@ class Known:
         return Prediction(scores, of_image, of_image)
 
 
-def has_lines_for(page: Tensor, count: int) -> bool:
-    """Whether a sheet of five columns has the height of ``count`` images."""
-    return page.shape[1] == -(-count // 5) * (HEIGHT + 22 + 8)  # caption of 22, gap of 8
-
-
 # One image
 
 
@@ -136,7 +131,7 @@ def test_at_most_six_detections_are_drawn_from_half_of_the_best_score_on(
         assert shown.equal(image_with_detections(dataset, 0, these)) == (rows == drawn)
 
 
-# Sheets
+# Groups
 
 
 def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: ImageSet) -> None:
@@ -144,12 +139,14 @@ def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: ImageSet) 
     annotation = dataset.annotations[several]
     last = detect(annotation.boxes[-1:].tolist(), [0.125], annotation.labels[-1:].tolist())
 
-    sheets = detection_sheets(dataset, detections_with_hits(dataset) | {annotation.image_id: last})
+    groups = detected_images(dataset, detections_with_hits(dataset) | {annotation.image_id: last})
 
-    assert list(sheets) == [HITS, FAILURES]
-    hit = image_with_detections(dataset, several, last)
-    assert sheets[HITS].equal(sheet([hit], columns=5))
-    assert has_lines_for(sheets[FAILURES], 5)
+    assert list(groups) == [HITS, FAILURES]
+    ((image_id, hit),) = groups[HITS]
+    assert image_id == annotation.image_id
+    captioned = image_with_detections(dataset, several, last)
+    assert caption(hit, image_id).equal(captioned)
+    assert len(groups[FAILURES]) == 5
 
 
 @pytest.mark.parametrize(
@@ -162,7 +159,7 @@ def test_without_a_hit_of_a_top_scoring_detection_an_image_is_a_failure(
 ) -> None:
     detections = {one.image_id: detections_of(one) for one in dataset.annotations}
 
-    assert list(detection_sheets(dataset, detections)) == [FAILURES]
+    assert list(detected_images(dataset, detections)) == [FAILURES]
 
 
 def all_difficult(annotation: Annotation) -> Annotation:
@@ -175,34 +172,33 @@ def without_objects(annotation: Annotation) -> Annotation:
 
 
 @pytest.mark.parametrize("change", [all_difficult, without_objects])
-def test_images_without_countable_objects_are_in_neither_sheet(
+def test_images_without_countable_objects_are_in_neither_group(
     change: Callable[[Annotation], Annotation], dataset: ImageSet
 ) -> None:
     detections = detections_with_hits(dataset, *range(6))
 
     dataset.annotations[0] = change(dataset.annotations[0])
-    sheets = detection_sheets(dataset, detections)
-    assert list(sheets) == [HITS]
-    assert has_lines_for(sheets[HITS], 5)
+    groups = detected_images(dataset, detections)
+    assert list(groups) == [HITS]
+    assert len(groups[HITS]) == 5
 
     dataset.annotations[:] = map(change, dataset.annotations)
-    assert detection_sheets(dataset, detections) == {}
+    assert detected_images(dataset, detections) == {}
 
 
-def test_each_sheet_has_half_of_the_images_and_the_same_in_every_call(dataset: ImageSet) -> None:
+def test_each_group_has_half_of_the_images_and_the_same_in_every_call(dataset: ImageSet) -> None:
     detections = detections_with_hits(dataset, 0, 1, 2)
 
     np.random.seed(1)  # noqa: NPY002 - the choice does not follow the global generator
-    one, two = (detection_sheets(dataset, detections, count=count) for count in (2, 4))
+    one, two = (detected_images(dataset, detections, count=count) for count in (2, 4))
     np.random.seed(2)  # noqa: NPY002
-    again = detection_sheets(dataset, detections, count=4)
+    again = detected_images(dataset, detections, count=4)
 
     for heading in (HITS, FAILURES):
-        wide, narrow = two[heading], one[heading]
-        assert narrow.shape[2] <= wide.shape[2]
-        assert (narrow[:, :, -narrow.shape[2] // 5 :] == 255).all()  # of five columns one is used
-        assert not (wide[:, :, wide.shape[2] // 5 : 2 * wide.shape[2] // 5] == 255).all()
-        assert again[heading].equal(wide)
+        assert (len(one[heading]), len(two[heading])) == (1, 2)
+        for (image_id, image), (same_id, same) in zip(two[heading], again[heading], strict=True):
+            assert image_id == same_id
+            assert image.equal(same)
 
 
 # Training
@@ -236,5 +232,6 @@ def test_a_sheet_of_boxes_shows_a_model_without_heatmaps_on_the_image_alone(
 
     page = box_sheet({"m": Known(dataset, detections)}, count=1)
 
-    cell = caption(fit_height(drawn, HEIGHT), f"m: {dataset.classes[label]} 0.75")
+    words = f"{dataset.ids[index]}, m: {dataset.classes[label]} 0.75"
+    cell = caption(fit_height(drawn, HEIGHT), words)
     assert page.equal(sheet([cell], columns=4))

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,9 +12,18 @@ import torch
 
 from data.evaluation.metrics import METRICS
 from tests.worlds import PageTags
-from tools.pages.report import Report, headings, headline_table, markdown_table, write_report
+from tools.cli.console import printable
+from tools.pages.report import (
+    Report,
+    Sheet,
+    headings,
+    headline_table,
+    markdown_table,
+    write_report,
+)
 
 HEADLINE = [name for name, metric in METRICS.items() if metric.is_headline]
+IMAGE = torch.zeros(3, 8, 8, dtype=torch.uint8)
 HOSTILE = "<script>alert('&')</script>\n\udcff"
 
 
@@ -32,9 +42,11 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
         "models": {"localizer": model()},
         "settings": {"optim.lr": 0.1},
         "curves": {"loss": {"localizer": [(1, 2.0), (3, 0.5)]}},
+        "class_curves": {},
         "box_curves": {},
-        "images": {"Heatmap": torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        "sheets": [Sheet("Heatmaps", "Red is high.", [("000001 · cat", IMAGE)])],
         "repeat": "python -m tools.evaluate",
+        "next": "python -m tools.gallery",
     }
     write_report(folder, Report(title="A run", **(arguments | changes)))
     content: dict[str, Any] = json.loads((folder / "report.json").read_text())
@@ -48,12 +60,13 @@ def tables_of(page: str) -> list[list[list[str]]]:
             re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL)
             for line in table.split("<tr>")[1:]
         ]
-        for table in page.split("<table>")[1:]
+        for table in re.split("<table[^>]*>", page)[1:]
     ]
 
 
-def lines_of(page: str) -> list[str]:
-    return re.findall(r'<polyline points="([^"]*)"', page)
+def charts_of(page: str) -> list[str]:
+    """What each drawing of a page is said to be."""
+    return [unescape(label) for label in re.findall(r'<svg [^>]*aria-label="([^"]*)"', page)]
 
 
 def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
@@ -63,6 +76,9 @@ def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
     loads = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href")]
     assert [str(value)[:23] for value in loads] == ["data:image/jpeg;base64,"]
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}
+    names = ("http://www.w3.org/", "http://purl.org/", "http://creativecommons.org/")
+    for name in names:  # in drawings; nothing is fetched from there
+        page = page.replace(name, "")
     assert "http://" not in page
     assert "https://" not in page
     policies = [attrs["content"] for _, attrs in tags if "http-equiv" in attrs]
@@ -75,31 +91,37 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
         models={HOSTILE: model()},
         settings={HOSTILE: HOSTILE},
         curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
-        images={HOSTILE: torch.zeros(3, 8, 8, dtype=torch.uint8)},
+        class_curves={HOSTILE: {HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}}},
+        box_curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
+        sheets=[Sheet(HOSTILE, HOSTILE, [(HOSTILE, IMAGE)])],
         repeat=HOSTILE,
+        next=HOSTILE,
     )
 
     assert "<script" not in page
-    assert "alert('" not in page
     assert page.count("&lt;script&gt;") >= 10
     assert content[HOSTILE]["per_class"][HOSTILE] == numbers(None)
 
 
-def test_the_numbers_of_every_model_and_class_are_shown_with_their_origin(tmp_path: Path) -> None:
+def test_the_numbers_of_every_model_and_class_are_shown_with_what_they_mean(
+    tmp_path: Path,
+) -> None:
     models = {"localizer": model(0.25, corloc=None), "detector": model(0.75, corloc=math.nan)}
     page, content = write(tmp_path, models=models)
 
     first, further, *classes = tables_of(page)
-    assert first[0] == ["model", *(METRICS[name].heading for name in HEADLINE)]
-    assert [row[0] for row in first[1:]] == ["localizer", "detector"]
-    for row, number in zip(first[1:], ("0.250", "0.750"), strict=True):
-        shown = dict(zip(HEADLINE, row[1:], strict=True))
-        assert shown == dict.fromkeys(HEADLINE, number) | {"corloc": "n/a"}
+    assert first[0][:3] == ["number", "localizer", "detector"]
+    shown = [key for key in HEADLINE if key != "corloc"]  # which no model has
+    assert [row[0] for row in first[1:]] == [METRICS[name].heading for name in shown]
+    assert {tuple(row[1:3]) for row in first[1:]} == {("0.250", "0.750")}
+    meanings = [METRICS[name].meaning for name in shown]
+    assert [unescape(row[3]) for row in first[1:]] == meanings
+    assert all(meanings)
     others = [metric.heading for metric in METRICS.values() if not metric.is_headline]
     assert further[0][1:] == others
     assert further[2] == ["detector"] + ["0.750"] * len(others)
     for table, number in zip(classes[:2], ("0.250", "0.750"), strict=True):
-        assert table[0] == ["class", *first[0][1:], *others]
+        assert table[0] == ["class", *(metric.heading for metric in METRICS.values())]
         assert table[1] == ["cat"] + [number] * len(METRICS)
         assert table[2][1:] == ["n/a"] * len(METRICS)
     assert content["localizer"]["corloc"] is content["detector"]["corloc"] is None
@@ -110,26 +132,62 @@ def test_the_numbers_of_every_model_and_class_are_shown_with_their_origin(tmp_pa
     assert "commit" in content["environment"]
 
 
-def test_curves_fill_their_charts_from_zero_to_their_highest_finite_value(tmp_path: Path) -> None:
-    nan, inf = math.nan, math.inf
-    curves: dict[str, dict[str, list[tuple[int, float]]]] = {
-        "a": {"localizer": [(10, 4.0), (20, 1.0), (30, 0.0)]},
-        "b": {"localizer": [(0, nan), (1, 1.0), (2, inf), (3, 2.0)]},
-        "constant": {"localizer": [(1, 0.0), (2, 0.0)]},
-        "one point": {"localizer": [(5, 1.0)]},
-        "empty heading": {"localizer": [], "localizer_robust": [(0, nan)]},
-    }
-    page, _ = write(tmp_path, curves=curves)
+def test_what_no_class_has_is_left_out(tmp_path: Path) -> None:
+    per_class = {"cat": {"image_map": 0.5, "corloc": None, "errors_hit": math.nan}}
+    page, _ = write(
+        tmp_path, models={"localizer": {"image_map": 0.5, "per_class": per_class}}, curves={}
+    )
 
-    assert lines_of(page) == [
-        "50.0,20.0 300.0,155.0 550.0,200.0",
-        "50.0,110.0 550.0,20.0",
-        "50.0,200.0 550.0,200.0",
-        "50.0,20.0",
-    ]
-    assert ">10</text>" in page
-    assert ">30</text>" in page
-    assert "empty heading" not in page
+    assert "n/a" not in page
+    assert "CorLoc" not in page
+    assert charts_of(page) == ["image AP of each class"]
+
+
+def test_the_weakest_classes_and_the_most_frequent_error_are_named(tmp_path: Path) -> None:
+    aps = {"ox": 0.5, "cat": 0.125, "dog": None, "elk": 0.25, "owl": 0.375}
+    per_class = {name: {"box_map_area": ap, "errors_part": ap} for name, ap in aps.items()}
+    errors = {"errors_hit": 0.6, "errors_part": 0.3, "errors_group": 0.1}
+    numbers = {"box_map_area": 0.3, **errors, "per_class": per_class}
+    page, _ = write(tmp_path, models={"localizer": numbers})
+
+    assert (
+        "localizer: the weakest classes are cat 0.12, elk 0.25, owl 0.38. "
+        "Of its top-scoring boxes 30% are wrong by showing a part of an object."
+    ) in page
+    charts = ["box AP area of each class", "What the top-scoring boxes are: localizer", "loss"]
+    assert charts_of(page) == charts
+
+
+def test_charts_of_classes_are_folded_and_the_curve_of_thresholds_is_not(tmp_path: Path) -> None:
+    curve = {"threshold": [0.5, 0.75, 1.0], "accuracy": [0.5, 1.0, math.nan]}
+    changes: dict[str, Any] = {
+        "tail_accuracy_curve": {"cat": curve},
+        "boxes": {"thresholds": [0.5]},
+    }
+    page, content = write(
+        tmp_path,
+        models={"localizer": model(**changes), "detector": model(threshold_curve={})},
+        box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}},
+        class_curves={"ap, validation, by class": {"cat": {"localizer": [(1, 0.5), (2, 1.0)]}}},
+    )
+
+    shown, folded = page.split("<h2>Details</h2>")
+    assert charts_of(shown)[-2:] == ["loss", "CorLoc by threshold of the heatmap"]
+    assert "localizer, chosen: 0.5" in shown
+    headings = ["Precision of the boxes", "Tail accuracy", "ap, validation, by class"]
+    assert [
+        label.startswith(heading)
+        for label, heading in zip(charts_of(folded), headings, strict=True)
+    ] == [True] * 3
+    assert content["localizer"]["tail_accuracy_curve"]["cat"]["accuracy"] == [0.5, 1.0, None]
+
+
+def test_images_stand_above_their_words_below_a_note(tmp_path: Path) -> None:
+    page, _ = write(tmp_path)
+
+    assert page.index("<h2>Heatmaps</h2>") < page.index("Red is high.") < page.index("<img")
+    assert "<figcaption>000001 · cat</figcaption>" in page
+    assert "<img" not in write(tmp_path, sheets=[])[0]
 
 
 def test_the_short_table_has_a_line_for_each_model_and_the_headline_metrics() -> None:
@@ -163,33 +221,15 @@ def test_a_table_without_lines_has_its_heading() -> None:
     assert markdown_table(["a", "b|c"]) == "| a | b\\|c |\n|---|---|"
 
 
-def test_box_curves_share_axes_from_0_to_1(tmp_path: Path) -> None:
-    page, _ = write(
-        tmp_path, curves={}, box_curves={"cat": {"localizer": [(0.25, 1.0), (0.5, 0.5)]}}
-    )
-
-    # the drawing is 500 wide from 50 on and 180 high above 200
-    assert lines_of(page) == ["175.0,20.0 300.0,110.0"]
-
-
-def test_the_tail_accuracy_of_each_class_is_a_line_as_far_as_it_is_defined(tmp_path: Path) -> None:
-    curve = {"threshold": [0.5, 0.75, 1.0], "accuracy": [0.5, 1.0, math.nan]}
-    models = {"localizer": model(tail_accuracy_curve={"cat": curve}), "detector": model()}
-
-    page, content = write(tmp_path, curves={}, models=models)
-
-    assert lines_of(page) == ["300.0,110.0 425.0,20.0"]
-    assert "<h2>Tail accuracy: " in page
-    assert content["localizer"]["tail_accuracy_curve"]["cat"]["accuracy"] == [0.5, 1.0, None]
-    assert "Tail accuracy" not in write(tmp_path)[0]
-
-
 def test_a_bar_is_as_long_as_its_fraction_and_what_is_none_has_no_bar(tmp_path: Path) -> None:
-    model_of = {"cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0, "image_loss": 0.5}}
+    model_of = {
+        "cat": {"f2": 0.25, "recall": None, "peak_mean_ratio": 2.0, "image_loss": 0.5},
+        "dog": {"recall": 1.0},
+    }
     page, _ = write(tmp_path, models={"localizer": {"per_class": model_of}})
 
     bars = re.findall(r'<td class="bar" style="background-size: (\d+)% 100%">([^<]*)</td>', page)
-    assert bars == [("25", "0.250")]
+    assert bars == [("25", "0.250"), ("100", "1.000")]
     assert "<td>2.000</td>" in page
     assert "<td>0.500</td>" in page
 
@@ -199,8 +239,9 @@ def test_a_bar_is_as_long_as_its_fraction_and_what_is_none_has_no_bar(tmp_path: 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def texts_of(figure: Path) -> list[str | None]:
-    return [text.text for text in ET.parse(figure).iter(f"{SVG}text")]
+def texts_of(figure: Path) -> list[str]:
+    texts = ET.parse(figure).iter(f"{SVG}text")
+    return ["".join(text.itertext()).strip() for text in texts]
 
 
 def test_every_curve_is_a_drawing_in_a_file_with_the_lines_of_the_page(tmp_path: Path) -> None:
@@ -209,15 +250,10 @@ def test_every_curve_is_a_drawing_in_a_file_with_the_lines_of_the_page(tmp_path:
 
     figures = {path.stem: path for path in (tmp_path / "figures").iterdir()}
     assert figures.keys() == {"train_loss", "F2"}
-    drawn = [
-        line.attrib["points"]
-        for path in figures.values()
-        for line in ET.parse(path).iter(f"{SVG}polyline")
-    ]
-    assert sorted(drawn) == sorted(lines_of(page))
-    title, *words = texts_of(figures["train_loss"])
-    assert title == "train/loss"
-    assert words == ["4", "0", "1", "3", "plain", "robust"]
+    for path in figures.values():
+        drawn = re.findall(r'<path d="M[^"]*"', path.read_text())
+        assert all(line in page for line in drawn)
+    assert {"train/loss", "iteration", "plain", "robust"} <= {*texts_of(figures["train_loss"])}
 
 
 def test_figures_of_an_earlier_report_are_gone(tmp_path: Path) -> None:
@@ -234,7 +270,5 @@ def test_names_from_outside_are_file_names_and_text_in_a_figure(tmp_path: Path) 
     write(tmp_path, curves={heading: {HOSTILE: [(0, 1.0)]} for heading in headings})
 
     assert {path.name for path in tmp_path.iterdir()} == {"figures", "report.html", "report.json"}
-    titles = {texts_of(path)[0] for path in (tmp_path / "figures").iterdir()}
-    assert titles == {
-        *("<script>alert('&')</script>\\n\\udcff", "../../up", "\\x1b\\x00 &", "long " * 100)
-    }
+    titles = {ET.parse(p).findtext(f"{SVG}title") for p in (tmp_path / "figures").iterdir()}
+    assert titles == {printable(heading) for heading in headings}

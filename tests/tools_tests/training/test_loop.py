@@ -539,7 +539,7 @@ def test_a_checkpoint_of_another_model_is_refused_by_its_tensors(run: Run) -> No
     content = run.loaded()
     content["model"]["other.weight"] = content["model"].pop("last.weight")
 
-    with pytest.raises(ValueError, match=r"the checkpoint's model: lacks last\.weight"):
+    with pytest.raises(ValueError, match=r"the checkpoint: its model: lacks last\.weight"):
         make_state().load(content)
 
 

@@ -4,7 +4,6 @@ Boxes are converted from our convention by the modules of this room alone; VOC's
 one-based and closed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data.checks import check_detections
+from data.json_files import read_json
 from data.types import Detections, no_detections
 from tools.files.atomic import write_atomically, write_json
 
@@ -58,13 +58,13 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
+    content = read_json(path, description="a file of detections")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content["classes"], list):
             raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])
         detections = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
     for image_id, of_image in detections.items():
         check_detections(of_image, len(classes), context=f"{path}: image {image_id}")

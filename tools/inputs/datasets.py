@@ -11,6 +11,7 @@ from data.datasets.scan import ImageState, scan_images
 from data.datasets.settings import DataSettings
 from data.datasets.source import MOST, Source, too_thin
 from data.datasets.sources import open_source
+from data.json_files import read_json
 from tools.cli.console import echo, saying, track, warn
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
@@ -138,7 +139,7 @@ def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageSt
 def read_states(cache: Path) -> dict[str, ImageState]:
     """What earlier scans found by absolute path; nothing when the file is missing or damaged."""
     try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
+        content = read_json(cache, description="states of images")
         return {path: ImageState(*state) for path, state in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}

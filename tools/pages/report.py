@@ -4,7 +4,6 @@ Each learning curve of the page is also a drawing in a file, ``figures/NAME.svg`
 """
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from torch import Tensor
 
 from data.evaluation.metrics import METRICS
+from data.json_files import read_json
 from tools.cli.console import printable
 from tools.files.atomic import write_json
 from tools.pages.charts import Curves, charts
@@ -105,8 +105,8 @@ def read_report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
+    content: dict[str, Any] = read_json(path, description="a report")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         models = models_of(content)
         for numbers in models.values():
             metrics_of(numbers)

@@ -74,7 +74,7 @@ def read_settings(run_dir: Path) -> TrainSettings:
         if not isinstance(content, dict):
             raise ValueError("no settings")
         return settings_from(KINDS[kind_of(content)], content)
-    except (yaml.YAMLError, ValueError, KeyError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: not settings of a run ({error})") from error
 
 

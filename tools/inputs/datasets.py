@@ -126,13 +126,17 @@ def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageSt
 
     Args:
         paths: of the images.
-        cache: file with what is known; written anew with these images in it.
+        cache: file with what is known; written anew with these images in it. A place where that
+            is not possible costs one warning.
     """
     known = read_states(cache)
     states = dict(track(scan_images(paths, known), "reading images", total=len(paths)))
     merged = known | {str(path.absolute()): state for path, state in states.items()}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cache, json.dumps(merged).encode())
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache, json.dumps(merged).encode())
+    except OSError as error:
+        warn(f"{error} (so images are read again the next time)")
     return states
 
 

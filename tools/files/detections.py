@@ -15,7 +15,7 @@ from torch import Tensor
 from data.checks import check_detections
 from data.json_files import read_json
 from data.types import Detections, no_detections
-from tools.files.atomic import write_atomically, write_json
+from tools.files.atomic import MOST_BYTES, shortened, write_atomically, write_json
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -95,7 +95,7 @@ def write_devkit_files(
         competition: ``comp3`` for models trained on VOC alone, ``comp4`` for pretrained backbones.
         split: of the images.
         classes: one file each, also of a class without detections; characters that a file name
-            cannot hold are written as %XX.
+            cannot hold are written as %XX, and a name that is too long ends in a hash.
         detections: by image id, in which spaces and line ends are written as %XX.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,8 @@ def write_devkit_files(
                 lines.append(
                     " ".join([words[image_id], repr(score), *(f"{side:.9g}" for side in box)])
                 )
-        file = folder / f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}.txt"
+        stem = f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}"
+        file = folder / f"{shortened(stem, MOST_BYTES - 4)}.txt"
         write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
 
 

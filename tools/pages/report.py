@@ -15,13 +15,12 @@ from torch import Tensor
 from data.evaluation.metrics import METRICS
 from data.json_files import read_json
 from tools.cli.console import printable
-from tools.files.atomic import write_json
+from tools.files.atomic import MOST_BYTES, shortened, write_json
 from tools.pages.charts import Curves, charts
 from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
 from tools.runs.environment import environment
 
-MAX_NAME = 240  # characters; with the ends of a file that is being written 255 are allowed
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
@@ -84,14 +83,15 @@ def write_report(folder: Path, report: Report) -> None:
 def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:
     """A file for each curve by heading, in the place of those of an earlier report.
 
-    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
+    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX; a name
+    that is too long ends in a hash.
     """
     folder.mkdir(exist_ok=True)
     for earlier in folder.glob("*.svg"):
         earlier.unlink()
     for heading, chart in drawn.items():
         name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
-        path = folder / f"{name[:MAX_NAME]}.svg"
+        path = folder / f"{shortened(name, MOST_BYTES - 4)}.svg"
         write_page(path, "figure.svg", heading=heading, chart=chart)
 
 

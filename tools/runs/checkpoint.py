@@ -18,7 +18,7 @@ from torch import Tensor
 from data.checks import check_finite
 from data.json_files import read_json
 from tools.cli.console import warn
-from tools.files.atomic import write_atomically
+from tools.files.atomic import why, write_atomically
 
 FORMAT_VERSION = 2
 KEYS = {
@@ -69,7 +69,8 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         size = temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: could not be written after {size} bytes ({error})") from error
+        reason = why(error, folder)
+        raise OSError(f"{path}: could not be written after {size} bytes ({reason})") from error
     for name, listed in before.items():
         older = [old for old in listed if old["step"] < entry["step"]]
         count = KEEP if name == "last" else 1
@@ -223,6 +224,6 @@ def _sha256(path: Path) -> str:
 
 def _remove_unlisted(folder: Path) -> None:
     listed = {entry["file"] for name in LISTS for entry in _entries(folder / f"{name}.json")}
-    for path in folder.glob("step-*.pt*"):
+    for path in (*folder.glob("step-*.pt*"), *folder.glob("*.tmp")):
         if path.name not in listed:
             path.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from data.proposals.files import pack_proposals, read_unchecked, without_repetit
 from data.types import Proposals
 
 MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
-SECONDS = 900
+SECONDS, SECONDS_A_MB = 30, 5  # that the reader gets; some damaged files would take it forever
 SCORES = ("boxScores", "scores")  # either name is in use
 
 
@@ -90,9 +90,10 @@ def read_mat(path: Path) -> dict[str, Proposals]:
         )
         child.start()
         try:
-            child.join(SECONDS)
+            seconds = SECONDS + SECONDS_A_MB * path.stat().st_size / 1e6
+            child.join(seconds)
             if child.is_alive():
-                raise ValueError(f"{path}: not read within {SECONDS} s")
+                raise ValueError(f"{path}: not read within {seconds:.0f} s")
         finally:  # a caller whom a signal stops leaves none behind
             child.kill()
             child.join()

@@ -49,7 +49,10 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write ``report.json``, ``report.html`` and ``figures`` into a folder, made if missing."""
+    """Write ``report.html``, ``figures`` and ``report.json`` into a folder, made if missing.
+
+    The last one is what other commands read, so it is there when all is.
+    """
     content = {
         **report.models,
         "settings": report.settings,
@@ -57,7 +60,6 @@ def write_report(folder: Path, report: Report) -> None:
         "command": report.repeat,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
     drawn = charts(report.curves)
     write_page(
@@ -78,6 +80,7 @@ def write_report(folder: Path, report: Report) -> None:
         repeat=report.repeat,
     )
     _write_figures(folder / "figures", drawn)
+    write_json(folder / "report.json", content)
 
 
 def _write_figures(folder: Path, drawn: Mapping[str, Any]) -> None:

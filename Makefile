@@ -31,7 +31,7 @@ test: $(READY) ## the test suite (real images too when VOC_ROOT is set)
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 faults: $(READY) ## kill, fill, damage and cut off everything, for a quarter of an hour
-	$(RUN) -m pytest -n 2 --dist load -m slow tests/faults
+	$(RUN) -m pytest -n 2 --dist load -m slow
 
 bench: $(READY) ## measure speed, row by row beside other ways (ONLY="B G" for some rows)
 	$(RUN) -m tests.benchmarks.run $(if $(ONLY),--only $(ONLY))

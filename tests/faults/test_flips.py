@@ -98,7 +98,7 @@ def write(name: str, content: bytes | str) -> Callable[[Path], Path]:
     return to
 
 
-def picture(name: str, mode: str = "RGB", **options: Any) -> Callable[[Path], Path]:
+def encoded(name: str, mode: str = "RGB", **options: Any) -> Callable[[Path], Path]:
     file = io.BytesIO()
     noise_image(20, 30).convert(mode).save(file, Image.registered_extensions()[name[1:]], **options)
     return write(name, file.getvalue())
@@ -266,7 +266,7 @@ READERS = {
         lambda path: config_file(str(path)),
     ),
     **{
-        f"image{name}{mode}": Reader(picture(f"a{name}", mode, **options), read_image)
+        f"image{name}{mode}": Reader(encoded(f"a{name}", mode, **options), read_image)
         for name, mode, options in (
             (".jpg", "RGB", {}),
             (".jpg", "CMYK", {}),

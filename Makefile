@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench check format results clean
+.PHONY: help install demo test faults bench check format results clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(READY) ## labels to boxes on a small synthetic world, both ways; report 
 
 test: $(READY) ## the test suite (real images too when VOC_ROOT is set)
 	$(RUN) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+faults: $(READY) ## kill, fill, damage and cut off everything, for a quarter of an hour
+	$(RUN) -m pytest -n 2 --dist load -m slow
 
 bench: $(READY) ## measure speed, row by row beside other ways (ONLY="B G" for some rows)
 	$(RUN) -m tests.benchmarks.run $(if $(ONLY),--only $(ONLY))

@@ -130,6 +130,17 @@ def check_state_dict(
             raise ValueError(f"{context}: {problem} {name_first(keys, most=4)}")
 
 
+def check_finite(tensors: Mapping[str, Tensor], *, context: str) -> None:
+    """Raise unless every number is finite.
+
+    Raises:
+        ValueError: naming ``context`` and the first tensors with another one.
+    """
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(f"{context}: not all numbers are finite in {name_first(broken, most=4)}")
+
+
 def name_first(names: Sequence[str], most: int = 5) -> str:
     """The first names for a message, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -4,6 +4,7 @@ import atexit
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,18 @@ def map_parallel(
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
     return map(_result, loader)
+
+
+def own_error(error: Exception) -> Exception:
+    """An error of a loader's worker as it was raised there, without the traceback in its text.
+
+    Any other error is given back.
+    """
+    kind = type(error)
+    if "in DataLoader worker process" not in str(error):
+        return error
+    said = re.split(rf"^(?:[\w.]+\.)?{kind.__name__}: ", str(error), flags=re.MULTILINE)
+    return kind(said[-1].strip()) if len(said) > 1 else error
 
 
 class _Mapped(Dataset[bytes]):

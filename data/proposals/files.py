@@ -148,7 +148,7 @@ def read_unchecked(path: Path) -> ProposalSet:
         meta = json.loads(str(meta_text))
         if meta.get("format") != FORMAT:
             raise ValueError(f"format {meta.get('format')}, this version reads {FORMAT}")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: not {description} ({error})") from error
     fits = (
         [array.dtype.kind for array in (ids, offsets, boxes, scores)] == ["U", "i", "f", "f"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.checks import check_proposals, name_first
 from data.images import read_image_size
@@ -22,7 +23,7 @@ from data.proposals.files import pack_proposals, read_unchecked, without_repetit
 from data.types import Proposals
 
 MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
-SECONDS = 900
+SECONDS, SECONDS_A_MB = 30, 5  # that the reader gets; some damaged files would take it forever
 SCORES = ("boxScores", "scores")  # either name is in use
 
 
@@ -84,13 +85,18 @@ def read_mat(path: Path) -> dict[str, Proposals]:
     _check_format(path)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "proposals.npz"
-        child = multiprocessing.get_context("spawn").Process(target=_convert, args=(path, out))
+        child = multiprocessing.get_context("spawn").Process(
+            target=_convert_limited, args=(path, out)
+        )
         child.start()
-        child.join(SECONDS)
-        if child.is_alive():
+        try:
+            seconds = SECONDS + SECONDS_A_MB * path.stat().st_size / 1e6
+            child.join(seconds)
+            if child.is_alive():
+                raise ValueError(f"{path}: not read within {seconds:.0f} s")
+        finally:  # a caller whom a signal stops leaves none behind
             child.kill()
             child.join()
-            raise ValueError(f"{path}: not read within {SECONDS} s")
         if (out.with_suffix(".txt")).is_file():
             raise ValueError(f"{path}: {out.with_suffix('.txt').read_text(encoding='utf-8')}")
         if not out.is_file():
@@ -114,17 +120,23 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _convert(path: Path, out: Path) -> None:
-    """The child: one file in, one file out, or the reason in a text file."""
+def _convert_limited(path: Path, out: Path) -> None:
+    """The child."""
     with contextlib.suppress(ImportError, ValueError):  # Windows and macOS set no such limit
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    _convert(path, out)
+
+
+def _convert(path: Path, out: Path) -> None:
+    """One file in, one file out, or the reason in a text file."""
     try:
         np.savez(out, allow_pickle=False, **pack_proposals(parse_mat(path), {}))
-    except (ValueError, KeyError, TypeError, NotImplementedError, MemoryError, OSError) as error:
+    except Exception as error:  # the parser fails in any way on a damaged file
         out.unlink(missing_ok=True)
-        out.with_suffix(".txt").write_text(str(error) or type(error).__name__, encoding="utf-8")
+        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        out.with_suffix(".txt").write_text(told or "ValueError", encoding="utf-8")
 
 
 def parse_mat(path: Path) -> dict[str, Proposals]:
@@ -145,11 +157,11 @@ def parse_mat(path: Path) -> dict[str, Proposals]:
     for name, rows, values in zip(names, boxes, scores, strict=True):
         if rows.size and rows.shape[1:] != (4,):
             raise ValueError(f"{name}: boxes are [R, 4], got {list(rows.shape)}")
-        corners = np.asarray(rows, dtype=np.float32).reshape(-1, 4)  # before any subtraction
+        corners = _real(rows, name).reshape(-1, 4)  # float32 before any subtraction
         corners = corners[:, [1, 0, 3, 2]] - np.array([1, 1, 0, 0], np.float32)
         known = None
         if values is not None:
-            known = torch.from_numpy(np.asarray(values, dtype=np.float32).ravel())
+            known = torch.from_numpy(_real(values, name).ravel())
             if len(known) != len(corners):
                 raise ValueError(f"{name}: {len(corners)} boxes but {len(known)} scores")
             if not known.isfinite().all():  # not-a-number would say that none is known
@@ -160,3 +172,10 @@ def parse_mat(path: Path) -> dict[str, Proposals]:
     if len(proposals) < len(names):
         raise ValueError("an image is named twice")
     return proposals
+
+
+def _real(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """As float32; numpy would drop imaginary parts and read texts as numbers."""
+    if values.size and values.dtype.kind not in "uif":
+        raise ValueError(f"{name}: boxes and scores are real numbers, got {values.dtype}")
+    return np.asarray(values, dtype=np.float32)

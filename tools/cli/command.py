@@ -174,7 +174,11 @@ def parse_settings(
         elif is_flag(kind):
             action.metavar = f"[{action.metavar or action.dest.upper()}]"
     words = [_with_config_file(word) for word in with_one_value(arguments, types)]
-    return _instance(settings_type, parser, parser.parse_args(words))
+    try:
+        parsed = parser.parse_args(words)
+    except RecursionError as error:
+        raise ValueError("--config: nested too deeply") from error
+    return _instance(settings_type, parser, parsed)
 
 
 def settings_from(settings_type: type[Settings], values: Mapping[str, Any]) -> Settings:
@@ -212,15 +216,29 @@ def config_file(name: str) -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: it does not hold settings; names it.
     """
     path, packaged = Path(name), CONFIGS / f"{name.removesuffix('.yaml')}.yaml"
     if path.is_file():
+        _check_config(path)
         return path
     if path.name == name and packaged.is_file():
         return packaged
     near = difflib.get_close_matches(path.stem, sorted(p.stem for p in CONFIGS.glob("*.yaml")), n=1)
     hint = f"did you mean --config {near[0]}?" if near else f"by name: those of {CONFIGS}"
     raise FileNotFoundError(f"--config {name}: no such file ({hint})")
+
+
+def _check_config(path: Path) -> None:
+    """Refuse by its name what is no YAML of settings; the parser's messages do not tell it."""
+    import yaml  # takes a moment, which no help needs
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("a name and a value a line are wanted")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a file of settings ({error})") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
@@ -38,19 +39,28 @@ LONG_WORD = 16  # columns of a table; longer ones may be folded
 NUMBER = re.compile(r"[-+\d.,:/x%() ]*|n/a")
 CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
 
-_copies: list[TextIO] = []
+_copies: dict[Path, RawIOBase] = {}
 _suggested: list[str] = []
 
 
 @contextmanager
 def also_to(path: Path) -> Iterator[None]:
-    """Append everything that is printed to a file as well, with date and time of day."""
-    with path.open("a", encoding="utf-8") as file:
-        _copies.append(file)
+    """Append everything that is printed to a file as well, with date and time of day.
+
+    A file that cannot be written costs one warning.
+    """
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        _give_up(path, error)
+        yield
+        return
+    with file:
+        _copies[path] = file
         try:
             yield
         finally:
-            _copies.remove(file)
+            _copies.pop(path, None)
 
 
 def echo(*lines: str) -> None:
@@ -89,8 +99,17 @@ def until_closed(file: TextIO) -> Iterator[None]:
 
 
 def _copy(line: str) -> None:
-    for file in _copies:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=file, flush=True)
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    for path, file in list(_copies.items()):
+        try:
+            file.write(f"{now} {line}\n".encode(errors="backslashreplace"))
+        except OSError as error:
+            del _copies[path]
+            _give_up(path, error)
+
+
+def _give_up(path: Path, error: OSError) -> None:
+    warn(f"{path}: {error.strerror}; what is printed is not written there any more")
 
 
 def suggest(*words: object) -> None:

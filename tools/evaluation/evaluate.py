@@ -1,7 +1,6 @@
 """Evaluation of trained runs: numbers, files and the report."""
 
 import contextlib
-import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from data.datasets.settings import UsedImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
 from data.evaluation.image_metrics import mean_over_present
 from data.evaluation.metrics import METRICS
+from data.json_files import read_json
 from tools.cli.console import echo, saying, suggest, table
 from tools.cli.settings import flatten, to_dict, to_options
 from tools.evaluation.metrics import Evaluation, number_or_none
@@ -266,9 +266,13 @@ def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: E
 
 def _training_seconds(run_dir: Path) -> float | None:
     path = run_dir / "training.json"
-    return (
-        float(json.loads(path.read_text(encoding="utf-8"))["seconds"]) if path.is_file() else None
-    )
+    if not path.is_file():
+        return None
+    content = read_json(path, description="a summary of a training")
+    seconds = content.get("seconds") if isinstance(content, dict) else None
+    if not isinstance(seconds, int | float):
+        raise ValueError(f"{path}: not a summary of a training (seconds are {seconds})")
+    return float(seconds)
 
 
 def _curves(

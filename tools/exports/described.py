@@ -1,12 +1,12 @@
 """A folder with a model's weights and a JSON file that describes them; how far outputs differ."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from data.json_files import read_json
 from localizer.model import Localizer
 from tools.models.pretrained import read_weights
 from tools.runs.checkpoint import weights_sha256
@@ -36,8 +36,8 @@ def load_described(
     """
     if not about.is_file():
         raise FileNotFoundError(f"{about}: no {what} in this folder ({command} writes one)")
+    content = read_json(about, description=f"a file of {command}")
     try:
-        content = json.loads(about.read_text(encoding="utf-8"))
         digest, model = content["weights_sha256"], build(content)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{about}: not a file of {command} ({error})") from error

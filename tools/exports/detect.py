@@ -15,7 +15,7 @@ from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
 from tools.cli.console import echo, saying, track
 from tools.exports.settings import DetectSettings
-from tools.files.atomic import filled_folder
+from tools.files.atomic import MOST_BYTES, filled_folder, shortened
 from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections
 from tools.files.formats import FORMATS, check_formats
@@ -105,6 +105,7 @@ def _keep(predictions: Predictions, index: int, settings: DetectSettings) -> Det
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
     path = folder / f"{dataset.ids[index]}.jpg"
+    path = path.with_name(f"{shortened(path.stem, MOST_BYTES - 4)}.jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_jpeg(path, draw_detections(dataset[index].image, detections, dataset.classes))
 

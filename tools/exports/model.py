@@ -24,7 +24,7 @@ from tools.cli.signals import check_interrupted
 from tools.exports.described import load_described, relative_difference
 from tools.exports.graphs import DetectorGraph, LocalizerGraph, graph_of, trace
 from tools.exports.settings import ExportSettings
-from tools.files.atomic import write_json
+from tools.files.atomic import naming, write_atomically, write_json
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.kinds import KINDS
 from tools.runs.saved import BUILDERS, SavedRun, load_run
@@ -213,7 +213,8 @@ def _write_safetensors(source: Source, path: Path) -> None:
     from safetensors.torch import save
 
     weights = source.saved.model.state_dict()
-    path.write_bytes(save({name: tensor.contiguous() for name, tensor in weights.items()}))
+    content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+    write_atomically(path, content)
 
 
 def _read_safetensors(path: Path) -> Outputs:
@@ -222,7 +223,9 @@ def _read_safetensors(path: Path) -> Outputs:
 
 
 def _write_torch_export(source: Source, path: Path) -> None:
-    torch.export.save(source.program, path)
+    content = io.BytesIO()
+    torch.export.save(source.program, content)
+    write_atomically(path, content.getvalue())
 
 
 def _read_torch_export(path: Path) -> Outputs:
@@ -240,7 +243,8 @@ def _write_onnx(source: Source, path: Path) -> None:
         output_names=list(graph.outputs),
     )
     assert program is not None  # only the older exporter gives none
-    program.save(path)
+    with naming(path):
+        program.save(path)
 
 
 def _read_onnx(path: Path) -> Outputs:

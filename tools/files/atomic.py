@@ -1,31 +1,37 @@
 """Files that are whole or not there, and that one process at a time writes."""
 
+import errno
 import io
 import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
+MOST_BYTES = 255  # of a file name
 
-def write_atomically(path: Path, content: bytes, *, shared: bool = False) -> None:
+
+def write_atomically(path: Path, content: bytes) -> None:
     """Write beside the place, flush to disk, rename; on failure nothing is left.
+
+    Another process may be writing the same file.
 
     Args:
         path: of the file.
         content: of the file.
-        shared: whether another process may be writing the same file.
 
     Raises:
         OSError: names the path and the bytes.
     """
-    own = f".{os.getpid()}" if shared else ""
-    temporary = path.with_name(f"{path.name}{own}.tmp")
+    own = f".{os.getpid()}.tmp"
+    temporary = path.with_name(f"{shortened(path.name, MOST_BYTES - len(own))}{own}")
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -33,8 +39,38 @@ def write_atomically(path: Path, content: bytes, *, shared: bool = False) -> Non
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path}: {len(content)} bytes could not be written ({error})") from error
+        with suppress(OSError):  # the same failure again, such as a folder that is gone
+            temporary.unlink()
+        reason = why(error, path.parent)
+        raise OSError(f"{path}: {len(content)} bytes could not be written ({reason})") from error
+
+
+def why(error: BaseException, folder: Path) -> str:
+    """The reason of a failed write in words; torch hides a full disk behind its own error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return f"no space left on device, {shutil.disk_usage(folder).free} bytes are free"
+        cause = cause.__context__
+    return str(error)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the file's name to an error of the system, such as a full disk."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def shortened(name: str, most: int = MOST_BYTES) -> str:
+    """A name of a file, or its beginning and a hash of it where it has more bytes than that."""
+    content = name.encode(errors="surrogateescape")
+    if len(content) <= most:
+        return name
+    ending = f"-{sha256(content).hexdigest()[:16]}"
+    return content[: most - len(ending)].decode(errors="ignore") + ending
 
 
 @contextmanager
@@ -52,10 +88,15 @@ def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=wait):
+        with FileLock(lock_of(path), timeout=wait):
             yield
     except Timeout as error:
         raise FileExistsError(f"{path}: another process is writing it") from error
+
+
+def lock_of(path: Path) -> Path:
+    """The file that ``locked`` locks."""
+    return path.with_name(f".{shortened(path.name, MOST_BYTES - 6)}.lock")
 
 
 UNFINISHED = ".unfinished"
@@ -74,7 +115,8 @@ def filled_folder(folder: Path, *, names: Collection[str], replace: bool) -> Ite
         replace: remove an earlier result, whole, for the new one.
 
     Raises:
-        FileExistsError: the folder holds something else, or a result that is not to be replaced.
+        FileExistsError: the folder holds something else, or a result that is not to be replaced,
+            or another process writes in it.
     """
     existed, place = folder.is_dir(), folder / UNFINISHED
     found = {path.name for path in folder.iterdir()} if existed else set()
@@ -83,18 +125,21 @@ def filled_folder(folder: Path, *, names: Collection[str], replace: bool) -> Ite
         raise FileExistsError(f"{folder}: holds {min(foreign)}, which is no part of a result")
     if found & {*names, UNFINISHED} and not replace:
         raise FileExistsError(f"{folder}: holds a result, maybe unfinished (--replace true)")
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        yield place
-        for path in (folder / name for name in found & {*names}):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in list(place.iterdir()):
-            path.rename(folder / path.name)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if not existed and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    with locked(place):
+        try:
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            yield place
+            for path in (folder / name for name in found & {*names}):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in list(place.iterdir()):
+                path.rename(folder / path.name)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            with suppress(OSError):  # nobody waits for it; Windows keeps an open file
+                lock_of(place).unlink()
+            if not existed and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from data.datasets.image_set import ImageSet
 from data.types import Annotation, Detections
+from tools.files.atomic import naming, shortened
+
+LONGEST_STEM = 235  # bytes; two endings, such as .jpeg.json, still fit a file name
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def name_images(dataset: ImageSet, detections: Mapping[str, Detections]) -> list
         dataset.ids, dataset.paths, dataset.annotations, strict=True
     ):
         file = PurePosixPath(image_id).with_name(path.name)
-        stem = str(file.with_suffix(""))
+        stem = str(file.with_name(shortened(file.stem, LONGEST_STEM)))
         while stem in taken:  # cat.jpg and cat.png
             stem += path.suffix or "_"
         taken.add(stem)
@@ -82,4 +85,5 @@ def link_image(place: Path, image: Path) -> None:
     try:
         place.hardlink_to(image.resolve())
     except OSError:
-        shutil.copyfile(image, place)
+        with naming(place):
+            shutil.copyfile(image, place)

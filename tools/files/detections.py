@@ -4,7 +4,6 @@ Boxes are converted from our convention by the modules of this room alone; VOC's
 one-based and closed.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 
 from data.checks import check_detections
+from data.json_files import read_json
 from data.types import Detections, no_detections
-from tools.files.atomic import write_atomically, write_json
+from tools.files.atomic import MOST_BYTES, shortened, write_atomically, write_json
 
 Sizes = Mapping[str, tuple[int, int]]
 
@@ -58,13 +58,13 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
+    content = read_json(path, description="a file of detections")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content["classes"], list):
             raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])
         detections = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
     for image_id, of_image in detections.items():
         check_detections(of_image, len(classes), context=f"{path}: image {image_id}")
@@ -95,7 +95,7 @@ def write_devkit_files(
         competition: ``comp3`` for models trained on VOC alone, ``comp4`` for pretrained backbones.
         split: of the images.
         classes: one file each, also of a class without detections; characters that a file name
-            cannot hold are written as %XX.
+            cannot hold are written as %XX, and a name that is too long ends in a hash.
         detections: by image id, in which spaces and line ends are written as %XX.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,8 @@ def write_devkit_files(
                 lines.append(
                     " ".join([words[image_id], repr(score), *(f"{side:.9g}" for side in box)])
                 )
-        file = folder / f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}.txt"
+        stem = f"{competition}_det_{quote(split, safe=' ')}_{quote(name, safe=' ')}"
+        file = folder / f"{shortened(stem, MOST_BYTES - 4)}.txt"
         write_atomically(file, "".join(f"{line}\n" for line in lines).encode())
 
 

@@ -5,8 +5,8 @@ Until it is complete it is called ``NAME.part``. The content is not read here.
 
 import hashlib
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from tools.cli.console import LINE_EVERY_S, echo, warn
 from tools.cli.signals import check_interrupted, stop_at_once
-from tools.files.atomic import locked
+from tools.files.atomic import locked, naming
 
 BLOCK = 1 << 20
 TRIES = 5  # of one mirror, as long as each brings more bytes
@@ -37,15 +37,6 @@ class RemoteFile:
         with path.open("rb") as content:
             md5 = hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False))
         return None if md5.hexdigest() == self.md5 else f"md5 {md5.hexdigest()}, not {self.md5}"
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Add the file's name to an error of the system, such as a full disk."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def fetch(

@@ -10,12 +10,13 @@ import torch
 from data.arrays import read_arrays
 from localizer.backbones import Geometry
 from localizer.localize import ImageHeatmaps
-from tools.files.atomic import pack_arrays, write_atomically
+from tools.files.atomic import MOST_BYTES, pack_arrays, shortened, write_atomically
 
 
 def heatmaps_path(folder: Path, split: str, image_id: str) -> Path:
     """The file of an image; characters that a file name cannot hold are written as %XX."""
-    return folder / f"{split}_{quote(image_id, safe='', errors='surrogateescape')}.npz"
+    name = f"{split}_{quote(image_id, safe='', errors='surrogateescape')}"
+    return folder / f"{shortened(name, MOST_BYTES - 4)}.npz"
 
 
 def write_heatmaps(

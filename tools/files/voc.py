@@ -10,7 +10,7 @@ import torch
 
 from data.types import Detections
 from tools.cli.console import printable
-from tools.files.atomic import write_atomically
+from tools.files.atomic import MOST_BYTES, shortened, write_atomically
 from tools.files.boxed_images import BoxedImages, link_image
 from tools.files.detections import closed_corners
 
@@ -39,7 +39,9 @@ def write_voc(out: Path, boxed: BoxedImages) -> None:
     for label, name in enumerate(boxed.classes):
         holds = [bool((image.detections.labels == label).any()) for image in boxed.images]
         signs = [f"{stem} {1 if held else -1:2}" for stem, held in zip(stems, holds, strict=True)]
-        _write_lines(lists / f"{quote(name, safe=' ')}_{split}.txt", signs)
+        ending = f"_{split}.txt"
+        stem = shortened(quote(name, safe=" "), MOST_BYTES - len(ending.encode()))
+        _write_lines(lists / f"{stem}{ending}", signs)
     names = [f"{printable(name)}:::" for name in boxed.classes]
     _write_lines(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *names])
 

@@ -1,12 +1,12 @@
 """The folders of cached features, listed and cleared."""
 
-import json
 import re
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.json_files import read_json
 from tools.cli.console import echo, table
 from tools.inputs.features import GB, KEY
 from tools.inputs.settings import FeatureCacheSettings
@@ -79,7 +79,7 @@ def _describe(folder: Path) -> CachedFeatures:
 def _source(key: Path) -> str:
     """The content of a key in words; features without a readable key are of no use any more."""
     try:
-        content = json.loads(key.read_text(encoding="utf-8"))
+        content = read_json(key, description="a key of features")
         size, weights = content["image_size"], content["weights_sha256"][:8]
         return f"{size} px, {content['resize']}, weights {weights}, {content['device']}"
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ from data.datasets.scan import ImageState, scan_images
 from data.datasets.settings import DataSettings
 from data.datasets.source import MOST, Source, too_thin
 from data.datasets.sources import open_source
+from data.json_files import read_json
 from tools.cli.console import echo, saying, track, warn
 from tools.files.atomic import write_atomically
 from tools.inputs.settings import IMAGE_STATES
@@ -125,20 +126,24 @@ def scan_with_progress(paths: Sequence[Path], cache: Path) -> dict[Path, ImageSt
 
     Args:
         paths: of the images.
-        cache: file with what is known; written anew with these images in it.
+        cache: file with what is known; written anew with these images in it. A place where that
+            is not possible costs one warning.
     """
     known = read_states(cache)
     states = dict(track(scan_images(paths, known), "reading images", total=len(paths)))
     merged = known | {str(path.absolute()): state for path, state in states.items()}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(cache, json.dumps(merged).encode())
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache, json.dumps(merged).encode())
+    except OSError as error:
+        warn(f"{error} (so images are read again the next time)")
     return states
 
 
 def read_states(cache: Path) -> dict[str, ImageState]:
     """What earlier scans found by absolute path; nothing when the file is missing or damaged."""
     try:
-        content = json.loads(cache.read_text(encoding="utf-8"))
+        content = read_json(cache, description="states of images")
         return {path: ImageState(*state) for path, state in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -54,7 +54,7 @@ class FeatureCache:
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps(key, indent=1).encode()
-        write_atomically(folder / KEY, content, shared=True)  # its time: when it was last used
+        write_atomically(folder / KEY, content)  # its time: when it was last used
         return folder
 
     def size(self) -> int:
@@ -185,4 +185,4 @@ class FeatureSamples:
         arrays["network_size"] = np.array(sample.network_size)
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **arrays)
-        write_atomically(self.files[index], file.getvalue(), shared=True)
+        write_atomically(self.files[index], file.getvalue())

@@ -69,7 +69,7 @@ class KeptScores:
     def write(self, index: int, scored: ScoredProposals) -> None:
         """Keep those of an image."""
         content = pack_arrays(**{name: getattr(scored, name).numpy() for name in ARRAYS})
-        write_atomically(self.files[index], content, shared=True)
+        write_atomically(self.files[index], content)
 
 
 def _digest(proposals: Proposals) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tools.loggers.backend import Backend
 
+MOST_STEPS, LARGEST = 2**63, 10**300  # of whole numbers that a line may hold
+
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -51,13 +53,17 @@ def truncate_after(path: Path, last_step: int, *, again: tuple[str, ...] = ()) -
     """
     if not path.exists():
         return
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        for line, event in _complete_lines(path):
-            is_again = event["step"] == last_step and event["tag"].startswith(again)
-            if event["step"] <= last_step and not is_again:
-                file.write(line)
-    part.replace(path)
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for line, event in _complete_lines(path):
+                is_again = event["step"] == last_step and event["tag"].startswith(again)
+                if event["step"] <= last_step and not is_again:
+                    file.write(line)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_metrics(path: Path) -> Curves:
@@ -73,13 +79,20 @@ def read_metrics(path: Path) -> Curves:
 def _complete_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # cut by a kill or a full disk
-            if (
-                line.endswith("\n")
-                and isinstance(event, dict)
-                and {"step", "tag", "value"} <= event.keys()
-            ):
+            event = _event(line)
+            if event is not None and line.endswith("\n"):
                 yield line, event
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """What a line says; None for one that was cut by a kill or a full disk, or is no event."""
+    try:
+        event = json.loads(line)
+        step, tag, value = (event[name] for name in ("step", "tag", "value"))
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    is_step = type(step) is int and abs(step) < MOST_STEPS
+    is_value = (
+        value is None or type(value) is float or (type(value) is int and abs(value) < LARGEST)
+    )
+    return event if is_step and isinstance(tag, str) and is_value else None

@@ -31,6 +31,8 @@ from tools.loggers.backend import Backend
 JPEG_QUALITY = 80
 # TensorBoard's server cannot serve an image with these characters in its tag.
 UNSAFE = re.compile(r'["\\\x00-\x1f]')
+PREFIX = "events.out.tfevents."
+STARTED = re.compile(rf"{re.escape(PREFIX)}(\d+)")  # seconds, in the name of a file
 BYTES_OF_A_RUN = 150_000_000  # the events of one training; curves alone take a few percent of it
 
 # The page CUSTOM SCALARS: related curves in one chart.
@@ -71,9 +73,8 @@ class TensorBoardEvents(Backend):
         self._room = max_bytes - sum(path.stat().st_size for path in folder.iterdir())
         self._full = f"{folder}: {max_bytes / 1e6:g} MB of events; only curves are added from here"
         self._is_full = False
-        # TensorBoard reads the files of a folder in the order of their names.
-        start = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
-        self._file = (folder / f"events.out.tfevents.{start}").open("xb")
+        start = f"{_start_behind(folder):017.6f}.{socket.gethostname()}.{os.getpid()}"
+        self._file = (folder / f"{PREFIX}{start}").open("xb")
         self._records = RecordWriter(self._file)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self._file.close)
@@ -149,6 +150,15 @@ class TensorBoardEvents(Backend):
         self._records.write(record)
         self._records.flush()
         self._room -= len(record)
+
+
+def _start_behind(folder: Path) -> float:
+    """The time, or one behind every file that is there, for a clock may have been set back.
+
+    TensorBoard reads the files of a folder in the order of their names.
+    """
+    earlier = (STARTED.match(path.name) for path in folder.iterdir())
+    return max([time.time(), *(int(found[1]) + 1.0 for found in earlier if found)])
 
 
 def sample_values(values: Tensor, limit: int = 40_000) -> Tensor:

@@ -8,6 +8,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from data.checks import check_finite
 from localizer.backbones import TIMM
 
 RESNET18 = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
@@ -32,7 +33,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a dictionary of tensors.
+        ValueError: not a dictionary of tensors, or one with a number that is not finite.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights")
@@ -42,6 +43,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: not readable weights ({type(error).__name__})") from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path}: not a state dictionary of tensors")
+    check_finite(content, context=f"{path}")
     return content
 
 

@@ -14,6 +14,7 @@ from torchvision.utils import draw_bounding_boxes
 from data.types import Detections
 from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
+from tools.files.atomic import write_atomically
 
 TRUTH, DETECTION = "lime", "magenta"
 FONT, TEXT_SCALE, WHITE, GROUND = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 32
@@ -124,7 +125,7 @@ def write_jpeg(path: Path, image: Tensor) -> None:
     Raises:
         OSError: it could not be written.
     """
-    path.write_bytes(encode_jpeg(image))
+    write_atomically(path, encode_jpeg(image))
 
 
 def encode_jpeg(image: Tensor) -> bytes:

@@ -5,7 +5,6 @@ also a drawing in a file, ``figures/NAME.svg``.
 """
 
 import base64
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from torch import Tensor
 
 from data.evaluation.error_kinds import KINDS
 from data.evaluation.metrics import METRICS
+from data.json_files import read_json
 from tools.cli.console import printable
-from tools.files.atomic import write_atomically, write_json
+from tools.files.atomic import MOST_BYTES, shortened, write_atomically, write_json
 from tools.pages.charts import (
     Curves,
     class_bars,
@@ -42,7 +42,6 @@ WRONG = {  # how a box of each kind of error is wrong
     "localization": "an overlap of .1 to .5",
     "background": "showing no object of the class",
 }
-MAX_NAME = 240  # characters; with the ends of a file that is being written 255 are allowed
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
 
 
@@ -95,7 +94,10 @@ class Report:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write ``report.json``, ``report.html`` and ``figures`` into a folder, made if missing."""
+    """Write ``report.html``, ``figures`` and ``report.json`` into a folder, made if missing.
+
+    The last one is what other commands read, so it is there when all is.
+    """
     content = {
         **report.models,
         "settings": report.settings,
@@ -103,7 +105,6 @@ def write_report(folder: Path, report: Report) -> None:
         "command": report.repeat,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "report.json", content)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
     learning = line_charts(report.curves, x="iteration")
     per_class = {name: numbers["per_class"] for name, numbers in report.models.items()}
@@ -133,6 +134,7 @@ def write_report(folder: Path, report: Report) -> None:
         ],
     )
     _write_figures(folder / "figures", learning)
+    write_json(folder / "report.json", content)
 
 
 def measured(found: dict[str, str], rows: Mapping[str, Numbers]) -> dict[str, str]:
@@ -234,14 +236,16 @@ def _problems(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _write_figures(folder: Path, charts: Mapping[str, Figure]) -> None:
     """A file for each learning curve by heading, in the place of those of an earlier report.
 
-    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX.
+    In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX; a name
+    that is too long ends in a hash.
     """
     folder.mkdir(exist_ok=True)
     for earlier in folder.glob("*.svg"):
         earlier.unlink()
     for heading, chart in charts.items():
         name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
-        write_atomically(folder / f"{name[:MAX_NAME]}.svg", to_svg(chart, heading).encode())
+        path = folder / f"{shortened(name, MOST_BYTES - 4)}.svg"
+        write_atomically(path, to_svg(chart, heading).encode())
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -254,8 +258,8 @@ def read_report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such report (evaluate writes one)")
+    content: dict[str, Any] = read_json(path, description="a report")
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         models = models_of(content)
         for numbers in models.values():
             metrics_of(numbers)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from data.datasets.settings import DataSettings
 from data.datasets.sources import open_source
+from data.json_files import read_json
 from tools.cli.command import config_file, parse_settings
 from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
@@ -152,7 +153,7 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
 def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSettings) -> None:
     """Every stage that is unfinished, was made from something else, or comes after such a one."""
     done: dict[str, str] = (
-        json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        read_json(record, description="a record of stages") if record.is_file() else {}
     )
     for number, stage in enumerate(stages, start=1):
         chosen = [*settings.formats] if stage.name == "boxes" else []

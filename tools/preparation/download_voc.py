@@ -14,8 +14,8 @@ from data.datasets.voc import OFFICIAL_COUNTS
 from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from tools.cli.console import echo, suggest
 from tools.cli.signals import check_interrupted
-from tools.files.atomic import locked
-from tools.files.download import RemoteFile, fetch, naming
+from tools.files.atomic import locked, naming
+from tools.files.download import RemoteFile, fetch
 from tools.preparation.settings import DownloadVocSettings
 
 ARCHIVES = {

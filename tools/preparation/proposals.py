@@ -21,7 +21,7 @@ from data.proposals.settings import ProposeSettings
 from data.types import Proposals
 from tools.cli.console import echo, saying, track, warn
 from tools.cli.settings import to_dict
-from tools.cli.signals import check_interrupted
+from tools.cli.signals import stop_at_once
 from tools.files.atomic import locked, pack_arrays, write_atomically
 from tools.inputs.datasets import bad_images
 from tools.pages.recall import write_recall_report
@@ -115,9 +115,8 @@ def _convert(images: Mapping[str, Path], out: Path, mat: Path) -> None:
     """Write the proposals that a published file holds of the images."""
     if out.exists():
         load_proposals(out)  # a file of another kind is not overwritten
-    with saying(f"converting {mat}"):
+    with saying(f"converting {mat}"), stop_at_once():
         proposals = convert_mat(mat, images)
-    check_interrupted()
     with mat.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from data.datasets.sources import chosen_split, given_or_trained, open_source
 from tools.cli import console
 from tools.cli.command import settings_from
 from tools.cli.settings import to_dict
-from tools.files.atomic import locked, write_atomically
+from tools.files.atomic import locked, shortened, write_atomically
 from tools.runs.kinds import KINDS
 from tools.runs.settings import TrainSettings
 
@@ -50,7 +50,7 @@ def evaluation_folder(run_dir: Path, name: str) -> Path:
     """
     if name in ("", ".", ".."):
         raise ValueError(f"--name {name!r}: not a name of an evaluation")
-    return run_dir / "evaluations" / quote(name, safe=" ", errors="surrogateescape")
+    return run_dir / "evaluations" / shortened(quote(name, safe=" ", errors="surrogateescape"))
 
 
 def write_settings(run_dir: Path, settings: TrainSettings) -> None:
@@ -74,7 +74,7 @@ def read_settings(run_dir: Path) -> TrainSettings:
         if not isinstance(content, dict):
             raise ValueError("no settings")
         return settings_from(KINDS[kind_of(content)], content)
-    except (yaml.YAMLError, ValueError, KeyError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: not settings of a run ({error})") from error
 
 

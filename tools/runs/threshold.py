@@ -1,9 +1,9 @@
 """The heatmap threshold that ``evaluate --choose-threshold`` keeps in the folder of a run."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from data.json_files import read_json
 from tools.files.atomic import write_json
 
 FILE = "box_threshold.json"
@@ -42,8 +42,8 @@ def read_threshold(run_dir: Path) -> ChosenThreshold | None:
     path = run_dir / FILE
     if not path.is_file():
         return None
+    content = read_json(path, description="a chosen threshold")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         curve = {float(threshold): float(value) for threshold, value in content["curve"].items()}
         chosen = ChosenThreshold(**content | {"curve": curve})
         if not 0 < chosen.threshold <= 1:

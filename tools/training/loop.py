@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from data.evaluation.image_metrics import eval_classification, mean_over_present
+from data.parallel import own_error
 from data.types import ImageBatch
 from tools.cli.console import show_progress
 from tools.cli.signals import check_interrupted, is_interrupted
@@ -109,7 +110,13 @@ def train(
 
 def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[ImageBatch]]:
     """``count`` batches at a time; the last group may be smaller."""
-    while group := list(islice(batches, count)):
+    while True:
+        try:
+            group = list(islice(batches, count))
+        except Exception as error:
+            raise own_error(error) from error
+        if not group:
+            return
         yield group
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from data.datasets.image_set import ImageSet
 from tools.cli.console import echo, track
 from tools.cli.settings import flatten
-from tools.runs.checkpoint import load_checkpoint, read_checkpoint
+from tools.runs.checkpoint import check_lists, load_checkpoint, read_checkpoint
 from tools.training.state import TrainingState
 
 # A resumed run must be the run that was interrupted; these may differ from it.
@@ -58,11 +58,12 @@ def resume(state: TrainingState, which: str, checkpoints: Path) -> bool:
     """
     if not which:
         return False
+    check_lists(checkpoints)
     content = load_checkpoint(checkpoints) if which == "auto" else read_checkpoint(Path(which))
     if content is None:
         return False
     _refuse_other_settings(content["settings"], state.settings)
-    state.load(content)
+    state.load(content, context=f"{checkpoints if which == 'auto' else which}")
     echo(f"continuing from step {state.step} (epoch {state.epoch + 1}, batch {state.batch})")
     return True
 

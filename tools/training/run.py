@@ -54,7 +54,8 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     source = open_source(settings)  # refuses what is not there before anything is made
     split, val_split = training_splits(settings.split, settings.val_split, source)
     settings = dataclasses.replace(settings, split=split, val_split=val_split)
-    if not settings.resume and (settings.run_dir / "settings.yaml").exists():
+    checkpoints = (settings.run_dir / "checkpoints").glob("step-*.pt")
+    if not settings.resume and ((settings.run_dir / "settings.yaml").exists() or any(checkpoints)):
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )

@@ -143,13 +143,17 @@ class TrainingState:
         }
         save_checkpoint(folder, content, is_best=is_best)
 
-    def load(self, content: dict[str, Any]) -> None:
+    def load(self, content: dict[str, Any], *, context: str = "the checkpoint") -> None:
         """Go on from a checkpoint.
+
+        Args:
+            content: of it.
+            context: where it is from, for a message.
 
         Raises:
             ValueError: its model is not this one; names the tensors.
         """
-        expected, context = self.model.state_dict(), "the checkpoint's model"
+        expected, context = self.model.state_dict(), f"{context}: its model"
         check_state_dict(expected, content["model"], context=context)
         self.saved_model.load_state_dict(content["model"])
         self.model.load_state_dict(content["model"] | content["progress"].get("trained", {}))

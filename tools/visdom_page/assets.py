@@ -136,7 +136,7 @@ def place(static: Path, files: Files, version: str) -> None:
     (static / BUILT).unlink(missing_ok=True)
     for name, content in {**files, BUILT: version.encode()}.items():
         (static / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(static / name, content, shared=True)
+        write_atomically(static / name, content)
 
 
 def _cache_folder(version: str) -> Path:

@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import socket
+from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tools.cli.console import echo, warn
+from tools.cli.hosts import THIS_MACHINE, is_foreign
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.visdom_page.assets import complete_page, save_assets, visdom_folder
 from tools.visdom_page.settings import VisdomServerSettings
 
-THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 MAX_EVENT = 1 << 30  # bytes, as visdom allows at its start
 
 
@@ -91,7 +92,19 @@ def _application(settings: VisdomServerSettings, static: Path) -> Any:
 
     visdom's start would download, listen on every address, and restart when a source changes.
     """
+    from tornado.web import ErrorHandler
+
     visdom_app: Any = import_module("visdom.server.app")  # without annotations
+
+    class OwnPagesAlone(visdom_app.Application):  # type: ignore[misc]  # as above
+        """Refuses what a page of another server sends, web sockets too."""
+
+        def find_handler(self, request: Any, **kwargs: Any) -> Any:
+            origin = request.headers.get("Origin")
+            if is_foreign(request.host, origin, settings.hostname):
+                refused = {"status_code": HTTPStatus.FORBIDDEN}
+                return self.get_handler_delegate(request, ErrorHandler, refused)
+            return super().find_handler(request, **kwargs)
 
     # The page requests the user's style sheet below static/ too, where it never exists.
     logging.getLogger("tornado.general").setLevel(logging.CRITICAL)
@@ -102,7 +115,7 @@ def _application(settings: VisdomServerSettings, static: Path) -> Any:
         "autoreload": False,
         "serve_traceback": False,
     }
-    return visdom_app.Application(port=settings.port, env_path=str(settings.env_path))
+    return OwnPagesAlone(port=settings.port, env_path=str(settings.env_path))
 
 
 def _save_environments(app: Any) -> None:

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from data.datasets.labels.content import ImageLabels, LabeledObject, Labels, of_objects
+from data.datasets.labels.content import (
+    ImageLabels,
+    LabeledObject,
+    Labels,
+    number_of,
+    of_objects,
+    size_of,
+)
 from data.datasets.labels.place import LabelsPlace
 from data.datasets.labels.table import LABEL, Table, image_name
 
@@ -57,11 +64,10 @@ def _labels(rows: _Rows, table: Table) -> ImageLabels:
 def _object(name: str, sides: list[str], place: LabelsPlace) -> LabeledObject:
     if not name:
         raise ValueError("a box without a label")
-    xmin, ymin, xmax, ymax = map(float, sides)
+    xmin, ymin, xmax, ymax = map(number_of, sides)
     return LabeledObject(name, (xmin, ymin, xmax, ymax), place.first_pixel)
 
 
 def _size(table: Table, cells: tuple[str, ...]) -> tuple[int, int] | None:
     columns = table.column(("height",)), table.column(("width",))
-    height, width = (round(float(cells[k] or 0)) if k is not None else 0 for k in columns)
-    return (height, width) if height and width else None
+    return size_of(*(number_of(cells[k] or 0) if k is not None else 0 for k in columns))

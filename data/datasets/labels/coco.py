@@ -1,15 +1,23 @@
 """COCO's JSON of instances: the labels of an image are the categories of its annotations."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from data.datasets.labels.content import Corners, ImageLabels, LabeledObject, Labels, of_objects
+from data.datasets.labels.content import (
+    Corners,
+    ImageLabels,
+    LabeledObject,
+    Labels,
+    number_of,
+    of_objects,
+    size_of,
+)
 from data.datasets.labels.names import split_of
 from data.datasets.labels.place import LabelsPlace
 from data.datasets.labels.table import image_name
 from data.datasets.source import Problem
+from data.json_files import read_json
 
 ROUNDING = 0.02  # x + width of two numbers with two decimals may leave the image by so much
 CURE = "restore the file"
@@ -26,15 +34,13 @@ def read_coco(place: LabelsPlace) -> Labels | None:
     path = place.file
     if path is None or path.suffix.lower() != ".json":
         return None
+    content = read_json(path, description="JSON")
     try:
-        content = json.loads(path.read_bytes())
         images, annotations, categories = (
             content[key] for key in ("images", "annotations", "categories")
         )
         names = {category["id"]: str(category["name"]).strip() for category in categories}
         sizes = {image["id"]: image for image in images}
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: JSON without COCO's images, annotations and categories ({error})"
@@ -74,16 +80,21 @@ def _labels(
     splits = split_of(named)
     rows = {}
     for name, image in named.items():
-        if problem := wrong.get(image["id"], ""):
+        problem, size = wrong.get(image["id"], ""), None
+        try:
+            size = _size(image)
+        except ValueError as error:
+            problem = problem or str(error)
+        if problem:
             rows[name] = ImageLabels(split=splits[name], file=path, problem=problem)
         else:
             found = objects.get(image["id"], [])
-            rows[name] = of_objects(found, split=splits[name], size=_size(image), file=path)
+            rows[name] = of_objects(found, split=splits[name], size=size, file=path)
     return Labels("COCO's instances, with boxes", rows, tuple(problems))
 
 
 def _object(annotation: dict[str, Any], name: str, image: dict[str, Any]) -> LabeledObject:
-    x, y, width, height = (float(value) for value in annotation["bbox"])
+    x, y, width, height = map(number_of, annotation["bbox"])
     corners: Corners = (x, y, x + width, y + height)
     if size := _size(image):
         ends = (*size[::-1], *size[::-1])
@@ -96,8 +107,7 @@ def _object(annotation: dict[str, Any], name: str, image: dict[str, Any]) -> Lab
 
 
 def _size(image: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = image.get("height"), image.get("width")
-    return (int(height), int(width)) if height and width else None
+    return size_of(*(number_of(image.get(side) or 0) for side in ("height", "width")))
 
 
 def _repeated(path: Path, kind: str, values: Iterable[Any]) -> list[Problem]:

@@ -1,5 +1,6 @@
 """What labels say of images, whatever form they have on disk."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -173,6 +174,33 @@ def to_annotation(
     )
     check_annotation(annotation, len(classes))
     return annotation
+
+
+def number_of(value: object) -> float:
+    """A number, or a text that says one in plain digits; Python's own reading takes 1_0 for 10.
+
+    Raises:
+        ValueError: anything else.
+    """
+    is_plain = value.isascii() and "_" not in value if isinstance(value, str) else False
+    if not is_plain and type(value) not in (int, float):
+        raise ValueError(f"{value!r} is no number")
+    try:
+        return float(value)  # type: ignore[arg-type]  # a text or a number, as just seen
+    except OverflowError as error:
+        raise ValueError("a number that is too large") from error
+
+
+def size_of(height: float, width: float) -> tuple[int, int] | None:
+    """(height, width) in whole pixels; None where one of them is 0, which is not known.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    if not (math.isfinite(height) and math.isfinite(width)):
+        raise ValueError(f"a size is two finite numbers, got {width:g}x{height:g}")
+    rounded = round(height), round(width)
+    return rounded if all(rounded) else None
 
 
 def _check_object(

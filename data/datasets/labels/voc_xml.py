@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data.checks import without_path
-from data.datasets.labels.content import Corners, ImageLabels, LabeledObject, Labels, of_objects
+from data.datasets.labels.content import (
+    Corners,
+    ImageLabels,
+    LabeledObject,
+    Labels,
+    number_of,
+    of_objects,
+    size_of,
+)
 from data.datasets.labels.names import SUFFIXES, split_of
 from data.datasets.labels.place import LabelsPlace
 
@@ -90,13 +98,12 @@ def _size(root: ET.Element) -> tuple[int, int] | None:
     """(height, width); labelImg writes 0 for images that it could not open."""
     if root.find("size") is None:
         return None
-    height, width = (round(float(_text(root, f"size/{side}"))) for side in ("height", "width"))
-    return (height, width) if height and width else None
+    return size_of(*(number_of(_text(root, f"size/{side}")) for side in ("height", "width")))
 
 
 def _object(item: ET.Element, first_pixel: int) -> LabeledObject:
     xmin, ymin, xmax, ymax = (
-        float(_text(item, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
+        number_of(_text(item, f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")
     )
     corners: Corners = (xmin, ymin, xmax, ymax)
     difficult, truncated = (

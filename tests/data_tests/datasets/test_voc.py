@@ -118,6 +118,8 @@ def test_flags_are_read_for_each_object(tmp_path: Path) -> None:
         ((1, 1, "nan", 9), "1 1 nan 9 are not finite"),
         ((1, 1, "-inf", 9), "1 1 -inf 9 are not finite"),
         (("five", 1, 9, 9), "five"),
+        (("1_0", 1, 19, 9), "'1_0' is no number"),
+        (("\uff11", 1, 19, 9), "is no number"),
     ],
 )
 def test_an_invalid_box_is_refused(tmp_path: Path, corners: Corners, problem: str) -> None:
@@ -134,6 +136,12 @@ def test_an_invalid_box_is_refused(tmp_path: Path, corners: Corners, problem: st
         (document().replace("size", "extent"), "size/width"),
         (document(described(more="<difficult>maybe</difficult>")), "difficult is 1 or 0"),
         (document(size="<width>wide</width><height>50</height>"), "wide"),
+        (document(size="<width>1_0</width><height>50</height>"), "'1_0' is no number"),
+        (document(size="<width>inf</width><height>50</height>"), "two finite numbers"),
+        *(
+            (document(described(more=f"<difficult>{word}</difficult>")), "difficult is 1 or 0")
+            for word in ("2", "-1", "y", "1.0")
+        ),
         (document(described().replace("xmin", "left")), "bndbox/xmin"),
         (document(described(name="")), "name"),
     ],

@@ -10,7 +10,13 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from data.proposals.mat_files import convert_mat, parse_mat, read_mat, select_images
+from data.proposals.mat_files import (
+    _convert,
+    convert_mat,
+    parse_mat,
+    read_mat,
+    select_images,
+)
 
 
 def cells(*items: Any) -> Any:
@@ -60,6 +66,22 @@ def test_boxes_become_zero_based_with_x_first(kind: Any, tmp_path: Path) -> None
             r"a: boxes are \[R, 4\], got \[8, 5\]",
         ),
         (
+            {"images": cells("a"), "boxes": cells(np.full((1, 4), 1 + 1j))},
+            "a: boxes and scores are real numbers, got complex128",
+        ),
+        (
+            {
+                "images": cells("a"),
+                "boxes": cells(np.array([[1, 1, 9, 9]])),
+                "scores": cells(np.array([[2j]])),
+            },
+            "a: boxes and scores are real numbers, got complex128",
+        ),
+        (
+            {"images": cells("a"), "boxes": cells(np.array([["1", "1", "9", "9"]]))},
+            "a: boxes",
+        ),
+        (
             {"images": cells("x/a.jpg", "y/a"), "boxes": cells(*[np.ones((1, 4))] * 2)},
             "named twice",
         ),
@@ -91,6 +113,20 @@ def test_a_file_that_is_not_one_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "m.mat").write_bytes(b"<html>" * 100)
     with pytest.raises(ValueError, match=r"m\.mat: "):
         read_mat(tmp_path / "m.mat")
+
+
+def run_reader(path: Path) -> str:
+    """What the reader tells of a file, in this process: of damaged ones it could crash."""
+    out = path.with_suffix(".npz")
+    _convert(path, out)
+    assert not out.exists()
+    return out.with_suffix(".txt").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096), b"MATLAB 5.0", b"\0\1IM"])
+def test_what_is_no_mat_file_ends_the_reader_with_a_reason(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.mat").write_bytes(content)
+    assert run_reader(tmp_path / "m.mat")
 
 
 @pytest.fixture

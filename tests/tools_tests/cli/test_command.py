@@ -383,15 +383,42 @@ def test_an_option_after_the_config_overrides_it(tmp_path: Path) -> None:
     assert (settings.run_dir, settings.seed) == (Path("other"), 7)
 
 
-@pytest.mark.parametrize("text", [None, "run_dir: [unclosed", "hello", "\x00"])
-def test_without_its_folder_or_with_a_config_that_is_no_mapping_a_command_is_refused_in_one_line(
-    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_without_its_folder_a_command_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "my.yaml").write_text(text or "seed: 7")
+    (tmp_path / "my.yaml").write_text("seed: 7")
 
     assert train_code("--config", str(tmp_path / "my.yaml")) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("run_dir: [unclosed", "hello", "\x00", "", "- 1", "\xff\xfe"),
+        *("model: " + "[" * 20_000, "- " * 3000, "seed: !!python/name:os.system"),
+    ],
+    ids=range(9),
+)
+def test_a_config_without_settings_is_refused_by_name_in_one_line(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(content, encoding="latin-1")
+
+    assert train_code("--run-dir", "run", "--config", str(path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: not a file of settings (")
+
+
+def test_a_config_that_holds_itself_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text("model: &all [*all]")
+
+    assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
+    assert capsys.readouterr().err == "error: --config: nested too deeply\n"
 
 
 @pytest.mark.parametrize(
@@ -411,6 +438,18 @@ def test_a_config_imports_nothing(
     monkeypatch.syspath_prepend(tmp_path)
 
     assert train_code("--run-dir", "run", "--config", str(tmp_path / "my.yaml")) == 2
+    assert "planted_module" not in sys.modules
+    assert "planted_module.Model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--model", "--visdom", "--optim", "--boxes"])
+def test_an_option_imports_nothing(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "planted_module.py").write_text("class Model: ...")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert train_code("--run-dir", "run", option, "planted_module.Model") == 2
     assert "planted_module" not in sys.modules
     assert "planted_module.Model" in capsys.readouterr().err
 

@@ -126,6 +126,34 @@ def test_what_a_terminal_would_obey_is_shown_as_an_escape(
         datetime.fromisoformat(f"{day} {clock}")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
+def test_a_log_on_a_full_disk_costs_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+
+    with also_to(tmp_path / "log.txt"), also_to(tmp_path / "other.txt"):
+        echo("one", "two")
+
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\n"
+    assert err.startswith(f"warning: {tmp_path / 'log.txt'}: No space left on device; ")
+    assert err.count("\n") == 1
+    assert len((tmp_path / "other.txt").read_text().splitlines()) == 3
+
+
+def test_a_log_that_cannot_be_opened_costs_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with also_to(tmp_path):
+        echo("one", "two")
+
+    out, err = capsys.readouterr()
+    assert out == "one\ntwo\n"
+    assert err.startswith(f"warning: {tmp_path}: Is a directory; ")
+    assert err.count("\n") == 1
+
+
 def test_text_of_every_script_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     echo("für später/图 1.jpg: <b>кошка</b> 🐈")
 

@@ -1,7 +1,10 @@
 """Files that are whole or not there, and what they hold of numbers that JSON cannot say."""
 
+import errno
 import json
 import math
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,20 @@ import pytest
 import torch
 
 from tests.worlds import files_of_at_most
-from tools.files.atomic import filled_folder, write_atomically, write_json, write_scores
+from tools.files.atomic import (
+    filled_folder,
+    locked,
+    shortened,
+    why,
+    write_atomically,
+    write_json,
+    write_scores,
+)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_file_is_replaced_as_a_whole(shared: bool, tmp_path: Path) -> None:
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for data in (b"one", b"other"):
-        write_atomically(tmp_path / "file", data, shared=shared)
+        write_atomically(tmp_path / "file", data)
 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"other"
@@ -30,6 +40,43 @@ def test_a_file_that_does_not_fit_leaves_the_one_before(tmp_path: Path) -> None:
 
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "類" * 85, "é" * 127])
+def test_the_longest_names_can_be_written_and_locked(name: str, tmp_path: Path) -> None:
+    with locked(tmp_path / name):
+        write_atomically(tmp_path / name, b"one")
+
+    assert (tmp_path / name).read_bytes() == b"one"
+
+
+def test_a_long_name_is_cut_between_characters_and_told_apart_from_others() -> None:
+    assert shortened("類" * 85) == "類" * 85
+    cut = {shortened("類" * 85 + end) for end in ("a", "b")}
+    assert len(cut) == 2
+    assert all(len(name.encode()) in range(250, 256) for name in cut)
+    assert all(name.startswith("類" * 79 + "-") for name in cut)
+    assert len(shortened("abc" * 20, 40)) == 40
+
+
+def hide(number: int) -> None:
+    """As torch does with an error of the disk."""
+    try:
+        raise OSError(number, os.strerror(number))
+    except OSError:
+        raise RuntimeError("[enforce fail at inline_container.cc:672]")  # noqa: B904 - by itself
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_said_in_words_though_a_library_hides_it(
+    number: int, tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError) as raised:
+        hide(number)
+
+    reason = why(raised.value, tmp_path)
+    assert re.fullmatch(r"no space left on device, \d+ bytes are free", reason)
+    assert why(RuntimeError("another"), tmp_path) == "another"
 
 
 def test_what_is_not_a_number_becomes_null(tmp_path: Path) -> None:
@@ -118,6 +165,18 @@ def test_what_a_killed_process_left_is_refused_or_removed(tmp_path: Path) -> Non
     fill(tmp_path, "a", replace=True)
 
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_of_two_writers_the_second_is_refused_and_the_first_ends_as_usual(
+    replace: bool, tmp_path: Path
+) -> None:
+    with filled_folder(tmp_path / "out", names=("a", "b"), replace=False) as place:
+        (place / "a").touch()
+        with pytest.raises(FileExistsError, match=rf"{tmp_path}/out"):
+            fill(tmp_path / "out", "b", replace=replace)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "a"]
 
 
 def test_other_files_are_never_removed(tmp_path: Path) -> None:

@@ -221,3 +221,11 @@ def test_an_image_s_name_is_one_word_of_its_line(name: str, tmp_path: Path) -> N
     assert unquote(word, errors="surrogateescape") == name
     assert (word == name) == ("/" in name)  # nothing to escape
     assert numbers == ["0.5", "1", "1", "1", "1"]
+
+
+def test_long_names_of_classes_have_a_file_each(tmp_path: Path) -> None:
+    classes = ["類" * 80, "類" * 80 + "x", "и" * 200, "cat"]
+    write_devkit_files(tmp_path, "comp3", "test", classes, {"a": one([0, 0, 1, 1])})
+
+    assert len(list(tmp_path.iterdir())) == 4
+    assert (tmp_path / "comp3_det_test_cat.txt").is_file()

@@ -103,6 +103,24 @@ def test_a_format_writes_what_it_says_and_the_same_again(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_long_names_of_images_and_classes_are_cut_where_a_file_has_no_room(
+    name: str, tmp_path: Path
+) -> None:
+    names = ["類" * 83 + ".jpg", "類" * 83 + "x.jpg", "a" * 251 + ".png"]
+    classes = ["類" * 40, "類" * 40 + "x", "и" * 200]
+    sizes = dict.fromkeys(names, (20, 20))
+    every = detect([[0, 0, 9, 9]] * 3, [0.5] * 3, [0, 1, 2])
+    boxed = boxed_images(tmp_path / "in", dict.fromkeys(names, every), sizes, classes)
+    (tmp_path / "out").mkdir()
+
+    FORMATS[name].write(tmp_path / "out", boxed)
+
+    assert len({image.stem for image in boxed.images}) == 3
+    lists = [path.name for path in (tmp_path / "out").rglob("*_trainval.txt")]
+    assert len(lists) == (3 if name == "voc" else 0)
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_names_of_any_kind_stay_in_the_folder(name: str, tmp_path: Path) -> None:
     names = ["..%2fup.jpg", "two\nlines.jpg", "<b>'\"& \x1b.jpg", "\udcff.jpg", "sub/图 1.PNG"]
     classes = ["</name>", "a/b", "\x1b", "猫"]

@@ -3,6 +3,8 @@
 import math
 from pathlib import Path
 
+import pytest
+
 from tools.loggers.logger import Logger
 from tools.loggers.metrics_file import MetricsFile, read_metrics, truncate_after
 
@@ -29,6 +31,35 @@ def test_lines_of_the_resumed_step_that_will_come_again_are_taken_out(tmp_path: 
     truncate_after(path, 2, again=("validation/",))
 
     assert read_metrics(path) == {"validation/map": [(1, 0.5)], "train/loss": [(2, 0.5)]}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '{"step": "7", "tag": "loss", "value": 1.0}',
+        '{"step": 7.5, "tag": "loss", "value": 1.0}',
+        '{"step": true, "tag": "loss", "value": 1.0}',
+        '{"step": null, "tag": "loss", "value": 1.0}',
+        '{"step": 1, "tag": ["loss"], "value": 1.0}',
+        '{"step": 1, "tag": null, "value": 1.0}',
+        '{"step": 1, "tag": "loss", "value": "1.0"}',
+        '{"step": 1, "tag": "loss", "value": {}}',
+        '{"step": 1, "tag": "loss", "value": 1' + "0" * 400 + "}",
+        '{"step": 1' + "0" * 5000 + ', "tag": "loss", "value": 1}',
+        "[" * 100_000,
+        '"step, tag, value"',
+        "\xff\xfe",
+    ],
+    ids=range(13),
+)
+def test_a_line_of_json_that_is_no_event_is_left_out(odd: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    event = '{"step": 1, "tag": "loss", "value": 2}\n'
+    path.write_text(f"{odd}\n{event}", encoding="latin-1")
+
+    assert read_metrics(path) == {"loss": [(1, 2)]}
+    truncate_after(path, 3, again=("validation/",))
+    assert path.read_text() == event
 
 
 def test_lines_that_are_no_events_are_left_out(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What TensorBoard reads of the events: finite values, small images, one budget for a run."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,22 @@ def test_a_precision_recall_curve_leaves_out_scores_that_are_not_finite(tmp_path
     (curve,) = events.Tensors("cat")
     # true and false positives
     assert (curve.tensor_proto.float_val[0], curve.tensor_proto.float_val[127]) == (2, 1)
+
+
+def test_after_the_clock_was_set_back_every_step_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    for last_step, clock in ((-1, now), (2, now - 400 * 86400), (4, 5.0), (6, now)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        with Logger([TensorBoardEvents(tmp_path, last_step=last_step)]) as logger:
+            for step in range(last_step + 1, last_step + 4):  # the last one is logged again
+                logger.scalar("train/loss", float(last_step), step)
+    monkeypatch.undo()
+
+    shown = {event.step: event.value for event in read_events(tmp_path).Scalars("train/loss")}
+
+    assert shown == {0: -1, 1: -1, 2: -1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 6, 8: 6, 9: 6}
 
 
 def test_settings_stand_beside_the_final_metrics(tmp_path: Path) -> None:

@@ -196,6 +196,22 @@ def test_twenty_damaged_files_are_listed_by_file_lists_first_and_the_second_time
     assert snapshot(world) == before
 
 
+def test_without_a_place_for_its_cache_everything_is_told_all_the_same(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = damage(world)
+    (tmp_path / "runs").write_text("a file")
+
+    assert main(words(world, tmp_path / "runs" / "images.json", CLASSES)) == 2
+
+    out, err = capsys.readouterr()
+    assert set(listed(out, world)) == bad
+    warning, error = err.splitlines()
+    assert warning.startswith("warning: ")
+    assert str(tmp_path / "runs") in warning
+    assert error.startswith(f"error: {world}: 20 problems")
+
+
 @pytest.mark.voc
 def test_a_part_of_the_real_images_with_twenty_damaged_files_lists_exactly_those_twenty(
     voc_root: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]

@@ -14,6 +14,7 @@ from torch import Tensor
 from tests.worlds import Trap, files_of_at_most
 from tools.runs.checkpoint import (
     FORMAT_VERSION,
+    check_lists,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
@@ -230,9 +231,10 @@ def test_damaged_checkpoints_are_refused_by_name_and_nothing_starts_from_the_beg
         lambda path: torch.save({"weight": torch.ones(3)}, path),
         lambda path: torch.save([1], path),
         lambda path: torch.save(content(1) | {"format_version": 99}, path),
+        lambda path: torch.save(content(1) | {"model": [1]}, path),
         Path.unlink,
     ],
-    ids=["truncated", "empty", "a pickle", "other weights", "a list", "another format", "missing"],
+    ids=["truncated", "empty", "pickle", "weights", "list", "format", "no weights", "missing"],
 )
 def test_what_is_no_checkpoint_is_refused_by_name_without_its_sha256_too(
     change: Callable[[Path], Any], tmp_path: Path
@@ -260,23 +262,78 @@ def test_a_damaged_newest_falls_back_to_the_one_before_and_names_both(
     assert warning.endswith("going back to step-00000001.pt")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"checkpoints": [{"file": "a"}]}'])
-def test_a_list_that_is_none_is_refused_by_name(text: str, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, content(1))
-    (tmp_path / "last.json").write_text(text)
+DAMAGED_LISTS = ["", "[]", '{"checkpoints": [{"file": "a"}]}', "[" * 100_000]
 
-    with pytest.raises(ValueError, match=r"last\.json: "):
+
+@pytest.mark.parametrize("text", [None, *DAMAGED_LISTS], ids=range(5))
+def test_where_the_list_is_lost_or_damaged_the_newest_intact_checkpoint_counts(
+    text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, content(step, 1))
+    (tmp_path / "last.json").unlink()
+    if text is not None:
+        (tmp_path / "last.json").write_text(text)
+
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None
+    assert loaded["step"] == 2
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'last.json'}: no" in warning
+    assert warning.endswith("going back to step-00000002.pt")
+
+    damage(tmp_path / "step-00000002.pt")  # no list has its sha256
+    loaded = load_checkpoint(tmp_path)
+    assert loaded is not None
+    assert loaded["step"] == 1
+    save_checkpoint(tmp_path, content(3, 1))  # makes a new list
+    assert names(tmp_path) == ["last.json", "step-00000003.pt"]
+
+
+def test_the_best_one_is_better_than_none(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, content(1, 1), is_best=True)
+    for step in (2, 3):
+        damage(save_checkpoint(tmp_path, content(step, 1)))
+
+    loaded = load_checkpoint(tmp_path)
+
+    assert loaded is not None
+    assert loaded["step"] == 1
+    damage(tmp_path / "step-00000001.pt")
+    with pytest.raises(ValueError, match=r"00003.*00002.*00001.*no intact checkpoint is left"):
         load_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_that_no_list_names_does_not_count_and_is_mentioned(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("text", DAMAGED_LISTS, ids=range(4))
+def test_a_damaged_list_of_the_best_is_refused_by_name_at_the_start(
+    text: str, tmp_path: Path
 ) -> None:
-    save_checkpoint(tmp_path, content(1))
-    (tmp_path / "last.json").unlink()
+    save_checkpoint(tmp_path, content(1), is_best=True)
+    check_lists(tmp_path)
+    (tmp_path / "best.json").write_text(text)
 
-    assert load_checkpoint(tmp_path) is None
-    assert "step-00000001.pt" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/best\.json: not a list of checkpoints"):
+        check_lists(tmp_path)
+    with pytest.raises(ValueError, match=r"best\.json: not a list"):
+        save_checkpoint(tmp_path, content(2), is_best=True)
+    assert value_of(load_checkpoint(tmp_path)) == 0
+
+
+def test_a_copied_checkpoint_is_checked_by_its_own_sums(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "run", content(3, 1)).rename(tmp_path / "copy.pt")
+    assert read_checkpoint(path)["step"] == 3
+    damage(path)
+
+    with pytest.raises(ValueError, match=r"copy\.pt: not a readable checkpoint"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, content(1, value))
+
+    with pytest.raises(ValueError, match=r"step-00000001\.pt: not all numbers are finite in wei"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("write", [torch.save, lambda c, p: p.write_bytes(pickle.dumps(c))])

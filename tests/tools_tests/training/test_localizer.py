@@ -301,6 +301,41 @@ def test_a_run_is_not_resumed_on_other_labels_or_images(
     assert f"split {split}: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", [None, "{}"])
+def test_a_run_whose_list_of_checkpoints_is_lost_or_damaged_continues_from_the_newest(
+    text: str | None, copy: Path, words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = {path: path.read_bytes() for path in (copy / "checkpoints").glob("*.pt")}
+    (copy / "checkpoints" / "last.json").unlink()
+    if text is not None:
+        (copy / "checkpoints" / "last.json").write_text(text)
+
+    assert main(words(copy, "--resume", "auto")) == 0
+
+    printed = capsys.readouterr()
+    assert "continuing from step 6" in printed.out
+    assert "last.json: no" in printed.err
+    assert {path: path.read_bytes() for path in (copy / "checkpoints").glob("*.pt")} == checkpoints
+    (copy / "settings.yaml").unlink()
+    assert main(words(copy)) == 2
+    assert f"{copy}: holds a run already" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_or_list_is_refused_before_the_training(
+    copy: Path, words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newest = copy / "checkpoints" / "step-00000006.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 16
+    newest.write_bytes(content)
+    assert main(words(tmp_path / "other", "--resume", str(newest))) == 2
+    assert f"error: {newest}: the checkpoint is damaged" in capsys.readouterr().err
+
+    (copy / "checkpoints" / "best.json").write_text("[")
+    assert main(words(copy, "--resume", "auto")) == 2
+    assert f"error: {copy / 'checkpoints' / 'best.json'}: not a list" in capsys.readouterr().err
+
+
 # Kills and signals
 
 

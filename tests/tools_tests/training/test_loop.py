@@ -2,7 +2,9 @@
 
 import itertools
 import math
+import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.types import ImageBatch
+from data.types import ImageBatch, ImageSample
 from tests.worlds import NumberedImages
 from tools.cli.signals import Interrupted, install_signal_handlers, is_interrupted
 from tools.inputs.samples import training_batches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
+from tools.loggers.metrics_file import MetricsFile
+from tools.loggers.tensorboard import TensorBoardEvents
 from tools.runs.checkpoint import load_checkpoint, weights_sha256
 from tools.runs.settings import LoopSettings, OptimSettings
 from tools.training.loop import Criterion, Recent, log_histograms, train
@@ -131,16 +135,26 @@ class Run:
 
         return criterion
 
-    def go(self, criterion: Criterion | None = None, **settings: Any) -> None:
+    def go(
+        self,
+        criterion: Criterion | None = None,
+        batches: Callable[[int, int], Any] | None = None,
+        logger: Logger | None = None,
+        **settings: Any,
+    ) -> None:
         defaults = {"epochs": 2, "batch_size": 4, "log_every": 1, "checkpoint_every": 1}
         loop = LoopSettings(**(defaults | settings))
-        size = loop.batch_size
+
+        def own(epoch: int, first: int) -> list[ImageBatch]:
+            size = loop.batch_size
+            return batches_of(self.images, epoch=epoch, first=first, batch_size=size)
+
         train(
             self.state,
             criterion or self.losses,
-            lambda epoch, first: batches_of(self.images, epoch=epoch, first=first, batch_size=size),
+            batches or own,
             settings=loop,
-            logger=Logger([self.log]),
+            logger=logger or Logger([self.log]),
             checkpoints=self.folder,
             end_of_epoch=self.quality,
         )
@@ -539,11 +553,55 @@ def test_a_checkpoint_of_another_model_is_refused_by_its_tensors(run: Run) -> No
     content = run.loaded()
     content["model"]["other.weight"] = content["model"].pop("last.weight")
 
-    with pytest.raises(ValueError, match=r"the checkpoint's model: lacks last\.weight"):
+    with pytest.raises(ValueError, match=r"the checkpoint: its model: lacks last\.weight"):
         make_state().load(content)
 
 
 # Histograms
+
+
+class MissingImages(NumberedImages):
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        if index == 5:
+            raise ValueError("5.jpg: the image does not decode\n  (ValueError: truncated)")
+        return super().sample(index, flipped=flipped)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_a_worker_cannot_read_is_named_without_a_traceback(
+    workers: int, run: Run
+) -> None:
+    words: dict[str, Any] = {"seed": 0, "epoch": 0, "first": 0, "batch_size": 4, "flip": True}
+    loader = training_batches([MissingImages(COUNT)], workers=workers, **words)
+
+    with pytest.raises(ValueError, match=r"^5\.jpg: the image does not decode\n"):
+        run.go(batches=lambda epoch, first: loader)
+
+
+@pytest.mark.slow
+def test_thousands_of_steps_keep_memory_threads_and_files(run: Run) -> None:
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("what a process holds is read in /proc")
+    events = run.folder / "events"
+    held = []
+    with Logger([MetricsFile(run.folder / "m.jsonl"), TensorBoardEvents(events)]) as logger:
+        for epochs in (1, 2, 3):
+            run.go(
+                batches=lambda *_: batches_of() * 500,
+                logger=logger,
+                epochs=epochs,
+                log_every=10,
+                checkpoint_every=1000,
+                histogram_every=500,
+            )
+            memory = int(statm.read_text().split()[1]) * resource.getpagesize()
+            files = len(list(Path("/proc/self/fd").iterdir()))
+            held.append((memory, threading.active_count(), files))
+
+    assert run.state.step == 4500
+    assert held[1][1:] == held[2][1:]
+    assert held[2][0] - held[1][0] < 1.5e6  # in 1500 steps
 
 
 def test_histograms_say_which_layers_are_frozen_and_give_those_no_gradient(run: Run) -> None:

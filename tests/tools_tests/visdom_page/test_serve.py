@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin
 
 import pytest
@@ -164,6 +164,75 @@ def test_a_signal_ends_the_server_and_its_windows_are_there_the_next_time(
     kept = json.loads((tmp_path / "env" / "run.json").read_text())
     assert list(kept["jsons"]) == ["one", "two"]
     assert (tmp_path / "env" / "untouched.json").read_text() == untouched
+
+
+def status_of(address: str, path: str, **headers: str) -> int:
+    request = urllib.request.Request(f"{address}{path}", headers=headers)
+    if headers.get("Content-Type"):
+        event = {"data": [{"type": "text", "content": "a"}], "win": "w", "eid": "run", "opts": {}}
+        request.data = json.dumps(event).encode()
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            code: int = answer.status
+            return code
+    except HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_other_hosts_and_pages_of_other_servers_are_refused_web_sockets_too(
+    package: Path, tmp_path: Path
+) -> None:
+    web_socket = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    post = {"Content-Type": "text/plain"}
+    evil, null = {"Origin": "http://evil.example"}, {"Origin": "null"}
+
+    def visit(address: str) -> tuple[list[int], list[int]]:
+        other_port = {"Origin": "http://127.0.0.1:1"}
+        asked = [
+            *(("/", {"Host": "evil.example"}), ("/", evil), ("/", other_port)),
+            *(("/events", post | evil), ("/events", post | null), ("/save", post | evil)),
+            ("/events", post | {"Host": "127.0.0.1.evil.example"}),
+            *(("/socket", web_socket | evil), ("/vis_socket", web_socket | null)),
+            ("/socket", web_socket | {"Host": "evil.example"}),
+        ]
+        refused = [status_of(address, path, **headers) for path, headers in asked]
+        own = {"Origin": address}
+        by_name = {"Host": address.removeprefix("http://").replace("127.0.0.1", "localhost")}
+        asked = [("/", {}), ("/", own), ("/", by_name), ("/events", post), ("/events", post | own)]
+        answered = [status_of(address, path, **headers) for path, headers in asked]
+        return refused, answered
+
+    (refused, answered), _ = serve(package, tmp_path, visit)
+
+    assert refused == [403] * 10
+    assert answered == [200] * 5
+
+
+def test_open_connections_do_not_keep_the_server_from_ending(package: Path, tmp_path: Path) -> None:
+    def visit(address: str) -> float:
+        port = int(address.rpartition(":")[2])
+        for text in (
+            b"",
+            b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
+        ):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.sendall(text)
+            open_connections.append(connection)
+        return time.monotonic()
+
+    open_connections = list[socket.socket]()
+    began, code = serve(package, tmp_path, visit)
+
+    assert time.monotonic() - began < 5
+    assert code == 143
+    for connection in open_connections:
+        connection.close()
 
 
 def test_the_added_files_are_saved_for_another_machine(package: Path, tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any, NoReturn
 
+from tools.cli.hosts import is_foreign
 from tools.cli.signals import check_interrupted
 
 ADDRESS = "127.0.0.1"
-HOSTS = (ADDRESS, "localhost")  # a request for another host comes from a foreign page
 CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
 LISTEN_S = 0.2  # between two checks for a signal
+MOST_THREADS = 32  # a browser opens six connections; more than these at once are closed
 
 
 class PageServer(ThreadingHTTPServer):
@@ -28,10 +30,12 @@ class PageServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 2 * MOST_THREADS
     timeout = LISTEN_S
 
     def __init__(self, port: int) -> None:
         self.table: Mapping[str, Path] = {}
+        self._free = BoundedSemaphore(MOST_THREADS)
         try:
             super().__init__((ADDRESS, port), _Request)
         except OSError as error:
@@ -54,6 +58,20 @@ class PageServer(ThreadingHTTPServer):
             check_interrupted()
             self.handle_request()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, or close the connection while too many are open."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one request."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, *_: object) -> None:
         """Ignore a browser that closes the connection during an answer."""
 
@@ -65,8 +83,8 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server: Any = self.server
         path = server.table.get(self.path.partition("?")[0])
-        host = self.headers.get("Host", ADDRESS).partition(":")[0]
-        if path is None or host not in HOSTS:
+        host, origin = self.headers.get("Host", ADDRESS), self.headers.get("Origin")
+        if path is None or is_foreign(host, origin, ADDRESS):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         try:

@@ -48,6 +48,8 @@ def test_other_names_a_split_and_corners_from_0(save: Save) -> None:
     [
         ("b.jpg,100,50,,1,1,9,9", "a box without a label"),
         ("b.jpg,100,50,cat,,1,9,9", "could not convert string to float"),
+        ("b.jpg,100,50,cat,1_0,1,90,9", "'1_0' is no number"),
+        ("b.jpg,inf,50,cat,1,1,9,9", "a size is two finite numbers, got infx50"),
         ("a.jpg,100,60,cat,1,1,9,9", "'a.jpg' has another split or size than before"),
         ("../b.jpg,100,50,cat,1,1,9,9", "is not a path below the folder"),
     ],

@@ -73,6 +73,8 @@ def test_folders_of_splits_are_splits_and_a_missing_size_is_the_images(
         ([95, 0, 10, 10], "95 0 105 10 leave 100x50 pixels that count from 0"),
         ([5, 5, 0, 10], "5 5 5 15 enclose no area"),
         ([5, 5, 10], "no box"),
+        (["5", "5", "1_0", "10"], "'1_0' is no number"),
+        ([5, 5, True, 10], "True is no number"),
         (None, "no box"),
     ],
 )
@@ -88,6 +90,17 @@ def test_an_invalid_box_is_a_problem_of_its_image_alone(
     with pytest.raises(ValueError, match=r"instances\.json: b\.jpg: .*"):
         source.open("all")
     assert len(source.open("all", leave_out=[source.path("b.jpg")])) == 2
+
+
+@pytest.mark.parametrize("width", ["wide", "1_0", float("inf"), [1], 10**400])
+def test_a_size_that_is_none_is_a_problem_of_its_image_alone(
+    save: Save, tmp_path: Path, width: Any
+) -> None:
+    images = [{**image(k, f"{name}.jpg"), "width": width} for k, name in ((1, "a"), (2, "b"))]
+    images[0]["width"] = 100
+    path = write(tmp_path, images=images, annotations=[])
+    (problem,) = FolderSource(save("a.jpg", "b.jpg"), path).scan().problems
+    assert problem.what.startswith("b.jpg: ")
 
 
 @pytest.mark.parametrize(

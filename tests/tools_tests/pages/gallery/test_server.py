@@ -1,13 +1,17 @@
 """The server of the gallery: the files of its table and no others, on this machine alone."""
 
+import contextlib
 import http.client
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.tools_tests.pages.conftest import serving
-from tools.pages.gallery.server import PageServer
+from tools.pages.gallery.server import MOST_THREADS, PageServer
 
 
 @pytest.fixture
@@ -86,6 +90,32 @@ def test_a_page_elsewhere_that_points_here_gets_nothing(
     host: str, status: int, served: int
 ) -> None:
     assert ask(served, "/", Host=host)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://evil.example", 404), ("null", 404), ("http://127.0.0.1:1", 404), ("http://[", 404)],
+)
+def test_a_request_of_a_page_elsewhere_gets_nothing(origin: str, status: int, served: int) -> None:
+    assert ask(served, "/", Origin=origin)[0] == status
+    assert ask(served, "/", Origin=f"http://127.0.0.1:{served}")[0] == 200
+
+
+def test_connections_that_say_nothing_take_a_bounded_number_of_threads(served: int) -> None:
+    before = threading.active_count()
+    with contextlib.ExitStack() as idle:
+        for _ in range(MOST_THREADS + 20):
+            idle.enter_context(socket.create_connection(("127.0.0.1", served)))
+        with pytest.raises((ConnectionError, http.client.HTTPException)):
+            ask(served, "/")
+        assert threading.active_count() - before <= MOST_THREADS
+
+    for _ in range(100):  # until the threads have seen that their connections are closed
+        with contextlib.suppress(ConnectionError, http.client.HTTPException):
+            assert ask(served, "/")[0] == 200
+            return
+        time.sleep(0.05)
+    pytest.fail("the server is still busy")
 
 
 def test_the_server_listens_on_this_machine_alone() -> None:

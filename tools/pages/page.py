@@ -5,10 +5,10 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 
-from tools.cli.console import printable
 from tools.files.atomic import write_atomically
 
 
@@ -21,9 +21,14 @@ def write_page(path: Path, template: str, **content: Any) -> None:
 @cache
 def _templates() -> Environment:
     templates = Environment(loader=PackageLoader("tools.pages"), autoescape=True)
-    templates.filters |= {"digest": _digest, "printable": printable}
+    templates.filters |= {"digest": _digest, "quoted": _quoted}
     templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return templates
+
+
+def _quoted(text: str) -> str:
+    """A value in the part of an address behind #."""
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def _digest(text: str) -> str:

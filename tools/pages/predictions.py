@@ -1,6 +1,7 @@
 """What a model predicts, drawn: the same images at every logged epoch, and sheets of a report."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +31,21 @@ IMAGE_SEED = 20  # the same images in every experiment
 HEIGHT = 240
 FRACTION = 0.5  # of the image's best score, below which a detection is not drawn
 MAX_BOXES = 6  # drawn on an image
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image of a page.
+
+    Attributes:
+        image_id: its id.
+        words: what is shown; maybe empty.
+        image: ``[3, H, W]`` uint8.
+    """
+
+    image_id: str
+    words: str
+    image: Tensor
 
 
 def chosen_images(dataset: ImageSet, count: int) -> list[int]:
@@ -103,7 +119,7 @@ def _with_detections(dataset: ImageSet, index: int, detections: Detections) -> T
     return fit_height(draw_detections(drawn, shown, dataset.classes), HEIGHT)
 
 
-def boxed_images(models: Mapping[str, Predictions], *, count: int = 20) -> list[tuple[str, Tensor]]:
+def boxed_images(models: Mapping[str, Predictions], *, count: int = 20) -> list[Shown]:
     """Images with the heatmap of one of their classes, its top-scoring box, and the true ones.
 
     Args:
@@ -112,7 +128,7 @@ def boxed_images(models: Mapping[str, Predictions], *, count: int = 20) -> list[
         count: images, as ``chosen_images`` chooses them.
 
     Returns:
-        What is shown in words, and ``[3, H, W]`` uint8.
+        Each with the class and its probability.
     """
     dataset = next(iter(models.values())).dataset
     shown = []
@@ -122,19 +138,20 @@ def boxed_images(models: Mapping[str, Predictions], *, count: int = 20) -> list[
         }
         words = "; ".join(f"{name}: {said}" for name, (said, _) in of_models.items())
         images = in_a_row([image for _, image in of_models.values()])
-        shown.append((f"{dataset.ids[index]}, {words}", images))
+        shown.append(Shown(dataset.ids[index], words, images))
     return shown
 
 
 def box_sheet(models: Mapping[str, Predictions], *, count: int = 20) -> Tensor:
     """``boxed_images`` in one ``[3, H, W]`` uint8; one white pixel if no image can be chosen."""
-    cells = [caption(image, words) for words, image in boxed_images(models, count=count)]
+    shown = boxed_images(models, count=count)
+    cells = [caption(one.image, f"{one.image_id}, {one.words}") for one in shown]
     return sheet(cells, columns=2 if len(models) > 1 else 4)
 
 
 def detected_images(
     dataset: ImageSet, detections: Mapping[str, Detections], *, count: int = 20
-) -> dict[str, list[tuple[str, Tensor]]]:
+) -> dict[str, list[Shown]]:
     """Images in which the top-scoring detection of some class is right, and those where none is.
 
     Args:
@@ -143,7 +160,7 @@ def detected_images(
         count: images in both groups together, chosen at random but the same in every run.
 
     Returns:
-        Id and drawn image, ``[3, H, W]`` uint8, by heading; a group without images is left out.
+        Images by heading; a group without images is left out.
     """
     letters = verdicts(
         match_detections(detections, dataset.annotations, num_classes=len(dataset.classes))
@@ -159,7 +176,7 @@ def detected_images(
         chosen = [i for i in countable if hits[i] == is_hit][: count // 2]
         if chosen:
             groups[heading] = [
-                (dataset.ids[i], _with_detections(dataset, i, detections[dataset.ids[i]]))
+                Shown(dataset.ids[i], "", _with_detections(dataset, i, detections[dataset.ids[i]]))
                 for i in chosen
             ]
     return groups

@@ -33,6 +33,7 @@ from tools.pages.charts import (
 )
 from tools.pages.draw import encode_jpeg
 from tools.pages.page import write_page
+from tools.pages.predictions import Shown
 from tools.runs.environment import environment
 
 WRONG = {  # how a box of each kind of error is wrong
@@ -57,12 +58,12 @@ class Sheet:
     Attributes:
         heading: of them all.
         note: what is drawn.
-        images: what stands below each, and the image.
+        images: each with its id and words below, and a link to it in the gallery.
     """
 
     heading: str
     note: str
-    images: Sequence[tuple[str, Tensor]]
+    images: Sequence[Shown]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def write_report(folder: Path, report: Report) -> None:
         ],
         folded={name: embedded(chart, name) for name, chart in _folded(report).items()},
         sheets=[
-            (sheet, [(words, _embedded(image)) for words, image in sheet.images])
+            (sheet, [(shown, _embedded(shown.image)) for shown in sheet.images])
             for sheet in report.sheets
         ],
     )

@@ -142,10 +142,10 @@ def test_a_hit_of_one_class_of_several_is_told_from_failures(dataset: ImageSet) 
     groups = detected_images(dataset, detections_with_hits(dataset) | {annotation.image_id: last})
 
     assert list(groups) == [HITS, FAILURES]
-    ((image_id, hit),) = groups[HITS]
-    assert image_id == annotation.image_id
+    (hit,) = groups[HITS]
+    assert hit.image_id == annotation.image_id
     captioned = image_with_detections(dataset, several, last)
-    assert caption(hit, image_id).equal(captioned)
+    assert caption(hit.image, hit.image_id).equal(captioned)
     assert len(groups[FAILURES]) == 5
 
 
@@ -196,9 +196,9 @@ def test_each_group_has_half_of_the_images_and_the_same_in_every_call(dataset: I
 
     for heading in (HITS, FAILURES):
         assert (len(one[heading]), len(two[heading])) == (1, 2)
-        for (image_id, image), (same_id, same) in zip(two[heading], again[heading], strict=True):
-            assert image_id == same_id
-            assert image.equal(same)
+        for shown, same in zip(two[heading], again[heading], strict=True):
+            assert shown.image_id == same.image_id
+            assert shown.image.equal(same.image)
 
 
 # Training

@@ -13,6 +13,7 @@ import torch
 from data.evaluation.metrics import METRICS
 from tests.worlds import PageTags
 from tools.cli.console import printable
+from tools.pages.predictions import Shown
 from tools.pages.report import (
     Report,
     Sheet,
@@ -44,7 +45,7 @@ def write(folder: Path, **changes: Any) -> tuple[str, dict[str, Any]]:
         "curves": {"loss": {"localizer": [(1, 2.0), (3, 0.5)]}},
         "class_curves": {},
         "box_curves": {},
-        "sheets": [Sheet("Heatmaps", "Red is high.", [("000001 · cat", IMAGE)])],
+        "sheets": [Sheet("Heatmaps", "Red is high.", [Shown("a b", "cat 0.50", IMAGE)])],
         "repeat": "python -m tools.evaluate",
         "next": "python -m tools.gallery",
     }
@@ -73,7 +74,8 @@ def test_the_page_loads_nothing_and_may_load_nothing(tmp_path: Path) -> None:
     page, _ = write(tmp_path)
 
     tags = PageTags(page).found
-    loads = [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href")]
+    loads = [value for _, attrs in tags for key, value in attrs.items() if key == "src"]
+    assert all(tag == "a" for tag, attrs in tags if "href" in attrs)
     assert [str(value)[:23] for value in loads] == ["data:image/jpeg;base64,"]
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in tags}
     names = ("http://www.w3.org/", "http://purl.org/", "http://creativecommons.org/")
@@ -93,7 +95,7 @@ def test_names_from_outside_are_escaped_everywhere(tmp_path: Path) -> None:
         curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
         class_curves={HOSTILE: {HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}}},
         box_curves={HOSTILE: {HOSTILE: [(0, 1.0), (1, 2.0)]}},
-        sheets=[Sheet(HOSTILE, HOSTILE, [(HOSTILE, IMAGE)])],
+        sheets=[Sheet(HOSTILE, HOSTILE, [Shown(HOSTILE, HOSTILE, IMAGE)])],
         repeat=HOSTILE,
         next=HOSTILE,
     )
@@ -186,7 +188,8 @@ def test_images_stand_above_their_words_below_a_note(tmp_path: Path) -> None:
     page, _ = write(tmp_path)
 
     assert page.index("<h2>Heatmaps</h2>") < page.index("Red is high.") < page.index("<img")
-    assert "<figcaption>000001 · cat</figcaption>" in page
+    link = '<a href="gallery/index.html#image=a%20b&amp;large=1">a b</a>'
+    assert f"<figcaption>{link} cat 0.50</figcaption>" in page
     assert "<img" not in write(tmp_path, sheets=[])[0]
 
 

@@ -8,6 +8,7 @@ import torch
 
 from data.evaluation.metrics import METRICS
 from tests.tools_tests.pages.conftest import OpenPage, needs_chromium
+from tools.pages.predictions import Shown
 from tools.pages.report import Report, Sheet, write_report
 
 pytestmark = needs_chromium
@@ -50,7 +51,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     lines = {"localizer, train": [(0, 1.0), (9, 0.5)], "localizer, validation": [(9, 0.75)]}
     image = torch.full((3, 240, 320), 99, dtype=torch.uint8)
-    images = [(f"{number:06d}, localizer: cat 0.50", image) for number in range(20)]
+    images = [Shown(f"{number:06d}", "localizer: cat 0.50", image) for number in range(20)]
     write_report(
         folder,
         Report(

@@ -114,6 +114,53 @@ def press(page: Page, *keys: str) -> str | None:
     return number
 
 
+# The address
+
+
+def test_the_address_says_what_is_shown_and_opens_it_again(
+    page: Page, folder: Path, open_page: OpenPage
+) -> None:
+    place = (folder / "index.html").as_uri()
+    page.locator("#class").select_option("2")
+    page.locator("#filter").select_option("score-right")
+    page.keyboard.press("Escape")
+    press(page, "ArrowRight", "Enter")
+    address = page.url
+    assert address.startswith(f"{place}#")
+
+    again = open_page(address)
+    expect(again.locator("#large")).to_be_visible()
+    assert again.locator("#class").input_value() == "2"
+    assert again.locator("#filter").input_value() == "score-right"
+    expect(again.locator("#large-name")).to_have_text(page.inner_text("#large-name"))
+    press(again, "Escape")
+    assert "large" not in again.url
+    assert again.title() == HOSTILE
+
+
+@pytest.mark.parametrize("number", [0, 9, 20, 21, 38])
+def test_an_image_that_an_address_names_is_listed_and_current(
+    number: int, folder: Path, open_page: OpenPage
+) -> None:
+    page = open_page(f"{(folder / 'index.html').as_uri()}#class=cat&image=image+{number:04d}")
+
+    assert page.locator(".cell.current").get_attribute("data-image") == f"{number}"
+    assert page.locator("#class").input_value() == "0"
+    shown = [*images_in(page, "highest"), *images_in(page, "lowest")]
+    assert number in shown
+
+
+@pytest.mark.parametrize("words", ["", "image=nobody", "class=dog&score=x&filter=none", "%%%"])
+def test_an_address_that_names_nothing_that_is_there_changes_nothing(
+    words: str, folder: Path, open_page: OpenPage
+) -> None:
+    page = open_page(f"{(folder / 'index.html').as_uri()}#{words}")
+
+    assert page.locator("#class").input_value() == "0"
+    assert images_in(page, "highest")[:2] == [38, 39]
+    assert page.locator(".cell.current").get_attribute("data-image") == "38"
+
+
 # What is listed
 
 

@@ -23,6 +23,13 @@ from torch import Tensor
 from tools.loggers.backend import Backend
 from tools.loggers.settings import VisdomSettings
 
+# One a class, by farthest points in CIELAB between lightness 42 and 70: any two are 18 apart or
+# more by CIEDE2000, and each as far from white and from a dark page.
+LINE_COLORS = (
+    *("#0078b4", "#d25a00", "#3cc300", "#ff00e1", "#5a694b", "#b4a5a5", "#d2a500", "#00b4b4"),
+    *("#c31e4b", "#785a96", "#a596ff", "#ff7878", "#96a587", "#876900", "#3cb4ff", "#786969"),
+    *("#007878", "#00965a", "#b47896", "#2d4bff"),
+)
 JPEG_QUALITY = 80
 # Window and line of the curves that share a window; every other curve has a separate one.
 SHARED_WINDOWS = (
@@ -91,7 +98,7 @@ class VisdomWindows(Backend):
         self._failure = ""
         self._left_out = 0
         self._closing = self._abandoned = False
-        self._drawn: set[str] = set()
+        self._drawn: dict[str, list[str]] = {}  # lines of each window, in the order of their colors
         self._changed = threading.Condition()  # guards everything above that both threads use
         self._worker = threading.Thread(target=self._work, name="visdom", daemon=True)
         self._worker.start()
@@ -171,17 +178,20 @@ class VisdomWindows(Backend):
         """Append, or draw the window again the first time: the server may show another run."""
         window, _ = window_and_line(tag)
         is_new = window not in self._drawn
+        drawn = self._drawn.setdefault(window, [])
         lines = self._earlier_lines(window) if is_new else {}
         lines[tag] = lines.get(tag, []) + points
         for number, line in enumerate(lines):
-            self._draw_line(line, lines[line], is_first=is_new and number == 0)
-        self._drawn.add(window)
+            if line not in drawn:
+                drawn.append(line)
+            color = LINE_COLORS[drawn.index(line) % len(LINE_COLORS)]
+            self._draw_line(line, lines[line], color=color, is_first=is_new and number == 0)
 
     def _earlier_lines(self, window: str) -> dict[str, Points]:
         tags = [tag for tag in self._history if window_and_line(tag)[0] == window]
         return {tag: self._history.pop(tag) for tag in tags}
 
-    def _draw_line(self, tag: str, points: Points, *, is_first: bool) -> None:
+    def _draw_line(self, tag: str, points: Points, *, color: str, is_first: bool) -> None:
         """Append to a line; the first line of a window replaces its content."""
         steps = np.array([step for step, _ in points], dtype=np.float64)
         # "Infinity" is not JSON for a browser; a NaN is sent as null and leaves a gap.
@@ -194,6 +204,7 @@ class VisdomWindows(Backend):
             "showlegend": name != title,
             "markers": not tag.startswith("train/"),  # a single point is invisible without one
             "markersize": 4,
+            "linecolor": np.array([list(bytes.fromhex(color[1:]))]),
         }
         if is_first and tag.count("/") > 1:
             options |= SIZE_OF_MANY

@@ -9,9 +9,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tornado.httpserver import HTTPServer
@@ -21,9 +24,10 @@ from tests.worlds import FakeVisdom, fake_visdom
 from tools.loggers.logger import Logger, image_tag, open_logger
 from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import VisdomSettings
-from tools.loggers.visdom import VisdomWindows, window_and_line
+from tools.loggers.visdom import LINE_COLORS, VisdomWindows, window_and_line
 
 IMAGE = torch.zeros(3, 8, 12, dtype=torch.uint8)
+Triple = tuple[float, float, float]
 
 
 @pytest.fixture
@@ -48,6 +52,64 @@ def test_the_classes_of_a_metric_are_lines_of_one_window(server: FakeVisdom) -> 
     drawn = [event for event in server.events if not event.get("append")]
     legends = {event["win"]: event["layout"]["showlegend"] for event in drawn}
     assert legends == {"train/loss": False, "validation/ap": True}
+
+
+def test_each_class_has_its_own_color_in_every_event(server: FakeVisdom) -> None:
+    names = [f"class {number}" for number in range(20)]
+    with windows_on(server.settings) as logger:
+        for step in (1, 2):
+            for name in names:
+                logger.scalar(f"validation/ap/{name}", 0.5, step)
+
+    colors: dict[str, set[str]] = {}
+    for event in server.events:
+        for line in event["data"]:
+            colors.setdefault(line["name"], set()).add(line["line"]["color"])
+    assert [len(of_line) for of_line in colors.values()] == [1] * 20
+    assert len(set.union(*colors.values())) == 20
+
+
+def ciede2000(first: Triple, second: Triple) -> float:
+    """Difference of two colors in CIELAB; Sharma, Wu and Dalal, 2005."""
+    (light1, a1, b1), (light2, a2, b2) = first, second
+    mean = ((math.hypot(a1, b1) + math.hypot(a2, b2)) / 2) ** 7
+    stretch = 1.5 - 0.5 * math.sqrt(mean / (mean + 25**7))
+    chroma1, chroma2 = math.hypot(stretch * a1, b1), math.hypot(stretch * a2, b2)
+    hue1, hue2 = (math.degrees(math.atan2(b, stretch * a)) % 360 for a, b in ((a1, b1), (a2, b2)))
+    turn = (hue2 - hue1 + 180) % 360 - 180 if chroma1 * chroma2 else 0.0
+    hue = hue1 + turn / 2 if chroma1 * chroma2 else hue1 + hue2
+    light, chroma = (light1 + light2) / 2, (chroma1 + chroma2) / 2
+    waves = ((-0.17, 1, -30), (0.24, 2, 0), (0.32, 3, 6), (-0.2, 4, -63))
+    weight = 1 + sum(k * math.cos(math.radians(n * hue + shift)) for k, n, shift in waves)
+    by_light = (light2 - light1) / (
+        1 + 0.015 * (light - 50) ** 2 / math.sqrt(20 + (light - 50) ** 2)
+    )
+    by_chroma = (chroma2 - chroma1) / (1 + 0.045 * chroma)
+    by_hue = 2 * math.sqrt(chroma1 * chroma2) * math.sin(math.radians(turn / 2))
+    by_hue /= 1 + 0.015 * chroma * weight
+    blue = 60 * math.exp(-((((hue % 360) - 275) / 25) ** 2))
+    turned = -2 * math.sqrt(chroma**7 / (chroma**7 + 25**7)) * math.sin(math.radians(blue))
+    return math.sqrt(by_light**2 + by_chroma**2 + by_hue**2 + turned * by_chroma * by_hue)
+
+
+def test_the_measure_of_colors_gives_published_differences() -> None:
+    pairs = [
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 2.5, 0), (58, 24, 15), 19.4535),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((22.7233, 20.0904, -46.6940), (23.0331, 14.9730, -42.5619), 2.0373),
+    ]
+    for first, second, difference in pairs:
+        assert ciede2000(first, second) == pytest.approx(difference, abs=1e-4)
+
+
+def test_the_colors_are_apart_from_each_other_and_from_both_grounds() -> None:
+    grounds = ["#ffffff", "#17191c"]
+    rgb = np.array([[[*bytes.fromhex(color[1:])] for color in (*LINE_COLORS, *grounds)]])
+    lab = cv2.cvtColor((rgb / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0].tolist()
+
+    assert len(LINE_COLORS) == 20
+    assert min(ciede2000(a, b) for a, b in combinations(lab, 2)) >= 15
 
 
 @pytest.mark.parametrize(

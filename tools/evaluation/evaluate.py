@@ -282,7 +282,8 @@ def _curves(
 
     A curve's heading is its tag, or the metric's where training logs a metric: that chart holds the
     lines of training and validation. Tags like ``validation/ap/CLASS`` are charts of classes. The
-    only term of a loss, which is that loss once more, is left out.
+    only term of a loss, which is that loss once more, is left out. A loss stands beside that of a
+    model that answers every image alike.
     """
     curves = dict[str, Lines]()
     of_classes = dict[str, dict[str, Lines]]()
@@ -290,13 +291,13 @@ def _curves(
     for saved in runs:
         metric_of = {f"validation/{name}": name for name in logged}
         metric_of |= saved.settings.metrics_in_training
-        logged_twice: list[list[tuple[int, float]]] = []
-        for tag, points in read_metrics(saved.run_dir / "metrics.jsonl").items():
+        every = read_metrics(saved.run_dir / "metrics.jsonl")
+        loss = every.get("train/loss", [])
+        for tag, points in every.items():
             part, _, rest = tag.partition("/")
-            if part == "baseline" or len(points) < 2 or points in logged_twice:
+            is_again = tag != "train/loss" and points == loss
+            if part == "baseline" or len(points) < 2 or is_again:
                 continue
-            if tag == "train/loss":
-                logged_twice.append(points)
             quantity, _, class_name = rest.partition("/")
             if class_name in saved.settings.classes:
                 charts = of_classes.setdefault(f"{quantity}, {part}, by class", {})
@@ -306,6 +307,11 @@ def _curves(
                 curves.setdefault(METRICS[metric_of[tag]].heading, {})[line] = points
             else:
                 curves.setdefault(tag, {})[saved.settings.name] = points
+        if len(loss) > 1 and "baseline/loss" in every:
+            ((_, alike),) = every["baseline/loss"]
+            heading = METRICS[metric_of["train/loss"]].heading
+            ends = [(loss[0][0], alike), (loss[-1][0], alike)]
+            curves[heading][f"{saved.settings.name}, every image alike"] = ends
     return curves, of_classes
 
 

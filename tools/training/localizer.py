@@ -1,6 +1,5 @@
 """The training of a localizer: from labels to a checkpoint."""
 
-import torch
 from torch import Tensor
 
 from data.evaluation.image_metrics import eval_classification, mean_over_present
@@ -14,6 +13,8 @@ from tools.prediction.predictions import LocalizerPredictions
 from tools.runs.kinds import TrainLocalizerSettings
 from tools.training.run import train_run
 from tools.training.task import Task
+
+LEAST = 1e-6  # of the frequency of a class, whose logit is finite
 
 
 def run(settings: TrainLocalizerSettings) -> None:
@@ -58,9 +59,15 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         return localizer_losses(self.module, prepared, crop=self.settings.crop)
 
     def log_start(self, logger: Logger) -> None:
-        """What a model that answers every image with logits of 0 reaches, to compare with."""
+        """What a model reaches that answers every image alike, to compare with.
+
+        Its answer is how often each class is present: until the images matter the loss cannot fall
+        below the one of this answer, where the steep drop at the beginning ends.
+        """
         targets, weights = self.dataset.targets, self.dataset.weights
-        logits = torch.zeros_like(targets)
+        counts = weights.sum(dim=0).clamp(min=1)
+        frequencies = ((targets * weights).sum(dim=0) / counts).clamp(LEAST, 1 - LEAST)
+        logits = frequencies.logit().expand_as(targets)
         metrics = eval_classification(
             logits.sigmoid().double().numpy(), targets.double().numpy(), weights.double().numpy()
         )

@@ -171,7 +171,9 @@ def test_what_training_and_validation_both_measure_is_one_chart(runs: Path) -> N
     for heading in ("image mAP", "F2"):
         assert legend_of(runs / "small", heading) == every
     # the detector's own loss is a sum over the classes
-    assert legend_of(runs / "small", "image loss") == [*every[:4], "detector, validation"]
+    both = [[*pair, f"{name}, every image alike"] for name, pair in zip(MODELS, pairs, strict=True)]
+    lines = [*both[0], *both[1], "detector, validation"]
+    assert legend_of(runs / "small", "image loss") == lines
     assert legend_of(runs / "small", "train_loss") == ["detector"]
     assert legend_of(runs / "small", "train_spatial") == ["detector"]
     figures = runs / "small" / "evaluations" / "test" / "figures"

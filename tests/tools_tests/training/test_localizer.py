@@ -17,6 +17,7 @@ import torch
 import yaml
 from torchvision import models
 
+from data.datasets.voc import VOCSource
 from data.datasets.voc_layout import annotation_path, image_ids, image_path
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import Train, Words
@@ -93,7 +94,7 @@ def test_a_finished_run_tells_its_last_and_best_value_and_what_comes_next_each_t
 
 
 def test_losses_metrics_and_rates_are_logged_each_step_and_validation_each_epoch(
-    small_run: Path,
+    small_run: Path, tiny_voc: Path
 ) -> None:
     curves = read_metrics(small_run / "metrics.jsonl")
 
@@ -103,7 +104,10 @@ def test_losses_metrics_and_rates_are_logged_each_step_and_validation_each_epoch
         assert [step for step, _ in curves[f"validation/{name}"]] == [3, 6]
     assert [step for step, _ in curves["baseline/metric1"]] == [0]
     ((_, loss),) = curves["baseline/loss"]
-    assert loss == pytest.approx(0.6931, abs=1e-4)  # ln 2, of a coin
+    dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train")
+    assert (dataset.weights == 1).all()
+    entropy = torch.special.entr(torch.stack([dataset.targets, 1 - dataset.targets]).mean(dim=1))
+    assert loss == pytest.approx(float(entropy.sum(dim=0).mean()), abs=1e-4)
 
 
 def test_the_heatmap_of_every_image_is_kept_for_every_epoch(small_run: Path) -> None:

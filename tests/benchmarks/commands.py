@@ -27,7 +27,7 @@ def _detect(world: World) -> Measured:
     typed = [*map(str, words), "--replace"]
     if world.tiny:  # in this process, which has imported everything
         return in_turns({OURS: lambda: import_module("tools.detect").main(typed)}, 1)
-    return in_turns({OURS: partial(_python, "-m", "tools.detect", *typed)}, 3)
+    return in_turns({OURS: partial(_python, "-m", "tools.detect", *typed)}, 2)
 
 
 def _python(*words: str) -> None:

@@ -72,7 +72,7 @@ def _evaluation(world: World) -> Measured:
     ours = replace(predictions(world), detectors=[replace(detector, kept=None)])
     peer = usual(ours)
     works = {OURS: lambda: evaluate(ours), FLOAT32: lambda: evaluate(peer)}
-    return in_turns(works, world.pick(2, 1))
+    return in_turns(works, 1)
 
 
 def _second_reading(world: World) -> Measured:

@@ -139,7 +139,7 @@ def beside_gemm(step: Callable[[], object], world: World, rounds: int) -> Measur
         for _ in range(count):
             torch.mm(matrix, matrix)
 
-    measured = in_turns({OURS: step, GEMM: products}, rounds, warm_up=True)
+    measured = in_turns({OURS: step, GEMM: products}, rounds)  # the count has warmed up ours
     fraction = total / (count * 2 * side**3)
     return {**measured, GEMM: [fraction * seconds for seconds in measured[GEMM]]}
 
@@ -167,7 +167,7 @@ def _localizer(world: World) -> Measured:
     def step() -> float:
         return _optimize(state, lambda batch: _losses(task, batch), [batch])
 
-    return beside_gemm(step, world, world.pick(5, 1))
+    return beside_gemm(step, world, world.pick(3, 1))
 
 
 def _logging(world: World) -> Measured:
@@ -189,7 +189,7 @@ def _logging(world: World) -> Measured:
             "line": line,
             "images": lambda: log_images(logger, task.predictions, epoch=0, step=0),
         }
-        measured = in_turns(works, world.pick(5, 1), warm_up=not world.tiny)
+        measured = in_turns(works, world.pick(2, 1), warm_up=not world.tiny)
     server.server_close()
     logged = zip(measured["line"], measured["images"], strict=True)
     epoch = [992 / len(batch.images) * seconds for seconds in measured[EPOCH]]
@@ -214,7 +214,7 @@ def _dropping(world: World) -> Measured:
     batch = feature_batch(world, "efficientnet_lite0", size=736, most=500)
     step = our_step(DetectorSettings(), world.device, is_head=True)
     works = {OURS: lambda: step(batch, 0.6), EVERY: lambda: step(batch)}
-    return in_turns(works, world.pick(20, 1), warm_up=True)
+    return in_turns(works, world.pick(10, 1), warm_up=True)
 
 
 def _memory(world: World) -> Measured:
@@ -226,15 +226,14 @@ def _memory(world: World) -> Measured:
 
 
 def peak_memory(world: World) -> float:
-    """In GB, after two steps at the paper's largest size."""
+    """In GB, after a step at the paper's largest size; a small one has made the momentum."""
     import resource  # no system but Windows lacks it
 
     torch.set_num_threads(1)
     settings = SMALL if world.tiny else VGG
     step = our_step(settings, world.device, optim=SLOW_SGD, factors=SPATIAL)
-    batch = proposal_batch(world, settings.backbone, size=1200, most=4000)
-    for _ in range(2):
-        step(batch)
+    for size, most in ((200, 20), (1200, 4000)):
+        step(proposal_batch(world, settings.backbone, size=size, most=most))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
 
 

@@ -99,6 +99,7 @@ def test_proposals_are_made_of_a_split_and_of_all_that_is_added(
 ) -> None:
     out = tmp_path / "p.npz"
     words = [f"--voc-root={tiny_voc}", "--split=val", f"--out={out}", "--processes=1", *also(more)]
+    words += ["--method=selective_search", "--search-sizes=50"]
     assert make_proposals.main(words) == 0
 
     assert list(load_proposals(out))[6:] == NAMES

@@ -103,7 +103,7 @@ def remove_thumbnails(folder: Path, *, keep: Collection[str]) -> None:
     """Remove thumbnails of other names and partial files; other files are kept."""
     kept = set(keep)
     for path in folder.iterdir():
-        if re.fullmatch(rf"{NAME}(\.\d+\.tmp)?", path.name) and path.name not in kept:
+        if re.fullmatch(rf"{NAME}((\.\d+)?\.tmp)?", path.name) and path.name not in kept:
             path.unlink(missing_ok=True)
 
 

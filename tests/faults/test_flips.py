@@ -41,7 +41,7 @@ from tools.files.heatmaps import read_heatmaps, write_heatmaps
 from tools.files.scores import read_scores
 from tools.loggers.metrics_file import read_metrics, truncate_after
 from tools.models.pretrained import read_weights
-from tools.pages.report import read_report
+from tools.pages.numbers import read_report
 from tools.runs.checkpoint import load_checkpoint, read_checkpoint, save_checkpoint
 from tools.runs.folder import read_settings, write_settings
 from tools.runs.kinds import TrainLocalizerSettings

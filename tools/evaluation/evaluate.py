@@ -29,8 +29,9 @@ from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
 from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
+from tools.pages.numbers import headline_table, metrics_of
 from tools.pages.predictions import boxed_images, detected_images
-from tools.pages.report import Report, Sheet, headline_table, metrics_of, write_report
+from tools.pages.report import Report, Sheet, write_report
 from tools.pages.settings import GallerySettings
 from tools.prediction.opening import open_predictions, open_split
 from tools.prediction.predictions import Predictions

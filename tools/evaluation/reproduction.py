@@ -33,7 +33,7 @@ from tools.evaluation.split import evaluate
 from tools.files.detections import read_detections
 from tools.files.scores import SavedScores, read_scores
 from tools.models.device import choose_device
-from tools.pages.report import models_of, read_report
+from tools.pages.numbers import models_of, read_report
 from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import environment

@@ -10,8 +10,7 @@ from tools.cli.console import echo, saying, table
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
 from tools.pages.charts import embedded, line_charts, sorted_classes
-from tools.pages.page import write_page
-from tools.pages.report import (
+from tools.pages.numbers import (
     class_metric,
     column_of,
     headings,
@@ -24,6 +23,7 @@ from tools.pages.report import (
     read_report,
     three_digits,
 )
+from tools.pages.page import write_page
 from tools.pages.settings import CompareRunsSettings
 from tools.runs.folder import evaluation_folder, read_settings
 

@@ -18,7 +18,7 @@ from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
-from tools.pages.report import headings, markdown_table, metrics_of, models_of
+from tools.pages.numbers import headings, markdown_table, metrics_of, models_of
 from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings

@@ -13,15 +13,9 @@ import torch
 from data.evaluation.metrics import METRICS
 from tests.worlds import PageTags
 from tools.cli.console import printable
+from tools.pages.numbers import headings, headline_table, markdown_table
 from tools.pages.predictions import Shown
-from tools.pages.report import (
-    Report,
-    Sheet,
-    headings,
-    headline_table,
-    markdown_table,
-    write_report,
-)
+from tools.pages.report import Report, Sheet, write_report
 
 HEADLINE = [name for name, metric in METRICS.items() if metric.is_headline]
 IMAGE = torch.zeros(3, 8, 8, dtype=torch.uint8)

@@ -100,14 +100,18 @@ def silent_listener() -> Iterator[int]:
 
 
 def assert_trained(
-    words: list[str], run_dir: Path, whole: Path, printed: Callable[[], str]
+    words: list[str],
+    run_dir: Path,
+    whole: Path,
+    printed: Callable[[], str],
+    expected: tuple[int, ...],
 ) -> None:
     began = time.monotonic()
     assert main(words) == 0
     assert time.monotonic() - began < CLOSING + 20
     warnings = [line for line in printed().splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 1
-    assert "visdom is switched off" in warnings[0]
+    assert len(warnings) in expected
+    assert all("visdom is switched off" in warning for warning in warnings)
     assert digest_of(run_dir) == digest_of(whole)
     assert threading.active_count() < 50
 
@@ -119,7 +123,9 @@ def test_a_bad_server_changes_nothing_but_a_warning(
 ) -> None:
     with fake_visdom(BAD[mode]) as server:
         argv = words(tmp_path / "run", *server.words)
-        assert_trained(argv, tmp_path / "run", small_run, lambda: capsys.readouterr().err)
+        expected = (0, 1) if mode == "slow" else (1,)  # it may have kept up
+        printed = capsys.readouterr
+        assert_trained(argv, tmp_path / "run", small_run, lambda: printed().err, expected)
 
 
 @pytest.mark.slow
@@ -130,4 +136,4 @@ def test_a_server_that_is_not_there_or_never_speaks_changes_nothing_but_a_warnin
     with silent_listener() if listens else contextlib.nullcontext(free_port()) as port:
         options = ("--visdom.server=127.0.0.1", f"--visdom.port={port}")
         argv = words(tmp_path / "run", *options)
-        assert_trained(argv, tmp_path / "run", small_run, lambda: capsys.readouterr().err)
+        assert_trained(argv, tmp_path / "run", small_run, lambda: capsys.readouterr().err, (1,))

@@ -201,6 +201,14 @@ class EfficientNetLite(nn.Module):
         return head
 
 
+def _efficientnet_lite0() -> nn.Module:
+    return EfficientNetLite(0)
+
+
+def _efficientnet_lite2() -> nn.Module:
+    return EfficientNetLite(2)
+
+
 _RESNET18 = Backbone(_resnet18, 512, Geometry(32, 0), multiple=1, prefix="", unused=("fc.",))
 _FOUR_CHANNELS = replace(  # near infrared is normalized like the mean of the others
     _RESNET18, mean=(*MEAN, sum(MEAN) / 3), std=(*STD, sum(STD) / 3)
@@ -209,7 +217,7 @@ _FOUR_CHANNELS = replace(  # near infrared is normalized like the mean of the ot
 # strided "SAME" padding is short on the left: k3 adds 1 and k5 half of its 3 rounded down,
 # 1 + 2 + 4 + 8 + 16 pixels over the five strides
 _LITE = Backbone(
-    partial(EfficientNetLite, 0),
+    _efficientnet_lite0,
     1280,
     Geometry(32, 31),
     multiple=32,
@@ -241,7 +249,7 @@ BACKBONES: dict[str, Backbone] = {
         _FOUR_CHANNELS, build=_resnet18_four_channel, adapt=weights_of_four_channels
     ),
     "efficientnet_lite0": _LITE,
-    "efficientnet_lite2": replace(_LITE, build=partial(EfficientNetLite, 2)),
+    "efficientnet_lite2": replace(_LITE, build=_efficientnet_lite2),
 }
 
 

@@ -46,8 +46,8 @@ MAPPED = {
     name: Mapped(backbone.build, backbone.geometry, channels=backbone.input_channels)
     for name, backbone in BACKBONES.items()
 }
-for lite in ("efficientnet_lite0", "efficientnet_lite2"):
-    MAPPED[lite] = replace(MAPPED[lite], length=1024, reach=15)
+MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
+MAPPED["efficientnet_lite2"] = replace(MAPPED["efficientnet_lite2"], length=1344, reach=19)
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
 for resnet in ("resnet18", "resnet18_two_branch", "resnet18_four_channel", "resnet50"):
     MAPPED[resnet] = replace(MAPPED[resnet], length=768, breadth=1)

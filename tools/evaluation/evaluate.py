@@ -14,10 +14,10 @@ from data.datasets.image_set import ImageSet
 from data.datasets.settings import UsedImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
 from data.evaluation.image_metrics import mean_over_present
-from data.evaluation.metrics import METRICS
 from data.json_files import read_json
 from tools.cli.console import echo, saying, suggest, table
 from tools.cli.settings import flatten, to_dict, to_options
+from tools.evaluation.curves import learning_curves
 from tools.evaluation.metrics import Evaluation, number_or_none
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
@@ -27,7 +27,6 @@ from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections, write_devkit_files
 from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
-from tools.loggers.metrics_file import read_metrics
 from tools.models.device import Device, choose_device
 from tools.pages.numbers import headline_table, metrics_of
 from tools.pages.predictions import boxed_images, detected_images
@@ -40,7 +39,6 @@ from tools.runs.folder import evaluation_folder, locked_run, read_settings, spli
 from tools.runs.kinds import TrainWsddnSettings
 from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
 
-Lines = dict[str, list[tuple[int, float]]]  # points (iteration, value) by name
 HEATMAPS = (
     "A heatmap runs from its lowest cell (blue) to its highest (red); the frame that no cell "
     "covers keeps the image's colors."
@@ -87,7 +85,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         heading = "Heatmap and best box of one present class"
         sheets.insert(0, Sheet(heading, f"{HEATMAPS} {BOXES}", overlays))
     folder = _folder(settings, settings.run_dir)
-    curves, class_curves = _curves(runs)
+    curves, class_curves = learning_curves(runs)
     gallery = ("python", "-m", "tools.gallery", *_options_of_gallery(settings))
     report = Report(
         title=f"{settings.run_dir.resolve().name} on {settings.name or settings.split}",
@@ -274,46 +272,6 @@ def _training_seconds(run_dir: Path) -> float | None:
     if not isinstance(seconds, int | float):
         raise ValueError(f"{path}: not a summary of a training (seconds are {seconds})")
     return float(seconds)
-
-
-def _curves(
-    runs: list[SavedRun],
-) -> tuple[dict[str, Lines], dict[str, dict[str, Lines]]]:
-    """Learning curves of every run: those of all classes together, and those of each.
-
-    A curve's heading is its tag, or the metric's where training logs a metric: that chart holds the
-    lines of training and validation. Tags like ``validation/ap/CLASS`` are charts of classes. The
-    only term of a loss, which is that loss once more, is left out. A loss stands beside that of a
-    model that answers every image alike.
-    """
-    curves = dict[str, Lines]()
-    of_classes = dict[str, dict[str, Lines]]()
-    logged = {name for saved in runs for name in saved.settings.metrics_in_training.values()}
-    for saved in runs:
-        metric_of = {f"validation/{name}": name for name in logged}
-        metric_of |= saved.settings.metrics_in_training
-        every = read_metrics(saved.run_dir / "metrics.jsonl")
-        loss = every.get("train/loss", [])
-        for tag, points in every.items():
-            part, _, rest = tag.partition("/")
-            is_again = tag != "train/loss" and points == loss
-            if part == "baseline" or len(points) < 2 or is_again:
-                continue
-            quantity, _, class_name = rest.partition("/")
-            if class_name in saved.settings.classes:
-                charts = of_classes.setdefault(f"{quantity}, {part}, by class", {})
-                charts.setdefault(class_name, {})[saved.settings.name] = points
-            elif tag in metric_of:
-                line = f"{saved.settings.name}, {part}"
-                curves.setdefault(METRICS[metric_of[tag]].heading, {})[line] = points
-            else:
-                curves.setdefault(tag, {})[saved.settings.name] = points
-        if len(loss) > 1 and "baseline/loss" in every:
-            ((_, alike),) = every["baseline/loss"]
-            heading = METRICS[metric_of["train/loss"]].heading
-            ends = [(loss[0][0], alike), (loss[-1][0], alike)]
-            curves[heading][f"{saved.settings.name}, every image alike"] = ends
-    return curves, of_classes
 
 
 def _folders(settings: EvaluateSettings) -> list[Path]:

@@ -1,6 +1,5 @@
 """Rows of the result tables: trained, evaluated, kept as small JSON files, and written out."""
 
-import json
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +12,13 @@ import yaml
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import open_source
 from data.evaluation.metrics import METRICS
+from data.json_files import read_json
 from tools.cli.command import CONFIGS, parse_settings
 from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.files.atomic import write_atomically, write_json
-from tools.pages.numbers import headings, markdown_table, metrics_of, models_of
+from tools.pages.numbers import headings, markdown_table, metrics_of, models_of, read_report
 from tools.pipelines.settings import MakeResultsSettings
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import MakeProposalsSettings
@@ -115,7 +115,7 @@ class Row:
     def results(self) -> list[dict[str, Any]]:
         """What its trainings have reached so far."""
         files = [self.result(seed) for seed in self.seeds]
-        return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+        return [read_json(file, description="a result") for file in files if file.is_file()]
 
 
 def run(settings: MakeResultsSettings) -> None:
@@ -225,9 +225,7 @@ def _make(
     place = ["--voc-root", str(root)]
     evaluate(parse_settings(EvaluateSettings, "evaluate", words + place))
     commands.append(_command("evaluate", words, settings, seed))
-    report = json.loads(
-        (evaluation_folder(folder, row.name) / "report.json").read_text(encoding="utf-8")
-    )
+    report = read_report(evaluation_folder(folder, row.name))
     (numbers,) = models_of(report).values()
     write_json(
         row.result(seed),

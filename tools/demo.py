@@ -5,7 +5,7 @@ python -m tools.demo --run-dir runs/demo
 Draws the images, trains the plain and the robust localizer from scratch, makes proposals, trains a
 detector on the plain one's backbone, and evaluates all three on test images; the report is
 RUN/localizer/evaluations/test/report.html. Ten minutes on two cores that have bfloat16
-instructions, about half an hour on two that have not. A demo that was stopped continues where it
+instructions, a quarter of an hour on two that have not. A demo that was stopped continues where it
 was.
 """
 

@@ -51,7 +51,7 @@ STYLE: Any = {
 }
 WIDTH, HEIGHT = 4.2, 2.7  # inches of 72 points
 COLUMNS = 5  # small multiples side by side
-LONGEST = 40  # characters of a name in a drawing
+LONGEST, LONGEST_TITLE = 40, 60  # characters of a name in a drawing, and above wide bars
 BAR = 0.2  # inches a class
 
 
@@ -211,7 +211,7 @@ def _draw(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], title:
 
 
 def _finish(axes: Axes, title: str, names: Sequence[str]) -> None:
-    axes.set_title(_short(title))
+    axes.set_title(_short(title, LONGEST_TITLE))
     axes.set_yticks(np.arange(len(names)), [_short(name) for name in names])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
@@ -227,9 +227,9 @@ def _legend(axes: Axes) -> tuple[list[Any], list[str]]:
     return [handle for handle, _ in shown], [_short(name) for _, name in shown]
 
 
-def _short(name: str) -> str:
+def _short(name: str, longest: int = LONGEST) -> str:
     text = printable(name)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _number(value: float | None, missing: float = 0.0) -> float:

@@ -9,7 +9,8 @@ import pytest
 
 from tools.cli.command import parse_settings
 from tools.cli.commands import list_commands
-from tools.pipelines.results import RESULTS, read_rows, with_tables
+from tools.pipelines.result_rows import RESULTS, read_rows
+from tools.pipelines.result_tables import with_tables
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -53,11 +54,11 @@ def test_the_table_of_commands_lists_each_of_them() -> None:
 
 
 def test_the_tables_are_those_of_the_result_files() -> None:
-    assert with_tables(RESULTS_PAGE, read_rows()) == RESULTS_PAGE
+    assert with_tables(RESULTS_PAGE, read_rows(), RESULTS) == RESULTS_PAGE
 
 
 def test_every_result_file_belongs_to_a_row() -> None:
-    wanted = {row.result(seed) for row in read_rows() for seed in row.seeds}
+    wanted = {row.result(RESULTS, seed) for row in read_rows() for seed in row.seeds}
     assert set(RESULTS.glob("*.json")) <= wanted
 
 

@@ -5,7 +5,8 @@ python -m tools.make_results --weights-dir ../weights
 A row is one entry of tools/configs/results.yaml with one seed. Its numbers are written into
 tools/results/ROW-seedN.json; rows that have a file are skipped, interrupted ones continue. After
 each row the tables in tools/results/README.md are written anew from those files. A row takes two to
-twenty minutes on two cores, the first one of a frozen backbone ten more for its features.
+twenty minutes on two cores, the first one of a frozen backbone ten more for its features. Tables of
+your own experiments: --rows FILE --results FOLDER.
 """
 
 from tools.cli.command import Command

@@ -110,6 +110,13 @@ class MakeResultsSettings:
     runs: Path = Path("runs/results")
     """Folder for the rows' runs."""
 
+    rows: Path | None = None
+    """YAML file of the rows, of the form of tools/configs/results.yaml, which is taken when none is
+    given."""
+
+    results: Path | None = None
+    """Folder for the rows' files and, in README.md, the tables; tools/results when not given."""
+
     only: str = ""
     """Only rows whose name begins so; empty for all."""
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,14 @@ import pytest
 from data.evaluation.metrics import METRICS, Comparison, Floats, Metric
 from data.proposals.files import load_proposals
 from data.synthetic.dataset import SYNTHETIC_CLASSES, write_synthetic_voc
-from tools.cli.command import CONFIGS
 from tools.compare_runs import main as compare_runs
 from tools.evaluation.settings import EvaluateSettings
 from tools.loggers.metrics_file import read_metrics
 from tools.make_proposals import main as make_proposals
 from tools.make_results import main
 from tools.pipelines import results as make_results
-from tools.pipelines.results import (
-    CLASSES,
-    KINDS,
-    Row,
-    class_table,
-    marks,
-    read_rows,
-    table,
-    with_tables,
-)
+from tools.pipelines.result_rows import KINDS, Row, read_rows
+from tools.pipelines.result_tables import CLASSES, class_table, marks, table, with_tables
 from tools.runs.folder import evaluation_folder
 
 Make = Callable[..., int]
@@ -44,10 +35,8 @@ def page(inside: str = "old") -> str:
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of the one with the results, with a page of empty tables."""
-    monkeypatch.setattr(make_results, "RESULTS", tmp_path)
-    monkeypatch.setattr(make_results, "TABLES", tmp_path / "README.md")
+def results(tmp_path: Path) -> Path:
+    """A folder of results, with a page of empty tables."""
     (tmp_path / "README.md").write_text(page())
     return tmp_path
 
@@ -64,41 +53,77 @@ def write_result(results: Path, seed: int, value: float) -> None:
 
 def test_two_seeds_give_mean_and_sample_deviation_and_one_has_none(results: Path) -> None:
     write_result(results, 0, 0.4)
-    assert "± " not in table([TOY], "localizer")
+    assert "± " not in table([TOY], "localizer", results)
     write_result(results, 1, 0.6)
     # deviations of .1 each, two seeds: sqrt(.01 + .01) = .141
-    line = table([TOY], "localizer").splitlines()[-1]
+    line = table([TOY], "localizer", results).splitlines()[-1]
     assert line.startswith("| A toy | 0.500 ± 0.141 | ")
     assert line.endswith(" | 2 | 2 |")
 
 
 def test_a_row_without_files_says_so(results: Path) -> None:
-    assert "not yet run" in table([TOY], "localizer").splitlines()[-1]
+    assert "not yet run" in table([TOY], "localizer", results).splitlines()[-1]
 
 
 def test_only_the_parts_between_the_marks_are_replaced(results: Path) -> None:
-    new = with_tables(page(), [TOY])
+    new = with_tables(page(), [TOY, DETECTOR], results)
     assert new.startswith(f"before\n{marks('localizer')[0]}\n| localizer |")
     assert new.endswith(f"|\n{marks(CLASSES)[1]}\nafter\n")
-    assert "old" not in new
+    assert new.count("old") == len(KINDS) - 2  # tables without rows
     with pytest.raises(ValueError, match="the marks"):
-        with_tables("no tables here", [TOY])
+        with_tables("no tables here", [TOY], results)
 
 
 def test_each_table_holds_the_rows_of_its_kind_and_a_detector_its_classes(results: Path) -> None:
     write_result(results, 0, 0.25)
     write_result(results, 1, 0.25)
-    assert "A toy" in table([DETECTOR], "detector")
-    assert "A toy" not in table([DETECTOR], "localizer")
-    assert class_table([DETECTOR]).splitlines()[2:] == [
+    assert "A toy" in table([DETECTOR], "detector", results)
+    assert "A toy" not in table([DETECTOR], "localizer", results)
+    assert class_table([DETECTOR], results).splitlines()[2:] == [
         "| cat | 0.250 ± 0.000 | 0.250 ± 0.000 | 0.250 ± 0.000 |",
         "| dog | n/a | n/a | n/a |",  # absent
     ]
 
 
-def test_rows_name_configs_that_exist() -> None:
-    for listed in read_rows():
-        assert (CONFIGS / listed.config).is_file()
+def test_a_new_folder_gets_a_page_of_the_tables_that_its_rows_are_in(tmp_path: Path) -> None:
+    rows, folder = tmp_path / "rows.yaml", tmp_path / "tables"
+    rows.write_text("mine: {title: My way, config: demo.yaml, seeds: [0]}\n")
+    assert main(["--rows", str(rows), "--results", str(folder), "--tables-only"]) == 0
+    written = (folder / "README.md").read_text()
+    assert written.startswith(f"# Results\n\n{marks('localizer')[0]}\n| localizer |")
+    assert "| My way |" in written
+    assert marks("detector")[0] not in written
+
+
+def test_the_rows_of_the_project_are_well_formed() -> None:
+    assert len(read_rows()) > len(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("[1, 2]", "not a file of rows"),
+        ("a: {title: x", "not a file of rows"),
+        ("a: {title: x, config: demo.yaml, seed: 0}", "unexpected keyword argument 'seed'"),
+        ("a: {title: x, config: dmo.yaml, seeds: [0]}", "row a: dmo.yaml is no config"),
+        ("a: {title: x, config: demo.yaml}", "row a: no seeds"),
+        (
+            "a: {title: x, config: demo.yaml, seeds: [0], kind: detectr}",
+            "row a: detectr is no table",
+        ),
+        ("a: {title: x, config: demo.yaml, seeds: [0], rescore_from: [b]}", "row a: b is no row"),
+    ],
+)
+def test_a_wrong_file_of_rows_is_refused_by_its_name(
+    content: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.yaml"
+    rows.write_text(content)
+    assert main(["--rows", str(rows), "--results", str(tmp_path / "t"), "--tables-only"]) == 2
+    error = capsys.readouterr().err
+    assert str(rows) in error
+    assert problem in error
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_metric_that_an_old_row_lacks_is_not_available(results: Path) -> None:
@@ -108,9 +133,9 @@ def test_a_metric_that_an_old_row_lacks_is_not_available(results: Path) -> None:
     del content["metrics"]["corloc"], content["per_class"]["cat"]["corloc"]
     path.write_text(json.dumps(content))
 
-    cells = table([DETECTOR], "detector").splitlines()[-1].split(" | ")
+    cells = table([DETECTOR], "detector", results).splitlines()[-1].split(" | ")
     assert cells.count("n/a") == 1
-    assert class_table([DETECTOR]).splitlines()[2] == "| cat | 0.500 | 0.500 | n/a |"
+    assert class_table([DETECTOR], results).splitlines()[2] == "| cat | 0.500 | 0.500 | n/a |"
 
 
 def test_a_localizers_table_shows_the_headline_metrics_that_some_row_holds(results: Path) -> None:
@@ -118,13 +143,13 @@ def test_a_localizers_table_shows_the_headline_metrics_that_some_row_holds(resul
     path = results / "toy-seed0.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"metrics": {"f2": 0.5, "errors_hit": 0.5}}))
-    assert table([TOY], "localizer").splitlines() == [
+    assert table([TOY], "localizer", results).splitlines() == [
         *("| localizer | F2 | seeds | minutes |", "|---|---|---|---|"),
         "| A toy | 0.500 | 1 | 2 |",
     ]
 
     path.with_name("new-seed0.json").write_text(json.dumps(content))
-    head, _, old, new = table([TOY, replace(TOY, name="new")], "localizer").splitlines()
+    head, _, old, new = table([TOY, replace(TOY, name="new")], "localizer", results).splitlines()
     headline = [metric.heading for metric in METRICS.values() if metric.is_headline]
     assert head == f"| localizer | {' | '.join(headline)} | seeds | minutes |"
     assert old.split(" | ").count("n/a") == len(headline) - 1
@@ -142,14 +167,26 @@ def few_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(results: Path, few_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+def make(results: Path, few_images: Path, tmp_path: Path) -> Make:
     """Makes rows from those images, in ``runs``."""
 
     def make_rows(rows: list[Row], *words: str) -> int:
-        monkeypatch.setattr(make_results, "read_rows", lambda: rows)
-        return main(["--voc-root", str(few_images), "--runs", str(tmp_path / "runs"), *words])
+        file = tmp_path / "rows.yaml"
+        contents = {row.name: asdict(row) for row in rows}
+        for content in contents.values():
+            del content["name"]
+        file.write_text(json.dumps(contents))
+        places = ["--voc-root", str(few_images), "--runs", str(tmp_path / "runs")]
+        return main([*places, "--rows", str(file), "--results", str(results), *words])
 
     return make_rows
+
+
+def test_a_beginning_that_no_row_has_is_refused(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make([TOY], "--only", "tow") == 2
+    assert "--only tow: no row's name begins so" in capsys.readouterr().err
 
 
 def test_a_row_is_made_once_and_then_skipped(results: Path, make: Make) -> None:
@@ -181,7 +218,7 @@ def test_a_classifiers_row_is_trained_by_its_command_and_shows_its_metrics(
     training, evaluation = json.loads((results / "toy-seed0.json").read_text())["commands"]
     assert training.startswith("python -m tools.train_classifier --config tools/configs/")
     assert "--proposals" not in training + evaluation
-    head, _, line = table([toy], "classifier").splitlines()
+    head, _, line = table([toy], "classifier", results).splitlines()
     columns = ("image mAP", "accuracy", "tail accuracy", "F2", "recall", "seeds", "minutes")
     assert head == f"| classifier | {' | '.join(columns)} |"
     assert line.startswith("| A toy | ")

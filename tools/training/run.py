@@ -30,7 +30,7 @@ from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
 from tools.runs.folder import free_folder, locked_run, write_settings
 from tools.runs.settings import TrainSettings
-from tools.training.loop import train
+from tools.training.loop import Criterion, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.resuming import resume, split_digests
 from tools.training.seeds import seed_everything
@@ -127,7 +127,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             task.log_start(logger)
         train(
             state,
-            lambda batch: _losses(task, batch),
+            losses_of(task),
             lambda epoch, first: training_batches(
                 task.inputs,
                 seed=settings.seed,
@@ -147,9 +147,14 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
         logger.settings(flatten(to_dict(settings)), best)
 
 
-def _losses(task: Task[Settings, Any], batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
-    with task.device.autocast():
-        return task.losses(batch)
+def losses_of(task: Task[Settings, Any]) -> Criterion:
+    """What the loop minimizes: the losses of the task in its number format."""
+
+    def losses(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        with task.device.autocast():
+            return task.losses(batch)
+
+    return losses
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:

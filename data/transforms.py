@@ -56,19 +56,28 @@ def normalize_images(
 
     Args:
         images: ``[B, K, H, W]`` uint8, padded right and bottom.
-        sizes: ``[B, 2]`` (height, width) of what is not padding.
+        sizes: ``[B, 2]`` (height, width) of what is not padding; on the CPU, where looking at
+            them waits for no device.
         mean: of each of the K channels, in 0 .. 1.
         std: of each channel, in 0 .. 1.
 
     Returns:
         ``[B, K, H, W]`` float32 on the device of ``images``.
     """
-    shift = images.new_tensor(mean, dtype=torch.float32).view(-1, 1, 1) * 255
-    spread = images.new_tensor(std, dtype=torch.float32).view(-1, 1, 1) * 255
+    shift, spread = (
+        move_early(torch.tensor(values, dtype=torch.float32), images).view(-1, 1, 1) * 255
+        for values in (mean, std)
+    )
     normalized = (images.float() - shift) / spread
     height, width = images.shape[-2:]
+    if all(size == [height, width] for size in sizes.tolist()):
+        return normalized
+    sizes = move_early(sizes, images)
     rows = torch.arange(height, device=images.device) < sizes[:, :1]  # [B, H]
     columns = torch.arange(width, device=images.device) < sizes[:, 1:]  # [B, W]
-    if bool(rows.all()) and bool(columns.all()):
-        return normalized
     return normalized * (rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def move_early(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor where another one is; a copy from the CPU to CUDA does not wait for its work."""
+    return tensor.to(like.device, non_blocking=like.is_cuda)

@@ -50,9 +50,10 @@ class Geometry:
         """Where the square of cell 0 begins; may be negative."""
         return self.offset + 0.5 - self.stride / 2
 
-    def edges(self, count: int) -> Tensor:
+    def edges(self, count: int, device: torch.device | None = None) -> Tensor:
         """``[count + 1]`` float32: the borders between the squares of ``count`` cells in a row."""
-        return self.start + self.stride * torch.arange(count + 1, dtype=torch.float32)
+        steps = torch.arange(count + 1, dtype=torch.float32, device=device)
+        return self.start + self.stride * steps
 
     def valid_cells(self, sizes: Tensor, map_size: tuple[int, int]) -> Tensor:
         """Cells that see the image and not only its padding.
@@ -66,7 +67,7 @@ class Geometry:
             (0, 0) is always true, so that an image smaller than a cell keeps one.
         """
         inside = [
-            self.edges(count)[:-1].to(sizes.device) < sizes[:, axis, None]
+            self.edges(count, sizes.device)[:-1] < sizes[:, axis, None]
             for axis, count in enumerate(map_size)
         ]
         valid = inside[0][:, :, None] & inside[1][:, None, :]

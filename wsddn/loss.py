@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from data.transforms import move_early
+
 CERTAIN = -1e-6  # highest logarithm of a probability whose complement is still taken
 
 
@@ -60,14 +62,15 @@ def spatial_regularizer(
 
     Source: Bilen and Vedaldi, 2016, section 3.4; 10 neighbors and .6 are theirs.
     """
-    known = scores.detach()
+    known, present = scores.detach().cpu(), targets.cpu()
+    boxes = boxes.cpu()
     total = fc7.new_zeros((), dtype=torch.float32)
-    for label in torch.nonzero(targets)[:, 0].tolist() if len(boxes) else ():
+    for label in torch.nonzero(present)[:, 0].tolist() if len(boxes) else ():
         best = int(known[:, label].argmax())
         near = box_iou(boxes[best : best + 1], boxes)[0] > min_iou
         near[best] = False
         rows = torch.nonzero(near)[:, 0]
         rows = rows[known[rows, label].argsort(descending=True, stable=True)[:top]]
-        apart = (fc7[rows].float() - fc7[best].float()).square().sum(dim=1)
-        total = total + (known[rows, label].square() * apart).sum()
+        apart = (fc7[move_early(rows, fc7)].float() - fc7[best].float()).square().sum(dim=1)
+        total = total + (move_early(known[rows, label].square(), fc7) * apart).sum()
     return total / (2 * targets.numel())

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data.transforms import move_early
 from localizer.backbones import Backbone, Geometry
 from wsddn.rois import pool_cells, roi_cells, unique_cells
 from wsddn.settings import DetectorSettings
@@ -73,7 +74,8 @@ class WSDDNHead(nn.Module):
 
         Args:
             features: ``[1, K, h, w]``.
-            rois: ``[R, 4]`` in pixels of the network image, half-open; R may be 0.
+            rois: ``[R, 4]`` in pixels of the network image, half-open; R may be 0. On the CPU they
+                wait for no device.
             roi_scores: ``[R]`` objectness; None where it is not known, which multiplies by 1.
 
         Raises:
@@ -84,19 +86,21 @@ class WSDDNHead(nn.Module):
         if roi_scores is not None and roi_scores.shape != rois.shape[:1]:
             raise ValueError(f"{len(rois)} rois need as many scores, got {list(roi_scores.shape)}")
         cells = roi_cells(rois, self.geometry, (features.shape[2], features.shape[3]))
-        different, index = unique_cells(cells)
+        different, index = (move_early(each, features) for each in unique_cells(cells))
         products = self._products(features, different)
         if roi_scores is None or self.settings.box_score == 0:
             of_cells = self._streams(products + self.fc6.bias)
             class_logits, detection_logits, fc7 = (stream[index] for stream in of_cells)
         else:
-            scale = self.settings.box_base + self.settings.box_score * roi_scores[:, None]
+            known = move_early(roi_scores, features)[:, None]
+            scale = self.settings.box_base + self.settings.box_score * known
             scaled = products[index] * scale + self.fc6.bias
             class_logits, detection_logits, fc7 = self._streams(scaled)
         detection_logits = detection_logits.float() / self.settings.temperature
         if self.settings.area_prior:
             log_areas = (rois[:, 2:] - rois[:, :2]).clamp(min=1).log().sum(dim=1)  # [R]
-            detection_logits = detection_logits + self.settings.area_prior * log_areas[:, None]
+            prior = self.settings.area_prior * move_early(log_areas, features)[:, None]
+            detection_logits = detection_logits + prior
         return WSDDNOutput(class_logits, detection_logits, fc7)
 
     def _products(self, features: Tensor, cells: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ from tools.pages.predictions import log_images
 from tools.runs.kinds import TrainLocalizerSettings
 from tools.runs.settings import OptimSettings
 from tools.training.localizer import LocalizerTask
-from tools.training.loop import _log, _optimize
+from tools.training.loop import _log, optimize
 from tools.training.optim import build_optimizer
-from tools.training.run import _losses, new_state
+from tools.training.run import losses_of, new_state
 from tools.training.state import TrainingState
 from wsddn.builders import build_wsddn
 from wsddn.criterion import wsddn_losses
@@ -164,8 +164,9 @@ def default_localizer(world: World) -> tuple[LocalizerTask, TrainingState, Image
 def _localizer(world: World) -> Measured:
     task, state, batch = default_localizer(world)
 
-    def step() -> float:
-        return _optimize(state, lambda batch: _losses(task, batch), [batch])
+    def step() -> None:
+        optimize(state, losses_of(task), [batch])
+        state.read()
 
     return beside_gemm(step, world, world.pick(3, 1))
 
@@ -181,11 +182,12 @@ def _logging(world: World) -> Measured:
     ):
 
         def line() -> None:
+            state.read()
             state.window *= math.ceil(320 / len(batch.images))
             _log(state, logger)
 
         works = {
-            EPOCH: lambda: _optimize(state, lambda batch: _losses(task, batch), [batch]),
+            EPOCH: lambda: optimize(state, losses_of(task), [batch]),
             "line": line,
             "images": lambda: log_images(logger, task.predictions, epoch=0, step=0),
         }

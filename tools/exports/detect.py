@@ -1,7 +1,9 @@
 """Detections on any images, as files and drawn."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from data.datasets.settings import DataSettings
 from data.datasets.sources import given_or_trained
 from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
+from data.shard import parse_shard
 from data.types import Detections, Proposals
 from tools.cli.console import echo, saying, track
+from tools.cli.settings import to_dict
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import MOST_BYTES, filled_folder, shortened
 from tools.files.boxed_images import BoxedImages, name_images
-from tools.files.detections import write_detections
+from tools.files.detections import read_described, write_detections
 from tools.files.formats import FORMATS, check_formats
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
@@ -25,10 +29,17 @@ from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
 from tools.prediction.predictions import Predictions
+from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import split_of_run
 from tools.runs.saved import SavedRun, load_run
 
 OWN_NAMES = ("detections.json", "images")
+# Settings of a run, and of the command, that decide which boxes an image has.
+OF_RUN = (
+    *("kind", "classes", "resize", "evaluation_sizes", "flip", "boxes", "crop", "support_iou"),
+    *("min_size", "max_proposals"),
+)
+OF_COMMAND = ("min_image_score", "relative_score", "max_detections", "ignore_labels")
 
 
 def run(settings: DetectSettings) -> None:
@@ -46,14 +57,20 @@ def run(settings: DetectSettings) -> None:
     _check_outside(settings.out, images)
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
     with filled_folder(settings.out, names=names, replace=settings.replace) as place:
-        dataset = open_dataset(replace(images, on_bad=settings.on_bad), split)
-        predictions = _predictions(saved, dataset, device, settings)
-        detections = dict[str, Detections]()
-        for index in track(range(len(dataset)), "detections", total=len(dataset)):
-            detections[dataset.ids[index]] = _keep(predictions, index, settings)
-            if settings.draw:
-                _draw(place / "images", dataset, index, detections[dataset.ids[index]])
+        every = open_dataset(replace(images, on_bad=settings.on_bad), split)
+        dataset = every.subset(parse_shard(settings.shard).of(range(len(every))))
         info = _describe(dataset, settings)
+        key = _made_with(saved, settings) if settings.shard or settings.made else ""
+        found = _made(settings.made, key)
+        missing = [i for i, image_id in enumerate(dataset.ids) if image_id not in found]
+        if missing:
+            found |= _box(saved, dataset.subset(missing), device, settings)
+        detections = {image_id: found[image_id] for image_id in dataset.ids}
+        for index in track(
+            range(len(dataset)) if settings.draw else (), "drawing", total=len(dataset)
+        ):
+            _draw(place / "images", dataset, index, detections[dataset.ids[index]])
+        info |= {"made_with": key} if settings.shard else {}
         with saying("writing the files"):
             _write(place, dataset, detections, info, settings)
     count = sum(len(of_image.boxes) for of_image in detections.values())
@@ -67,6 +84,45 @@ def _check_outside(out: Path, images: DataSettings) -> None:
     folder = images.images or images.voc_root
     if folder is not None and folder.resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(f"--out {out}: lies in the folder of images")
+
+
+def _made_with(saved: SavedRun, settings: DetectSettings) -> str:
+    """A hash of what the boxes of an image depend on beside it: of runs and settings."""
+    runs = [saved, *saved.others, *map(load_run, settings.rescore_from)]
+    key = [
+        (
+            weights_sha256(run.model.state_dict()),
+            {name: to_dict(getattr(run.settings, name, None)) for name in OF_RUN},
+        )
+        for run in runs
+    ]
+    chosen = {name: getattr(settings, name) for name in OF_COMMAND}
+    return sha256(json.dumps([key, chosen], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _made(results: Sequence[Path], key: str) -> dict[str, Detections]:
+    """Detections by image id of earlier results.
+
+    Raises:
+        FileNotFoundError: a folder holds none.
+        ValueError: it is not one of ``--shard`` by the same runs with the same settings; names it.
+    """
+    found = dict[str, Detections]()
+    for path in (folder / "detections.json" for folder in results):
+        _, detections, info = read_described(path)
+        if info.get("made_with") != key:
+            raise ValueError(f"{path}: not made by detect --shard with this run and these settings")
+        found |= detections
+    return found
+
+
+def _box(
+    saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
+) -> dict[str, Detections]:
+    """The detections of every image by its id."""
+    predictions = _predictions(saved, dataset, device, settings)
+    indices = track(range(len(dataset)), "detections", total=len(dataset))
+    return {dataset.ids[index]: _keep(predictions, index, settings) for index in indices}
 
 
 def _predictions(

@@ -6,6 +6,7 @@ from typing import Literal
 
 from data.datasets.settings import ImageSettings
 from data.settings import check_range
+from data.shard import parse_shard
 from tools.models.settings import ComputeSettings
 from tools.runs.settings import SavedRunSettings
 
@@ -23,6 +24,13 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
 
     replace: bool = False
     """Remove an earlier result in --out, whole, for the new one."""
+
+    shard: str = ""
+    """Box a part of the images alone, 3/8 for the third of eight; all when empty."""
+
+    made: tuple[Path, ...] = ()
+    """Results of --shard by the same run with the same settings: their images are not looked at
+    again. Of all shards the files become those that a single process writes."""
 
     formats: tuple[str, ...] = ("coco", "voc")
     """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
@@ -80,6 +88,7 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
         check_range(self, "above 0", "max_detections")
         check_range(self, "in [0, 1]", "min_image_score", "relative_score")
         check_range(self, "0 or more", "processes")
+        parse_shard(self.shard)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,12 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
         FileNotFoundError: no such file.
         ValueError: not a file of detections; names it, and the image whose detections are invalid.
     """
+    classes, detections, _ = read_described(path)
+    return classes, detections
+
+
+def read_described(path: Path) -> tuple[tuple[str, ...], dict[str, Detections], dict[str, Any]]:
+    """The same, and how they were chosen; nothing where the file does not say it."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of detections (evaluate writes one)")
     content = read_json(path, description="a file of detections")
@@ -64,11 +70,12 @@ def read_detections(path: Path) -> tuple[tuple[str, ...], dict[str, Detections]]
             raise TypeError("its classes are no list")
         classes = tuple(str(name) for name in content["classes"])
         detections = {image_id: _parse(rows) for image_id, rows in content["images"].items()}
+        info = dict(content.get("info", {}))
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{path}: not a file of detections ({error})") from error
     for image_id, of_image in detections.items():
         check_detections(of_image, len(classes), context=f"{path}: image {image_id}")
-    return classes, detections
+    return classes, detections, info
 
 
 def _parse(rows: Mapping[str, Any]) -> Detections:

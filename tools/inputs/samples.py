@@ -73,7 +73,7 @@ class PixelSamples:
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
         """Bytes to normalized floats, padding to zeros, in the device's memory format."""
         moved = device.move(batch)
-        images = normalize_images(moved.images, moved.sizes, self.backbone.mean, self.backbone.std)
+        images = normalize_images(moved.images, batch.sizes, self.backbone.mean, self.backbone.std)
         return replace(moved, images=device.layout(images))
 
 

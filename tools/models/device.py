@@ -41,10 +41,14 @@ class Device:
         return images.contiguous(memory_format=torch.channels_last)
 
     def move(self, batch: ImageBatch) -> ImageBatch:
-        """Every tensor of a batch on this device."""
-        names = ("images", "sizes", "targets", "weights")
-        moved: dict[str, Any] = {name: getattr(batch, name).to(self.kind) for name in names}
-        moved["rois"] = tuple(rois.to(self.kind) for rois in batch.rois)
+        """Images, their sizes and labels on this device, without waiting for CUDA.
+
+        Rois stay where they are: which of them differ is decided there, see ``WSDDNHead``.
+        """
+        names, is_cuda = ("images", "sizes", "targets", "weights"), self.kind == "cuda"
+        moved: dict[str, Any] = {
+            name: getattr(batch, name).to(self.kind, non_blocking=is_cuda) for name in names
+        }
         return replace(batch, **moved)
 
 

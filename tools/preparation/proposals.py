@@ -18,6 +18,7 @@ from data.proposals.files import FORMAT, load_proposals, pack_proposals
 from data.proposals.mat_files import convert_mat
 from data.proposals.propose import REVISION, propose_files
 from data.proposals.settings import ProposeSettings
+from data.shard import parse_shard
 from data.types import Proposals
 from tools.cli.console import echo, saying, track, warn
 from tools.cli.settings import to_dict
@@ -40,7 +41,8 @@ def run(settings: MakeProposalsSettings, *, lock_timeout: float = LOCK_SECONDS) 
     """
     source = open_source(settings)
     split = settings.split or "all"
-    ids, left_out = source.ids(split) if settings.split else source.every_id(), ""
+    every = source.ids(split) if settings.split else source.every_id()
+    ids, left_out = parse_shard(settings.shard).of(every), ""
     if settings.on_bad == "skip":
         bad = bad_images(source, ids, annotated=settings.report is not None)
         ids = [image_id for image_id in ids if source.path(image_id) not in bad]
@@ -94,7 +96,9 @@ def _make(images: Mapping[str, Path], settings: MakeProposalsSettings, lock_time
     keys = {image_id: _key(path, made_with) for image_id, path in checked}
     # the workers of a process that was killed end within five seconds
     with locked(settings.out, wait=lock_timeout):
-        known = _by_key(settings.out)
+        known = _by_key(settings.out) if settings.out.exists() else {}
+        for path in settings.made:
+            known |= _by_key(path)
         folder = settings.out.with_suffix(".parts")
         folder.mkdir(exist_ok=True)
         parts = {key: folder / f"{key}.npz" for key in keys.values() if key not in known}
@@ -143,11 +147,9 @@ def _key(image: Path, made_with: dict[str, object]) -> str:
     return sha256(sha256(image.read_bytes()).digest() + conditions).hexdigest()[:24]
 
 
-def _by_key(out: Path) -> dict[str, Proposals]:
-    """Proposals of an earlier file by key; they need not be made again."""
-    if not out.exists():
-        return {}
-    known = load_proposals(out)
+def _by_key(path: Path) -> dict[str, Proposals]:
+    """Proposals of a file by key; they need not be made again."""
+    known = load_proposals(path)
     return dict(zip(known.meta.get("keys", ()), known.values(), strict=False))
 
 

@@ -13,6 +13,7 @@ from data.datasets.settings import (
 )
 from data.proposals.settings import ProposeSettings
 from data.settings import check_range
+from data.shard import parse_shard
 from tools.inputs.settings import IMAGE_STATES
 
 
@@ -72,6 +73,13 @@ class MakeProposalsSettings(ProposeSettings, UsedImageSettings, AddedImageSettin
     out: Path
     """File to write (.npz)."""
 
+    shard: str = ""
+    """Make those of a part of the images alone, 3/8 for the third of eight; all when empty."""
+
+    made: tuple[Path, ...] = ()
+    """Files of other shards, or of earlier: what they hold of these images is not made again. Of
+    all shards the file becomes the one that a single process writes."""
+
     from_mat: Path | None = None
     """Published file of proposals (MATLAB's format, cells images and boxes) to convert."""
 
@@ -91,6 +99,7 @@ class MakeProposalsSettings(ProposeSettings, UsedImageSettings, AddedImageSettin
         check_range(self, "above 0", "max_boxes", "min_size", "search_sizes", "edge_sizes")
         check_range(self, "in [0, 1)", "min_score")
         check_range(self, "0 or more", "processes")
+        parse_shard(self.shard)
         if not (self.search_sizes and self.edge_sizes):
             raise ValueError("--search-sizes and --edge-sizes: name one or more of each")
         if self.out.suffix != ".npz":

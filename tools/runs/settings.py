@@ -6,6 +6,7 @@ from typing import Literal
 
 from data.datasets.settings import DataSettings
 from data.settings import check_range
+from data.shard import parse_shard
 from localizer.settings import LocalizerSettings
 from tools.loggers.settings import VisdomSettings
 from tools.models.settings import ComputeSettings
@@ -155,6 +156,10 @@ class TrainSettings(ComputeSettings, DataSettings):
     feature_cache_limit: float | None = None
     """Most GB that this folder may take; a run that needs more ends before it fills it."""
 
+    only_features: str = ""
+    """Compute those of a part of the images, 3/8 for the third of eight or 1/1 for all, and train
+    nothing; several processes or machines fill the same --feature-cache."""
+
     optim: OptimSettings = field(default_factory=OptimSettings)
 
     loop: LoopSettings = field(default_factory=LoopSettings)
@@ -175,6 +180,9 @@ class TrainSettings(ComputeSettings, DataSettings):
         super().__post_init__()
         check_range(self, "above 0", "image_sizes", "eval_image_sizes", "feature_cache_limit")
         check_range(self, "0 or more", "seed")
+        parse_shard(self.only_features, "only-features")
+        if self.only_features and not self.frozen_backbone:
+            raise ValueError("--only-features: those of a backbone that learns are not kept")
         if not self.image_sizes:
             raise ValueError("--image-sizes: name one or more")
         if self.frozen_backbone and not self.has_trained_backbone:

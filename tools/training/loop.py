@@ -19,7 +19,7 @@ from tools.cli.console import show_progress
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.loggers.logger import Logger
 from tools.runs.settings import LoopSettings
-from tools.training.state import TrainingState
+from tools.training.state import BatchResult, TrainingState
 
 Criterion = Callable[[ImageBatch], tuple[dict[str, Tensor], Tensor]]
 Batches = DataLoader[Any] | Sequence[ImageBatch]
@@ -68,7 +68,8 @@ def train(
         end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
 
     Raises:
-        FloatingPointError: a loss is not finite; nothing is saved after it.
+        FloatingPointError: a loss was not finite, at the next log line or checkpoint; the state
+            is not saved after it.
         Interrupted: a signal came; the state is saved.
     """
     recent = Recent()
@@ -90,10 +91,9 @@ def train(
             news=recent.__str__,
         )
         for group in shown:
-            loss = _optimize(state, criterion, group)
-            state.end_step(loss)
-            recent.losses.append(loss)
+            optimize(state, criterion, group)
             if state.step % settings.log_every == 0 or state.batch == steps:
+                recent.losses += state.read()
                 recent.image_map = _log(state, logger)
             is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps
             if state.step % settings.histogram_every == 0 or is_edge:
@@ -120,34 +120,24 @@ def _in_groups(batches: Iterator[ImageBatch], count: int) -> Iterator[list[Image
         yield group
 
 
-def _optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]) -> float:
-    """One step along the mean gradient of some batches; returns the mean of their losses."""
+def optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]) -> None:
+    """One step along the mean gradient of some batches; nothing waits for the device."""
     state.optimizer.zero_grad(set_to_none=True)
-    values: dict[str, list[float]] = {}
+    results, learning_rate = [], float(state.scheduler.get_last_lr()[0])
     for batch in group:
         losses, scores = criterion(batch)
         total = torch.stack(list(losses.values())).sum()
-        parts = {name: float(loss.detach()) for name, loss in losses.items()}
-        if not math.isfinite(float(total.detach())):
-            raise FloatingPointError(
-                f"the loss is not finite at step {state.step}, learning rate "
-                f"{state.scheduler.get_last_lr()[0]:g}: {parts}; images "
-                f"{', '.join(batch.image_ids)}"
-            )
         state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
-        for name, value in {"loss": float(total.detach()), **parts}.items():
-            values.setdefault(name, []).append(value)
-        state.window.append(torch.stack([scores.cpu(), batch.targets.cpu(), batch.weights.cpu()]))
+        every = {name: loss.detach() for name, loss in {"loss": total, **losses}.items()}
+        results.append(BatchResult(every, scores, batch.image_ids, batch.targets, batch.weights))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.scheduler.step()
-    for name, of_batches in values.items():
-        state.losses.setdefault(name, []).append(statistics.fmean(of_batches))
-    return state.losses["loss"][-1]
+    state.end_step(results, learning_rate)
 
 
 def _log(state: TrainingState, logger: Logger) -> float:
-    """Mean losses of the steps, and metrics over the images, since the last log line.
+    """Mean losses of the steps that are read, and metrics of their images, since the last line.
 
     Returns:
         The image mAP of these images.

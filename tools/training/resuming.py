@@ -16,7 +16,7 @@ FREE_TO_CHANGE = frozenset(
     (
         *("run_dir", "voc_root", "images", "labels", "proposals"),
         *("also_images", "also_labels"),
-        *("resume", "feature_cache", "feature_cache_limit", "weights", "device"),
+        *("resume", "feature_cache", "feature_cache_limit", "only_features", "weights", "device"),
         *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
     )
 )

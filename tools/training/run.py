@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
+from data.shard import parse_shard
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
 from tools.cli.settings import flatten, to_dict
@@ -29,7 +30,7 @@ from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
 from tools.runs.folder import free_folder, locked_run, write_settings
 from tools.runs.settings import TrainSettings
-from tools.training.loop import train
+from tools.training.loop import Criterion, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.resuming import resume, split_digests
 from tools.training.seeds import seed_everything
@@ -54,6 +55,9 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     source = open_source(settings)  # refuses what is not there before anything is made
     split, val_split = training_splits(settings.split, settings.val_split, source)
     settings = dataclasses.replace(settings, split=split, val_split=val_split)
+    if settings.only_features:
+        _fill_features(settings, kind)
+        return
     checkpoints = (settings.run_dir / "checkpoints").glob("step-*.pt")
     if not settings.resume and ((settings.run_dir / "settings.yaml").exists() or any(checkpoints)):
         raise FileExistsError(
@@ -67,16 +71,8 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     start = time.monotonic()
     device = choose_device(settings.device, settings.amp)
     seed_everything(settings.seed, deterministic=settings.deterministic)
-    dataset = open_dataset(settings, settings.split)
-    if not dataset.weights.any():
-        raise ValueError(
-            f"{settings.images}: images alone teach nothing (--labels names a CSV or other labels, "
-            "--labels folders takes the names of folders)"
-        )
-    warn_of_one_sided_classes(dataset)
+    dataset, validation = _datasets(settings)
     typed, settings = settings.run_dir, resolved(settings, dataset.classes)
-    held_out = without_added(settings)
-    validation = open_dataset(held_out, settings.val_split) if settings.val_split else None
     with saying(f"opening {settings.model.backbone}"):
         task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
@@ -90,6 +86,37 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     finish(task, state, typed)
 
 
+def _datasets(settings: Settings) -> tuple[ImageSet, ImageSet | None]:
+    """The images to learn from, and those of the validation."""
+    dataset = open_dataset(settings, settings.split)
+    if not dataset.weights.any():
+        raise ValueError(
+            f"{settings.images}: images alone teach nothing (--labels names a CSV or other labels, "
+            "--labels folders takes the names of folders)"
+        )
+    warn_of_one_sided_classes(dataset)
+    held_out = without_added(dataclasses.replace(settings, classes=dataset.classes))
+    validation = open_dataset(held_out, settings.val_split) if settings.val_split else None
+    return dataset, validation
+
+
+def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
+    """Compute the features of a part of the images; no folder of a run is made."""
+    device, shard = (
+        choose_device(settings.device, settings.amp),
+        parse_shard(settings.only_features),
+    )
+    seed_everything(settings.seed, deterministic=settings.deterministic)
+    dataset, validation = _datasets(settings)
+    dataset = dataset.subset(shard.of(range(len(dataset))))
+    if validation is not None:
+        seen = shard.of(range(len(validation)))
+        validation = validation.subset(seen) if seen else None
+    task = kind(settings, dataset, validation, device)
+    task.open(task.model)
+    echo(f"features: {settings.feature_cache}")
+
+
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
     """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
     settings = task.settings
@@ -100,7 +127,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             task.log_start(logger)
         train(
             state,
-            lambda batch: _losses(task, batch),
+            losses_of(task),
             lambda epoch, first: training_batches(
                 task.inputs,
                 seed=settings.seed,
@@ -120,9 +147,14 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
         logger.settings(flatten(to_dict(settings)), best)
 
 
-def _losses(task: Task[Settings, Any], batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
-    with task.device.autocast():
-        return task.losses(batch)
+def losses_of(task: Task[Settings, Any]) -> Criterion:
+    """What the loop minimizes: the losses of the task in its number format."""
+
+    def losses(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        with task.device.autocast():
+            return task.losses(batch)
+
+    return losses
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:

@@ -1,14 +1,16 @@
 """What a training run is at one moment: its weights, their mean, its optimizer, its position."""
 
+import copy
 import math
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from data.checks import check_state_dict
 from tools.runs.checkpoint import FORMAT_VERSION, save_checkpoint
@@ -18,6 +20,42 @@ PROGRESS = (
     *("evaluated", "window", "losses", "seconds"),
     *("quality", "best_epoch", "epoch_loss", "epoch_start"),  # what is printed alone
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch has given, on the device that computed it: looking at it would wait for that.
+
+    Attributes:
+        losses: scalars by name, ``loss`` their sum.
+        scores: ``[B, C]`` of the images.
+        images: their names.
+        targets: ``[B, C]`` in {0, 1}.
+        weights: ``[B, C]``, 0 = ignored.
+    """
+
+    losses: dict[str, Tensor]
+    scores: Tensor
+    images: tuple[str, ...]
+    targets: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadStep:
+    """A step whose losses nobody has looked at.
+
+    Attributes:
+        step: iterations before it.
+        batch: steps of its epoch before it.
+        learning_rate: of the first weights.
+        results: of its batches.
+    """
+
+    step: int
+    batch: int
+    learning_rate: float
+    results: Sequence[BatchResult]
 
 
 @dataclass
@@ -40,6 +78,7 @@ class TrainingState:
         epoch_loss: mean loss of the steps of the epoch in progress, or of the one that ended last;
             nan where that is not known.
         epoch_start: ``seconds`` when that epoch began.
+        unread: steps done since ``read``.
         window: scores, targets and weights since the last log line.
         losses: of each step since the last log line, by name.
         seconds: spent on training up to the last checkpoint, by all processes together.
@@ -62,30 +101,58 @@ class TrainingState:
     best_epoch: int = 0
     epoch_loss: float = math.nan
     epoch_start: float = 0.0
+    unread: list[UnreadStep] = field(default_factory=list)
     window: list[Tensor] = field(default_factory=list)
     losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     since: float = field(default_factory=time.monotonic)
     averaging: float = 0.0
-    average: AveragedModel | None = field(init=False, default=None)
+    average: nn.Module | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """The mean of the first weights is these weights."""
         if self.averaging:
-            self.average = AveragedModel(self.model)
-            self.average.update_parameters(self.model)  # the first time it copies them
+            self.average = copy.deepcopy(self.model)
 
     def begin_epoch(self) -> None:
         """Nothing of the next epoch is done."""
         self.epoch_loss = 0.0
         self.epoch_start = self.seconds + time.monotonic() - self.since
 
-    def end_step(self, loss: float) -> None:
-        """Count a step of that loss."""
+    def end_step(self, results: Sequence[BatchResult], learning_rate: float) -> None:
+        """Count a step with the results of its batches."""
         self.update_average()
-        self.epoch_loss += (loss - self.epoch_loss) / (self.batch + 1)
+        self.unread.append(UnreadStep(self.step, self.batch, learning_rate, results))
         self.step += 1
         self.batch += 1
+
+    def read(self) -> list[float]:
+        """Take in what the unread steps have given; a device has then done all of them.
+
+        Returns:
+            The losses of these steps.
+
+        Raises:
+            FloatingPointError: one is not finite; names the first such step.
+        """
+        steps, self.unread = self.unread, []
+        every = [loss for each in steps for of in each.results for loss in of.losses.values()]
+        numbers = iter(torch.stack(every).tolist() if every else ())
+        read = []
+        for each in steps:
+            of_batches: dict[str, list[float]] = {}
+            for result in each.results:
+                losses = {name: next(numbers) for name in result.losses}
+                _check_losses(losses, each, result.images)
+                for name, loss in losses.items():
+                    of_batches.setdefault(name, []).append(loss)
+                seen = result.scores.cpu(), result.targets, result.weights
+                self.window.append(torch.stack(seen))
+            for name, values in of_batches.items():
+                self.losses.setdefault(name, []).append(statistics.fmean(values))
+            read.append(self.losses["loss"][-1])
+            self.epoch_loss += (read[-1] - self.epoch_loss) / (each.batch + 1)
+        return read
 
     def end_evaluation(self, quality: float) -> bool:
         """Take the value of an epoch in; whether it is the best so far."""
@@ -95,24 +162,29 @@ class TrainingState:
             self.best, self.best_epoch = quality, self.epoch
         return is_best
 
+    @torch.no_grad()
     def update_average(self) -> None:
         """Take the weights of this step in; in the first steps the mean forgets faster."""
         if self.average is not None:
             kept = min(self.averaging, (self.step + 1) / (self.step + 10))
-            self.average.multi_avg_fn = get_ema_multi_avg_fn(kept)  # type: ignore[no-untyped-call]
-            self.average.update_parameters(self.model)
+            means = list[Tensor](self.average.parameters())
+            weights = list[Tensor](self.model.parameters())
+            torch._foreach_lerp_(means, weights, 1 - kept)
+            for mean, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
+                mean.copy_(buffer)
 
     @property
     def saved_model(self) -> nn.Module:
         """The model as it is evaluated and saved: with the mean where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else self.average
 
     def save(self, folder: Path, *, is_best: bool = False) -> None:
         """Write a checkpoint into the folder.
 
         Raises:
-            FloatingPointError: a weight is not finite; nothing is written.
+            FloatingPointError: a loss or a weight is not finite; nothing is written.
         """
+        self.read()
         weights = dict(self.saved_model.state_dict())
         learning = self.model.named_parameters() if self.averaging else ()
         trained = {name: p.detach() for name, p in learning if p.requires_grad}
@@ -165,3 +237,12 @@ class TrainingState:
         for name in PROGRESS:
             setattr(self, name, content["progress"].get(name, getattr(self, name)))
         restore_random_state(content["rng"])
+
+
+def _check_losses(losses: dict[str, float], step: UnreadStep, images: tuple[str, ...]) -> None:
+    if not math.isfinite(losses["loss"]):
+        parts = {name: loss for name, loss in losses.items() if name != "loss"}
+        raise FloatingPointError(
+            f"the loss is not finite at step {step.step}, learning rate "
+            f"{step.learning_rate:g}: {parts}; images {', '.join(images)}"
+        )

@@ -154,6 +154,38 @@ def test_the_same_again_gives_the_same_files(
 # Choices
 
 
+def test_shards_join_to_the_same_files(
+    detected: Path, detector_run: Path, images: Path, proposals: str, tmp_path: Path
+) -> None:
+    shards = [tmp_path / f"{number}" for number in (1, 2)]
+    for number, shard in enumerate(shards, start=1):
+        shard_words = words(detector_run, images, shard, proposals, "--shard", f"{number}/2")
+        assert main(shard_words) == 0
+    assert list(detections_in(shards[1])) == [NAMES[1]]
+
+    made = ("--made", *map(str, shards))
+    assert main(words(detector_run, images, tmp_path / "all", proposals, *made)) == 0
+    assert files_of(tmp_path / "all") == files_of(detected)
+
+
+def test_shards_of_other_settings_and_whole_results_are_not_joined(
+    detected: Path,
+    detector_run: Path,
+    images: Path,
+    proposals: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shard = tmp_path / "shard"
+    others = (proposals, "--shard", "1/2", "--max-detections", "3")
+    assert main(words(detector_run, images, shard, *others)) == 0
+    for made in (shard, detected):
+        joined = words(detector_run, images, tmp_path / "all", proposals, "--made", str(made))
+        assert main(joined) == 2
+        assert f"{made / 'detections.json'}: not made by detect --shard" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
 def test_one_image_alone_has_the_boxes_that_it_has_in_its_folder(
     detected: Path, detector_run: Path, images: Path, proposals: str, tmp_path: Path
 ) -> None:

@@ -71,6 +71,33 @@ def test_two_processes_write_the_same_file(made: Path, tiny_voc: Path, tmp_path:
     assert digest(tmp_path / "val.npz") == digest(made)
 
 
+def test_shards_join_to_the_same_file_and_what_none_holds_is_made(
+    made: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = [tmp_path / f"{number}.npz" for number in (1, 2, 3)]
+    for number, shard in enumerate(shards, start=1):
+        assert main(words(tiny_voc, shard, "--shard", f"{number}/3")) == 0
+    assert list(load_proposals(shards[1])) == image_ids(tiny_voc, "val")[1::3]
+
+    for given, done in ((shards, 6), (shards[:2], 4)):
+        out = tmp_path / f"joined{done}.npz"
+        capsys.readouterr()
+        assert main(words(tiny_voc, out, "--made", *map(str, given))) == 0
+        assert f"{done} of 6 are done already" in capsys.readouterr().out
+        assert digest(out) == digest(made)
+
+
+def test_a_shard_that_is_not_there_and_one_that_is_none_are_refused(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tiny_voc, tmp_path / "a.npz", "--made", str(tmp_path / "b.npz"))) == 2
+    assert "b.npz: no such file of proposals" in capsys.readouterr().err
+    assert main(words(tiny_voc, tmp_path / "a.npz", "--shard", "4/3")) == 2
+    assert "--shard is a number of a part and of all, such as 3/8, got '4/3'" in (
+        capsys.readouterr().err
+    )
+
+
 def test_bad_images_are_left_out_on_request_before_any_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -350,7 +350,7 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(run: Run) -> None:
 
     expected = [(0, 4), (0, 4), (1, 2), (2, 4), (2, 4), (3, 2)]
     assert [(step, count) for step, count, _ in seen] == expected
-    assert [images for *_, images in seen] == [0, 4, 8] * 2
+    assert [images for *_, images in seen] == [0, 0, 8] * 2  # a checkpoint reads them
     assert [step for step, _ in run.log.scalars["train/loss"]] == [2, 4]
 
 
@@ -380,7 +380,7 @@ def test_a_step_of_no_batches_is_refused() -> None:
     ("value", "accumulate", "step", "number"),
     [(math.nan, 1, 4, 1), (-math.inf, 1, 4, 1), (math.nan, 2, 2, 1)],
 )
-def test_a_loss_that_is_not_finite_stops_at_once_and_names_everything(
+def test_a_loss_that_is_not_finite_stops_at_the_next_look_and_names_everything(
     value: float, accumulate: int, step: int, number: int, run: Run
 ) -> None:
     images = batches_of(epoch=1)[number].image_ids
@@ -399,7 +399,28 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_everything(
     assert f"'pull': {value}" in text
     assert text.endswith(f"images {', '.join(images)}")
     assert run.loaded()["step"] == step
-    assert all(key.isfinite().all() for key in run.state.model.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps", "saved"),
+    [
+        ({"log_every": 2, "checkpoint_every": 9}, 2, None),
+        ({"log_every": 9, "checkpoint_every": 2}, 2, None),
+        ({"log_every": 9, "checkpoint_every": 1}, 2, 1),
+        ({"log_every": 9, "checkpoint_every": 9}, 3, None),  # the end of the epoch
+    ],
+)
+def test_losses_are_looked_at_in_log_lines_and_before_every_checkpoint(
+    settings: dict[str, Any], steps: int, saved: int | None, run: Run
+) -> None:
+    losses = run.lines(iter([1.0, math.nan, 1.0, 1.0, 1.0, 1.0]))
+
+    with pytest.raises(FloatingPointError, match=r"not finite at step 1, .*000"):
+        run.go(losses, **settings)
+
+    assert run.state.step == steps
+    last = load_checkpoint(run.folder)
+    assert (last and last["step"]) == saved
 
 
 def test_losses_that_cancel_to_no_number_stop_too(run: Run) -> None:

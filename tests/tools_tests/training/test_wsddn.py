@@ -427,6 +427,22 @@ def test_proposals_of_other_images_or_none_are_refused_before_the_first_step(
     assert not left & {"training.json", "checkpoints", "metrics.jsonl"}
 
 
+def test_features_are_computed_in_parts_and_no_run_is_begun(
+    detector_words: Words, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frozen = f"--from-localizer={small_run} --model.backbone=squeezenet1_1 --frozen-backbone=true"
+    others = [*frozen.split(), f"--feature-cache={tmp_path / 'features'}"]
+    for part in ("1/2", "2/2"):
+        assert main(detector_words(tmp_path / "run", *others, "--only-features", part)) == 0
+    assert not (tmp_path / "run").exists()
+    capsys.readouterr()
+
+    assert main(detector_words(tmp_path / "run", *others)) == 0
+    said = capsys.readouterr().out
+    assert "features of 12 images found" in said
+    assert "features of 6 images found" in said
+
+
 @pytest.mark.parametrize(
     ("option", "others"),
     [
@@ -440,6 +456,8 @@ def test_proposals_of_other_images_or_none_are_refused_before_the_first_step(
         ("--support-iou=1.1", ""),
         ("--frozen-backbone=true", "--pretrained=false"),
         ("--from-localizer=runs/a", "--weights=a.pth"),
+        ("--only-features=3", ""),
+        ("--only-features=1/2", "--frozen-backbone=false"),
     ],
 )
 def test_settings_without_sense_are_refused_by_their_names(option: str, others: str) -> None:

@@ -7,24 +7,27 @@ from typing import Any
 
 import torch
 
+from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
 from data.datasets.sources import given_or_trained
 from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.types import Detections, Proposals
-from tools.cli.console import echo, saying, track
+from tools.cli.console import echo, saying, track, warn
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import MOST_BYTES, filled_folder, shortened
 from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import write_detections
 from tools.files.formats import FORMATS, check_formats
+from tools.files.reviewed import read_reviewed
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
 from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
 from tools.prediction.predictions import Predictions
+from tools.prediction.reviewed import ReviewedImage, review_images
 from tools.runs.folder import split_of_run
 from tools.runs.saved import SavedRun, load_run
 
@@ -34,6 +37,7 @@ OWN_NAMES = ("detections.json", "images")
 def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
     check_formats(settings.formats)
+    reviewed = read_reviewed(settings.reviewed) if settings.reviewed else None
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.rescore_from:
         saved.detector()
@@ -47,13 +51,20 @@ def run(settings: DetectSettings) -> None:
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
     with filled_folder(settings.out, names=names, replace=settings.replace) as place:
         dataset = open_dataset(replace(images, on_bad=settings.on_bad), split)
+        sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
+        marks = {}
+        if reviewed is not None:
+            marks = review_images(reviewed, sizes, dataset.classes)
+            if unknown := sorted(reviewed.boxes.keys() - sizes.keys()):
+                warn(f"{reviewed.path}: images that are not among these: {name_first(unknown)}")
         predictions = _predictions(saved, dataset, device, settings)
         detections = dict[str, Detections]()
-        for index in track(range(len(dataset)), "detections", total=len(dataset)):
-            detections[dataset.ids[index]] = _keep(predictions, index, settings)
+        for index, image_id in track(enumerate(dataset.ids), "detections", total=len(dataset)):
+            kept = _keep(predictions, index, settings, marks.get(image_id))
+            detections[image_id] = kept
             if settings.draw:
-                _draw(place / "images", dataset, index, detections[dataset.ids[index]])
-        info = _describe(dataset, settings)
+                _draw(place / "images", dataset, index, kept)
+        info = _describe(dataset, settings, len(marks))
         with saying("writing the files"):
             _write(place, dataset, detections, info, settings)
     count = sum(len(of_image.boxes) for of_image in detections.values())
@@ -88,19 +99,31 @@ def _predictions(
     )
 
 
-def _keep(predictions: Predictions, index: int, settings: DetectSettings) -> Detections:
-    """Those of one image that its labels and the scores allow, highest score first."""
-    dataset = predictions.dataset
-    weights = dataset.weights[index]
-    return keep_detections(
-        predictions[index],
-        dataset.targets[index],
-        torch.zeros_like(weights) if settings.ignore_labels else weights,
+def _keep(
+    predictions: Predictions, index: int, settings: DetectSettings, marks: ReviewedImage | None
+) -> Detections:
+    """Those of one image that marks, its labels and the scores allow, highest score first."""
+    dataset, prediction = predictions.dataset, predictions[index]
+    targets, weights = dataset.targets[index], dataset.weights[index]
+    if settings.ignore_labels:
+        weights = torch.zeros_like(weights)
+    if marks is not None:
+        targets, weights = marks.to_find(targets, weights)
+        prediction = replace(
+            prediction,
+            detections=marks.leave(prediction.detections),
+            top1=marks.leave(prediction.top1),
+        )
+    kept = keep_detections(
+        prediction,
+        targets,
+        weights,
         dataset.annotations[index].image_size,
         min_image_score=settings.min_image_score,
         relative_score=settings.relative_score,
         max_detections=settings.max_detections,
     )
+    return kept if marks is None else marks.complete(kept)
 
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
@@ -110,7 +133,7 @@ def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -
     write_jpeg(path, draw_detections(dataset[index].image, detections, dataset.classes))
 
 
-def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
+def _describe(dataset: ImageSet, settings: DetectSettings, reviewed: int) -> dict[str, Any]:
     """How the boxes were chosen, in words and in numbers."""
     labeled = int((dataset.weights > 0).any(dim=1).sum())
     used = labeled > 0 and not settings.ignore_labels
@@ -127,6 +150,8 @@ def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
         )
     elif labeled:
         words += f"; labels of {labeled} images are known and ignored"
+    if reviewed:
+        words += f"; {reviewed} images are reviewed"
     return {
         "description": words,
         "labels_used": used,

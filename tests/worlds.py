@@ -276,6 +276,36 @@ def write_proposals(path: Path, proposals: Mapping[str, Proposals]) -> Path:
     return path
 
 
+# Of tools.boxes on a few small images, with the two recipes in the working folder.
+SMALL_BOXES = (
+    "--localizer localizer.yaml --detector detector.yaml --device cpu --amp off --processes 1"
+)
+
+
+def write_small_recipes(folder: Path) -> None:
+    """A localizer and a detector that train in seconds and learn nothing."""
+    (folder / "localizer.yaml").write_text(
+        "{image_sizes: [64], model: {backbone: squeezenet1_1}, loop: {epochs: 1, batch_size: 4}}"
+    )
+    (folder / "detector.yaml").write_text(
+        "{image_sizes: [64], eval_image_sizes: [], pretrained: false, frozen_backbone: false, "
+        "max_proposals: 50, model: {backbone: alexnet, width: 16, pool_size: 2}, "
+        "loop: {epochs: 1, batch_size: 1}}"
+    )
+
+
+def write_labeled_images(folder: Path, dataset: ImageSet, labels: Path) -> None:
+    """A folder of the images of a split at a third of their size, and their labels as CSV."""
+    folder.mkdir()
+    lines = ["image,labels"]
+    for path, targets in zip(dataset.paths, dataset.targets, strict=True):
+        with Image.open(path) as image:
+            image.reduce(3).save(folder / path.name)  # proposals of small images are quick
+        present = [dataset.classes[label] for label in targets.nonzero().flatten().tolist()]
+        lines.append(f"{path.name},{'|'.join(present)}")
+    labels.write_text("\n".join(lines))
+
+
 def with_other_boxes(voc_root: Path, copy: Path) -> Path:
     """A copy of a VOC folder in which every object has the same box, and its own name still."""
     shutil.copytree(voc_root, copy)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.datasets.settings import DataSettings
 from data.datasets.sources import given_or_trained
@@ -16,19 +17,21 @@ from data.proposals.propose import propose_files
 from data.proposals.settings import ProposeSettings
 from data.shard import parse_shard
 from data.types import Detections, Proposals
-from tools.cli.console import echo, saying, track
+from tools.cli.console import echo, saying, track, warn
 from tools.cli.settings import to_dict
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import MOST_BYTES, filled_folder, shortened
 from tools.files.boxed_images import BoxedImages, name_images
 from tools.files.detections import read_described, write_detections
 from tools.files.formats import FORMATS, check_formats
+from tools.files.reviewed import Reviewed, read_reviewed
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
 from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
 from tools.prediction.predictions import Predictions
+from tools.prediction.reviewed import ReviewedImage, review_images
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import split_of_run
 from tools.runs.saved import SavedRun, load_run
@@ -45,6 +48,7 @@ OF_COMMAND = ("min_image_score", "relative_score", "max_detections", "ignore_lab
 def run(settings: DetectSettings) -> None:
     """Box every image, then write all detections."""
     check_formats(settings.formats)
+    reviewed = read_reviewed(settings.reviewed) if settings.reviewed else None
     saved = load_run(settings.run_dir, settings.checkpoint)
     if settings.rescore_from:
         saved.detector()
@@ -59,17 +63,20 @@ def run(settings: DetectSettings) -> None:
     with filled_folder(settings.out, names=names, replace=settings.replace) as place:
         every = open_dataset(replace(images, on_bad=settings.on_bad), split)
         dataset = every.subset(parse_shard(settings.shard).of(range(len(every))))
-        info = _describe(dataset, settings)
+        marks = _marks(reviewed, every) if reviewed else {}
+        info = _describe(dataset, settings, len(marks.keys() & set(dataset.ids)))
         key = _made_with(saved, settings) if settings.shard or settings.made else ""
         found = _made(settings.made, key)
         missing = [i for i, image_id in enumerate(dataset.ids) if image_id not in found]
         if missing:
-            found |= _box(saved, dataset.subset(missing), device, settings)
+            predictions = _predictions(saved, dataset.subset(missing), device, settings)
+            found |= _box(predictions, settings, marks)
         detections = {image_id: found[image_id] for image_id in dataset.ids}
-        for index in track(
-            range(len(dataset)) if settings.draw else (), "drawing", total=len(dataset)
-        ):
-            _draw(place / "images", dataset, index, detections[dataset.ids[index]])
+        if settings.draw:
+            for index, of_image in track(
+                enumerate(detections.values()), "drawing", total=len(dataset)
+            ):
+                _draw(place / "images", dataset, index, of_image)
         info |= {"made_with": key} if settings.shard else {}
         with saying("writing the files"):
             _write(place, dataset, detections, info, settings)
@@ -97,6 +104,8 @@ def _made_with(saved: SavedRun, settings: DetectSettings) -> str:
         for run in runs
     ]
     chosen = {name: getattr(settings, name) for name in OF_COMMAND}
+    if settings.reviewed:
+        chosen["reviewed"] = sha256(settings.reviewed.read_bytes()).hexdigest()
     return sha256(json.dumps([key, chosen], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -116,13 +125,23 @@ def _made(results: Sequence[Path], key: str) -> dict[str, Detections]:
     return found
 
 
+def _marks(reviewed: Reviewed, dataset: ImageSet) -> dict[str, ReviewedImage]:
+    """What a person has said of the images, by their ids; others in the file are warned of."""
+    sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
+    if unknown := sorted(reviewed.boxes.keys() - sizes.keys()):
+        warn(f"{reviewed.path}: images that are not among these: {name_first(unknown)}")
+    return review_images(reviewed, sizes, dataset.classes)
+
+
 def _box(
-    saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
+    predictions: Predictions, settings: DetectSettings, marks: Mapping[str, ReviewedImage]
 ) -> dict[str, Detections]:
     """The detections of every image by its id."""
-    predictions = _predictions(saved, dataset, device, settings)
-    indices = track(range(len(dataset)), "detections", total=len(dataset))
-    return {dataset.ids[index]: _keep(predictions, index, settings) for index in indices}
+    ids = predictions.dataset.ids
+    return {
+        image_id: _keep(predictions, index, settings, marks.get(image_id))
+        for index, image_id in track(enumerate(ids), "detections", total=len(ids))
+    }
 
 
 def _predictions(
@@ -144,19 +163,31 @@ def _predictions(
     )
 
 
-def _keep(predictions: Predictions, index: int, settings: DetectSettings) -> Detections:
-    """Those of one image that its labels and the scores allow, highest score first."""
-    dataset = predictions.dataset
-    weights = dataset.weights[index]
-    return keep_detections(
-        predictions[index],
-        dataset.targets[index],
-        torch.zeros_like(weights) if settings.ignore_labels else weights,
+def _keep(
+    predictions: Predictions, index: int, settings: DetectSettings, marks: ReviewedImage | None
+) -> Detections:
+    """Those of one image that marks, its labels and the scores allow, highest score first."""
+    dataset, prediction = predictions.dataset, predictions[index]
+    targets, weights = dataset.targets[index], dataset.weights[index]
+    if settings.ignore_labels:
+        weights = torch.zeros_like(weights)
+    if marks is not None:
+        targets, weights = marks.to_find(targets, weights)
+        prediction = replace(
+            prediction,
+            detections=marks.leave(prediction.detections),
+            top1=marks.leave(prediction.top1),
+        )
+    kept = keep_detections(
+        prediction,
+        targets,
+        weights,
         dataset.annotations[index].image_size,
         min_image_score=settings.min_image_score,
         relative_score=settings.relative_score,
         max_detections=settings.max_detections,
     )
+    return kept if marks is None else marks.complete(kept)
 
 
 def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -> None:
@@ -166,7 +197,7 @@ def _draw(folder: Path, dataset: ImageSet, index: int, detections: Detections) -
     write_jpeg(path, draw_detections(dataset[index].image, detections, dataset.classes))
 
 
-def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
+def _describe(dataset: ImageSet, settings: DetectSettings, reviewed: int) -> dict[str, Any]:
     """How the boxes were chosen, in words and in numbers."""
     labeled = int((dataset.weights > 0).any(dim=1).sum())
     used = labeled > 0 and not settings.ignore_labels
@@ -183,6 +214,8 @@ def _describe(dataset: ImageSet, settings: DetectSettings) -> dict[str, Any]:
         )
     elif labeled:
         words += f"; labels of {labeled} images are known and ignored"
+    if reviewed:
+        words += f"; {reviewed} images are reviewed"
     return {
         "description": words,
         "labels_used": used,

@@ -73,6 +73,10 @@ class DetectSettings(SavedRunSettings, ComputeSettings, ImageSettings):
     max_detections: int = 100
     """Of one image, the top-scoring."""
 
+    reviewed: Path | None = None
+    """CSV file of marked boxes, saved by a gallery: accepted and relabeled boxes stay as they are,
+    rejected ones are not found again."""
+
     draw: bool = True
     """Write images with the boxes drawn."""
 

@@ -77,6 +77,9 @@ class GallerySettings(UsedImageSettings, SplitSettings):
     """File of detect with the boxes of these images to show; those of the evaluation when not
     given."""
 
+    reviewed: Path | None = None
+    """CSV file of marked boxes, saved by a gallery, to begin with."""
+
     proposals: tuple[Path, ...] = ()
     """Files of proposals of these images; the ten best of each are shown."""
 

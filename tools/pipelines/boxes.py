@@ -20,10 +20,12 @@ from tools.exports.detect import run as detect
 from tools.exports.settings import DetectSettings
 from tools.files.atomic import write_json
 from tools.files.formats import check_formats
+from tools.files.reviewed import read_reviewed
 from tools.inputs.datasets import looking_once
 from tools.models.device import choose_device
 from tools.pages.gallery.build import run as make_gallery
 from tools.pages.settings import GallerySettings
+from tools.pipelines.reviewed_labels import write_corrected_labels
 from tools.pipelines.settings import BoxesSettings
 from tools.preparation.check import run as check_data
 from tools.preparation.proposals import run as make_proposals
@@ -37,6 +39,7 @@ from tools.training.wsddn import run as train_wsddn
 STAGES = "stages.json"  # in --out: what each finished stage was made from
 LOCALIZER, DETECTOR = Path("runs", "localizer"), Path("runs", "detector")
 STATES, BOXES, PAGE = "images.json", Path("boxes", "detections.json"), Path("gallery", "index.html")
+CORRECTED = "corrected_labels.csv"
 ALL = "all"  # the split that every source of a folder has
 
 Training = TypeVar("Training", bound=TrainSettings)
@@ -80,6 +83,7 @@ def run(settings: BoxesSettings) -> None:
         config_file(name).read_text(encoding="utf-8")
         for name in (settings.localizer, settings.detector)
     ]
+    reviewed = read_reviewed(settings.reviewed) if settings.reviewed else None
     source, out = open_source(DataSettings(**_place(settings))), settings.out
     if out.resolve().is_relative_to(source.root.resolve()):
         raise ValueError(f"--out {out}: lies in the folder of images")
@@ -90,6 +94,9 @@ def run(settings: BoxesSettings) -> None:
         if settings.labels is not None and len(source.classes) == 1:
             echo(f"one class, {source.classes[0]}: a detector needs several, the localizer boxes")
         made_from = [recipes, settings.epochs, settings.seed, _contents(settings)]
+        if settings.labels is not None and reviewed is not None:
+            made_from.append(write_corrected_labels(out / CORRECTED, source, reviewed))
+            settings = replace(settings, labels=out / CORRECTED)
         if settings.on_bad != "refuse":
             made_from.append(settings.on_bad)
         if settings.run_dir is not None:
@@ -159,6 +166,8 @@ def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSett
         chosen = [*settings.formats] if stage.name == "boxes" else []
         if stage.name == "boxes" and settings.quality != "best":
             chosen.append(settings.quality)
+        if stage.name == "boxes" and settings.reviewed is not None:
+            chosen.append(_contents_of(settings.reviewed))
         key = sha256(json.dumps([made_from, chosen]).encode()).hexdigest()
         line = f"stage {number} of {len(stages)}: {stage.name}"
         if done.get(stage.name) == key and stage.product.exists():
@@ -251,6 +260,7 @@ def _write_boxes(settings: BoxesSettings, models: Models) -> None:
             out=(settings.out / BOXES).parent,
             replace=True,
             formats=settings.formats,
+            reviewed=settings.reviewed,
             proposals=(_proposals(settings),),
             rescore_from=models.rescore_from,
             cached=True,
@@ -283,6 +293,7 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
             **images,
             out=(out / PAGE).parent,
             detections=out / BOXES,
+            reviewed=settings.reviewed,
             processes=settings.processes,
         )
     )

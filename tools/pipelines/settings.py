@@ -26,6 +26,11 @@ class BoxesSettings(ComputeSettings):
     out: Path
     """Folder for everything that is made, outside of the images."""
 
+    reviewed: Path | None = None
+    """CSV file of boxes that were accepted, rejected and relabeled in the gallery of an earlier
+    --out: labels are corrected by it before the trainings, and these boxes are not asked about
+    again."""
+
     formats: tuple[str, ...] = ("coco", "voc")
     """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
 

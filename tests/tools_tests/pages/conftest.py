@@ -19,7 +19,7 @@ from tools.pages.gallery.server import PageServer
 
 CHROMIUM = shutil.which("chromium")
 WAIT_MS = 15_000  # for a page on a busy machine
-OpenPage = Callable[[str], Page]
+OpenPage = Callable[..., Page]  # an address, and another place that it may ask
 
 expect.set_options(timeout=WAIT_MS)
 needs_chromium = pytest.mark.skipif(
@@ -106,11 +106,11 @@ def open_page(context: BrowserContext) -> Iterator[OpenPage]:
     requests: list[str] = []
     messages: list[tuple[str, str]] = []
 
-    def open_it(address: str) -> Page:
+    def open_it(address: str, also: str | None = None) -> Page:
         page = context.new_page()
         page.on("console", lambda message: messages.append((message.type, message.text)))
         page.on("request", lambda request: requests.append(request.url))
-        folders.append(address.rpartition("/")[0])
+        folders.extend([address.rpartition("/")[0], also or address])
         page.goto(address)
         return page
 

@@ -6,31 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import process_as_before
-from tests.worlds import files_of
+from tests.worlds import SMALL_BOXES, files_of, write_labeled_images, write_small_recipes
 from tools.boxes import main
 from tools.runs.folder import read_settings
 
-LOCALIZER = """
-image_sizes: [64]
-model: {backbone: squeezenet1_1}
-loop: {epochs: 1, batch_size: 4}
-"""
-DETECTOR = """
-image_sizes: [64]
-eval_image_sizes: []
-pretrained: false
-frozen_backbone: false
-max_proposals: 50
-model: {backbone: alexnet, width: 16, pool_size: 2}
-loop: {epochs: 1, batch_size: 1}
-"""
-SMALL = "--localizer localizer.yaml --detector detector.yaml --device cpu --amp off --processes 1"
-BOXED = f"--images photographs --labels labels.csv --out boxed {SMALL}".split()
+BOXED = f"--images photographs --labels labels.csv --out boxed {SMALL_BOXES}".split()
 STAGES = ("check", "localizer", "proposals", "detector", "boxes", "gallery")
 
 
@@ -39,22 +23,13 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_voc: Path) -> Iterator[P
     """A working folder with small recipes, four labeled images and one that nobody has labeled."""
     folder = tmp_path_factory.mktemp("home")
     dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train")
-    (folder / "photographs").mkdir()
-    (folder / "new").mkdir()
-    lines = ["image,labels"]
-    for number, path in enumerate(dataset.paths[:5]):
-        of_image = folder / ("photographs" if number < 4 else "new") / path.name
-        with Image.open(path) as image:
-            image.reduce(3).save(of_image)  # proposals of small images are quick
-        present = dataset.targets[number].nonzero().flatten().tolist()
-        lines.append(f"{path.name},{'|'.join(SYNTHETIC_CLASSES[label] for label in present)}")
-    (folder / "labels.csv").write_text("\n".join(lines[:5]))
+    write_labeled_images(folder / "photographs", dataset.subset(range(4)), folder / "labels.csv")
+    write_labeled_images(folder / "new", dataset.subset([4]), folder / "of_new.csv")
     (folder / "one_class.csv").write_text(
         "image,labels\n"
         + "\n".join(f"{path.name},{'box' * (k % 2)}" for k, path in enumerate(dataset.paths[:4]))
     )
-    (folder / "localizer.yaml").write_text(LOCALIZER)
-    (folder / "detector.yaml").write_text(DETECTOR)
+    write_small_recipes(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("VOC_ROOT", raising=False)
@@ -217,7 +192,7 @@ def test_other_labels_are_refused_where_a_run_has_learned_from_the_first_ones(
 def test_images_without_labels_are_boxed_by_an_earlier_command(
     boxed: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = f"--images new --run-dir boxed --out boxed_new {SMALL}".split()
+    words = f"--images new --run-dir boxed --out boxed_new {SMALL_BOXES}".split()
     for end in ("", ", done already"):
         assert main(words) == 0
         assert stages_of(capsys.readouterr().out) == [
@@ -232,7 +207,7 @@ def test_the_run_of_a_localizer_boxes_new_images_from_proposals(
     boxed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = Path(shutil.copytree(boxed / "runs" / "localizer", tmp_path / "run"))
-    words = f"--images new --run-dir {run_dir} --out {tmp_path / 'new'} {SMALL}".split()
+    words = f"--images new --run-dir {run_dir} --out {tmp_path / 'new'} {SMALL_BOXES}".split()
 
     assert main(words) == 0
     printed = stages_of(capsys.readouterr().out)
@@ -244,7 +219,7 @@ def test_an_earlier_command_that_is_unfinished_boxes_nothing(
     copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (copy / "runs" / "detector" / "training.json").unlink()
-    words = f"--images new --run-dir {copy} --out {tmp_path / 'new'} {SMALL}".split()
+    words = f"--images new --run-dir {copy} --out {tmp_path / 'new'} {SMALL_BOXES}".split()
 
     assert main(words) == 2
     assert "detector: its training is not finished" in capsys.readouterr().err
@@ -276,7 +251,9 @@ def test_fast_boxes_are_those_of_the_localizer_and_the_best_follow_from_what_is_
         assert boxes_of(copy) == labels_of(home / "labels.csv")
         assert ((copy / "boxes" / "detections.json").read_text() == best) == (quality == "best")
 
-    words = f"--images new --run-dir {copy} --out {tmp_path}/new {SMALL} --quality fast".split()
+    words = (
+        f"--images new --run-dir {copy} --out {tmp_path}/new {SMALL_BOXES} --quality fast".split()
+    )
     shutil.rmtree(copy / "runs" / "detector")
     assert main(words) == 0
 

@@ -59,6 +59,7 @@ def gallery_content(
     detections: Mapping[str, Detections] | None,
     proposals: Mapping[str, Proposals] | None,
     heatmap: Mapping[str, Mapping[int, str]],
+    every_box: bool = False,
 ) -> dict[str, Any]:
     """All that the page shows of the images, by key.
 
@@ -69,6 +70,7 @@ def gallery_content(
         detections: by image id, None if there are none.
         proposals: those to show, by image id.
         heatmap: file names of the heatmaps' thumbnails by image id and label.
+        every_box: show each detection from the start; else the first few of a class from a score.
     """
     annotations = dataset.annotations
     judged = detections is not None and any(len(a.boxes) for a in annotations)
@@ -85,13 +87,16 @@ def gallery_content(
         "objects": [_objects(annotation) for annotation in annotations],
         "detections": None
         if detections is None
-        else [_shown_detections(detections.get(image_id)) for image_id in scores.ids],
+        else [
+            _shown_detections(detections.get(image_id), None if every_box else MAX_PER_CLASS)
+            for image_id in scores.ids
+        ],
         "verdicts": verdicts(
             match_detections(detections or {}, annotations, num_classes=len(scores.classes))
         )
         if judged
         else None,
-        "box_score": _first_box_score(detections or {}, scores),
+        "box_score": 0.0 if every_box else _first_box_score(detections or {}, scores),
         "proposals": None
         if proposals is None
         else [_tenths(proposals[image_id].boxes) for image_id in scores.ids],
@@ -132,8 +137,8 @@ def _objects(annotation: Annotation) -> list[list[int]]:
     ]
 
 
-def _shown_detections(detections: Detections | None) -> list[list[float]]:
-    """Label, score and box of each detection, highest score first, the first few of each class."""
+def _shown_detections(detections: Detections | None, most: int | None) -> list[list[float]]:
+    """Label, score and box of each detection, highest score first, at most so many of a class."""
     if detections is None:
         return []
     best = detections.best_first()
@@ -141,17 +146,22 @@ def _shown_detections(detections: Detections | None) -> list[list[float]]:
     rows, of_class = list[list[float]](), Counter[int]()
     for label, score, box in zip(labels, scores, boxes, strict=True):
         of_class[label] += 1
-        if of_class[label] <= MAX_PER_CLASS:
+        if most is None or of_class[label] <= most:
             rows.append([label, float(f"{score:.4g}"), *box])
     return rows
 
 
 def _first_box_score(detections: Mapping[str, Detections], scores: SavedScores) -> float:
-    """The score at which most classes in images still show a box; 0 without any box."""
-    best = []
-    for image_id, targets in zip(scores.ids, scores.targets, strict=True):
+    """The score at which most classes in images still show a box; 0 without any box.
+
+    Where no label is known, of the class that each image scores highest for.
+    """
+    present, best = scores.targets, []
+    if not scores.weights.any():
+        present = scores.scores == scores.scores.max(axis=1, keepdims=True, initial=0)
+    for image_id, of_image_present in zip(scores.ids, present, strict=True):
         of_image = detections.get(image_id, no_detections())
-        for label in np.flatnonzero(targets).tolist():
+        for label in np.flatnonzero(of_image_present).tolist():
             of_class = of_image.scores[of_image.labels == label]
             best += [float(of_class.max())] if len(of_class) else []
     return float(np.quantile(best, 1 - SHOWN_AT_FIRST)) if best else 0.0

@@ -1,5 +1,6 @@
 """A local read-only server for the files of a table, and no others."""
 
+import mimetypes
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,6 @@ from tools.cli.hosts import is_foreign
 from tools.cli.signals import check_interrupted
 
 ADDRESS = "127.0.0.1"
-CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".jpg": "image/jpeg"}
 LISTEN_S = 0.2  # between two checks for a signal
 MOST_THREADS = 32  # a browser opens six connections; more than these at once are closed
 
@@ -76,6 +76,15 @@ class PageServer(ThreadingHTTPServer):
         """Ignore a browser that closes the connection during an answer."""
 
 
+def _content_type(path: Path) -> str:
+    """A page of ours or an image; a file of another kind is not shown as anything."""
+    if path.suffix == ".html":
+        return "text/html; charset=utf-8"
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    is_image = kind.startswith("image/") and kind != "image/svg+xml"
+    return kind if is_image else "application/octet-stream"
+
+
 class _Request(BaseHTTPRequestHandler):
     server_version, sys_version = "gallery", ""
     timeout = 30
@@ -93,7 +102,7 @@ class _Request(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.NOT_FOUND)
             return
         self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", CONTENT_TYPES[path.suffix])
+        self.send_header("Content-Type", _content_type(path))
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
         self.send_header("X-Content-Type-Options", "nosniff")

@@ -509,7 +509,7 @@ def test_a_port_in_use_ends_the_command_before_any_work(world: World) -> None:
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_gallery_is_shown_until_a_signal_comes(
-    stop: signal.Signals, code: int, world: World
+    stop: signal.Signals, code: int, world: World, dataset: ImageSet
 ) -> None:
     port = free_port()
     answers: list[tuple[int, bytes]] = []
@@ -517,7 +517,8 @@ def test_a_gallery_is_shown_until_a_signal_comes(
     (world.thumbs / "other.jpg").write_bytes(b"")
 
     def look_and_stop() -> None:
-        paths = ("/", f"/thumbs/{shown}", "/thumbs/other.jpg", "/log.txt", "/../scores.npz")
+        paths = ("/", f"/thumbs/{shown}", "/originals/5", "/originals/6", "/thumbs/other.jpg")
+        paths += ("/log.txt", "/../scores.npz")
         try:
             for path in paths:
                 answers.append(answer_of(port, path))
@@ -532,7 +533,8 @@ def test_a_gallery_is_shown_until_a_signal_comes(
         thread.join()
 
     assert answers[0] == (200, (world.gallery / "index.html").read_bytes())
-    assert [status for status, _ in answers] == [200, 200, 404, 404, 404]
+    assert [status for status, _ in answers] == [200, 200, 200, 404, 404, 404, 404]
+    assert answers[2][1] == max(dataset.paths).read_bytes()
     assert world.capsys.readouterr().err == f"stopped by {stop.name}\n"
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

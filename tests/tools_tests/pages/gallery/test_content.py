@@ -103,6 +103,26 @@ def test_three_quarters_of_the_present_classes_keep_a_box_to_begin_with() -> Non
     assert shown["box_score"] == pytest.approx(0.2)
 
 
+def test_without_labels_the_class_of_the_highest_image_score_counts_as_present() -> None:
+    scores = np.array([[0.6, 0.1], [0.2, 0.3], [0.9, 0.8], [0.7, 0.1], [0.0, 0.4]])
+    found = [(0, 0.5), (1, 0.4), (0, 0.3), (0, 0.2), (1, 0.1)]
+    detections = {
+        f"{number:06d}": detect([[0, 0, 9, 9]] * 2, [score, 0.001], [label, 1 - label])
+        for number, (label, score) in enumerate(found)
+    }
+
+    unlabeled = scored(5, scores=scores, weights=np.zeros((5, 2)))
+    assert content(unlabeled, detections=detections)["box_score"] == pytest.approx(0.2)
+
+
+def test_detections_that_were_chosen_are_all_shown_from_the_start() -> None:
+    boxes = detect([[0, 0, 9, 9]] * 30, [score / 100 for score in range(30)])
+    shown = content(scored(1), detections={"000000": boxes}, every_box=True)
+
+    assert len(shown["detections"][0]) == 30
+    assert shown["box_score"] == 0
+
+
 # The page
 
 

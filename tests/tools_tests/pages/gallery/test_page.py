@@ -1,5 +1,6 @@
 """The gallery's page in a browser, opened from disk: choices, layers, keys, and no network."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from data.types import Proposals, no_detections
 from tests.tools_tests.pages.conftest import OpenPage, content_of, needs_chromium, serving
 from tests.worlds import annotate, detect, image_set
+from tools.files.reviewed import MarkedBox, read_reviewed
 from tools.files.scores import SavedScores
 from tools.pages.gallery.content import gallery_content
 from tools.pages.gallery.page import write_gallery_page
@@ -183,11 +185,12 @@ def test_a_cell_tells_score_truth_and_whether_it_is_right(page: Page) -> None:
 
 def test_how_many_can_be_chosen(page: Page) -> None:
     resize(page, 1280, 4000)
-    for typed, shown in (("0", 5), ("2", 2), ("9999", 40)):
+    for typed, shown, lowest in (("0", 5, 5), ("2", 2, 2), ("9999", 40, 0)):
         page.fill("#count", typed)
         press(page, "Enter")
 
-        assert len(images_in(page, "highest")) == len(images_in(page, "lowest")) == shown
+        assert len(images_in(page, "highest")) == shown
+        assert len(images_in(page, "lowest")) == lowest
         assert page.input_value("#count") == str(shown)
 
 
@@ -359,10 +362,145 @@ def test_the_large_view_opens_by_mouse_and_turns_to_the_classes(page: Page) -> N
 def test_keys_are_explained_in_the_page(page: Page) -> None:
     press(page, "?")
     explained = set(page.locator("#help kbd").all_text_contents())
-    assert {*"←→↑↓jkfnp/12345", "Enter", "Esc", "Home", "End"} <= explained
+    assert {*"←→↑↓jkfnp/12345bBaxr0usS", "Enter", "Esc", "Home", "End"} <= explained
     press(page, "2", "Escape")  # the first has no effect while the help is open
     assert page.locator("#help").is_hidden()
     assert count_in(page, "truth") == 4
+
+
+# Marks
+
+
+def saved(page: Page, key: str, folder: Path) -> str:
+    """The text of the file that a key saves."""
+    with page.expect_download() as download:
+        press(page, key)
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path.read_text(encoding="utf-8")
+
+
+def test_marks_are_made_in_the_grid_and_stay_in_the_browser(page: Page) -> None:
+    assert page.inner_text("#marked") == "0 of 14 boxes marked"
+    press(page, "ArrowRight", "a")
+    press(page, "ArrowRight", "ArrowRight", "x")  # an image without boxes cannot be marked
+    page.locator('#highest [data-image="36"]').focus()
+    press(page, "x")
+
+    page.reload()
+    assert page.inner_text("#marked") == "2 of 14 boxes marked"
+    texts = page.locator("#highest text").all_text_contents()
+    assert texts == ["0.800 ✓", "0.800 ✗"]
+    assert count_in(page, "rejected") == 1
+    press(page, "u")
+    assert page.inner_text("#marked") == "1 of 14 boxes marked"
+
+
+def test_boxes_are_chosen_and_marked_one_after_the_other_in_the_large_view(page: Page) -> None:
+    page.locator("#box-score").fill("-4")
+    page.locator('#highest [data-image="39"]').click()
+    press(page, "5")
+    rows = page.locator("#boxes tbody tr")
+    current = page.locator("#boxes tr[aria-current]")
+    assert rows.all_text_contents() == ["cat0.800", "<b>cow</b>0.050"]
+    assert current.all_text_contents() == ["cat0.800"]
+    assert count_in(page, "chosen", "#stage") == 2  # with its halo
+
+    press(page, "b")
+    assert current.all_text_contents() == ["<b>cow</b>0.050"]
+    press(page, "B", "a")
+    assert current.all_text_contents() == ["<b>cow</b>0.050"]
+    press(page, "r")
+    expect(page.locator("#new-class")).to_be_focused()
+    press(page, "Home", "Enter")
+    expect(page.locator("#relabel")).to_be_hidden()
+    assert rows.all_text_contents() == ["cat0.800✓ accepted", "<b>cow</b>0.050→ relabeled cat"]
+    page.locator("#marks button").nth(1).click()
+    assert rows.nth(1).inner_text().endswith("✗ rejected")
+    press(page, "r", "Escape")
+    assert page.locator("#large").is_visible()
+    assert rows.nth(1).inner_text().endswith("✗ rejected")
+
+
+def test_an_absent_class_has_no_other_mark_in_its_image(page: Page, tmp_path: Path) -> None:
+    page.locator('#highest [data-image="39"]').click()
+    press(page, "a", "0")
+    assert [line.split(",")[-2] for line in saved(page, "s", tmp_path).splitlines()[1:]] == [
+        "absent"
+    ]
+    press(page, "x")
+    assert "absent" not in saved(page, "s", tmp_path)
+
+
+def test_marks_are_saved_as_csv_with_the_other_boxes_of_their_images(
+    page: Page, tmp_path: Path
+) -> None:
+    page.locator("#box-score").fill("-4")
+    page.locator('#highest [data-image="39"]').focus()
+    press(page, "a")
+    page.locator('#highest [data-image="36"]').focus()
+    press(page, "r", "ArrowDown", "Enter")
+    saved(page, "s", tmp_path)
+
+    boxes = read_reviewed(tmp_path / "reviewed.csv").boxes
+    cat, cow = (10.0, 10.0, 40.0, 50.0), (0.0, 0.0, 9.0, 9.0)
+    unmarked = MarkedBox("<b>cow</b>", cow, 0.05, "", "")
+    assert boxes == {
+        "image 0036": [MarkedBox("cat", cat, 0.8, "relabeled", HOSTILE), unmarked],
+        f"z {HOSTILE}": [MarkedBox("cat", cat, 0.8, "accepted", ""), unmarked],
+    }
+
+
+def test_accepted_and_relabeled_boxes_are_saved_as_coco(page: Page, tmp_path: Path) -> None:
+    for image, keys in ((39, "a"), (36, "x")):
+        page.locator(f'#highest [data-image="{image}"]').focus()
+        press(page, keys)
+    content = json.loads(saved(page, "S", tmp_path))
+
+    assert [image["file_name"] for image in content["images"]] == ["image 0036", f"z {HOSTILE}"]
+    (box,) = content["annotations"]
+    assert (box["bbox"], box["image_id"], box["category_id"]) == ([10, 10, 30, 40], 2, 1)
+    assert [category["name"] for category in content["categories"]] == list(CLASSES)
+
+
+def test_images_with_and_without_marks_can_be_shown(page: Page) -> None:
+    page.locator('#highest [data-image="39"]').focus()
+    press(page, "a")
+    page.select_option("#filter", "marked")
+    assert images_in(page, "highest") == [39]
+    page.select_option("#filter", "unmarked")
+    assert images_in(page, "highest") == [36, 33, 30, 27, 24]
+
+
+def test_marks_of_a_file_are_there_to_begin_with_also_on_boxes_that_have_their_new_class(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    content = content_of(gallery(tmp_path, 6))
+    rows = [["<b>cow</b>", 0.5, "relabeled", "cat", 100, 100, 400, 500]]
+    content |= {"marks": {"image 0000": rows, "gone.jpg": rows}, "key": "another"}
+    page = open_page(write_gallery_page(tmp_path, content).as_uri())
+
+    assert page.inner_text("#marked") == "1 of 2 boxes marked"
+    texts = page.locator('#highest [data-image="0"] text').all_text_contents()
+    assert texts == ["0.800 →cat"]
+
+
+def test_the_large_view_shows_the_image_as_it_is_on_disk(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    content, original = content_of(gallery(tmp_path, 6)), tmp_path / "of 800 pixels.png"
+    Image.new("RGB", (800, 600), "navy").save(original)
+    content["originals"] = [original.as_uri()] * 6
+    page = open_page(write_gallery_page(tmp_path, content).as_uri())
+    press(page, "Enter")
+    wait_for(page, "stage.img.naturalWidth === 800")
+
+    files = {f"/thumbs/{path.name}": path for path in (tmp_path / "thumbs").iterdir()}
+    files |= {f"/originals/{row}": original for row in range(6)}
+    with serving({"/": tmp_path / "index.html", **files}) as server:
+        page = open_page(server.address)
+        press(page, "Enter")
+        wait_for(page, "stage.img.naturalWidth === 800")
 
 
 # Many images, small windows, screen readers
@@ -376,9 +514,9 @@ def test_of_five_thousand_images_only_those_in_sight_are_in_the_page(
     page = open_page(path.as_uri())
     page.fill("#count", "5000")
     assert page.locator(".cell").count() < 100
-    assert press(page, "Enter", "End") == "4999"
+    assert press(page, "Enter", "End") == "1"
     wait_for(page, "document.querySelectorAll('.cell').length < 100")
-    assert page.locator('#lowest [data-image="4999"]').is_visible()
+    assert page.locator('#highest [data-image="1"]').is_visible()
     milliseconds = page.evaluate(
         "const start = performance.now(); chooseClass(1); performance.now() - start"
     )

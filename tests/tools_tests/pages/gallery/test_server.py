@@ -13,18 +13,27 @@ import pytest
 from tests.tools_tests.pages.conftest import serving
 from tools.pages.gallery.server import MOST_THREADS, PageServer
 
+ORIGINALS = {
+    "a.PNG": "image/png",
+    "a.jpeg": "image/jpeg",
+    "a.svg": "application/octet-stream",  # may hold a script
+    "a": "application/octet-stream",
+}
+
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[int]:
     """The port of a server for two files, with others beside them."""
     (tmp_path / "thumbs").mkdir()
-    for name in ("index.html", "secret.html", "thumbs/000000.jpg", "thumbs/000001.jpg"):
+    names = ("index.html", "secret.html", "thumbs/000000.jpg", "thumbs/000001.jpg", *ORIGINALS)
+    for name in names:
         (tmp_path / name).write_bytes(name.encode())
     table = {
         "/": tmp_path / "index.html",
         "/index.html": tmp_path / "index.html",
         "/thumbs/000000.jpg": tmp_path / "thumbs" / "000000.jpg",
         "/thumbs/000002.jpg": tmp_path / "thumbs" / "000002.jpg",
+        **{f"/originals/{name}": tmp_path / name for name in ORIGINALS},
     }
     with serving(table) as server:
         yield server.server_address[1]
@@ -43,6 +52,13 @@ def ask(
         return answer.status, answer.read(), answer.msg
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize(("name", "kind"), ORIGINALS.items())
+def test_originals_have_the_kind_of_their_ending(name: str, kind: str, served: int) -> None:
+    status, body, headers = ask(served, f"/originals/{name}")
+
+    assert (status, body.decode(), headers["Content-Type"]) == (200, name, kind)
 
 
 @pytest.mark.parametrize("path", ["/", "/index.html?at=1", "/thumbs/000000.jpg"])

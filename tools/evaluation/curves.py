@@ -14,7 +14,8 @@ def learning_curves(
 
     A curve's heading is its tag, or the metric's where training logs a metric: that chart holds the
     lines of training and validation. Tags like ``validation/ap/CLASS`` are charts of classes. The
-    only term of a loss, which is that loss once more, is left out. A loss stands beside that of a
+    only term of a loss, which is that loss once more, is left out, and so is a metric of the
+    validation that has the name of training too. A loss stands beside that of a
     model that answers every image alike.
     """
     curves = dict[str, Lines]()
@@ -23,11 +24,12 @@ def learning_curves(
     for saved in runs:
         metric_of = {f"validation/{name}": name for name in logged}
         metric_of |= saved.settings.metrics_in_training
+        again = {tag.replace("train/", "validation/") for tag in saved.settings.metrics_in_training}
         every = read_metrics(saved.run_dir / "metrics.jsonl")
         loss = every.get("train/loss", [])
         for tag, points in every.items():
             part, _, rest = tag.partition("/")
-            is_again = tag != "train/loss" and points == loss
+            is_again = (tag != "train/loss" and points == loss) or tag in again
             if part == "baseline" or len(points) < 2 or is_again:
                 continue
             quantity, _, class_name = rest.partition("/")
@@ -40,7 +42,7 @@ def learning_curves(
             else:
                 curves.setdefault(tag, {})[saved.settings.name] = points
         if len(loss) > 1 and "baseline/loss" in every:
-            ((_, alike),) = every["baseline/loss"]
+            _, alike = every["baseline/loss"][0]
             heading = METRICS[metric_of["train/loss"]].heading
             ends = [(loss[0][0], alike), (loss[-1][0], alike)]
             curves[heading][f"{saved.settings.name}, every image alike"] = ends

@@ -1,1 +1,1 @@
-"""Where a run logs its numbers and images: TensorBoard, visdom, ``metrics.jsonl``."""
+"""Where a run logs its numbers and images: TensorBoard, visdom, MLflow, ``metrics.jsonl``."""

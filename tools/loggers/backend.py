@@ -1,6 +1,6 @@
 """The kinds of events a run can log, as the base class of everything that stores or shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -26,6 +26,9 @@ class Backend:
 
     def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
         """Show precision against recall for ``[N]`` targets in {0, 1} and scores in [0, 1]."""
+
+    def pr_points(self, tag: str, points: Sequence[tuple[float, float]], step: int) -> None:
+        """Show a curve of (recall, precision), recall ascending, that was computed elsewhere."""
 
     def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Keep the settings (dotted names) of a finished run next to its final metrics."""

@@ -1,11 +1,13 @@
-"""One ``Logger`` that sends a run's events to TensorBoard, to visdom and to ``metrics.jsonl``.
+"""One ``Logger`` that sends a run's events to TensorBoard, visdom, MLflow and ``metrics.jsonl``.
 
 ``tools.loggers.backend`` lists the kinds of events; this module opens the backends and sends each
 event to all of them. A backend that fails causes one warning and never stops the run.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +19,16 @@ from tools.loggers.metrics_file import MetricsFile, read_metrics
 from tools.loggers.settings import VisdomSettings
 
 METRICS_FILE = "metrics.jsonl"
+# Epoch, then what is the same in every epoch, of which the first part is the place of the image.
+LOGGED_IMAGE = re.compile(r"ep(\d+)_iter\d+_((batch\d+_image\d+)(?:_.*)?)", re.DOTALL)
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
-    """Tag of a logged image; TensorBoard's filter finds an epoch or a class in it.
+    """Tag of a logged image; the title in visdom, whose filter finds an epoch or a class in it.
 
     In visdom the images of epoch 0 remain; those of each later epoch replace the ones before. An
-    image with a tag of another form has a window of its own.
+    image with a tag of another form has a window of its own. In TensorBoard an image has one tag
+    for all epochs, with a slider.
     """
     tag = f"ep{epoch}_iter{iteration}_batch{batch}_image{image}"
     return f"{tag}_{class_name}" if class_name else tag
@@ -55,6 +60,10 @@ class Logger(contextlib.AbstractContextManager["Logger"]):
     def pr_curve(self, tag: str, targets: Tensor, scores: Tensor, step: int) -> None:
         """Show precision against recall for ``[N]`` targets in {0, 1} and scores in [0, 1]."""
         self._each(lambda backend: backend.pr_curve(tag, targets, scores, step))
+
+    def pr_points(self, tag: str, points: Sequence[tuple[float, float]], step: int) -> None:
+        """Show a curve of (recall, precision), recall ascending, that was computed elsewhere."""
+        self._each(lambda backend: backend.pr_points(tag, points, step))
 
     def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Keep settings (dotted names) and final metrics; call it once, at the end of a run."""
@@ -104,8 +113,8 @@ def _open_metrics_file(run: RunEvents) -> Backend:
     return MetricsFile(run.run_dir / METRICS_FILE, last_step=run.last_step, again=run.again)
 
 
-# These two are imported when they are opened: each takes a second, and visdom is an optional
-# dependency.
+# These are imported when they are opened: each takes a second, and visdom and MLflow are optional
+# dependencies.
 def _open_tensorboard(run: RunEvents) -> Backend:
     from tools.loggers.tensorboard import BYTES_OF_A_RUN, TensorBoardEvents
 
@@ -118,13 +127,24 @@ def _open_visdom(run: RunEvents) -> Backend | None:
         return None
     from tools.loggers.visdom import VisdomWindows
 
-    return VisdomWindows(run.visdom, read_metrics(run.run_dir / METRICS_FILE))
+    settings = run.visdom.named_after(run.run_dir)
+    return VisdomWindows(settings, read_metrics(run.run_dir / METRICS_FILE))
+
+
+def _open_mlflow(run: RunEvents) -> Backend | None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return None
+    from tools.loggers.mlflow import MLflowRun
+
+    return MLflowRun(run.run_dir, uri, is_resumed=run.last_step >= 0)
 
 
 BACKENDS: dict[str, Callable[[RunEvents], Backend | None]] = {
     METRICS_FILE: _open_metrics_file,
     "TensorBoard": _open_tensorboard,
     "visdom": _open_visdom,
+    "MLflow": _open_mlflow,
 }
 """Opened in this order for every run; None where the settings ask for no such events."""
 

@@ -38,8 +38,9 @@ def run(settings: ReplayVisdomSettings) -> None:
         raise ValueError(f"{settings.run_dir}: the run has logged nothing")
     curves = {tag: curve for tag, curve in curves.items() if window_and_line(tag)[0] in shown}
     images = {window: pair for window, pair in images.items() if window in shown}
+    visdom = settings.visdom.named_after(settings.run_dir)
     windows = VisdomWindows(
-        settings.visdom,
+        visdom,
         history={tag: curve[:-1] for tag, curve in curves.items()},
         timeout=10.0,
         close_timeout=60.0,
@@ -51,10 +52,7 @@ def run(settings: ReplayVisdomSettings) -> None:
         check_interrupted()
         windows.image(tag, _decode(jpeg, tag), 0)
     windows.close()
-    echo(
-        f"{len(curves)} curves and {len(images)} images in {len(shown)} windows: "
-        f"{settings.visdom.place}"
-    )
+    echo(f"{len(curves)} curves and {len(images)} images in {len(shown)} windows: {visdom.place}")
 
 
 def read_images(events: Path) -> dict[str, bytes]:
@@ -71,7 +69,8 @@ def read_images(events: Path) -> dict[str, bytes]:
                 images = {tag: image for tag, image in images.items() if image[0] < event.step}
             for value in event.summary.value:
                 if value.HasField("image"):
-                    images[value.tag] = event.step, value.image.encoded_image_string
+                    tag = value.node_name or value.tag
+                    images[tag] = event.step, value.image.encoded_image_string
     return {tag: image for tag, (_, image) in images.items()}
 
 

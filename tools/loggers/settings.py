@@ -1,7 +1,10 @@
 """Settings of visdom. Light: ``--help`` imports this."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
+
+MAIN = "main"  # the environment that visdom shows when none is named
 
 
 @dataclass(frozen=True)
@@ -14,13 +17,18 @@ class VisdomSettings:
     port: int = 8097
     """Port of that server."""
 
-    env: str = "main"
-    """Name of the visdom environment that receives the windows."""
+    env: str = ""
+    """Name of the visdom environment that receives the windows; that of the run's folder when
+    empty, main without a run."""
+
+    def named_after(self, run_dir: Path) -> Self:
+        """The same with an environment."""
+        return replace(self, env=self.env or run_dir.resolve().name)
 
     @property
     def place(self) -> str:
         """Where a person finds the windows; visdom stores a name with _ in the place of each /."""
-        return f"{self.server}:{self.port}, environment {self.env.replace('/', '_')}"
+        return f"{self.server}:{self.port}, environment {(self.env or MAIN).replace('/', '_')}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -27,8 +27,10 @@ from torch.utils.tensorboard import summary as summaries
 
 from tools.cli.console import warn
 from tools.loggers.backend import Backend
+from tools.loggers.logger import LOGGED_IMAGE
 
 JPEG_QUALITY = 80
+PR_POINTS = 100  # of a curve that was computed elsewhere; the same at every step
 # TensorBoard's server cannot serve an image with these characters in its tag.
 UNSAFE = re.compile(r'["\\\x00-\x1f]')
 PREFIX = "events.out.tfevents."
@@ -37,12 +39,14 @@ BYTES_OF_A_RUN = 150_000_000  # the events of one training; curves alone take a 
 
 # The page CUSTOM SCALARS: related curves in one chart.
 LAYOUT = {
-    "training": {
-        "losses": ["Multiline", [r"train/(?!metric\d$|learning_rate$)[^/]+$"]],
-        "metrics": ["Multiline", ["train/metric[12]$"]],
+    "training and validation": {
+        "loss": ["Multiline", ["(train|validation|baseline)/loss$"]],
+        "metric1": ["Multiline", ["(train|validation|baseline)/metric1$"]],
+        "metric2": ["Multiline", ["(train|validation|baseline)/metric2$"]],
+        "terms of the loss": ["Multiline", [r"train/(?!loss$|metric\d$|learning_rate$)[^/]+$"]],
     },
     "validation": {
-        "means": ["Multiline", ["validation/(?!errors_)[^/]+$"]],
+        "means": ["Multiline", [r"validation/(?!errors_|loss$|metric\d$)[^/]+$"]],
         "what the top-scoring boxes are": ["Multiline", ["validation/errors_.*"]],
         "AP of boxes by class": ["Multiline", ["validation/box_ap/.*"]],
         "AP of image labels by class": ["Multiline", ["validation/ap/.*"]],
@@ -89,16 +93,18 @@ class TensorBoardEvents(Backend):
         self._write_summary(summaries.scalar(tag, value), step)
 
     def image(self, tag: str, image: Tensor, step: int) -> None:
-        """Add ``[3, H, W]`` uint8 RGB as a JPEG."""
+        """Add ``[3, H, W]`` uint8 RGB as a JPEG, in one place for every epoch of ``image_tag``."""
+        match = LOGGED_IMAGE.fullmatch(tag)
+        shown = f"images/{match[2]}" if match else tag
         bgr = np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy()[:, :, ::-1])
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         height, width = image.shape[-2:]
         encoded = Summary.Image(
             height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes()
         )
-        self._write_large(
-            Summary(value=[Summary.Value(tag=UNSAFE.sub("'", tag), image=encoded)]), step
-        )
+        # TensorBoard shows the tag; the other name is for those that read the file.
+        value = Summary.Value(tag=_safe(shown), node_name=_safe(tag), image=encoded)
+        self._write_large(Summary(value=[value]), step)
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
         """Add the histogram of a sample of the finite values; without any, no histogram."""
@@ -113,6 +119,17 @@ class TensorBoardEvents(Backend):
         if finite.any():
             labels, predictions = (x[finite].detach().cpu().numpy() for x in (targets, scores))
             self._write_large(summaries.pr_curve(tag, labels, predictions), step)
+
+    def pr_points(self, tag: str, points: Sequence[tuple[float, float]], step: int) -> None:
+        """Add the curve at ``PR_POINTS`` of its points; without any, no curve."""
+        if points:
+            places = np.linspace(len(points) - 1, 0, PR_POINTS).round().astype(int)
+            recall, precision = np.array(points, dtype=np.float64)[places].T
+            none = np.zeros(PR_POINTS)  # hits and misses are not known here
+            curve = summaries.pr_curve_raw(
+                tag, none, none, none, none, precision, recall, num_thresholds=PR_POINTS
+            )
+            self._write_large(curve, step)
 
     def settings(self, settings: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Add a row to TensorBoard's HPARAMS page; metrics get the prefix ``final/``."""
@@ -150,6 +167,10 @@ class TensorBoardEvents(Backend):
         self._records.write(record)
         self._records.flush()
         self._room -= len(record)
+
+
+def _safe(tag: str) -> str:
+    return UNSAFE.sub("'", tag)
 
 
 def _start_behind(folder: Path) -> float:

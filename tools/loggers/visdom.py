@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.loggers.backend import Backend
-from tools.loggers.settings import VisdomSettings
+from tools.loggers.logger import LOGGED_IMAGE
+from tools.loggers.settings import MAIN, VisdomSettings
 
 # One a class, by farthest points in CIELAB between lightness 42 and 70: any two are 18 apart or
 # more by CIEDE2000, and each as far from white and from a dark page.
@@ -33,11 +34,11 @@ LINE_COLORS = (
 JPEG_QUALITY = 80
 # Window and line of the curves that share a window; every other curve has a separate one.
 SHARED_WINDOWS = (
-    re.compile(r"([^/]+/[^/]+)/(.+)", re.DOTALL),  # validation/ap/cat
-    re.compile(r"(validation/errors)_(.+)", re.DOTALL),
-    re.compile(r"(baseline)/(.+)", re.DOTALL),
+    re.compile(r"(?P<window>[^/]+/[^/]+)/(?P<line>.+)", re.DOTALL),  # validation/ap/cat
+    re.compile(r"(?P<window>validation/errors)_(?P<line>.+)", re.DOTALL),
+    re.compile(r"(?P<line>train|validation|baseline)/(?P<window>loss|metric\d)"),
+    re.compile(r"(?P<window>baseline)/(?P<line>.+)", re.DOTALL),
 )
-LOGGED_IMAGE = re.compile(r"ep(\d+)_iter\d+_(batch\d+_image\d+)(?:_.*)?", re.DOTALL)  # image_tag
 FIRST, LAST = "first_", "last_"  # begin the windows of the same image in two epochs
 SIZE_OF_MANY = {"width": 620, "height": 510}  # pixels; the names of 20 classes fit
 WIDEST = 700  # pixels of an image; two fit side by side on a page of 1440 or more
@@ -47,19 +48,19 @@ Points = list[tuple[int, float]]
 def window_and_line(tag: str) -> tuple[str, str]:
     """The window that shows a curve, and the curve's name in its legend.
 
-    ``validation/ap/cat`` is the line cat of the window validation/ap. A curve with a separate
-    window, such as train/loss, gives its name twice.
+    ``validation/ap/cat`` is the line cat of the window validation/ap, ``train/loss`` the line train
+    of the window loss. A curve with a separate window gives its name twice.
     """
     for pattern in SHARED_WINDOWS:
         if match := pattern.fullmatch(tag):
-            return match[1], match[2]
+            return match["window"], match["line"]
     return tag, tag
 
 
 def image_window(tag: str) -> str:
     """The window of an image: one for epoch 0, one for all later epochs; else one for each tag."""
     match = LOGGED_IMAGE.fullmatch(tag)
-    return f"{LAST if int(match[1]) else FIRST}{match[2]}" if match else tag
+    return f"{LAST if int(match[1]) else FIRST}{match[3]}" if match else tag
 
 
 class VisdomWindows(Backend):
@@ -249,7 +250,7 @@ class _Client(visdom.Visdom):
         super().__init__(
             server=settings.server,
             port=settings.port,
-            env=settings.env,
+            env=settings.env or MAIN,
             raise_exceptions=True,
             use_incoming_socket=False,
             send=False,  # or else this call connects and waits

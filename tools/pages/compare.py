@@ -47,7 +47,7 @@ def run(settings: CompareRunsSettings) -> None:
         models |= {f"{name} {model}": numbers for model, numbers in models_of(report).items()}
         trained[name] = report.get("settings", {})
         for tag, points in read_metrics(folder / "metrics.jsonl").items():
-            if settings.curves in tag and len(points) > 1:
+            if settings.curves in tag and len(points) > 1 and not tag.startswith("baseline/"):
                 curves.setdefault(tag, {})[name] = points
     settings.out.mkdir(parents=True, exist_ok=True)
     metrics = {name: metrics_of(numbers) for name, numbers in models.items()}

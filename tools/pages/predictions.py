@@ -71,11 +71,11 @@ def log_images(logger: Logger, predictions: Predictions, *, epoch: int, step: in
         for number, index in enumerate(chosen_images(dataset, BATCHES * IMAGES)):
             batch, image = divmod(number, IMAGES)
             prediction = predictions[index]
+            words = [dataset.classes[label] for label in _present(dataset, index)]
             if prediction.heatmaps is None:
-                words = ["boxes"]
+                words.insert(0, "boxes")
                 drawn = image_with_detections(dataset, index, prediction.detections)
             else:
-                words = [dataset.classes[label] for label in _present(dataset, index)]
                 drawn = heatmap_row(dataset, index, prediction.heatmaps)
             logger.image(image_tag(epoch, step, batch, image, "_".join(words)), drawn, step)
 

@@ -48,7 +48,7 @@ def _open_backend(settings: ViewHeatmapsSettings, folder: Path) -> Backend | Non
     if settings.to == "visdom":
         from tools.loggers.visdom import VisdomWindows
 
-        return VisdomWindows(settings.visdom)
+        return VisdomWindows(settings.visdom.named_after(settings.run_dir))
     folder.mkdir(parents=True, exist_ok=True)
     if settings.to == "tensorboard":
         from tools.loggers.tensorboard import TensorBoardEvents

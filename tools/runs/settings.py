@@ -90,8 +90,7 @@ class LoopSettings:
     """Iterations between two checkpoints; one is written at the end of every epoch too."""
 
     histogram_every: int = 2000
-    """Iterations between two histograms of weights and gradients; the first and the last epoch end
-    with one, too."""
+    """Iterations between two histograms of weights and gradients; every epoch ends with one."""
 
     histogram_every_layer: bool = False
     """Histograms of all layers instead of the first two and the last."""

@@ -58,7 +58,7 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         prepared = self.inputs[0].prepare(batch, self.device)
         return localizer_losses(self.module, prepared, crop=self.settings.crop)
 
-    def log_start(self, logger: Logger) -> None:
+    def log_baseline(self, logger: Logger, step: int) -> None:
         """What a model reaches that answers every image alike, to compare with.
 
         Its answer is how often each class is present: until the images matter the loss cannot fall
@@ -71,10 +71,10 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         metrics = eval_classification(
             logits.sigmoid().double().numpy(), targets.double().numpy(), weights.double().numpy()
         )
-        logger.scalar("baseline/loss", multilabel_bce(logits, targets, weights), 0)
-        logger.scalar("baseline/metric1", mean_over_present(metrics.average_precision), 0)
-        logger.scalar("baseline/metric2", mean_over_present(metrics.f_beta), 0)
-        logger.scalar("baseline/recall", mean_over_present(metrics.recall), 0)
+        logger.scalar("baseline/loss", multilabel_bce(logits, targets, weights), step)
+        logger.scalar("baseline/metric1", mean_over_present(metrics.average_precision), step)
+        logger.scalar("baseline/metric2", mean_over_present(metrics.f_beta), step)
+        logger.scalar("baseline/recall", mean_over_present(metrics.recall), step)
 
     def log_end(self, logger: Logger, step: int) -> None:
         """The boxes of a few images."""

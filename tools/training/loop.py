@@ -95,8 +95,7 @@ def train(
             if state.step % settings.log_every == 0 or state.batch == steps:
                 recent.losses += state.read()
                 recent.image_map = _log(state, logger)
-            is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps
-            if state.step % settings.histogram_every == 0 or is_edge:
+            if state.step % settings.histogram_every == 0 or state.batch == steps:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
             if is_interrupted():
                 state.save(checkpoints)
@@ -158,15 +157,22 @@ def _log(state: TrainingState, logger: Logger) -> float:
 def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -> None:
     """Weights and gradients of the first two layers and the last (a detector's fc7), or of all.
 
-    A frozen layer says so in its name and has no gradient.
+    A layer is named as the field names it, conv1, conv2 or fc7, where it has such a name. A frozen
+    one says so in its name and has no gradient.
     """
     weights = [(name, p) for name, p in state.model.named_parameters() if p.ndim > 1]
     weights.sort(key=lambda weight: not weight[0].startswith("features."))  # the backbone is first
+    convolutions = [name for name, parameter in weights if parameter.ndim == 4]
+    numbers = {name: number for number, name in enumerate(convolutions, start=1)}
     if not every_layer:
         fc7 = [weight for weight in weights if weight[0] == "head.fc7.weight"]
         weights = weights[:2] + (fc7 or weights[-1:])
     for name, parameter in weights:
         layer = name.removesuffix(".weight")
+        if name in numbers:
+            layer = f"conv{numbers[name]} ({layer})"
+        elif (last := layer.rpartition(".")[2]).startswith("fc"):
+            layer = f"{last} ({layer})"
         suffix = "" if parameter.requires_grad else " (frozen)"
         logger.histogram(f"weights/{layer}{suffix}", parameter.detach(), state.step)
         if parameter.grad is not None:

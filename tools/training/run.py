@@ -37,6 +37,7 @@ from tools.training.seeds import seed_everything
 from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 
+KEEP_IMAGES = ("--samples_per_plugin", "images=0")  # of every epoch; else TensorBoard keeps ten
 SHOWN = {"image_map": "image mAP", "box_map_11point": "mAP", "corloc": "CorLoc"}
 
 
@@ -124,7 +125,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
     step = state.step if resumed else None
     with open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger:
         if not resumed:
-            task.log_start(logger)
+            task.log_baseline(logger, 0)
         train(
             state,
             losses_of(task),
@@ -164,10 +165,14 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
     if task.validation is not None and task.predictions is not None:
         evaluation = evaluate(task.predictions)
         log_evaluation(logger, evaluation, task.validation, state.step)
+        for tag, name in task.settings.metrics_in_training.items():  # beside those of the training
+            tag = tag.replace("train/", "validation/")
+            logger.scalar(tag, evaluation.metrics[name], state.step)
         quality = evaluation.metrics[_quality(task)]
         shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
         numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
         trained += f"; {', '.join(numbers)} on {task.validation.split}"
+    task.log_baseline(logger, state.step)
     echo(f"epoch {state.epoch}: {trained}")
     if task.predictions is not None:
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
@@ -254,7 +259,9 @@ def log_evaluation(logger: Logger, evaluation: Evaluation, dataset: ImageSet, st
         known = dataset.weights[:, label] > 0
         if dataset.targets[known, label].any():
             scores = torch.from_numpy(evaluation.scores[:, label])[known]
-            logger.pr_curve(f"validation/{name}", dataset.targets[known, label], scores, step)
+            targets = dataset.targets[known, label]
+            logger.pr_curve(f"image labels/{name}", targets, scores, step)
+        logger.pr_points(f"boxes/{name}", evaluation.box_curves.get(name, []), step)
 
 
 def finish(task: Task[Settings, Any], state: TrainingState, run_dir: Path) -> None:
@@ -277,7 +284,8 @@ def finish(task: Task[Settings, Any], state: TrainingState, run_dir: Path) -> No
         heading = f"{METRICS[_quality(task)].heading} on {task.validation.split}"
         best = f"best {state.best:.4f} in epoch {state.best_epoch}"
         echo(f"{heading}: {state.quality:.4f} in the last epoch, {best}")
-    curves = shlex.join(["tensorboard", "--logdir", str(run_dir / "events")])
+    named = f"{run_dir.resolve().name}:{run_dir / 'events'}"
+    curves = shlex.join(["tensorboard", "--logdir_spec", named, *KEEP_IMAGES])
     echo(f"run: {run_dir}", f"curves: {curves}")
     suggest("python", "-m", *_next_words(task, run_dir))
 

@@ -38,8 +38,8 @@ class Task(ABC, Generic[Settings, Model]):
         device: computes.
         model: on the device, before its first step.
         inputs: what it learns from, at each image size; known after ``open``.
-        predictions: of the validation; known after ``open``. Without one a localizer shows
-            images that it learns from, a detector none.
+        predictions: of the validation; known after ``open``. Without one images that
+            it learns from are shown.
     """
 
     quality: ClassVar[str]
@@ -106,8 +106,8 @@ class Task(ABC, Generic[Settings, Model]):
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Losses by name and image scores ``[B, C]`` of a batch of the inputs."""
 
-    def log_start(self, logger: Logger) -> None:
-        """Log what is known before the first step."""
+    def log_baseline(self, logger: Logger, step: int) -> None:
+        """Log what a model without any training reaches; again each epoch, so that it is a line."""
 
     def log_end(self, logger: Logger, step: int) -> None:
         """Log what is known after the last step."""

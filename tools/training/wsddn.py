@@ -27,7 +27,7 @@ def run(settings: TrainWsddnSettings) -> None:
 
 
 class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
-    """A detector on proposals.
+    """A detector on proposals; without a validation it shows boxes of images that it learns from.
 
     Attributes:
         proposals: of the images that it learns from, by their ids.
@@ -77,19 +77,19 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     def open(self, evaluated: WSDDN) -> None:
         """Open the inputs and the predictions."""
         settings = self.settings
-        inputs = self.samples(self.dataset, settings.image_sizes)
-        self.inputs = [*with_proposals(inputs, self.dataset, self.proposals)]
+        inputs = with_proposals(
+            self.samples(self.dataset, settings.image_sizes), self.dataset, self.proposals
+        )
+        self.inputs = [*inputs]
         self.module: WSDDN | WSDDNHead = self.model.head if settings.frozen_backbone else self.model
+        seen = self.dataset  # at the sizes of the training; others would take room in the cache
         if self.validation is not None:
-            seen = self.samples(self.validation, settings.evaluation_sizes)
-            detector = Detector(
-                evaluated.head if settings.frozen_backbone else evaluated,
-                with_proposals(seen, self.validation, self.validation_proposals),
-                self.validation,
-                self.device,
-                settings.flip,
-            )
-            self.predictions = DetectorPredictions([detector], settings.support_iou)
+            seen = self.validation
+            samples = self.samples(seen, settings.evaluation_sizes)
+            inputs = with_proposals(samples, seen, self.validation_proposals)
+        module = evaluated.head if settings.frozen_backbone else evaluated
+        detector = Detector(module, inputs, seen, self.device, settings.flip)
+        self.predictions = DetectorPredictions([detector], settings.support_iou)
 
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Those of ``wsddn.criterion.TERMS``."""

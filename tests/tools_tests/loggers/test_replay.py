@@ -58,7 +58,7 @@ def test_curves_arrive_whole_with_the_images_of_the_first_and_the_last_epoch(
     assert replay(tmp_path, server, "--visdom.env", "again") == 0
 
     steps = [0, 1, 2, 3]
-    assert server.lines("train/loss") == {"train/loss": (steps, [1, 1 / 2, 1 / 3, 1 / 4])}
+    assert server.lines("loss") == {"train": (steps, [1, 1 / 2, 1 / 3, 1 / 4])}
     assert server.lines("validation/ap") == {"cat": (steps, [0, 1 / 8, 2 / 8, 3 / 8])}
     assert {event["eid"] for event in server.events} == {"again"}
     images = [event for event in server.events if event["data"][0]["type"] == "image"]
@@ -136,7 +136,7 @@ def test_a_real_run_is_shown_and_left_as_it_was(small_run: Path, server: FakeVis
 
     assert snapshot(small_run) == before
     curves = read_metrics(small_run / "metrics.jsonl")
-    assert server.lines("train/loss")["train/loss"][0] == [step for step, _ in curves["train/loss"]]
+    assert server.lines("loss")["train"][0] == [step for step, _ in curves["train/loss"]]
     assert {"first_batch0_image0", "last_batch0_image0", "final_boxes"} <= server.windows
 
 

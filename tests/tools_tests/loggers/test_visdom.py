@@ -8,6 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from itertools import combinations
 from pathlib import Path
@@ -42,7 +43,7 @@ def windows_on(settings: VisdomSettings, **options: Any) -> Logger:
 
 def test_the_classes_of_a_metric_are_lines_of_one_window(server: FakeVisdom) -> None:
     with windows_on(server.settings) as logger:
-        logger.scalar("train/loss", 0.5, 1)
+        logger.scalar("train/spatial", 0.5, 1)
         for step in (1, 2):
             for name in ("cat", "dog"):
                 logger.scalar(f"validation/ap/{name}", step / 4, step)
@@ -51,7 +52,7 @@ def test_the_classes_of_a_metric_are_lines_of_one_window(server: FakeVisdom) -> 
     assert server.lines("validation/ap") == {"cat": line, "dog": line}
     drawn = [event for event in server.events if not event.get("append")]
     legends = {event["win"]: event["layout"]["showlegend"] for event in drawn}
-    assert legends == {"train/loss": False, "validation/ap": True}
+    assert legends == {"train/spatial": False, "validation/ap": True}
 
 
 def test_each_class_has_its_own_color_in_every_event(server: FakeVisdom) -> None:
@@ -116,7 +117,10 @@ def test_the_colors_are_apart_from_each_other_and_from_both_grounds() -> None:
     ("tag", "window", "line"),
     [
         ("loss", "loss", "loss"),
-        ("train/loss", "train/loss", "train/loss"),
+        ("train/loss", "loss", "train"),
+        ("validation/metric2", "metric2", "validation"),
+        ("baseline/metric1", "metric1", "baseline"),
+        ("train/spatial", "train/spatial", "train/spatial"),
         ("validation/ap/a/b", "validation/ap", "a/b"),
         ("validation/errors_part", "validation/errors", "part"),
         ("validation/box_map_area", "validation/box_map_area", "validation/box_map_area"),
@@ -127,6 +131,26 @@ def test_a_curve_has_a_window_of_its_own_or_is_a_line_of_a_shared_one(
     tag: str, window: str, line: str
 ) -> None:
     assert window_and_line(tag) == (window, line)
+
+
+def test_train_and_validation_and_a_constant_answer_are_lines_of_one_window(
+    server: FakeVisdom,
+) -> None:
+    with windows_on(server.settings) as logger:
+        for part in ("train", "validation", "baseline"):
+            logger.scalar(f"{part}/loss", 0.5, 1)
+
+    assert set(server.lines("loss")) == {"train", "validation", "baseline"}
+
+
+def test_without_a_name_windows_are_in_the_environment_of_the_run_s_folder(
+    server: FakeVisdom, tmp_path: Path
+) -> None:
+    for env, named in (("", "my run"), ("other", "other")):
+        visdom = replace(server.settings, env=env)
+        with open_logger(tmp_path / "my run", visdom, resume_step=None) as logger:
+            logger.scalar("train/loss", 0.5, 1)
+        assert server.events[-1]["eid"] == named
 
 
 def test_a_shared_window_is_redrawn_with_what_all_its_lines_have_behind_them(
@@ -260,9 +284,9 @@ def test_a_curve_grows_in_one_window_and_values_that_are_not_finite_leave_a_gap(
             time.sleep(0.1)
 
     windows = shown(there)
-    assert list(windows) == ["train/loss"]
-    assert windows["train/loss"]["title"] == "train/loss"
-    (line,) = windows["train/loss"]["content"]["data"]
+    assert list(windows) == ["loss"]
+    assert windows["loss"]["title"] == "loss"
+    (line,) = windows["loss"]["content"]["data"]
     assert line["x"] == [0, 1, 2, 3]
     assert line["y"] == [1, None, None, 2]
 

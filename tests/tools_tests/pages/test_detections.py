@@ -211,7 +211,11 @@ def test_a_training_logs_the_same_images_at_every_evaluation(dataset: ImageSet) 
     for epoch in range(3):
         log_images(logger, Known(dataset, detections), epoch=epoch, step=7)
 
-    tags = [f"_iter7_batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
+    tags = []
+    for number, index in enumerate(chosen_images(dataset, 6)):
+        held = dataset.targets[index].nonzero().flatten().tolist()
+        classes = "_".join(dataset.classes[label] for label in held)
+        tags.append(f"_iter7_batch{number // 4}_image{number % 4}_boxes_{classes}")
     assert list(windows.tags) == [f"ep{epoch}{tag}" for epoch in range(3) for tag in tags]
     assert len(windows.windows) == 2 * 6  # the first evaluation keeps its windows
     for tag, index in zip(tags, chosen_images(dataset, 16), strict=True):

@@ -152,13 +152,13 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
     width = page.locator("img.content-image").first.evaluate("image => image.naturalWidth")
     assert width == 90
     expect(page.locator(".scatterlayer path.js-line")).to_have_count(3)
-    expect(page.locator(".legendtext")).to_have_text(CLASSES)
+    expect(page.locator(".legendtext")).to_have_text(["train", *CLASSES])
     expect(page.locator(".heatmaplayer image")).to_have_count(1)
     cat, other = (
         [f"ep{epoch}_iter5_batch0_image{image}_{name}" for epoch in (0, 2)]
         for image, name in enumerate(CLASSES)
     )
-    others = ["final_boxes", "heatmap of cat", "train/loss", "validation/ap"]
+    others = ["final_boxes", "heatmap of cat", "loss", "validation/ap"]
     assert titles(page) == sorted([*cat, *other, *others])
     assert page.title() == "visdom"
 
@@ -176,7 +176,7 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
         ("ep2_", [cat[1], other[1]]),
         ("cat", [*cat, "heatmap of cat"]),
         ("<img src=x", other),
-        ("train/", ["train/loss"]),
+        ("loss", ["loss"]),
     ):
         field.fill(text)
         expect(page.locator(SHOWN)).to_have_count(len(left))
@@ -186,15 +186,15 @@ def test_visdom_shows_images_curves_and_heatmaps_and_filters_them(
 def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall(
     tensorboard: str, page: Page
 ) -> None:
-    first_images = [image_tag(0, 5, 0, image, name) for image, name in enumerate(CLASSES)]
+    images = [f"images/batch0_image{image}_{name}" for image, name in enumerate(CLASSES)]
     lines = "vz-line-chart2 .line-plot path"  # of a curve itself, and of the smoothed one
     for tab, texts, marks, count in (
         ("scalars", ["train/loss", *(f"validation/ap/{name}" for name in CLASSES)], lines, 6),
-        ("images", first_images, "tf-image-loader img", 2),
+        ("images", images, "tf-image-loader img", 3),
         ("histograms", ["weights/conv1"], "vz-histogram-timeseries .histogram path", 3),
         ("pr_curves", [f"validation/{name}" for name in CLASSES], lines, 2),
-        ("custom_scalars", ["losses", "AP of image labels by class"], lines, 6),
-        ("timeseries", first_images, "image-card img", 2),
+        ("custom_scalars", ["loss", "AP of image labels by class"], lines, 6),
+        ("timeseries", images, "image-card img", 3),
     ):
         page.goto(f"{tensorboard}#{tab}")
         drawn = page.locator(marks).locator("visible=true")  # earlier tabs are still in the page
@@ -203,7 +203,7 @@ def test_tensorboard_shows_curves_images_histograms_and_precision_against_recall
             expect(page.get_by_text(text, exact=True).first).to_be_visible()
         if marks.endswith("img"):
             widths = drawn.evaluate_all("all => all.map(one => one.naturalWidth)")
-            assert widths == [90, 90]
+            assert set(widths) == {90}
         assert page.title() == "TensorBoard"
 
 

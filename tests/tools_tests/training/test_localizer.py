@@ -89,7 +89,9 @@ def test_a_finished_run_tells_its_last_and_best_value_and_what_comes_next_each_t
         f"{of_epochs.index(best) + 1}"
     )
     assert run == f"run: {copy}"
-    assert curves == f"curves: tensorboard --logdir {copy}/events"
+    assert curves == (
+        f"curves: tensorboard --logdir_spec {copy.name}:{copy}/events --samples_per_plugin images=0"
+    )
     assert following == f"next: python -m tools.evaluate --run-dir {copy} --split val"
 
 
@@ -102,8 +104,10 @@ def test_losses_metrics_and_rates_are_logged_each_step_and_validation_each_epoch
         assert [step for step, _ in curves[f"train/{name}"]] == [1, 2, 3, 4, 5, 6]
     for name in ("image_map", "f2", "corloc", "box_map_11point", "point_accuracy"):
         assert [step for step, _ in curves[f"validation/{name}"]] == [3, 6]
-    assert [step for step, _ in curves["baseline/metric1"]] == [0]
-    ((_, loss),) = curves["baseline/loss"]
+    for name, metric in (("loss", "image_loss"), ("metric1", "image_map"), ("metric2", "f2")):
+        assert curves[f"validation/{name}"] == curves[f"validation/{metric}"]
+    assert [step for step, _ in curves["baseline/metric1"]] == [0, 3, 6]
+    (loss,) = {value for _, value in curves["baseline/loss"]}
     dataset = VOCSource(tiny_voc, classes=SYNTHETIC_CLASSES).open("train")
     assert (dataset.weights == 1).all()
     entropy = torch.special.entr(torch.stack([dataset.targets, 1 - dataset.targets]).mean(dim=1))

@@ -645,8 +645,19 @@ def test_histograms_show_the_first_two_layers_and_the_last_or_all(
     assert run.log.histograms == [f"weights/{layer}" for layer in layers]
 
 
-@pytest.mark.parametrize(("every", "count"), [(1000, 2), (5, 3)])  # after 3 and 9; 3, 5 and 9
-def test_histograms_come_so_often_and_at_the_end_of_the_first_and_the_last_epoch(
+def test_layers_have_the_names_of_the_field_where_they_have_one(run: Run) -> None:
+    head = nn.ModuleDict({"fc6": nn.Linear(1, 1), "fc7": nn.Linear(1, 1), "score": nn.Linear(1, 1)})
+    features = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(), nn.Conv2d(1, 1, 1))
+    run.state.model = nn.ModuleDict({"head": head, "features": features})
+
+    log_histograms(run.state, Logger([run.log]), every_layer=True)
+
+    layers = ["conv1 (features.0)", "conv2 (features.2)", "fc6 (head.fc6)", "fc7 (head.fc7)"]
+    assert run.log.histograms == [f"weights/{layer}" for layer in (*layers, "head.score")]
+
+
+@pytest.mark.parametrize(("every", "count"), [(1000, 3), (5, 4)])  # after 3, 6 and 9; 5 too
+def test_histograms_come_so_often_and_at_the_end_of_every_epoch(
     every: int, count: int, run: Run
 ) -> None:
     run.go(epochs=3, histogram_every=every)

@@ -109,18 +109,23 @@ def test_the_checkpoint_that_is_best_on_the_validation_split_is_named(detector_r
 def test_tensorboard_has_histograms_curves_and_the_boxes_of_every_image_and_epoch(
     detector_run: Path,
 ) -> None:
-    tags = read_events(detector_run / "events").Tags()
+    events = read_events(detector_run / "events")
+    tags = events.Tags()
 
-    layers = ("features.0", "features.3", "head.fc7")  # the first two convolutions and fc7
+    layers = ("conv1 (features.0)", "conv2 (features.3)", "fc7 (head.fc7)")
     kinds = ("weights", "gradients")
     assert set(tags["histograms"]) == {f"{kind}/{layer}" for kind in kinds for layer in layers}
-    curves = [tag for tag in tags["tensors"] if tag.startswith("validation/")]
-    assert len(curves) > 3  # precision and recall of each class
+    for of_what in ("image labels", "boxes"):
+        curves = [tag for tag in tags["tensors"] if tag.startswith(f"{of_what}/")]
+        assert len(curves) > 3  # precision and recall of each class
     assert "custom_scalars__config__" in tags["tensors"]
-    images = [f"batch{number // 4}_image{number % 4}_boxes" for number in range(6)]
-    for epoch, step in ((0, 12), (1, 24)):
-        shown = [tag for tag in tags["images"] if tag.startswith(f"ep{epoch}_")]
-        assert shown == [f"ep{epoch}_iter{step}_{image}" for image in images]
+    assert len(tags["images"]) == 6
+    for number, tag in enumerate(tags["images"]):
+        batch, image, boxes, *classes = tag.removeprefix("images/").split("_")
+        assert (batch, image, boxes) == (f"batch{number // 4}", f"image{number % 4}", "boxes")
+        assert classes
+        assert set(classes) <= set(SYNTHETIC_CLASSES)
+        assert [shown.step for shown in events.Images(tag)] == [12, 24]
 
 
 # Resuming

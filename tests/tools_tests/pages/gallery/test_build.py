@@ -517,8 +517,8 @@ def test_a_gallery_is_shown_until_a_signal_comes(
     (world.thumbs / "other.jpg").write_bytes(b"")
 
     def look_and_stop() -> None:
-        paths = ("/", f"/thumbs/{shown}", "/originals/5", "/originals/6", "/thumbs/other.jpg")
-        paths += ("/log.txt", "/../scores.npz")
+        paths = ["/", f"/thumbs/{shown}", "/originals/5", "/originals/6", "/thumbs/other.jpg"]
+        paths += ["/log.txt", "/../scores.npz"]
         try:
             for path in paths:
                 answers.append(answer_of(port, path))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 SUFFIXES = (".tif", ".tiff")
 FULL = math.sqrt(65535)
+MOST_VALUES = 4  # of a pixel, on average, in the largest image
 
 
 def band_count(path: Path) -> int:
@@ -41,7 +42,7 @@ def read_bands(path: Path, *, max_pixels: int) -> Tensor:
 
     Args:
         path: of the file.
-        max_pixels: largest number of pixels.
+        max_pixels: largest number of pixels; of more than four bands accordingly fewer.
 
     Returns:
         ``[K, H, W]`` uint8: the square root of each value, scaled so that 65535 becomes 255.
@@ -52,9 +53,12 @@ def read_bands(path: Path, *, max_pixels: int) -> Tensor:
         ValueError: the file does not decode, or is above ``max_pixels``; names it.
     """
     try:
-        height, width = band_size(path)
-        if height * width > max_pixels:
-            raise ValueError(f"{width}x{height} pixels, at most {max_pixels} are accepted")
+        (height, width), bands = band_size(path), band_count(path)
+        if height * width * max(1, bands / MOST_VALUES) > max_pixels:
+            raise ValueError(
+                f"{width}x{height} pixels of {bands} bands, at most {max_pixels} pixels of "
+                f"{MOST_VALUES} are accepted"
+            )
         with _opened(path) as file:
             page = file.pages.first
             values = page.asarray()

@@ -8,10 +8,12 @@ import re
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,8 +39,49 @@ def ignore_signals(_: int) -> None:
 
 @atexit.register  # runs before multiprocessing waits for its processes
 def _kill_stuck_workers() -> None:
-    for child in multiprocessing.active_children():
+    children = multiprocessing.active_children()
+    if children and hasattr(signal, "SIGCHLD"):  # torch's handler raises for a worker that ends so
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in children:
         child.kill()
+
+
+class Begun:
+    """Which item each of the worker processes has begun last; they and this one share it.
+
+    A process that is killed, or that crashes in a decoder, cannot tell it itself.
+    """
+
+    def __init__(self, workers: int) -> None:
+        numbers = torch.full((workers,), -1)
+        self.numbers = numbers.share_memory_()  # type: ignore[no-untyped-call]
+
+    def note(self, number: int) -> None:
+        """The worker process that calls this begins that item; another process notes nothing."""
+        if worker := get_worker_info():
+            self.numbers[worker.id] = number
+
+    @contextmanager
+    def named(self, items: Sequence[object]) -> Iterator[None]:
+        """Inside, the error of a lost or stuck process names the items that were begun last.
+
+        Raises:
+            RuntimeError: a process was lost, or did not answer in time.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader "):
+                raise
+            begun = [(number, items[number]) for number in self.numbers.tolist() if number >= 0]
+            names = [
+                str(item) if isinstance(item, (str, Path)) else f"item {number + 1} of {len(items)}"
+                for number, item in begun
+            ]
+            raise RuntimeError(
+                f"{', '.join(names) or 'no item'}: begun last when a process was lost or stuck "
+                f"({str(error).strip().rstrip('.')})"
+            ) from error
 
 
 def map_parallel(
@@ -55,18 +98,20 @@ def map_parallel(
     Raises:
         Exception: what the function raises, at that item; from another process with its traceback
             as a note. One that cannot be pickled arrives as a ``RuntimeError`` with its message.
+        RuntimeError: a process was killed; names the items that were begun last.
     """
     processes = min(processes, len(items))
     if processes < 2:  # to start one would cost more than an item
         return map(function, items)
+    begun = Begun(processes)
     loader: DataLoader[bytes] = DataLoader(
-        _Mapped(function, items),
+        _Mapped(function, items, begun),
         batch_size=None,
         num_workers=processes,
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
-    return map(_result, loader)
+    return _Results(iter(loader), items, begun)
 
 
 def own_error(error: Exception) -> Exception:
@@ -82,20 +127,38 @@ def own_error(error: Exception) -> Exception:
 
 
 class _Mapped(Dataset[bytes]):
-    def __init__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> None:
+    def __init__(
+        self, function: Callable[[Item], Result], items: Sequence[Item], begun: Begun
+    ) -> None:
         self.function = function
         self.items = items
+        self.begun = begun
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> bytes:
+        self.begun.note(index)
         try:  # to bytes here: torch would share each tensor as an open file
             return pickle.dumps(self.function(self.items[index]))
         except Exception as error:  # of any kind: the caller's process raises it
             sent = error if _pickles(error) else RuntimeError(f"{type(error).__name__}: {error}")
             sent.add_note(traceback.format_exc())
             return pickle.dumps(sent)
+
+
+class _Results(Iterator[Any]):
+    """Goes on after an item that failed, as a generator would not."""
+
+    def __init__(self, contents: Iterator[bytes], items: Sequence[object], begun: Begun) -> None:
+        self.contents = contents
+        self.items = items
+        self.begun = begun
+
+    def __next__(self) -> Any:
+        with self.begun.named(self.items):
+            content = next(self.contents)
+        return _result(content)
 
 
 def _result(content: bytes) -> Any:

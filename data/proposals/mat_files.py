@@ -8,6 +8,7 @@ a child with limits on memory and time.
 
 import contextlib
 import multiprocessing
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +24,8 @@ from data.proposals.files import pack_proposals, read_unchecked, without_repetit
 from data.types import Proposals
 
 MEMORY = 16 << 30  # bytes of addresses; the largest published file needs about 3 GB
-SECONDS, SECONDS_A_MB = 30, 5  # that the reader gets; some damaged files would take it forever
+SECONDS, SECONDS_A_MB = 30, 5  # of a core; some damaged files would take the reader forever
+WAITING = 6  # times as long, where others use the cores
 SCORES = ("boxScores", "scores")  # either name is in use
 
 
@@ -83,17 +85,17 @@ def read_mat(path: Path) -> dict[str, Proposals]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of proposals")
     _check_format(path)
+    seconds = SECONDS + round(SECONDS_A_MB * path.stat().st_size / 1e6)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "proposals.npz"
         child = multiprocessing.get_context("spawn").Process(
-            target=_convert_limited, args=(path, out)
+            target=_convert_limited, args=(path, out, seconds)
         )
         child.start()
         try:
-            seconds = SECONDS + SECONDS_A_MB * path.stat().st_size / 1e6
-            child.join(seconds)
-            if child.is_alive():
-                raise ValueError(f"{path}: not read within {seconds:.0f} s")
+            child.join(WAITING * seconds)
+            if child.is_alive() or child.exitcode == -getattr(signal, "SIGXCPU", 24):
+                raise ValueError(f"{path}: not read within {seconds} s")
         finally:  # a caller whom a signal stops leaves none behind
             child.kill()
             child.join()
@@ -120,12 +122,13 @@ def _check_format(path: Path) -> None:
         )
 
 
-def _convert_limited(path: Path, out: Path) -> None:
+def _convert_limited(path: Path, out: Path, seconds: int) -> None:
     """The child."""
     with contextlib.suppress(ImportError, ValueError):  # Windows and macOS set no such limit
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     _convert(path, out)
 
 

@@ -1,13 +1,14 @@
 """One function over many items: the same results in the same order from any number of processes."""
 
 import os
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 
-from data.parallel import map_parallel, usable_cores
+from data.parallel import Begun, map_parallel, usable_cores
 
 # torch warns of two processes on a single core
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")
@@ -34,6 +35,12 @@ def fail(kind: str) -> int:
     if kind == "nothing that pickles":
         raise ValueError(lambda: kind)
     raise FileNotFoundError(2, "No such file", "a.jpg")
+
+
+def crash(path: Path) -> Path:
+    if path.name == "b.jpg":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path
 
 
 class DecodeError(ValueError):
@@ -87,6 +94,29 @@ def test_an_exception_of_another_process_keeps_what_it_knows() -> None:
 def test_an_exception_that_no_pickle_carries_arrives_in_words(kind: str, says: str) -> None:
     with pytest.raises(RuntimeError, match=says):
         list(map_parallel(fail, [kind, kind], processes=2))
+
+
+def test_an_item_that_crashes_its_process_is_named() -> None:
+    paths = [Path(f"{letter}.jpg") for letter in "abcd"]
+
+    with pytest.raises(RuntimeError, match=r"b\.jpg.*: begun last when a process was lost"):
+        list(map_parallel(crash, paths, processes=2))
+
+
+def test_an_item_without_a_name_is_named_by_its_number() -> None:
+    begun = Begun(3)
+    begun.numbers[1] = 4
+
+    with (
+        pytest.raises(RuntimeError, match=r"^item 5 of 9: begun last .* \(DataLoader timed out\)$"),
+        begun.named([("a", 1)] * 9),
+    ):
+        raise RuntimeError("DataLoader timed out")
+
+
+def test_an_error_of_any_other_kind_stays_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match=r"^no memory$"), Begun(1).named([]):
+        raise RuntimeError("no memory")
 
 
 def test_tensors_of_another_process_keep_no_file_open() -> None:

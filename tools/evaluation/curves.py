@@ -42,7 +42,7 @@ def learning_curves(
             else:
                 curves.setdefault(tag, {})[saved.settings.name] = points
         if len(loss) > 1 and "baseline/loss" in every:
-            _, alike = every["baseline/loss"][0]
+            _, alike = every["baseline/loss"][-1]
             heading = METRICS[metric_of["train/loss"]].heading
             ends = [(loss[0][0], alike), (loss[-1][0], alike)]
             curves[heading][f"{saved.settings.name}, every image alike"] = ends

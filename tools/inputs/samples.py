@@ -11,11 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
-from data.parallel import ignore_signals
+from data.parallel import Begun, ignore_signals
 from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
 from localizer.backbones import Backbone
 from tools.models.device import Device
+
+SECONDS = 40  # that a batch may take a worker; a command then ends within a minute
 
 
 class Samples(Protocol):
@@ -77,6 +79,31 @@ class PixelSamples:
         return replace(moved, images=device.layout(images))
 
 
+@dataclass(frozen=True, slots=True)
+class NotedSamples:
+    """Samples of which each worker process notes the one that it begins to read."""
+
+    samples: Samples
+    begun: Begun
+
+    @property
+    def multiple(self) -> int:
+        """That of the samples."""
+        return self.samples.multiple
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        """The sample itself."""
+        self.begun.note(index)
+        return self.samples.sample(index, flipped=flipped)
+
+    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
+        """As the samples do."""
+        return self.samples.prepare(batch, device)
+
+
 class TrainingViews(Dataset[ImageSample]):
     """The images of one epoch in its order, each flipped or not, each batch at one size.
 
@@ -134,7 +161,7 @@ def training_batches(
         collate_fn=partial(collate_images, multiple=inputs[0].multiple),
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else each start draws a seed from the model's generator
-        timeout=60 if workers else 0,  # a stuck worker would otherwise be waited for forever
+        timeout=SECONDS if workers else 0,  # a stuck worker would be waited for forever
     )
 
 

@@ -51,6 +51,7 @@ STYLE: Any = {
 }
 WIDTH, HEIGHT = 4.2, 2.7  # inches of 72 points
 COLUMNS = 5  # small multiples side by side
+LARGEST = 1e300  # larger numbers leave an axis no room, and are left out like infinite ones
 LONGEST, LONGEST_TITLE = 40, 60  # characters of a name in a drawing, and above wide bars
 BAR = 0.2  # inches a class
 
@@ -174,6 +175,7 @@ def to_svg(figure: Figure, title: str) -> str:
     facts = {"Title": printable(title), "Date": None, "Creator": None}
     with warnings.catch_warnings():  # a browser has letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         figure.savefig(buffer, format="svg", metadata=facts)
     return buffer.getvalue().replace(INK, "currentColor")
 
@@ -193,7 +195,7 @@ def _drawable(curves: Curves) -> dict[str, dict[str, list[tuple[float, float]]]]
         heading: {
             name: points
             for name, line in lines.items()
-            if (points := [(x, y) for x, y in line if math.isfinite(y)])
+            if (points := [(x, y) for x, y in line if abs(y) < LARGEST])
         }
         for heading, lines in curves.items()
     }

@@ -81,7 +81,7 @@ def run(settings: CompareRunsSettings) -> None:
 def _doubts(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Why the numbers may not be compared."""
     doubts = []
-    splits = {name: str(numbers["split"]) for name, numbers in models.items()}
+    splits = {name: numbers.get("split", "") for name, numbers in models.items()}
     if len({*splits.values()}) > 1:
         named = ", ".join(f"{name}: {split}" for name, split in splits.items())
         doubts.append(f"Evaluated on different images ({named}).")
@@ -107,7 +107,7 @@ def _numbers(
     """What was evaluated and every number of it, a cell for each model."""
     every = models.values()
     minutes = ["" if m.get("seconds") is None else f"{m['seconds'] / 60:.0f}" for m in every]
-    lines = {"split": [str(m["split"]) for m in every], "minutes of training": minutes}
+    lines = {"split": [m.get("split", "") for m in every], "minutes of training": minutes}
     plain = {name: [(text, False) for text in texts] for name, texts in lines.items()}
     return plain | {
         heading: _cells([m.get(key) for m in every], may_win=key in BETTER_HIGH)

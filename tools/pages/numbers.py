@@ -10,6 +10,7 @@ from data.json_files import read_json
 from tools.cli.console import printable
 
 Numbers = Mapping[str, Any]  # metrics by name; None or nan where there is nothing to measure
+LARGEST = 1e300  # of a number that a report may hold
 # What is shown class by class, and the number that stands beside it: of boxes, else of images.
 BY_CLASS = (("box_map_area", "box_map_11point"), ("image_map", "f2"))
 
@@ -28,12 +29,27 @@ def read_report(folder: Path) -> dict[str, Any]:
     try:
         models = models_of(content)
         for numbers in models.values():
-            metrics_of(numbers)
+            _check_numbers(numbers)
+        for part in ("settings", "environment"):
+            if not isinstance(content.get(part, {}), dict):
+                raise ValueError(f"{part}: {content[part]!r:.80}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a report ({error})") from error
     if not models:
         raise ValueError(f"{path}: not a report (no model is in it)")
     return content
+
+
+def _check_numbers(numbers: Mapping[str, Any]) -> None:
+    """Refuse a model's part whose numbers are none."""
+    named = metrics_of(numbers) | {"seconds": numbers.get("seconds")}
+    for where, row in {"": named, **numbers["per_class"]}.items():
+        for key, value in row.items():
+            is_known = type(value) in (int, float) and abs(value) < LARGEST
+            if not (value is None or is_known or value != value):
+                raise ValueError(f"{f'{where} {key}'.strip()}: {value!r:.80}")
+    if not isinstance(numbers.get("split", ""), str):
+        raise ValueError(f"split: {numbers['split']!r:.80}")
 
 
 def models_of(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

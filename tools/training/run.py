@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
+from data.parallel import Begun
 from data.shard import parse_shard
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
@@ -22,7 +23,7 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
 from tools.inputs.datasets import has_split, open_dataset, warn_of_one_sided_classes
-from tools.inputs.samples import training_batches
+from tools.inputs.samples import NotedSamples, training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
 from tools.pages.predictions import log_images
@@ -123,14 +124,19 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
     settings = task.settings
     again = ("validation/",) if state.evaluated < state.epoch else ()
     step = state.step if resumed else None
-    with open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger:
+    begun = Begun(settings.loop.workers)
+    inputs = [NotedSamples(samples, begun) for samples in task.inputs]
+    with (
+        open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger,
+        begun.named(task.dataset.ids),
+    ):
         if not resumed:
             task.log_baseline(logger, 0)
         train(
             state,
             losses_of(task),
             lambda epoch, first: training_batches(
-                task.inputs,
+                inputs,
                 seed=settings.seed,
                 epoch=epoch,
                 first=first,

@@ -1,5 +1,7 @@
 """What a model takes: images in batches of a reproducible order."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,12 @@ import torch
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource
+from data.parallel import Begun
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from data.types import ImageBatch
+from data.types import ImageBatch, ImageSample
 from localizer.backbones import BACKBONES
 from tests.worlds import NumberedImages
-from tools.inputs.samples import PixelSamples, Samples, both_views, training_batches
+from tools.inputs.samples import NotedSamples, PixelSamples, Samples, both_views, training_batches
 from tools.models.device import Device
 
 CPU = Device("cpu", "off")
@@ -94,6 +97,22 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_another_order(
     assert pixels_of(batches_of(seed=3, epoch=5)) == pixels_of(batches_of(seed=3, epoch=5))
     assert ids_of(batches_of(seed=1)) != ids_of(batches_of())
     assert ids_of(batches_of(epoch=1)) != ids_of(batches_of())
+
+
+class CrashingImages(NumberedImages):
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        if index == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().sample(index, flipped=flipped)
+
+
+def test_an_image_that_crashes_its_worker_is_named() -> None:
+    begun = Begun(1)
+    inputs = NotedSamples(CrashingImages(10), begun)
+    ids = [f"{index:06d}.jpg" for index in range(10)]
+
+    with pytest.raises(RuntimeError, match=r"^000005\.jpg: begun last "), begun.named(ids):
+        batches_of(inputs, workers=1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

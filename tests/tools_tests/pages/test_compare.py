@@ -1,6 +1,7 @@
 """Several runs in one table, read from what they wrote."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -110,6 +111,56 @@ def test_a_folder_without_a_report_is_refused(
     assert compare([tmp_path / "run"], tmp_path / "out") == 2
     assert f"error: {folder / 'report.json'}: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("image_map", "0.5"),
+        ("image_map", [0.5]),
+        ("image_map", True),
+        ("image_map", 10**400),
+        ("image_map", -math.inf),
+        ("seconds", "long"),
+        ("split", 7),
+        ("per_class", {"cat": {"image_map": {}}}),
+        ("per_class", {"cat": ["image_map"]}),
+        ("per_class", {"cat": None}),
+    ],
+)
+def test_a_number_that_is_none_is_refused_with_its_report(
+    part: str, value: object, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluation_folder(runs[0], "test") / "report.json"
+    content = json.loads(report.read_text())
+    content["localizer"][part] = value
+    report.write_text(json.dumps(content))
+
+    assert compare(runs, tmp_path / "out") == 2
+    assert f"error: {report}: not a report (" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["settings", "environment"])
+def test_settings_without_names_are_refused_with_their_report(
+    part: str, runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluation_folder(runs[0], "test") / "report.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {part: ["--seed"]}))
+
+    assert compare(runs, tmp_path / "out") == 2
+    assert f"error: {report}: not a report ({part}: " in capsys.readouterr().err
+
+
+def test_what_a_report_does_not_tell_is_left_empty(runs: list[Path], tmp_path: Path) -> None:
+    report = evaluation_folder(runs[0], "test") / "report.json"
+    content = json.loads(report.read_text())
+    del content["settings"], content["localizer"]["split"], content["localizer"]["seconds"]
+    content["localizer"] |= {"image_map": math.nan}
+    report.write_text(json.dumps(content))
+
+    assert compare(runs, tmp_path / "out") == 0
+    assert "| plain localizer | n/a | 0.125 |" in (tmp_path / "out" / "compare.md").read_text()
 
 
 @pytest.mark.parametrize("names", [[], ["run", "run"], ["run", "{tmp}/run"]])

@@ -43,7 +43,8 @@ HEATMAPS = (
     "A heatmap runs from its lowest cell (blue) to its highest (red); the frame that no cell "
     "covers keeps the image's colors."
 )
-BOXES = "Green: annotated boxes. Magenta: the top-scoring detections."
+BOX = "Dashed: annotated boxes. Magenta: the top-scoring detection."
+BOXES = "Dashed: annotated boxes. Other lines: the top-scoring detections, in a color a class."
 
 
 def run(settings: EvaluateSettings) -> None:
@@ -83,7 +84,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
         with saying("drawing heatmaps"):
             overlays = boxed_images(with_heatmaps)
         heading = "Heatmap and best box of one present class"
-        sheets.insert(0, Sheet(heading, f"{HEATMAPS} {BOXES}", overlays))
+        sheets.insert(0, Sheet(heading, f"{HEATMAPS} {BOX}", overlays))
     folder = _folder(settings, settings.run_dir)
     curves, class_curves = learning_curves(runs)
     gallery = ("python", "-m", "tools.gallery", *_options_of_gallery(settings))

@@ -21,16 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tools.loggers.backend import Backend
+from tools.loggers.colors import CLASS_COLORS
 from tools.loggers.logger import LOGGED_IMAGE
 from tools.loggers.settings import MAIN, VisdomSettings
 
-# One a class, by farthest points in CIELAB between lightness 42 and 70: any two are 18 apart or
-# more by CIEDE2000, and each as far from white and from a dark page.
-LINE_COLORS = (
-    *("#0078b4", "#d25a00", "#3cc300", "#ff00e1", "#5a694b", "#b4a5a5", "#d2a500", "#00b4b4"),
-    *("#c31e4b", "#785a96", "#a596ff", "#ff7878", "#96a587", "#876900", "#3cb4ff", "#786969"),
-    *("#007878", "#00965a", "#b47896", "#2d4bff"),
-)
 JPEG_QUALITY = 80
 # Window and line of the curves that share a window; every other curve has a separate one.
 SHARED_WINDOWS = (
@@ -185,7 +179,7 @@ class VisdomWindows(Backend):
         for number, line in enumerate(lines):
             if line not in drawn:
                 drawn.append(line)
-            color = LINE_COLORS[drawn.index(line) % len(LINE_COLORS)]
+            color = CLASS_COLORS[drawn.index(line) % len(CLASS_COLORS)]
             self._draw_line(line, lines[line], color=color, is_first=is_new and number == 0)
 
     def _earlier_lines(self, window: str) -> dict[str, Points]:

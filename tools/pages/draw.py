@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import ImageColor
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
@@ -15,13 +16,17 @@ from data.types import Detections
 from localizer.heatmaps import normalize_range, render_heatmap
 from localizer.localize import ImageHeatmaps
 from tools.files.atomic import write_atomically
+from tools.loggers.colors import CLASS_COLORS
 
 TRUTH, DETECTION = "lime", "magenta"
 FONT, TEXT_SCALE, WHITE, GROUND = cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255,) * 3, 32
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
 OPACITY = 0.5  # of a heatmap over the image
 
+DASH = 6  # pixels of a dash and of the gap behind it
+
 Pixels = NDArray[Any]  # [H, W, 3] uint8
+Place = tuple[int, int, int, int]  # left, top, right, bottom of a text
 
 
 def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tensor:
@@ -42,47 +47,94 @@ def overlay_heatmap(image: Tensor, heatmaps: ImageHeatmaps, label: int) -> Tenso
     return torch.where(covered, mixed, image)
 
 
-def draw_boxes(image: Tensor, boxes: Tensor, color: str, texts: Sequence[str] = ()) -> Tensor:
+def draw_boxes(
+    image: Tensor,
+    boxes: Tensor,
+    color: str | Sequence[str],
+    texts: Sequence[str] = (),
+    *,
+    dashed: bool = False,
+) -> Tensor:
     """The image with outlines of ``[R, 4]`` half-open boxes, each with its text if given.
 
-    Without boxes it is the same image.
+    Without boxes it is the same image. A text that would cover an earlier one is moved down, where
+    there is room.
+
+    Args:
+        image: the image.
+        boxes: in its pixels.
+        color: of all boxes, or of each; with its own color a box has it behind its text, too.
+        texts: one a box, or none.
+        dashed: leave gaps in the outlines.
 
     Raises:
-        ValueError: another number of texts than of boxes.
+        ValueError: another number of texts or colors than of boxes.
     """
     if not len(boxes):
         return image
+    colors = [color] * len(boxes) if isinstance(color, str) else list(color)
     closed = boxes.round() - torch.tensor([0.0, 0.0, 1.0, 1.0])  # drawing includes the last pixel
     drawn: Tensor = draw_bounding_boxes(
         image,
         torch.maximum(closed, closed[:, [0, 1, 0, 1]]),
-        colors=color,
+        colors=colors,
         width=max(2, image.shape[2] // 200),
     )
-    for text, (x1, y1) in zip(texts, closed[:, :2].int().tolist(), strict=bool(texts)):
-        drawn = _write(drawn, text, x1, y1)
+    if dashed:
+        height, width = image.shape[1:]
+        diagonal = torch.arange(height)[:, None] + torch.arange(width)
+        drawn = torch.where(diagonal // DASH % 2 == 0, drawn, image)
+    taken: list[Place] = []
+    corners = closed[:, :2].int().tolist()
+    for text, of_box, (x1, y1) in zip(texts, colors, corners, strict=bool(texts)):
+        ground = (GROUND,) * 3 if isinstance(color, str) else ImageColor.getrgb(of_box)[:3]
+        drawn = _write(drawn, text, (x1, y1), ground, taken)
     return drawn
 
 
 def draw_detections(image: Tensor, detections: Detections, classes: Sequence[str]) -> Tensor:
-    """The image with the outline of each detection, and its class and score."""
+    """The image with the outline of each detection in its class's color, its class and score."""
     texts = [
         f"{classes[label]} {score:.2f}"
         for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
     ]
-    return draw_boxes(image, detections.boxes, DETECTION, texts)
+    colors = [CLASS_COLORS[label % len(CLASS_COLORS)] for label in detections.labels.tolist()]
+    return draw_boxes(image, detections.boxes, colors, texts)
 
 
-def _write(image: Tensor, text: str, left: int, top: int) -> Tensor:
-    """White text on a dark ground from its top left corner on, moved to lie inside the image."""
+def _write(
+    image: Tensor, text: str, corner: tuple[int, int], ground: tuple[int, ...], taken: list[Place]
+) -> Tensor:
+    """A text on its ground from its top left corner on, moved to lie inside and free of others.
+
+    Its place is added to those that are taken.
+    """
     pixels, text = _pixels_of(image), _ascii(text)
     (width, height), below = cv2.getTextSize(text, FONT, TEXT_SCALE, 1)
-    left = max(0, min(left, pixels.shape[1] - width - 4))
-    top = max(0, min(top, pixels.shape[0] - height - below - 2))
-    bottom = top + height + below + 2
-    pixels[top:bottom, left : left + width + 4] = GROUND
-    cv2.putText(pixels, text, (left + 2, bottom - below), FONT, TEXT_SCALE, WHITE, 1, cv2.LINE_AA)
+    left = max(0, min(corner[0], pixels.shape[1] - width - 4))
+    last = max(0, pixels.shape[0] - height - below - 2)
+    top, length = min(max(0, corner[1]), last), height + below + 2
+    top = _free_top((left, top, left + width + 4, top + length), last, taken)
+    bottom = top + length
+    pixels[top:bottom, left : left + width + 4] = ground
+    # of two inks the one of more contrast, by luminance
+    red, green, blue = ((value / 255) ** 2.2 for value in ground)
+    ink = WHITE if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else (0, 0, 0)
+    cv2.putText(pixels, text, (left + 2, bottom - below), FONT, TEXT_SCALE, ink, 1, cv2.LINE_AA)
     return _image_of(pixels)
+
+
+def _free_top(place: Place, last: int, taken: list[Place]) -> int:
+    """The first top from that of the place down, at most the last, where it covers no other."""
+    left, top, right, bottom = place
+    others = sorted((one for one in taken if one[0] < right and left < one[2]), key=lambda p: p[1])
+    free = top
+    for _, start, _, end in others:
+        if start < free + bottom - top and free < end:
+            free = end
+    free = free if free <= last else top
+    taken.append((left, free, right, free + bottom - top))
+    return free
 
 
 def caption(image: Tensor, text: str) -> Tensor:

@@ -115,7 +115,7 @@ def image_with_detections(dataset: ImageSet, index: int, detections: Detections)
 def _with_detections(dataset: ImageSet, index: int, detections: Detections) -> Tensor:
     best = detections.best_first()[:MAX_BOXES]
     shown = best[best.scores >= FRACTION * best.scores[:1]]
-    drawn = draw_boxes(dataset[index].image, dataset.annotations[index].boxes, TRUTH)
+    drawn = draw_boxes(dataset[index].image, dataset.annotations[index].boxes, TRUTH, dashed=True)
     return fit_height(draw_detections(drawn, shown, dataset.classes), HEIGHT)
 
 
@@ -195,7 +195,7 @@ def _boxed(dataset: ImageSet, index: int, prediction: Prediction) -> tuple[str, 
     image = dataset[index].image
     if prediction.heatmaps is not None:
         image = overlay_heatmap(image, prediction.heatmaps, label)
-    image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH)
+    image = draw_boxes(image, annotation.boxes[annotation.labels == label], TRUTH, dashed=True)
     image = draw_boxes(image, best.boxes[best.labels == label][:1], DETECTION)
     return _words(dataset, prediction.image_scores, label), fit_height(image, HEIGHT)
 

@@ -100,7 +100,7 @@ def _draw(settings: DemoSettings, voc_root: Path, runs: Mapping[str, Path]) -> N
         seen[name] = open_predictions(saved, dataset, device, cached=True, proposals=proposals)
     drawn = settings.run_dir / "sheet.jpg"
     write_jpeg(drawn, box_sheet(seen, count=4))
-    echo(f"heatmaps, boxes (magenta) and true boxes (green) of four images: {drawn}")
+    echo(f"heatmaps, boxes (magenta) and true boxes (dashed green) of four images: {drawn}")
 
 
 def _proposals(settings: DemoSettings, split: str) -> Path:

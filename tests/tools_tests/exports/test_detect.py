@@ -24,7 +24,8 @@ from tools.detect import main
 from tools.exports.settings import DetectSettings
 from tools.files.detections import read_detections
 from tools.files.formats import FORMATS
-from tools.pages.draw import DETECTION, draw_boxes, encode_jpeg, write_jpeg
+from tools.loggers.colors import CLASS_COLORS
+from tools.pages.draw import draw_boxes, encode_jpeg, write_jpeg
 from tools.runs.folder import read_settings, write_settings
 
 NAMES = ("beach/cat.jpg", "cat.jpg", "cat.png")
@@ -140,7 +141,8 @@ def test_every_file_holds_the_detections_of_every_image_the_top_scoring_first(
             f"{SYNTHETIC_CLASSES[label]} {score:.2f}"
             for label, score in zip(of_image.labels.tolist(), of_image.scores.tolist(), strict=True)
         ]
-        drawn = encode_jpeg(draw_boxes(image, of_image.boxes, DETECTION, texts))
+        colors = [CLASS_COLORS[label] for label in of_image.labels.tolist()]
+        drawn = encode_jpeg(draw_boxes(image, of_image.boxes, colors, texts))
         assert (detected / "images" / f"{name}.jpg").read_bytes() == drawn
 
 

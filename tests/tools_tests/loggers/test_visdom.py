@@ -22,10 +22,11 @@ from tornado.httpserver import HTTPServer
 
 from data.datasets.voc import VOC_CLASSES
 from tests.worlds import FakeVisdom, fake_visdom
+from tools.loggers.colors import CLASS_COLORS
 from tools.loggers.logger import Logger, image_tag, open_logger
 from tools.loggers.metrics_file import read_metrics
 from tools.loggers.settings import VisdomSettings
-from tools.loggers.visdom import LINE_COLORS, VisdomWindows, window_and_line
+from tools.loggers.visdom import VisdomWindows, window_and_line
 
 IMAGE = torch.zeros(3, 8, 12, dtype=torch.uint8)
 Triple = tuple[float, float, float]
@@ -106,10 +107,10 @@ def test_the_measure_of_colors_gives_published_differences() -> None:
 
 def test_the_colors_are_apart_from_each_other_and_from_both_grounds() -> None:
     grounds = ["#ffffff", "#17191c"]
-    rgb = np.array([[[*bytes.fromhex(color[1:])] for color in (*LINE_COLORS, *grounds)]])
+    rgb = np.array([[[*bytes.fromhex(color[1:])] for color in (*CLASS_COLORS, *grounds)]])
     lab = cv2.cvtColor((rgb / 255).astype(np.float32), cv2.COLOR_RGB2Lab)[0].tolist()
 
-    assert len(LINE_COLORS) == 20
+    assert len(CLASS_COLORS) == 20
     assert min(ciede2000(a, b) for a, b in combinations(lab, 2)) >= 15
 
 

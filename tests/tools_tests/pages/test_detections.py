@@ -15,6 +15,7 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import Annotation, Detections, no_detections
 from tests.tools_tests.pages.conftest import Windows
 from tests.worlds import detect
+from tools.loggers.colors import CLASS_COLORS
 from tools.loggers.logger import Logger
 from tools.pages.draw import DETECTION, TRUTH, caption, draw_boxes, fit_height, sheet
 from tools.pages.predictions import (
@@ -94,7 +95,7 @@ def test_without_detections_the_image_has_its_true_boxes_if_it_has_any(
 ) -> None:
     for boxes in (dataset.annotations[0].boxes, torch.zeros(0, 4)):
         dataset.annotations[0] = replace(dataset.annotations[0], boxes=boxes)
-        drawn = draw_boxes(dataset[0].image, boxes, TRUTH)
+        drawn = draw_boxes(dataset[0].image, boxes, TRUTH, dashed=True)
 
         shown = image_with_detections(dataset, 0, no_detections())
 
@@ -103,8 +104,9 @@ def test_without_detections_the_image_has_its_true_boxes_if_it_has_any(
 
 def test_a_detection_is_drawn_with_its_class_and_its_score(dataset: ImageSet) -> None:
     box = [20.0, 30.0, 90.0, 120.0]
-    true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH)
-    drawn = draw_boxes(true, torch.tensor([box]), DETECTION, [f"{SYNTHETIC_CLASSES[2]} 0.25"])
+    true = draw_boxes(dataset[0].image, dataset.annotations[0].boxes, TRUTH, dashed=True)
+    words = [f"{SYNTHETIC_CLASSES[2]} 0.25"]
+    drawn = draw_boxes(true, torch.tensor([box]), [CLASS_COLORS[2]], words)
 
     shown = image_with_detections(dataset, 0, detect([box], [0.25], [2]))
 
@@ -230,7 +232,7 @@ def test_a_sheet_of_boxes_shows_a_model_without_heatmaps_on_the_image_alone(
     annotation = dataset.annotations[index]
     label = int(dataset.targets[index].nonzero()[0])
     mine = annotation.boxes[annotation.labels == label]
-    drawn = draw_boxes(dataset[index].image, mine, TRUTH)
+    drawn = draw_boxes(dataset[index].image, mine, TRUTH, dashed=True)
     drawn = draw_boxes(drawn, torch.tensor([[1.0, 2.0, 30.0, 40.0]]), DETECTION)
     detections = {name: detect([[1, 2, 30, 40]], [0.5], [label]) for name in dataset.ids}
 

@@ -1,5 +1,6 @@
 """Where heatmaps, boxes and words are drawn in an image."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,42 @@ def test_each_box_has_its_own_text() -> None:
     for texts in (["cat"], ["cat", "dog", "cow"]):
         with pytest.raises(ValueError, match="zip"):
             draw_boxes(plain(0, 100, 160), boxes, TRUTH, texts)
+
+
+def test_texts_do_not_cover_each_other_while_there_is_room() -> None:
+    boxes = torch.tensor([[10.0, 10.0, 150.0, 90.0]]).repeat(4, 1)
+    colors = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
+    drawn = draw_boxes(plain(128, 100, 160), boxes, colors, ["cat"] * 4)
+
+    rows = []
+    for color in colors:
+        ground = torch.tensor([*bytes.fromhex(color[1:])])[:, None, None]
+        behind = (drawn == ground).all(dim=0)[:, 12:30].sum(dim=1) > 3
+        rows.append(behind.nonzero().flatten().tolist())
+    assert all(above[-1] < below[0] for above, below in pairwise(rows))
+    assert all(len(of_text) >= 12 for of_text in rows)
+
+    full = draw_boxes(plain(128, 40, 160), boxes.clamp(max=40), colors, ["cat"] * 4)
+    assert full.shape == (3, 40, 160)
+
+
+def test_letters_are_dark_on_light_ground_and_light_on_dark() -> None:
+    box = torch.tensor([[10.0, 10.0, 90.0, 50.0]])
+    for color, ink in (("#ffff00", 0), ("#00008b", 255)):
+        drawn = draw_boxes(plain(128, 60, 100), box, [color], ["cat"])
+        assert drawn[:, 10:26, 10:40].eq(ink).all(dim=0).any()
+
+
+def test_a_dashed_outline_lies_on_the_whole_one_with_gaps() -> None:
+    box = torch.tensor([[10.0, 5.0, 70.0, 45.0]])
+    whole = draw_boxes(plain(0, 60, 100), box, TRUTH).bool().any(dim=0)
+    dashed = draw_boxes(plain(0, 60, 100), box, TRUTH, dashed=True).bool().any(dim=0)
+
+    assert whole[dashed].all()
+    assert 0.35 < dashed.sum() / whole.sum() < 0.65
+    tiny = torch.tensor([[float(x), 7.0, x + 4.0, 11.0] for x in range(0, 90, 9)])
+    for row in tiny:
+        assert draw_boxes(plain(0, 60, 100), row[None], TRUTH, dashed=True).any()
 
 
 def test_characters_outside_of_ascii_become_question_marks() -> None:

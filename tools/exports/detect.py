@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,7 @@ from tools.files.detections import read_described, write_detections
 from tools.files.formats import FORMATS, check_formats
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
+from tools.models.ranks import gather, is_first, joined, shard
 from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
@@ -56,7 +58,7 @@ def run(settings: DetectSettings) -> None:
     split = split_of_run(named, settings.run_dir, settings)
     _check_outside(settings.out, images)
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
-    with filled_folder(settings.out, names=names, replace=settings.replace) as place:
+    with joined(device.kind), _place(settings, names) as place:
         every = open_dataset(replace(images, on_bad=settings.on_bad), split)
         dataset = every.subset(parse_shard(settings.shard).of(range(len(every))))
         info = _describe(dataset, settings)
@@ -65,6 +67,8 @@ def run(settings: DetectSettings) -> None:
         missing = [i for i, image_id in enumerate(dataset.ids) if image_id not in found]
         if missing:
             found |= _box(saved, dataset.subset(missing), device, settings)
+        if not is_first():
+            return
         detections = {image_id: found[image_id] for image_id in dataset.ids}
         for index in track(
             range(len(dataset)) if settings.draw else (), "drawing", total=len(dataset)
@@ -119,10 +123,21 @@ def _made(results: Sequence[Path], key: str) -> dict[str, Detections]:
 def _box(
     saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
 ) -> dict[str, Detections]:
-    """The detections of every image by its id."""
-    predictions = _predictions(saved, dataset, device, settings)
-    indices = track(range(len(dataset)), "detections", total=len(dataset))
-    return {dataset.ids[index]: _keep(predictions, index, settings) for index in indices}
+    """The detections of every image by its id; each rank boxes its part."""
+    part, found = shard().of(range(len(dataset))), dict[str, Detections]()
+    if part:
+        dataset = dataset.subset(part)
+        predictions = _predictions(saved, dataset, device, settings)
+        for index in track(range(len(dataset)), "detections", total=len(dataset)):
+            found[dataset.ids[index]] = _keep(predictions, index, settings)
+    return {image_id: boxes for of_rank in gather(found) for image_id, boxes in of_rank.items()}
+
+
+def _place(settings: DetectSettings, names: Sequence[str]) -> AbstractContextManager[Path]:
+    """Where the result is made; only rank 0 makes one."""
+    if is_first():
+        return filled_folder(settings.out, names=names, replace=settings.replace)
+    return nullcontext(settings.out)
 
 
 def _predictions(

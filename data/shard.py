@@ -42,3 +42,9 @@ def parse_shard(text: str, option: str = "shard") -> Shard:
     if not 0 < shard.number <= shard.count:
         raise ValueError(f"--{option} is a number of a part and of all, such as 3/8, got {text!r}")
     return shard
+
+
+def join_shards(parts: Sequence[Sequence[Item]]) -> list[Item]:
+    """The sequence whose shards these are, in the order of their numbers."""
+    count = len(parts)
+    return [parts[n % count][n // count] for n in range(sum(map(len, parts)))]

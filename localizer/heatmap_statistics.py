@@ -5,6 +5,8 @@ Point accuracy: the fraction of images in which the highest cell is in a box of 
 over mean: how sharp a heatmap is, 1 for a constant one.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +22,26 @@ POINT_TOLERANCE = 18  # pixels of the original that a peak may miss its box by (
 def present_labels(annotation: Annotation) -> list[int]:
     """Classes with an object that is not difficult, ascending."""
     return sorted(set(annotation.labels[~annotation.difficult].tolist()))
+
+
+Value = tuple[str, int, float]  # name of a statistic, class, and what an image gives it
+
+
+def statistics_of(heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> list[Value]:
+    """What one image gives; classes with objects that are not difficult take part."""
+    values, countable = list[Value](), ~annotation.difficult
+    for label in present_labels(annotation):
+        boxes = annotation.boxes[countable & (annotation.labels == label)]
+        network_boxes = boxes / heatmaps.to_original
+        fraction = normalize_range(heatmaps.logits[label])
+        values.append(("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes)))
+        mean = float(fraction.mean())
+        if mean > 0:
+            values.append(("peak_mean_ratio", label, 1 / mean))
+        for inside in _cells_inside(heatmaps, fraction, network_boxes):
+            covered = float((inside >= threshold).float().mean())
+            values.append(("heatmap_coverage", label, covered))
+    return values
 
 
 class HeatmapStatistics:
@@ -40,23 +62,11 @@ class HeatmapStatistics:
             np.divide(sums, self.counts[name], out=means[name], where=self.counts[name] > 0)
         return means
 
-    def add(self, heatmaps: ImageHeatmaps, annotation: Annotation, threshold: float) -> None:
-        """Count one image; classes with objects that are not difficult take part."""
-        countable = ~annotation.difficult
-        for label in present_labels(annotation):
-            boxes = annotation.boxes[countable & (annotation.labels == label)]
-            network_boxes = boxes / heatmaps.to_original
-            fraction = normalize_range(heatmaps.logits[label])
-            self._count("point_accuracy", label, _peak_is_inside(heatmaps, label, boxes))
-            mean = float(fraction.mean())
-            if mean > 0:
-                self._count("peak_mean_ratio", label, 1 / mean)
-            for inside in _cells_inside(heatmaps, fraction, network_boxes):
-                self._count("heatmap_coverage", label, float((inside >= threshold).float().mean()))
-
-    def _count(self, name: str, label: int, value: float) -> None:
-        self.sums[name][label] += value
-        self.counts[name][label] += 1
+    def add(self, values: Sequence[Value]) -> None:
+        """Count those of one image."""
+        for name, label, value in values:
+            self.sums[name][label] += value
+            self.counts[name][label] += 1
 
 
 def _peak_is_inside(heatmaps: ImageHeatmaps, label: int, boxes: Tensor) -> bool:

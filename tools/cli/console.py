@@ -40,6 +40,7 @@ NUMBER = re.compile(r"[-+\d.,:/x%() ]*|n/a")
 CLOSED_OUTPUT = 141  # exit code, as a shell gives it after SIGPIPE
 
 _copies: dict[Path, RawIOBase] = {}
+_is_silent = False
 _suggested: list[str] = []
 
 
@@ -63,8 +64,16 @@ def also_to(path: Path) -> Iterator[None]:
             _copies.pop(path, None)
 
 
+def say_errors_alone() -> None:
+    """From now on, leave lines, warnings and progress to another process of the same command."""
+    global _is_silent
+    _is_silent = True
+
+
 def echo(*lines: str) -> None:
     """Print lines without delay."""
+    if _is_silent:
+        return
     for line in map(printable, lines):
         put(f"{line}\n", sys.stdout)
         _copy(line)
@@ -72,6 +81,8 @@ def echo(*lines: str) -> None:
 
 def warn(text: str) -> None:
     """Print one warning on stderr."""
+    if _is_silent:
+        return
     line = printable(f"warning: {text}")
     put(f"{line}\n", sys.stderr)
     _copy(line)
@@ -135,7 +146,8 @@ def saying(what: str, *, after: float | None = None) -> Iterator[None]:
         after = SILENCE_S if sys.stderr.isatty() else LINE_EVERY_S
     line = threading.Timer(after, put, (f"{printable(what)} ...\n", sys.stderr))
     line.daemon = True
-    line.start()
+    if not _is_silent:
+        line.start()
     try:
         yield
     finally:
@@ -239,7 +251,7 @@ def show_progress(
     """
     from rich.console import Console
 
-    if Console(stderr=True).is_terminal:
+    if Console(stderr=True).is_terminal and not _is_silent:
         yield from _bar(items, description, total, done, size, news)
         return
     start = time.monotonic()

@@ -1,9 +1,12 @@
 """SIGTERM and SIGINT set a flag, which long work checks where it can stop. No torch here."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+TORCHRUN = "TORCHELASTIC_RUN_ID"  # in the environment of its processes
 
 _received: list[int] = []
 _stops_at_once = False
@@ -22,6 +25,16 @@ def install_signal_handlers() -> None:
     _received.clear()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _note)
+
+
+def received() -> int:
+    """Number of the first signal; 0 for none."""
+    return _received[0] if _received else 0
+
+
+def note(signal_number: int) -> None:
+    """Stop as if this signal had come; an earlier one stays."""
+    _received.append(signal_number)
 
 
 def is_interrupted() -> bool:
@@ -48,6 +61,8 @@ def stop_at_once() -> Iterator[None]:
 
 
 def _note(signal_number: int, _: FrameType | None) -> None:
+    if _received and TORCHRUN in os.environ:
+        return  # it passes each signal on, which may have come to the whole group
     if _received:
         signal.signal(signal_number, signal.SIG_DFL)
         signal.raise_signal(signal_number)

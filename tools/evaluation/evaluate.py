@@ -28,6 +28,7 @@ from tools.files.detections import write_detections, write_devkit_files
 from tools.files.formats import FORMATS
 from tools.files.scores import rank_scores, read_scores
 from tools.models.device import Device, choose_device
+from tools.models.ranks import is_first, joined
 from tools.pages.numbers import headline_table, metrics_of
 from tools.pages.predictions import boxed_images, detected_images
 from tools.pages.report import Report, Sheet, write_report
@@ -52,16 +53,17 @@ def run(settings: EvaluateSettings) -> None:
     device = choose_device(settings.device, settings.amp)
     for folder in _folders(settings):
         read_settings(folder)  # a folder without a run is refused, not made
-    split = split_of_run(settings.split, settings.run_dir, settings)
-    settings = replace(settings, split=split)
     with contextlib.ExitStack() as locks:
+        locks.enter_context(joined(device.kind))
+        split = split_of_run(settings.split, settings.run_dir, settings)
+        settings = replace(settings, split=split)
         for folder in _folders(settings):
             locks.enter_context(locked_run(folder))
         _evaluate_runs(settings, device)
 
 
 def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
-    """Evaluate, write every file and print the table."""
+    """Evaluate each run and write its files, then the report of all."""
     runs = open_runs(settings)
     if settings.choose_threshold:
         runs = choose_thresholds(runs, settings, device)
@@ -80,11 +82,24 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
             sheets += [Sheet(heading, BOXES, images) for heading, images in groups.items()]
         else:
             with_heatmaps[saved.settings.name] = predictions
+    if not is_first():
+        return
     if with_heatmaps:
         with saying("drawing heatmaps"):
             overlays = boxed_images(with_heatmaps)
         heading = "Heatmap and best box of one present class"
         sheets.insert(0, Sheet(heading, f"{HEATMAPS} {BOX}", overlays))
+    _report(settings, runs, models, box_curves, sheets)
+
+
+def _report(
+    settings: EvaluateSettings,
+    runs: list[SavedRun],
+    models: dict[str, dict[str, Any]],
+    box_curves: dict[str, dict[str, list[tuple[float, float]]]],
+    sheets: list[Sheet],
+) -> None:
+    """Write it and print the table."""
     folder = _folder(settings, settings.run_dir)
     curves, class_curves = learning_curves(runs)
     gallery = ("python", "-m", "tools.gallery", *_options_of_gallery(settings))
@@ -180,8 +195,9 @@ def _evaluate(
     start = time.monotonic()
     corloc_split = _corloc_split(saved, settings)
     evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
-    with saying("writing detections and scores"):
-        _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
+    if is_first():
+        with saying("writing detections and scores"):
+            _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)

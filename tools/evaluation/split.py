@@ -1,7 +1,8 @@
 """Predictions for a split compared with its annotations, whichever model makes them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,16 +11,26 @@ from data.datasets.image_set import ImageSet
 from data.evaluation.matching import MatchTable, match_detections
 from data.evaluation.metrics import Floats, corlocs
 from data.evaluation.voc_eval import corloc
+from data.shard import join_shards
 from data.types import Annotation, Detections
 from localizer.boxes import heatmaps_to_boxes
-from localizer.heatmap_statistics import HeatmapStatistics, present_labels
+from localizer.heatmap_statistics import (
+    HeatmapStatistics,
+    Value,
+    present_labels,
+    statistics_of,
+)
 from localizer.localize import ImageHeatmaps
 from localizer.settings import BoxSettings
 from tools.cli.console import saying, track
 from tools.evaluation.metrics import Evaluation, summarize
 from tools.models.device import evaluation_mode
+from tools.models.ranks import gather, shard
 from tools.prediction.predictions import Prediction, Predictions
 
+Seen = TypeVar("Seen")
+_Best = dict[float, Detections]
+_OfImage = tuple[Floats, Detections, Detections, list[Value], _Best]
 CURVE_THRESHOLDS = tuple(round(0.1 + 0.05 * k, 2) for k in range(15))
 
 
@@ -36,24 +47,30 @@ def evaluate(predictions: Predictions, *, description: str = "evaluation") -> Ev
     Raises:
         Interrupted: a signal came.
     """
-    dataset = predictions.dataset
-    scores, detections, top_scoring = [], {}, {}
-    statistics, curve = HeatmapStatistics(len(dataset.classes)), ThresholdCurve(predictions)
-    for annotation, prediction in _each(predictions, description):
-        scores.append(prediction.image_scores.numpy())
-        detections[annotation.image_id] = prediction.detections
-        top_scoring[annotation.image_id] = prediction.top1
-        if prediction.heatmaps is not None and predictions.boxes is not None:
-            statistics.add(prediction.heatmaps, annotation, predictions.boxes.thresholds[0])
-            curve.add(prediction.heatmaps, annotation)
+    dataset, boxes = predictions.dataset, predictions.boxes
+    curve = ThresholdCurve(predictions)
+
+    def look(annotation: Annotation, prediction: Prediction) -> _OfImage:
+        heatmaps, values = prediction.heatmaps, list[Value]()
+        if heatmaps is not None and boxes is not None:
+            values = statistics_of(heatmaps, annotation, boxes.thresholds[0])
+        scores = prediction.image_scores.numpy()
+        best = curve.best_of(heatmaps, annotation)
+        return scores, prediction.detections, prediction.top1, values, best
+
+    seen = _look(predictions, description, look)
+    scores, detections, top_scoring, values, best = zip(*seen, strict=True)
+    statistics = HeatmapStatistics(len(dataset.classes))
+    for of_image in values:
+        statistics.add(of_image)
     with saying("comparing with the annotations"):
         return summarize(
             dataset,
             np.stack(scores),
-            detections,
-            top_scoring,
-            heatmaps=statistics.per_class() if predictions.boxes else None,
-            threshold_curve=curve.corloc(),
+            dict(zip(dataset.ids, detections, strict=True)),
+            dict(zip(dataset.ids, top_scoring, strict=True)),
+            heatmaps=statistics.per_class() if boxes else None,
+            threshold_curve=curve.corloc(best),
         )
 
 
@@ -70,25 +87,32 @@ def evaluate_corloc(
         CorLoc ``[C]`` by name of the metric, see ``data.evaluation.metrics.corlocs``, and its mean
         by threshold of the heatmaps.
     """
-    top_scoring, curve = {}, ThresholdCurve(predictions)
-    for annotation, prediction in _each(predictions, description):
-        top_scoring[annotation.image_id] = prediction.top1
-        if prediction.heatmaps is not None:
-            curve.add(prediction.heatmaps, annotation)
-    return corlocs(_matches(predictions.dataset, top_scoring)), curve.corloc()
+    dataset, curve = predictions.dataset, ThresholdCurve(predictions)
+
+    def look(annotation: Annotation, prediction: Prediction) -> tuple[Detections, _Best]:
+        return prediction.top1, curve.best_of(prediction.heatmaps, annotation)
+
+    top_scoring, best = zip(*_look(predictions, description, look), strict=True)
+    return corlocs(_matches(dataset, top_scoring)), curve.corloc(best)
 
 
-def _each(predictions: Predictions, description: str) -> Iterator[tuple[Annotation, Prediction]]:
-    """Every image's annotation and prediction, made in evaluation mode."""
+def _look(
+    predictions: Predictions, description: str, look: Callable[[Annotation, Prediction], Seen]
+) -> list[Seen]:
+    """What is kept of every image, in their order; each rank looks at its part."""
     annotations = predictions.dataset.annotations
+    part = shard().of(range(len(annotations)))
     with evaluation_mode(predictions.module):
-        for index, annotation in enumerate(track(annotations, description, total=len(annotations))):
-            yield annotation, predictions[index]
+        seen = [
+            look(annotations[index], predictions[index])
+            for index in track(part, description, total=len(part))
+        ]
+    return join_shards(gather(seen))
 
 
-def _matches(dataset: ImageSet, top_scoring: Mapping[str, Detections]) -> MatchTable:
-    count = len(dataset.classes)
-    return match_detections(top_scoring, dataset.annotations, num_classes=count)
+def _matches(dataset: ImageSet, top_scoring: Sequence[Detections]) -> MatchTable:
+    count, by_id = len(dataset.classes), dict(zip(dataset.ids, top_scoring, strict=True))
+    return match_detections(by_id, dataset.annotations, num_classes=count)
 
 
 class ThresholdCurve:
@@ -101,18 +125,20 @@ class ThresholdCurve:
             for threshold in CURVE_THRESHOLDS
             if predictions.boxes is not None
         }
-        self.best: dict[float, dict[str, Detections]] = {t: {} for t in self.boxes}
 
-    def add(self, heatmaps: ImageHeatmaps, annotation: Annotation) -> None:
-        """Take an image in."""
+    def best_of(self, heatmaps: ImageHeatmaps | None, annotation: Annotation) -> _Best:
+        """The best box of each present class of an image, by threshold."""
+        if heatmaps is None:
+            return {}
         present = present_labels(annotation)
-        for threshold, boxes in self.boxes.items():
-            best = _best_boxes(heatmaps, present, boxes)
-            self.best[threshold][annotation.image_id] = best
+        return {t: _best_boxes(heatmaps, present, boxes) for t, boxes in self.boxes.items()}
 
-    def corloc(self) -> dict[float, float]:
-        """Mean CorLoc by threshold."""
-        return {t: corloc(_matches(self.dataset, best)).mean for t, best in self.best.items()}
+    def corloc(self, best: Sequence[_Best]) -> dict[float, float]:
+        """Mean CorLoc by threshold; of every image in their order."""
+        return {
+            t: corloc(_matches(self.dataset, [of_image[t] for of_image in best])).mean
+            for t in self.boxes
+        }
 
 
 def _best_boxes(heatmaps: ImageHeatmaps, labels: list[int], boxes: BoxSettings) -> Detections:

@@ -16,6 +16,7 @@ from tools.cli.console import echo
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate_corloc
 from tools.models.device import Device
+from tools.models.ranks import is_first
 from tools.prediction.opening import open_localizer, open_split
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.saved import SavedRun
@@ -104,7 +105,8 @@ def _choose(saved: SavedRun, split: str, settings: EvaluateSettings, device: Dev
     else:
         chosen = _without_boxes(saved, digest)
         reason = f"that of {chosen.chosen_on}; no boxes of {images} are known to choose by"
-    write_threshold(saved.run_dir, chosen)
+    if is_first():
+        write_threshold(saved.run_dir, chosen)
     echo(f"{saved.settings.name}: threshold of boxes {chosen.threshold:g}: {reason}")
     return saved.with_threshold(chosen.threshold)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ from tools.files.formats import FORMATS, check_formats
 from tools.files.reviewed import Reviewed, read_reviewed
 from tools.inputs.datasets import open_dataset
 from tools.models.device import Device, choose_device
+from tools.models.ranks import gather, is_first, joined, shard
 from tools.pages.draw import draw_detections, write_jpeg
 from tools.prediction.known_labels import keep_detections
 from tools.prediction.opening import open_predictions
@@ -60,7 +62,7 @@ def run(settings: DetectSettings) -> None:
     split = split_of_run(named, settings.run_dir, settings)
     _check_outside(settings.out, images)
     names = [*OWN_NAMES, *(name for row in FORMATS.values() for name in row.names)]
-    with filled_folder(settings.out, names=names, replace=settings.replace) as place:
+    with joined(device.kind), _place(settings, names) as place:
         every = open_dataset(replace(images, on_bad=settings.on_bad), split)
         dataset = every.subset(parse_shard(settings.shard).of(range(len(every))))
         marks = _marks(reviewed, every) if reviewed else {}
@@ -69,8 +71,9 @@ def run(settings: DetectSettings) -> None:
         found = _made(settings.made, key)
         missing = [i for i, image_id in enumerate(dataset.ids) if image_id not in found]
         if missing:
-            predictions = _predictions(saved, dataset.subset(missing), device, settings)
-            found |= _box(predictions, settings, marks)
+            found |= _box(saved, dataset.subset(missing), device, settings, marks)
+        if not is_first():
+            return
         detections = {image_id: found[image_id] for image_id in dataset.ids}
         if settings.draw:
             for index, of_image in track(
@@ -134,14 +137,27 @@ def _marks(reviewed: Reviewed, dataset: ImageSet) -> dict[str, ReviewedImage]:
 
 
 def _box(
-    predictions: Predictions, settings: DetectSettings, marks: Mapping[str, ReviewedImage]
+    saved: SavedRun,
+    dataset: ImageSet,
+    device: Device,
+    settings: DetectSettings,
+    marks: Mapping[str, ReviewedImage],
 ) -> dict[str, Detections]:
-    """The detections of every image by its id."""
-    ids = predictions.dataset.ids
-    return {
-        image_id: _keep(predictions, index, settings, marks.get(image_id))
-        for index, image_id in track(enumerate(ids), "detections", total=len(ids))
-    }
+    """The detections of every image by its id; each rank boxes its part."""
+    part, found = shard().of(range(len(dataset))), dict[str, Detections]()
+    if part:
+        dataset = dataset.subset(part)
+        predictions = _predictions(saved, dataset, device, settings)
+        for index, image_id in track(enumerate(dataset.ids), "detections", total=len(dataset)):
+            found[image_id] = _keep(predictions, index, settings, marks.get(image_id))
+    return {image_id: boxes for of_rank in gather(found) for image_id, boxes in of_rank.items()}
+
+
+def _place(settings: DetectSettings, names: Sequence[str]) -> AbstractContextManager[Path]:
+    """Where the result is made; only rank 0 makes one."""
+    if is_first():
+        return filled_folder(settings.out, names=names, replace=settings.replace)
+    return nullcontext(settings.out)
 
 
 def _predictions(

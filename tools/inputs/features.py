@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +23,7 @@ from tools.cli.console import echo, track
 from tools.files.atomic import write_atomically
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
+from tools.models.ranks import shard, wait_for_all
 from tools.runs.checkpoint import weights_sha256
 
 KEY = "key.json"  # in each folder of features: what its name stands for
@@ -160,11 +161,18 @@ class FeatureSamples:
         return replace(moved, images=device.layout(moved.images.float()))
 
     def _fill(self, features: nn.Module, cache: FeatureCache, device: Device) -> None:
-        """Compute what is missing, after the first image has told how much that is."""
-        missing = [index for index, file in enumerate(self.files) if not file.is_file()]
-        if not missing:
+        """Compute what is missing; each rank its part of it."""
+        missing = [n for n in shard().of(range(len(self.files))) if not self.files[n].is_file()]
+        if missing:
+            self._compute_all(missing, features, cache, device)
+        else:
             echo(f"features of {len(self.files)} images found in {self.folder}")
-            return
+        wait_for_all()
+
+    def _compute_all(
+        self, missing: Sequence[int], features: nn.Module, cache: FeatureCache, device: Device
+    ) -> None:
+        """Compute those of some images, after the first has told how much that is."""
         features = fold_batch_norms(device.place(features))
         self._compute(missing[0], features, device)
         needed = self.files[missing[0]].stat().st_size * (len(missing) - 1)

@@ -1,5 +1,6 @@
 """What a model takes: images, or the cached features of a frozen backbone, upright or flipped."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +17,7 @@ from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
 from localizer.backbones import Backbone
 from tools.models.device import Device
+from tools.models.ranks import shard
 
 SECONDS = 40  # that a batch may take a worker; a command then ends within a minute
 
@@ -125,6 +127,9 @@ class TrainingViews(Dataset[ImageSample]):
         return len(self.order)
 
     def __getitem__(self, position: int) -> ImageSample:
+        if position == len(self):  # of a rank for which nothing is left in the last step
+            last = self[position - 1]
+            return replace(last, image_id="", weights=torch.zeros_like(last.weights))
         index = int(self.order[position])
         samples = self.inputs[int(self.size[position])]
         return samples.sample(index, flipped=bool(self.flipped[index]))
@@ -142,17 +147,25 @@ def training_batches(
 ) -> DataLoader[Any]:
     """The batches of an epoch from number ``first`` on; the last one may be smaller.
 
+    Ranks share each step's images, and all have as many batches. A rank for which none is left in
+    the last one takes an image without a name and without labels, which teaches nothing.
+
     Args:
         inputs: the split at each size; every batch is drawn from one of them.
         seed: of order, flipping and sizes.
         epoch: from 0.
         first: number of the first batch.
-        batch_size: images of a batch.
+        batch_size: images of a batch, of each rank.
         flip: mirror half of the images.
         workers: processes that load images.
     """
-    views = TrainingViews(inputs, seed=seed, epoch=epoch, batch_size=batch_size, flip=flip)
-    positions = range(first * batch_size, len(views))
+    ranks = shard()
+    of_all = batch_size * ranks.count
+    views = TrainingViews(inputs, seed=seed, epoch=epoch, batch_size=of_all, flip=flip)
+    rest = range(first * of_all, len(views))
+    positions = list(ranks.of(rest))
+    if math.ceil(len(positions) / batch_size) < math.ceil(len(rest) / of_all):
+        positions.append(len(views))
     return DataLoader(
         views,
         batch_size=batch_size,

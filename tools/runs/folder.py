@@ -15,17 +15,23 @@ from tools.cli import console
 from tools.cli.command import settings_from
 from tools.cli.settings import to_dict
 from tools.files.atomic import locked, shortened, write_atomically
+from tools.models.ranks import is_first
 from tools.runs.kinds import KINDS
 from tools.runs.settings import TrainSettings
 
 
 @contextmanager
 def locked_run(run_dir: Path) -> Iterator[None]:
-    """Be the only process that writes in a folder; what is printed goes to its ``log.txt`` too.
+    """Be the only command that writes in a folder; what is printed goes to its ``log.txt`` too.
+
+    Of several ranks the first one writes.
 
     Raises:
         FileExistsError: another process writes there.
     """
+    if not is_first():
+        yield
+        return
     log = run_dir / "log.txt"
     with locked(log), console.also_to(log):
         yield

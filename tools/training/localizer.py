@@ -58,6 +58,10 @@ class LocalizerTask(Task[TrainLocalizerSettings, Localizer]):
         prepared = self.inputs[0].prepare(batch, self.device)
         return localizer_losses(self.module, prepared, crop=self.settings.crop)
 
+    def amount(self, batch: ImageBatch) -> float:
+        """Number of known labels."""
+        return float(batch.weights.sum())
+
     def log_baseline(self, logger: Logger, step: int) -> None:
         """What a model reaches that answers every image alike, to compare with.
 

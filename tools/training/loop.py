@@ -4,6 +4,7 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from data.types import ImageBatch
 from tools.cli.console import show_progress
 from tools.cli.signals import check_interrupted, is_interrupted
 from tools.loggers.logger import Logger
+from tools.models import ranks
 from tools.runs.settings import LoopSettings
 from tools.training.state import BatchResult, TrainingState
 
@@ -87,10 +89,11 @@ def train(
             f"epoch {state.epoch + 1}/{settings.epochs}",
             total=steps,
             done=state.batch,
-            size=settings.batch_size * count,
+            size=settings.batch_size * count * ranks.count(),
             news=recent.__str__,
         )
         for group in shown:
+            ranks.share_signals()
             optimize(state, criterion, group)
             if state.step % settings.log_every == 0 or state.batch == steps:
                 recent.losses += state.read()
@@ -100,6 +103,7 @@ def train(
             if is_interrupted():
                 state.save(checkpoints)
                 logger.flush()
+                ranks.wait_for_all()  # until it is written
                 check_interrupted()
             if state.step % settings.checkpoint_every == 0:
                 state.save(checkpoints)
@@ -123,10 +127,12 @@ def optimize(state: TrainingState, criterion: Criterion, group: list[ImageBatch]
     """One step along the mean gradient of some batches; nothing waits for the device."""
     state.optimizer.zero_grad(set_to_none=True)
     results, learning_rate = [], float(state.scheduler.get_last_lr()[0])
-    for batch in group:
-        losses, scores = criterion(batch)
-        total = torch.stack(list(losses.values())).sum()
-        state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
+    for number, batch in enumerate(group, start=1):
+        is_last = number == len(group)
+        with nullcontext() if is_last else ranks.own_gradients(criterion):
+            losses, scores = criterion(batch)
+            total = torch.stack(list(losses.values())).sum()
+            state.scaler.scale(total / len(group)).backward()  # type: ignore[no-untyped-call]
         every = {name: loss.detach() for name, loss in {"loss": total, **losses}.items()}
         results.append(BatchResult(every, scores, batch.image_ids, batch.targets, batch.weights))
     state.scaler.step(state.optimizer)

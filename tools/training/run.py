@@ -26,6 +26,15 @@ from tools.inputs.datasets import has_split, open_dataset, warn_of_one_sided_cla
 from tools.inputs.samples import NotedSamples, training_batches
 from tools.loggers.logger import Logger, open_logger
 from tools.models.device import choose_device
+from tools.models.ranks import (
+    count,
+    exchange,
+    is_first,
+    joined,
+    rank,
+    wait_for_all,
+    with_shared_gradients,
+)
 from tools.pages.predictions import log_images
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.environment import write_environment
@@ -34,7 +43,7 @@ from tools.runs.settings import TrainSettings
 from tools.training.loop import Criterion, train
 from tools.training.optim import build_optimizer, build_scheduler
 from tools.training.resuming import resume, split_digests
-from tools.training.seeds import seed_everything
+from tools.training.seeds import draw_apart, seed_everything
 from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 
@@ -65,8 +74,10 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )
-    with locked_run(settings.run_dir):
-        _train(settings, kind)
+    with joined(choose_device(settings.device, settings.amp).kind):
+        wait_for_all()  # the folder is as each rank has found it
+        with locked_run(settings.run_dir):
+            _train(settings, kind)
 
 
 def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
@@ -79,13 +90,19 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         task = kind(settings, dataset, validation, device)
     state = new_state(task, split_digests(dataset, validation) | task.digests, since=start)
     resumed = resume(state, settings.resume, settings.run_dir / "checkpoints")
-    write_settings(settings.run_dir, settings)
+    if not resumed:
+        draw_apart(settings.seed, rank())
+    wait_for_all()  # each rank has read what is there
+    if is_first():
+        write_settings(settings.run_dir, settings)
     if state.evaluated < settings.loop.epochs:
-        write_environment(settings.run_dir)
+        if is_first():
+            write_environment(settings.run_dir)
         task.open(state.saved_model)
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
-    finish(task, state, typed)
+    if is_first():
+        finish(task, state, typed)
 
 
 def _datasets(settings: Settings) -> tuple[ImageSet, ImageSet | None]:
@@ -127,7 +144,11 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
     begun = Begun(settings.loop.workers)
     inputs = [NotedSamples(samples, begun) for samples in task.inputs]
     with (
-        open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger,
+        (
+            open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again)
+            if is_first()
+            else Logger([])
+        ) as logger,
         begun.named(task.dataset.ids),
     ):
         if not resumed:
@@ -149,19 +170,36 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             checkpoints=settings.run_dir / "checkpoints",
             end_of_epoch=lambda state: _end_epoch(task, state, logger),
         )
-        task.log_end(logger, state.step)
+        if is_first():
+            task.log_end(logger, state.step)
         best = {f"best_{_quality(task)}": state.best} if task.validation else {}
         logger.settings(flatten(to_dict(settings)), best)
 
 
 def losses_of(task: Task[Settings, Any]) -> Criterion:
     """What the loop minimizes: the losses of the task in its number format."""
+    return with_shared_gradients(_Losses(task))
 
-    def losses(batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
-        with task.device.autocast():
-            return task.losses(batch)
 
-    return losses
+class _Losses(nn.Module):
+    """The losses of a task as a module, whose gradients ranks can share.
+
+    A rank's losses are multiplied so that their mean over the ranks is that of all their labels.
+    """
+
+    def __init__(self, task: Task[Any, Any]) -> None:
+        super().__init__()
+        self.task = task
+        self.trained = task.model
+
+    def forward(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
+        with self.task.device.autocast():
+            losses, scores = self.task.losses(batch)
+        amounts = exchange(self.task.amount(batch)) if count() > 1 else []
+        if sum(amounts):
+            factor = count() * amounts[rank()] / sum(amounts)
+            losses = {name: factor * loss for name, loss in losses.items()}
+        return losses, scores
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
@@ -180,7 +218,7 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
         trained += f"; {', '.join(numbers)} on {task.validation.split}"
     task.log_baseline(logger, state.step)
     echo(f"epoch {state.epoch}: {trained}")
-    if task.predictions is not None:
+    if task.predictions is not None and is_first():
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
     return quality
 
@@ -234,7 +272,7 @@ def new_state(
         settings.optim,
         backbone=[p for name, p in learning if name.startswith("features.")],
     )
-    batches = math.ceil(len(task.dataset) / settings.loop.batch_size)
+    batches = math.ceil(len(task.dataset) / (settings.loop.batch_size * count()))
     scheduler = build_scheduler(
         optimizer,
         settings.optim,

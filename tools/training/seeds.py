@@ -16,6 +16,12 @@ def seed_everything(seed: int, *, deterministic: bool) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
+def draw_apart(seed: int, rank: int) -> None:
+    """Let another rank than 0 draw other numbers, after it has made the same weights."""
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence((seed, rank)).generate_state(1)[0]))
+
+
 def random_state() -> dict[str, Any]:
     """All generators that training draws from, as plain values and tensors."""
     version, numbers, gauss = random.getstate()

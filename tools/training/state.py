@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from data.checks import check_state_dict
+from tools.models.ranks import count, gather, is_first, rank
 from tools.runs.checkpoint import FORMAT_VERSION, save_checkpoint
 from tools.training.seeds import random_state, restore_random_state
 
@@ -127,7 +128,9 @@ class TrainingState:
         self.batch += 1
 
     def read(self) -> list[float]:
-        """Take in what the unread steps have given; a device has then done all of them.
+        """Take in what the unread steps of every rank have given.
+
+        A device has then done all of them. Every rank has to call it.
 
         Returns:
             The losses of these steps.
@@ -136,22 +139,19 @@ class TrainingState:
             FloatingPointError: one is not finite; names the first such step.
         """
         steps, self.unread = self.unread, []
-        every = [loss for each in steps for of in each.results for loss in of.losses.values()]
-        numbers = iter(torch.stack(every).tolist() if every else ())
-        read = []
-        for each in steps:
-            of_batches: dict[str, list[float]] = {}
-            for result in each.results:
-                losses = {name: next(numbers) for name in result.losses}
-                _check_losses(losses, each, result.images)
-                for name, loss in losses.items():
-                    of_batches.setdefault(name, []).append(loss)
-                seen = result.scores.cpu(), result.targets, result.weights
-                self.window.append(torch.stack(seen))
-            for name, values in of_batches.items():
+        of_ranks, read = gather(_read_losses(steps)), []
+        for number, step in enumerate(steps):
+            of_step: dict[str, list[float]] = {}
+            for of_rank in of_ranks:
+                for images, losses, seen in of_rank[number]:
+                    _check_losses(losses, step, images)
+                    for name, loss in losses.items():
+                        of_step.setdefault(name, []).append(loss)
+                    self.window.append(seen)
+            for name, values in of_step.items():
                 self.losses.setdefault(name, []).append(statistics.fmean(values))
             read.append(self.losses["loss"][-1])
-            self.epoch_loss += (read[-1] - self.epoch_loss) / (each.batch + 1)
+            self.epoch_loss += (read[-1] - self.epoch_loss) / (step.batch + 1)
         return read
 
     def end_evaluation(self, quality: float) -> bool:
@@ -179,12 +179,15 @@ class TrainingState:
         return self.model if self.average is None else self.average
 
     def save(self, folder: Path, *, is_best: bool = False) -> None:
-        """Write a checkpoint into the folder.
+        """Write a checkpoint into the folder; rank 0 does, and every rank has to call it.
 
         Raises:
             FloatingPointError: a loss or a weight is not finite; nothing is written.
         """
         self.read()
+        of_ranks = gather(random_state())
+        if not is_first():
+            return
         weights = dict(self.saved_model.state_dict())
         learning = self.model.named_parameters() if self.averaging else ()
         trained = {name: p.detach() for name, p in learning if p.requires_grad}
@@ -211,7 +214,11 @@ class TrainingState:
             "best": self.best,
             "settings": self.settings,
             "builder": self.settings["model"],
-            "progress": {name: getattr(self, name) for name in PROGRESS} | {"trained": trained},
+            "progress": {
+                **{name: getattr(self, name) for name in PROGRESS},
+                "trained": trained,
+                "rng_of_ranks": of_ranks[1:],
+            },
         }
         save_checkpoint(folder, content, is_best=is_best)
 
@@ -223,10 +230,16 @@ class TrainingState:
             context: where it is from, for a message.
 
         Raises:
-            ValueError: its model is not this one; names the tensors.
+            ValueError: its model is not this one, which names the tensors; or it is of another
+                number of ranks.
         """
-        expected, context = self.model.state_dict(), f"{context}: its model"
-        check_state_dict(expected, content["model"], context=context)
+        of_ranks = [content["rng"], *content["progress"].get("rng_of_ranks", [])]
+        if len(of_ranks) != count():
+            raise ValueError(
+                f"{context}: the run was started with {_ranks(len(of_ranks))}, now with "
+                f"{_ranks(count())} (go on with as many, or start another --run-dir)"
+            )
+        check_state_dict(self.model.state_dict(), content["model"], context=f"{context}: its model")
         self.saved_model.load_state_dict(content["model"])
         self.model.load_state_dict(content["model"] | content["progress"].get("trained", {}))
         self.optimizer.load_state_dict(content["optimizer"])
@@ -236,7 +249,32 @@ class TrainingState:
         self.best = content["best"]
         for name in PROGRESS:
             setattr(self, name, content["progress"].get(name, getattr(self, name)))
-        restore_random_state(content["rng"])
+        restore_random_state(of_ranks[rank()])
+
+
+def _ranks(number: int) -> str:
+    return f"{number} rank{'s'[: number - 1]}"
+
+
+# Names of a batch's images, its losses, and scores, targets and weights ``[3, B, C]``.
+ReadBatch = tuple[tuple[str, ...], dict[str, float], Tensor]
+
+
+def _read_losses(steps: Sequence[UnreadStep]) -> list[list[ReadBatch]]:
+    """The batches of each step, with one look at a device for all losses."""
+    every = [loss for step in steps for of in step.results for loss in of.losses.values()]
+    numbers = iter(torch.stack(every).tolist() if every else ())
+    return [
+        [
+            (
+                result.images,
+                {name: next(numbers) for name in result.losses},
+                torch.stack([result.scores.cpu(), result.targets, result.weights]),
+            )
+            for result in step.results
+        ]
+        for step in steps
+    ]
 
 
 def _check_losses(losses: dict[str, float], step: UnreadStep, images: tuple[str, ...]) -> None:

@@ -106,6 +106,10 @@ class Task(ABC, Generic[Settings, Model]):
     def losses(self, batch: ImageBatch) -> tuple[dict[str, Tensor], Tensor]:
         """Losses by name and image scores ``[B, C]`` of a batch of the inputs."""
 
+    @abstractmethod
+    def amount(self, batch: ImageBatch) -> float:
+        """What the losses of a batch are means over; those of ranks count by it."""
+
     def log_baseline(self, logger: Logger, step: int) -> None:
         """Log what a model without any training reaches; again each epoch, so that it is a line."""
 

@@ -100,6 +100,10 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
             drop_fraction=self.settings.drop_proposals,
         )
 
+    def amount(self, batch: ImageBatch) -> float:
+        """Number of images; one without a name is none."""
+        return float(sum(map(bool, batch.image_ids)))
+
     def _is_begun(self) -> bool:
         """Whether a checkpoint that holds the backbone will be loaded anyway."""
         last = self.settings.run_dir / "checkpoints" / "last.json"

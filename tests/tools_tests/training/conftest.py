@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-Start = Callable[[str, list[str]], BaseProcess]
+Start = Callable[..., BaseProcess]
 
 
 @pytest.fixture
@@ -24,11 +24,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
     )
     started = []
 
-    def begin(command: str, argv: list[str]) -> BaseProcess:
+    def begin(command: str, argv: list[str], **environment: str) -> BaseProcess:
         usual = multiprocessing.get_start_method()  # for the workers, as in a command's process
         program = (
             "import multiprocessing, os, sys, torch\n"
             "os.setsid()\n"
+            f"os.environ.update({environment!r})\n"
             f"multiprocessing.set_start_method({usual!r}, force=True)\n"
             f"sys.stdout = sys.stderr = open({str(tmp_path / 'output.txt')!r}, 'a', buffering=1)\n"
             f"from tools.{command} import main\n"

@@ -70,8 +70,9 @@ class Begun:
         """
         try:
             yield
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader "):
+        except (RuntimeError, EOFError, ConnectionError) as error:  # the latter of half a message
+            is_torchs = not isinstance(error, RuntimeError) or str(error).startswith("DataLoader ")
+            if not (len(self.numbers) and is_torchs):
                 raise
             begun = [(number, items[number]) for number in self.numbers.tolist() if number >= 0]
             names = [
@@ -80,7 +81,7 @@ class Begun:
             ]
             raise RuntimeError(
                 f"{', '.join(names) or 'no item'}: begun last when a process was lost or stuck "
-                f"({str(error).strip().rstrip('.')})"
+                f"({str(error).strip().rstrip('.') or type(error).__name__})"
             ) from error
 
 

@@ -123,6 +123,21 @@ def test_half_a_message_of_a_lost_process_is_told_so(error: Exception) -> None:
         raise error
 
 
+def write_half() -> None:
+    try:
+        raise RuntimeError("DataLoader worker is killed")
+    finally:
+        raise OSError("x.pt: could not be written")
+
+
+def test_a_lost_process_is_told_though_another_error_follows() -> None:
+    begun = Begun(1)
+    begun.numbers[0] = 0
+
+    with pytest.raises(RuntimeError, match=r"\(DataLoader worker is killed\)$"), begun.named("a"):
+        write_half()
+
+
 @pytest.mark.parametrize(("workers", "error"), [(1, RuntimeError("no memory")), (0, EOFError("x"))])
 def test_an_error_of_any_other_kind_stays_as_it_is(workers: int, error: Exception) -> None:
     with pytest.raises(type(error), match=f"^{error}$"), Begun(workers).named([]):

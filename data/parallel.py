@@ -70,8 +70,9 @@ class Begun:
         """
         try:
             yield
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader "):
+        except Exception as error:
+            reason = _of_worker(error)
+            if reason is None or not len(self.numbers):
                 raise
             begun = [(number, items[number]) for number in self.numbers.tolist() if number >= 0]
             names = [
@@ -80,8 +81,23 @@ class Begun:
             ]
             raise RuntimeError(
                 f"{', '.join(names) or 'no item'}: begun last when a process was lost or stuck "
-                f"({str(error).strip().rstrip('.')})"
+                f"({str(reason).strip().rstrip('.') or type(reason).__name__})"
             ) from error
+
+
+def _of_worker(error: BaseException) -> BaseException | None:
+    """What torch has raised because a worker process was lost or stuck; None for anything else.
+
+    Its handler of signals raises wherever this process is. A library that is stopped so while it
+    writes a file, for example, raises another error on top.
+    """
+    if isinstance(error, (EOFError, ConnectionError)):  # half a message
+        return error
+    chain: list[BaseException] = []
+    while error not in chain:
+        chain.append(error)
+        error = error.__context__ or error
+    return next((each for each in chain if str(each).startswith("DataLoader ")), None)
 
 
 def map_parallel(

@@ -124,6 +124,11 @@ class NumberedImages:
 
 # Files and processes
 
+# Some hundred bytes that stand for 43 million words
+YAML_BOMB = "a0: &a0 [x, x, x]\n" + "".join(
+    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 9)
+)
+
 
 class Trap:
     """Makes a folder when it is unpickled."""

@@ -29,21 +29,25 @@ def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
     """The tags of each image by its name without ending, in the order of the file.
 
     Raises:
-        ValueError: a line without exactly two columns, or an image that is not a plain name or
-            is listed twice; names the file and the line.
+        ValueError: not CSV in UTF-8, a line without exactly two columns, or an image that is not a
+            plain name or is listed twice; names the file and the line.
     """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     tags: dict[str, tuple[str, ...]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, cells in enumerate(csv.reader(file), start=1):
-            if number == 1 or not cells:
-                continue
-            name = cells[0].strip()
-            if len(cells) != 2 or not re.fullmatch(r"\w[\w.-]*", name) or name in tags:
-                raise ValueError(
-                    f"{path}: line {number}: not the name of a new image and its tags: "
-                    f"{','.join(cells)!r}"
-                )
-            tags[name] = tuple(dict.fromkeys(cells[1].split()))
+    for number, cells in enumerate(lines[1:], start=2):
+        if not cells:
+            continue
+        name = cells[0].strip()
+        if len(cells) != 2 or not re.fullmatch(r"\w[\w.-]*", name) or name in tags:
+            raise ValueError(
+                f"{path}: line {number}: not the name of a new image and its tags: "
+                f"{','.join(cells)!r}"
+            )
+        tags[name] = tuple(dict.fromkeys(cells[1].split()))
     return tags
 
 

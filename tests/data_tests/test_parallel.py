@@ -114,9 +114,34 @@ def test_an_item_without_a_name_is_named_by_its_number() -> None:
         raise RuntimeError("DataLoader timed out")
 
 
-def test_an_error_of_any_other_kind_stays_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match=r"^no memory$"), Begun(1).named([]):
-        raise RuntimeError("no memory")
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(104, "reset")])
+def test_half_a_message_of_a_lost_process_is_told_so(error: Exception) -> None:
+    begun = Begun(1)
+    begun.numbers[0] = 0
+
+    with pytest.raises(RuntimeError, match=r"^a: begun last .* \(.*(EOF|reset)"), begun.named("a"):
+        raise error
+
+
+def write_half() -> None:
+    try:
+        raise RuntimeError("DataLoader worker is killed")
+    finally:
+        raise OSError("x.pt: could not be written")
+
+
+def test_a_lost_process_is_told_though_another_error_follows() -> None:
+    begun = Begun(1)
+    begun.numbers[0] = 0
+
+    with pytest.raises(RuntimeError, match=r"\(DataLoader worker is killed\)$"), begun.named("a"):
+        write_half()
+
+
+@pytest.mark.parametrize(("workers", "error"), [(1, RuntimeError("no memory")), (0, EOFError("x"))])
+def test_an_error_of_any_other_kind_stays_as_it_is(workers: int, error: Exception) -> None:
+    with pytest.raises(type(error), match=f"^{error}$"), Begun(workers).named([]):
+        raise error
 
 
 def test_tensors_of_another_process_keep_no_file_open() -> None:

@@ -1,7 +1,9 @@
-"""SIGTERM to a whole process group, as systemd, SLURM and ``timeout`` send it."""
+"""SIGTERM to a whole process group, as systemd, SLURM and ``timeout`` send it, and lost workers."""
 
+import contextlib
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -135,3 +137,31 @@ def test_proposals_that_are_made_by_processes_stop(
         process.join(random.Random(seed).uniform(0, 1))
         stop_group(process)
     assert not out.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", ["train_localizer", "train_wsddn"])
+def test_a_killed_worker_ends_the_training_and_is_told_with_its_images(
+    kind: str, seed: int, words: Words, detector_words: Words, tmp_path: Path
+) -> None:
+    run_dir, output = tmp_path / "run", tmp_path / "output.txt"
+    of_kind = words if kind == "train_localizer" else detector_words
+    argv = of_kind(run_dir, "--loop.epochs=90", "--loop.workers=2", "--loop.checkpoint-every=1")
+    with started(kind, argv, output) as process:
+        wait_until((run_dir / "checkpoints/last.json").exists, process)
+        deadline = time.monotonic() + 150  # a minute where nothing else runs
+        process.join(random.Random(seed).uniform(0, 1))
+        while process.is_alive() and time.monotonic() < deadline:
+            for child in children(process):  # one that has ended its epoch is not missed
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(child), signal.SIGKILL)
+            process.join(0.5)
+        assert process.exitcode == 1
+
+    last = output.read_text().splitlines()[-1]
+    assert re.match(r"error: .+: begun last when a process was lost or stuck \(DataLoader ", last)
+    loaded = load_checkpoint(run_dir / "checkpoints")
+    assert loaded is not None
+    assert loaded["step"] >= read_metrics(run_dir / "metrics.jsonl")["train/loss"][-1][0] - 1

@@ -16,7 +16,7 @@ from tests.worlds import VisdomRequest, digest_of, fake_visdom, free_port
 from tools.train_localizer import main
 
 Answer = Callable[[VisdomRequest, int], None]
-CLOSING = 20  # seconds more than any of them may take on a busy machine
+LONGEST = 150  # seconds of a training; a tenth of it where nothing else runs
 
 
 def after(count: int, answer: Answer) -> Answer:
@@ -108,7 +108,7 @@ def assert_trained(
 ) -> None:
     began = time.monotonic()
     assert main(words) == 0
-    assert time.monotonic() - began < CLOSING + 20
+    assert time.monotonic() - began < LONGEST
     warnings = [line for line in printed().splitlines() if line.startswith("warning: ")]
     assert len(warnings) in expected
     assert all("visdom is switched off" in warning for warning in warnings)

@@ -42,6 +42,7 @@ BAD_INPUT = (
     ModuleNotFoundError,
 )
 
+MOST_VALUES = 100_000  # of a file of settings
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG_HELP = "YAML file with any of these settings, or the name of one of tools/configs"
 EPILOG = "Lists are written with blanks, --image-sizes 512 736; a flag without a value is true."
@@ -231,14 +232,43 @@ def config_file(name: str) -> Path:
 
 def _check_config(path: Path) -> None:
     """Refuse by its name what is no YAML of settings; the parser's messages do not tell it."""
+    try:
+        read_yaml(path)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a file of settings ({error})") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Names and values of a file, which runs no code.
+
+    Raises:
+        ValueError: not YAML, no names, or references in it stand for more values than any settings
+            have: a few lines could be billions.
+        RecursionError: nested too deeply.
+    """
     import yaml  # takes a moment, which no help needs
 
+    text = path.read_text(encoding="utf-8")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("a name and a value a line are wanted")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a file of settings ({error})") from error
+        if _expanded(yaml.compose(text, yaml.SafeLoader), {}) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES} values")
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(content, dict):
+        raise ValueError("a name and a value a line are wanted")
+    return content
+
+
+def _expanded(node: Any, counted: dict[int, int]) -> int:
+    """Values of a node of YAML with those that references stand for."""
+    if node is None or isinstance(node.value, str):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = MOST_VALUES  # one that holds itself has no end
+        items = [item for item in node.value for item in (item if type(item) is tuple else (item,))]
+        counted[id(node)] = 1 + sum(_expanded(item, counted) for item in items)
+    return counted[id(node)]
 
 
 def _one_line(error: Exception) -> str:

@@ -159,9 +159,11 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
 
 def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSettings) -> None:
     """Every stage that is unfinished, was made from something else, or comes after such a one."""
-    done: dict[str, str] = (
-        read_json(record, description="a record of stages") if record.is_file() else {}
-    )
+    done: dict[str, str] = {}
+    if record.is_file():
+        done = read_json(record, description="a record of stages")
+        if not isinstance(done, dict):
+            raise ValueError(f"{record}: not a record of stages (remove it to begin anew)")
     for number, stage in enumerate(stages, start=1):
         chosen = [*settings.formats] if stage.name == "boxes" else []
         if stage.name == "boxes" and settings.quality != "best":
@@ -195,7 +197,7 @@ def _contents(settings: BoxesSettings) -> str:
 
 
 def _contents_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _check(settings: BoxesSettings) -> None:

@@ -12,7 +12,7 @@ import yaml
 from data.datasets.settings import ImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
 from tools.cli import console
-from tools.cli.command import settings_from
+from tools.cli.command import read_yaml, settings_from
 from tools.cli.settings import to_dict
 from tools.files.atomic import locked, shortened, write_atomically
 from tools.models.ranks import is_first
@@ -76,11 +76,9 @@ def read_settings(run_dir: Path) -> TrainSettings:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no run in this folder (train one with --run-dir)")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("no settings")
+        content = read_yaml(path)
         return settings_from(KINDS[kind_of(content)], content)
-    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
+    except (ValueError, KeyError, RecursionError) as error:
         raise ValueError(f"{path}: not settings of a run ({error})") from error
 
 

@@ -25,6 +25,7 @@ from tools.files.atomic import write_atomically
 BUILT = "version.built"  # holds the version of visdom whose page is complete
 REGISTRY = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org")  # as npm takes it
 TIMEOUT_S = 30.0  # without a byte
+MOST_BYTES = 200_000_000  # of a package
 VERSIONS = ("0.2.4", "0.3.0")  # of visdom
 Files = dict[str, bytes]
 
@@ -186,7 +187,7 @@ def _from_registry(packages: Sequence[Package], registry: str, version: str) -> 
         url = f"{registry.rstrip('/')}/{package.path}"
         try:
             with stop_at_once(), urlopen(url, timeout=TIMEOUT_S) as answer:
-                files |= read_package(answer.read(), package)
+                files |= read_package(answer.read(MOST_BYTES), package)
         except (OSError, HTTPException) as error:
             raise FileNotFoundError(
                 f"visdom {version}: files of its page are missing ({url}: {error}); on a machine "

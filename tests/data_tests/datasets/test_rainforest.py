@@ -63,6 +63,15 @@ def test_an_invalid_line_is_named(tmp_path: Path, lines: list[str]) -> None:
         read_tags(labels(tmp_path, *lines))
 
 
+@pytest.mark.parametrize("content", [b"a,\xff", b"a," + b"x" * 200_000], ids=["bytes", "long"])
+def test_what_is_no_csv_is_named(tmp_path: Path, content: bytes) -> None:
+    path = labels(tmp_path)
+    path.write_bytes(path.read_bytes() + content)
+
+    with pytest.raises(ValueError, match=r"labels\.csv: not a CSV file in UTF-8 \("):
+        read_tags(path)
+
+
 def test_an_unknown_tag_is_named_and_classes_may_be_given(tmp_path: Path) -> None:
     save(tmp_path, *(f"{n}.jpg" for n in range(4)))
     lines = [f"{n},clear" for n in range(3)] + ["3,klear"]

@@ -547,6 +547,9 @@ def test_a_run_without_weights_that_fit_is_refused(
         ("detector", "--beside={detector}", "--beside {detector}: two runs of one kind"),
         ("detector", "--rescore-from={detector}", "{detector}: holds a detector"),
         ("detector", "--rescore-from={other}", "{other}: knows other classes than {run}: bug, "),
+        ("detector", "--also-runs={bugs}", "{bugs}: knows other classes than {run}: bug, "),
+        ("detector", "--also-runs={run}/gone", "{run}/gone/settings.yaml: no run in this folder"),
+        ("detector", "--rescore-from={run}/gone", "{run}/gone/settings.yaml: no run in this"),
         ("detector", "--proposals={val}", "{val}: no proposals of {first} and 1 more"),
         ("detector", "--proposals={run}/missing.npz", "{run}/missing.npz: no such file"),
         ("detector", "--support-iou=-0.5", "--support-iou is in [0, 1], got -0.5"),
@@ -565,14 +568,16 @@ def test_what_does_not_fit_the_runs_is_refused_and_nothing_is_written(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "checkpoints").symlink_to(small_run / "checkpoints")
-    settings = (small_run / "settings.yaml").read_text()
-    (other / "settings.yaml").write_text(settings.replace("beetle", "bug"))
+    other, bugs = tmp_path / "other", tmp_path / "bugs"
+    for folder, of_beetles in ((other, small_run), (bugs, detector_run)):
+        folder.mkdir()
+        (folder / "checkpoints").symlink_to(of_beetles / "checkpoints")
+        settings = (of_beetles / "settings.yaml").read_text()
+        (folder / "settings.yaml").write_text(settings.replace("beetle", "bug"))
     val = {image_id: some_proposals[image_id] for image_id in image_ids(tiny_voc, "val")}
     run_dir = runs / MODELS[kind]
     names = {"run": run_dir, "small": small_run, "detector": detector_run, "other": other}
+    names["bugs"] = bugs
     names["val"] = write_proposals(tmp_path / "val.npz", val)
     first = ", ".join(image_ids(tiny_voc, "test")[:5])
 

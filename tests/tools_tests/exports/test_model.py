@@ -209,7 +209,7 @@ def test_a_backbone_that_no_graph_can_hold_is_refused_with_the_reason(
     refusal = (
         f"error: {small_run}: a localizer on squeezenet1_1 cannot be exported as torch_export ("
     )
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]  # a slow machine says before what it does
     assert error.startswith(refusal)
     assert "data-dependent" in error
     assert list(tmp_path.iterdir()) == []

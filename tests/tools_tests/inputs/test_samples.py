@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,25 @@ def test_an_image_that_crashes_its_worker_is_named() -> None:
 
     with pytest.raises(RuntimeError, match=r"^000005\.jpg: begun last "), begun.named(ids):
         batches_of(inputs, workers=1)
+
+
+class StuckImages(NumberedImages):
+    def sample(self, index: int, *, flipped: bool) -> ImageSample:
+        time.sleep(3600 if index == 5 else 0)
+        return super().sample(index, flipped=flipped)
+
+
+@pytest.mark.slow
+def test_an_image_at_which_a_worker_is_stuck_is_named_within_a_minute() -> None:
+    begun, start = Begun(1), time.monotonic()
+    inputs = NotedSamples(StuckImages(10), begun)
+
+    with (
+        pytest.raises(RuntimeError, match=r"^000005: .*timed out"),
+        begun.named([f"{k:06d}" for k in range(10)]),
+    ):
+        batches_of(inputs, workers=1)
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("workers", [1, 2])

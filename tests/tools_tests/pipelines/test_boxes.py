@@ -146,6 +146,16 @@ def test_what_is_lost_is_made_again_with_all_that_comes_after_it(
     assert path.exists()
 
 
+@pytest.mark.parametrize("content", ["[]", "3", "no json", ""])
+def test_a_damaged_record_of_stages_is_named(
+    content: str, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "stages.json").write_text(content)
+
+    assert main([*BOXED, "--out", str(copy)]) == 2
+    assert f"error: {copy / 'stages.json'}: not a record of stages" in capsys.readouterr().err
+
+
 def test_a_stage_that_fails_is_made_when_the_command_is_typed_again(
     home: Path, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localizer.settings import BoxSettings
-from tests.worlds import forked
+from tests.worlds import YAML_BOMB, forked
 from tools.cli.console import echo, warn
 from tools.cli.settings import flatten, to_dict
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, write_settings
@@ -117,6 +117,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         b"a: [",
         b"\xff\xfe\x00",
         b"a: !!python/object/apply:os.mkdir ['TRACE']",
+        f"{YAML_BOMB}classes: *a8\n".encode(),
+        f"{YAML_BOMB}optim: *a8\n".encode(),
+        b"optim: &all {lr: *all}\n",
     ],
 )
 def test_settings_that_are_none_are_refused_by_name_and_run_no_code(

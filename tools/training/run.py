@@ -94,7 +94,7 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
     """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
     settings = task.settings
-    again = ("validation/",) if state.evaluated < state.epoch else ()
+    again = ("validation/", "baseline/") if state.evaluated < state.epoch else ()
     step = state.step if resumed else None
     with open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again) as logger:
         if not resumed:

@@ -7,8 +7,10 @@ Made from what evaluate has saved, scores.npz and detections.json; no model is l
 a folder with index.html and thumbnails, RUN/evaluations/SPLIT/gallery, that opens from disk without
 a network: the k highest and k lowest images of a class with score and truth, boxes (annotated,
 detected, proposed), the heatmaps that view_heatmaps wrote with --to files, and a filter for what is
-right or wrong. --serve [PORT] shows it on http://127.0.0.1:8000 until it is stopped. 5000 images
-take a minute on one core; thumbnails of images that have not changed are kept.
+right or wrong. Boxes are accepted, rejected and relabeled by keys (? lists them); the marks stay in
+the browser and are saved as CSV, for tools.boxes and tools.detect with --reviewed, or as COCO.
+--serve [PORT] shows it on http://127.0.0.1:8000 until it is stopped. 5000 images take a minute on
+one core; thumbnails of images that have not changed are kept.
 """
 
 from tools.cli.command import Command

@@ -18,10 +18,12 @@ def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     split = split_of_run(settings.split, settings.run_dir, settings)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
-    # A few images are quicker computed than a cache filled.
     dataset = open_split(saved, settings, split)
-    predictions = open_localizer(saved, dataset, device, cached=False)
+    # A few images are quicker computed than a cache filled.
+    cached = settings.count >= len(dataset)
+    amp = settings.amp if cached else saved.uncached_amp(settings.amp)
+    device = choose_device(settings.device, amp)
+    predictions = open_localizer(saved, dataset, device, cached=cached)
     folder = evaluation_folder(settings.run_dir, settings.name or split) / "heatmaps"
     backend = _open_backend(settings, folder)
     chosen = chosen_images(dataset, settings.count)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -24,7 +25,8 @@ from tools.files.reviewed import read_reviewed
 from tools.inputs.datasets import looking_once
 from tools.models.device import choose_device
 from tools.pages.gallery.build import run as make_gallery
-from tools.pages.settings import GallerySettings
+from tools.pages.settings import GallerySettings, ViewHeatmapsSettings
+from tools.pages.view_heatmaps import run as view_heatmaps
 from tools.pipelines.reviewed_labels import write_corrected_labels
 from tools.pipelines.settings import BoxesSettings
 from tools.preparation.check import run as check_data
@@ -293,12 +295,32 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
     make_gallery(
         GallerySettings(
             **images,
+            heatmaps=_write_heatmaps(settings, models, name),
             out=(out / PAGE).parent,
             detections=out / BOXES,
             reviewed=settings.reviewed,
             processes=settings.processes,
         )
     )
+
+
+def _write_heatmaps(settings: BoxesSettings, models: Models, name: str) -> Path | None:
+    """Those of a localizer for every image; returns their folder, None without a localizer."""
+    localizers = models.rescore_from if models.takes_proposals else (models.run_dir,)
+    for run_dir in localizers:
+        view_heatmaps(
+            ViewHeatmapsSettings(
+                **_place(settings),
+                run_dir=run_dir,
+                split=ALL,
+                name=name,
+                count=sys.maxsize,
+                device=settings.device,
+                amp=settings.amp,
+            )
+        )
+        return evaluation_folder(run_dir, name) / "heatmaps"
+    return None
 
 
 def _say_where(settings: BoxesSettings) -> None:

@@ -139,7 +139,7 @@ def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
     """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
     settings = task.settings
-    again = ("validation/",) if state.evaluated < state.epoch else ()
+    again = ("validation/", "baseline/") if state.evaluated < state.epoch else ()
     step = state.step if resumed else None
     begun = Begun(settings.loop.workers)
     inputs = [NotedSamples(samples, begun) for samples in task.inputs]

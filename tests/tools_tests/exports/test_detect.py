@@ -146,6 +146,40 @@ def test_every_file_holds_the_detections_of_every_image_the_top_scoring_first(
         assert (detected / "images" / f"{name}.jpg").read_bytes() == drawn
 
 
+def test_reviewed_boxes_stay_or_are_not_found_again(
+    detected: Path,
+    detector_run: Path,
+    images: Path,
+    proposals: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = "image,class,x1,y1,x2,y2,score,mark,new_class"
+    found = detections_in(detected)["cat.jpg"]
+    corners = ",".join(f"{side:.9g}" for side in found.boxes[0].tolist())
+    was = SYNTHETIC_CLASSES[int(found.labels[0])]
+    new = next(name for name in SYNTHETIC_CLASSES if name != was)
+    reviewed = tmp_path / "reviewed.csv"
+    option = f"--reviewed={reviewed}"
+    for mark, name in (("rejected", ""), ("relabeled", new)):
+        row = f"{corners},0.5,{mark},{name}"
+        reviewed.write_text(f"{header}\ncat.jpg,{was},{row}\ngone.jpg,{was},{row}\n")
+        out = tmp_path / mark
+        assert main(words(detector_run, images, out, proposals, option)) == 0
+
+        errors = capsys.readouterr().err
+        assert f"warning: {reviewed}: images that are not among these: gone.jpg" in errors
+        now = detections_in(out)["cat.jpg"]
+        same = now[(now.boxes == found.boxes[0]).all(dim=1)]
+        assert [SYNTHETIC_CLASSES[label] for label in same.labels.tolist()].count(was) == 0
+        if name:
+            assert SYNTHETIC_CLASSES.index(name) in same.labels.tolist()
+
+    reviewed.write_text(f"{header}\ncat.jpg,dragon,{corners},0.5,accepted,\n")
+    assert main(words(detector_run, images, tmp_path / "out", proposals, option)) == 2
+    assert "cat.jpg: class 'dragon' is not one of" in capsys.readouterr().err
+
+
 def test_the_same_again_gives_the_same_files(
     detected: Path, detector_run: Path, images: Path, proposals: str, tmp_path: Path
 ) -> None:

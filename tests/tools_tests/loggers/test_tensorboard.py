@@ -109,6 +109,24 @@ def test_a_precision_recall_curve_leaves_out_scores_that_are_not_finite(tmp_path
     assert (curve.tensor_proto.float_val[0], curve.tensor_proto.float_val[127]) == (2, 1)
 
 
+def test_a_curve_that_is_given_has_as_many_points_at_every_step_and_its_ends(
+    tmp_path: Path,
+) -> None:
+    def log(logger: Logger) -> None:
+        logger.pr_points("cat", [(0.1, 1.0), (0.5, 0.75), (0.9, 0.25)], 1)
+        logger.pr_points("cat", [(0.2, 1.0)], 2)
+        logger.pr_points("dog", [], 1)
+
+    events = events_of(tmp_path, log)
+
+    assert events.Tags()["tensors"] == ["custom_scalars__config__", "cat"]
+    values = [torch.tensor(event.tensor_proto.float_val) for event in events.Tensors("cat")]
+    *_, precision, recall = values[0].reshape(6, -1)
+    assert len(recall) == len(values[1].reshape(6, -1)[0])
+    assert [recall[0], recall[-1]] == pytest.approx([0.9, 0.1])
+    assert [precision[0], precision[-1]] == pytest.approx([0.25, 1])
+
+
 def test_after_the_clock_was_set_back_every_step_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

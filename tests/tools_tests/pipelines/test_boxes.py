@@ -10,6 +10,7 @@ import pytest
 from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from tests.tools_tests.conftest import process_as_before
+from tests.tools_tests.pages.conftest import content_of
 from tests.worlds import SMALL_BOXES, files_of, write_labeled_images, write_small_recipes
 from tools.boxes import main
 from tools.runs.folder import read_settings
@@ -94,8 +95,18 @@ def test_both_models_learn_from_every_labeled_image(boxed: Path) -> None:
 
 def test_the_gallery_shows_the_boxes_that_were_written(boxed: Path) -> None:
     written = json.loads((boxed / "boxes" / "detections.json").read_text())["images"]
-    shown = (boxed / "gallery" / "index.html").read_text()
-    assert all(name in shown for name in written)
+    shown = content_of(boxed / "gallery" / "index.html")
+    assert shown["names"] == sorted(written)
+    assert shown["box_score"] == 0  # none is hidden
+
+
+def test_the_gallery_shows_a_heatmap_of_every_label_of_every_image(boxed: Path, home: Path) -> None:
+    shown = content_of(boxed / "gallery" / "index.html")
+    with_heatmaps = {
+        shown["names"][int(image)]: {shown["classes"][int(label)] for label in of_image}
+        for image, of_image in shown["heatmap"].items()
+    }
+    assert with_heatmaps == {name: of for name, of in labels_of(home / "labels.csv").items() if of}
 
 
 def test_each_stage_and_the_next_command_are_told(boxed: Path) -> None:

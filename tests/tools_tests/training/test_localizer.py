@@ -115,11 +115,15 @@ def test_losses_metrics_and_rates_are_logged_each_step_and_validation_each_epoch
 
 
 def test_the_heatmap_of_every_image_is_kept_for_every_epoch(small_run: Path) -> None:
-    tags = read_events(small_run / "events").Tags()["images"]
+    events = read_events(small_run / "events")
 
-    assert {tag.split("_")[0] for tag in tags} == {"ep0", "ep1", "final"}
-    assert any(tag.startswith("ep1_iter6_batch1_image1_") for tag in tags)
-    assert len(tags) == 2 * 6 + 1
+    *tags, final = events.Tags()["images"]
+    assert final == "final_boxes"
+    places = [re.fullmatch(r"images/batch(\d)_image(\d)_.+", tag) for tag in tags]
+    assert [match and match.groups() for match in places] == [
+        (str(number // 4), str(number % 4)) for number in range(6)
+    ]
+    assert all([image.step for image in events.Images(tag)] == [3, 6] for tag in tags)
 
 
 def test_the_checkpoint_that_is_best_on_the_validation_split_is_named(small_run: Path) -> None:

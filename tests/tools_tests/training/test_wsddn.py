@@ -363,6 +363,16 @@ def test_a_regularizer_of_weight_zero_is_no_loss(detector_words: Words, tmp_path
     assert curves["train/loss"] == curves["train/image_label"]
 
 
+def test_without_a_validation_it_shows_boxes_of_the_images_that_it_learns_from(
+    detector_words: Words, tmp_path: Path
+) -> None:
+    assert main(detector_words(tmp_path / "run", *SHORT)) == 0
+
+    tags = read_events(tmp_path / "run" / "events").Tags()
+    assert len(tags["images"]) == 6
+    assert not [tag for tag in tags["scalars"] if tag.startswith("validation/")]
+
+
 # The backbone
 
 

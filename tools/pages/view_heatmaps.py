@@ -18,7 +18,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
     """Draw and send; a visdom that cannot be reached is an error here, not a warning."""
     split = split_of_run(settings.split, settings.run_dir, settings)
     saved = load_run(settings.run_dir, settings.checkpoint)
-    device = choose_device(settings.device, saved.uncached_amp(settings.amp))
+    device = choose_device(settings.device, saved.uncached_amp(settings.amp), tf32=settings.tf32)
     # A few images are quicker computed than a cache filled.
     dataset = open_split(saved, settings, split)
     predictions = open_localizer(saved, dataset, device, cached=False)

@@ -80,8 +80,8 @@ class LoopSettings:
     accumulate: int = 1
     """Batches whose mean gradient makes one step."""
 
-    workers: int = 0
-    """Processes that load images; on few cores 0 is the fastest."""
+    workers: int | None = None
+    """Processes that load images; when not given none on a CPU, else one a core, at most 8."""
 
     log_every: int = 10
     """Iterations between two log lines; a line holds the mean losses since the one before."""
@@ -169,8 +169,12 @@ class TrainSettings(ComputeSettings, DataSettings):
     seed: int = 0
     """Of weights, order, flipping and what is dropped."""
 
-    deterministic: bool = True
-    """Warn of operators that give other numbers each time (there are none on a CPU)."""
+    deterministic: bool | None = None
+    """Take operators that give the same numbers each time, and warn where there is none; when not
+    given on a CPU alone, where it costs nothing."""
+
+    compile: bool = False
+    """Compile the backbone with torch.compile: minutes at the start for quicker steps on CUDA."""
 
     resume: str = ""
     """auto continues from the newest good checkpoint, or starts; a path from that file."""

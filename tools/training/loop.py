@@ -17,7 +17,7 @@ from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.parallel import own_error
 from data.types import ImageBatch
 from tools.cli.console import show_progress
-from tools.cli.signals import check_interrupted, is_interrupted
+from tools.cli.signals import check_interrupted
 from tools.loggers.logger import Logger
 from tools.models import ranks
 from tools.runs.settings import LoopSettings
@@ -93,7 +93,6 @@ def train(
             news=recent.__str__,
         )
         for group in shown:
-            ranks.share_signals()
             optimize(state, criterion, group)
             if state.step % settings.log_every == 0 or state.batch == steps:
                 recent.losses += state.read()
@@ -101,7 +100,7 @@ def train(
             is_edge = state.epoch in (0, settings.epochs - 1) and state.batch == steps
             if state.step % settings.histogram_every == 0 or is_edge:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
-            if is_interrupted():
+            if ranks.are_interrupted():
                 state.save(checkpoints)
                 logger.flush()
                 ranks.wait_for_all()  # until it is written

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
+from data.parallel import usable_cores
 from data.shard import parse_shard
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
@@ -22,9 +24,9 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
 from tools.inputs.datasets import has_split, open_dataset, warn_of_one_sided_classes
-from tools.inputs.samples import training_batches
+from tools.inputs.samples import TrainingBatches
 from tools.loggers.logger import Logger, open_logger
-from tools.models.device import choose_device
+from tools.models.device import Device, choose_device
 from tools.models.ranks import (
     count,
     exchange,
@@ -46,6 +48,7 @@ from tools.training.seeds import draw_apart, seed_everything
 from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 
+MOST_WORKERS = 8  # of a rank, as far as nobody asks for more
 SHOWN = {"image_map": "image mAP", "box_map_11point": "mAP", "corloc": "CorLoc"}
 
 
@@ -72,7 +75,7 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )
-    with joined(choose_device(settings.device, settings.amp).kind):
+    with joined(choose_device(settings.device, settings.amp, tf32=settings.tf32).kind):
         wait_for_all()  # the folder is as each rank has found it
         with locked_run(settings.run_dir):
             _train(settings, kind)
@@ -80,8 +83,8 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 
 def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     start = time.monotonic()
-    device = choose_device(settings.device, settings.amp)
-    seed_everything(settings.seed, deterministic=settings.deterministic)
+    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
+    seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     typed, settings = settings.run_dir, resolved(settings, dataset.classes)
     with saying(f"opening {settings.model.backbone}"):
@@ -97,6 +100,8 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         if is_first():
             write_environment(settings.run_dir)
         task.open(state.saved_model)
+        if settings.compile:
+            task.model.features.compile()
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
     if is_first():
@@ -120,10 +125,10 @@ def _datasets(settings: Settings) -> tuple[ImageSet, ImageSet | None]:
 def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     """Compute the features of a part of the images; no folder of a run is made."""
     device, shard = (
-        choose_device(settings.device, settings.amp),
+        choose_device(settings.device, settings.amp, tf32=settings.tf32),
         parse_shard(settings.only_features),
     )
-    seed_everything(settings.seed, deterministic=settings.deterministic)
+    seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     dataset = dataset.subset(shard.of(range(len(dataset))))
     if validation is not None:
@@ -149,14 +154,13 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
         train(
             state,
             losses_of(task),
-            lambda epoch, first: training_batches(
+            TrainingBatches(
                 task.inputs,
                 seed=settings.seed,
-                epoch=epoch,
-                first=first,
                 batch_size=settings.loop.batch_size,
                 flip=settings.flip,
-                workers=settings.loop.workers,
+                workers=workers_of(settings, task.device),
+                pinned=task.device.kind == "cuda",
             ),
             settings=settings.loop,
             logger=logger,
@@ -167,6 +171,19 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             task.log_end(logger, state.step)
         best = {f"best_{_quality(task)}": state.best} if task.validation else {}
         logger.settings(flatten(to_dict(settings)), best)
+
+
+def is_deterministic(settings: TrainSettings, device: Device) -> bool:
+    """As asked for; else where it costs nothing."""
+    return device.kind == "cpu" if settings.deterministic is None else settings.deterministic
+
+
+def workers_of(settings: TrainSettings, device: Device) -> int:
+    """Processes that load images; where none are asked for, none on a CPU, which has other work."""
+    if settings.loop.workers is not None or device.kind == "cpu":
+        return settings.loop.workers or 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks on this machine
+    return min(MOST_WORKERS, max(1, usable_cores() // here - 1))
 
 
 def losses_of(task: Task[Settings, Any]) -> Criterion:

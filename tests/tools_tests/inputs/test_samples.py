@@ -11,8 +11,8 @@ from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch
 from localizer.backbones import BACKBONES
-from tests.worlds import NumberedImages
-from tools.inputs.samples import PixelSamples, Samples, both_views, training_batches
+from tests.worlds import NumberedImages, training_batches
+from tools.inputs.samples import PixelSamples, Samples, both_views
 from tools.models.device import Device
 
 CPU = Device("cpu", "off")

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from data.types import ImageBatch, ImageSample
-from tests.worlds import NumberedImages
+from tests.worlds import NumberedImages, training_batches
 from tools.cli.signals import Interrupted, install_signal_handlers, is_interrupted
-from tools.inputs.samples import training_batches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.loggers.metrics_file import MetricsFile

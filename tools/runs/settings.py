@@ -89,6 +89,10 @@ class LoopSettings:
     checkpoint_every: int = 200
     """Iterations between two checkpoints; one is written at the end of every epoch too."""
 
+    evaluate_every: int = 0
+    """Iterations between two evaluations of the validation, beside that at the end of every epoch,
+    which alone chooses the best checkpoint; 0 for none."""
+
     histogram_every: int = 2000
     """Iterations between two histograms of weights and gradients; the first and the last epoch end
     with one, too."""
@@ -101,7 +105,7 @@ class LoopSettings:
         check_range(self, "above 0", "epochs", "batch_size", "accumulate", group="loop.")
         every = ("log_every", "checkpoint_every", "histogram_every")
         check_range(self, "above 0", *every, group="loop.")
-        check_range(self, "0 or more", "workers", group="loop.")
+        check_range(self, "0 or more", "workers", "evaluate_every", group="loop.")
 
 
 @dataclass(frozen=True, kw_only=True)

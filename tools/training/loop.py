@@ -5,6 +5,7 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def train(
         settings: epochs, how often to log and to save.
         logger: receives ``train/...``.
         checkpoints: folder for them.
-        end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
+        end_of_epoch: evaluates and logs; its value chooses the best checkpoint. It is called within
+            an epoch, too, where ``state.batch`` is not 0, if the settings ask for that.
 
     Raises:
         FloatingPointError: a loss was not finite, at the next log line or checkpoint; the state
@@ -92,6 +94,8 @@ def train(
             size=settings.batch_size * count * ranks.count(),
             news=recent.__str__,
         )
+        between = partial(_evaluate_between, state, settings, end_of_epoch, checkpoints)
+        between(steps)  # where a run was stopped in it
         for group in shown:
             optimize(state, criterion, group)
             if state.step % settings.log_every == 0 or state.batch == steps:
@@ -107,6 +111,7 @@ def train(
                 check_interrupted()
             if state.step % settings.checkpoint_every == 0:
                 state.save(checkpoints)
+            between(steps)
         state.epoch, state.batch = state.epoch + 1, 0
     logger.flush()
 
@@ -176,6 +181,20 @@ def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -
         logger.histogram(f"weights/{layer}{suffix}", parameter.detach(), state.step)
         if parameter.grad is not None:
             logger.histogram(f"gradients/{layer}", parameter.grad, state.step)
+
+
+def _evaluate_between(
+    state: TrainingState,
+    settings: LoopSettings,
+    evaluate: Callable[[TrainingState], float],
+    checkpoints: Path,
+    steps: int,
+) -> None:
+    """Evaluate within an epoch of so many steps, if it is time; a signal then loses no step."""
+    if state.is_due(settings.evaluate_every) and state.batch < steps:
+        state.save(checkpoints)
+        evaluate(state)
+        state.evaluated_step = state.step
 
 
 def _close_epoch(

@@ -142,7 +142,8 @@ def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
     """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
     settings = task.settings
-    again = ("validation/",) if state.evaluated < state.epoch else ()
+    is_again = state.evaluated < state.epoch or state.is_due(settings.loop.evaluate_every)
+    again = ("validation/",) if is_again else ()
     step = state.step if resumed else None
     with (
         open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again)
@@ -213,8 +214,9 @@ class _Losses(nn.Module):
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
-    """Evaluate and show; returns what chooses the best checkpoint."""
+    """Evaluate and show, also within an epoch; returns what chooses the best checkpoint."""
     quality = float(state.epoch)  # without a validation the last epoch is the best
+    is_end = state.batch == 0
     trained = f"{_loss(state)}in {state.seconds - state.epoch_start:.0f} s"
     if task.validation is not None and task.predictions is not None:
         evaluation = evaluate(task.predictions)
@@ -223,8 +225,8 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
         shown = {word: evaluation.metrics[name] for name, word in SHOWN.items()}
         numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
         trained += f"; {', '.join(numbers)} on {task.validation.split}"
-    echo(f"epoch {state.epoch}: {trained}")
-    if task.predictions is not None and is_first():
+    echo(f"epoch {state.epoch}: {trained}" if is_end else f"iteration {state.step}: {trained}")
+    if is_end and task.predictions is not None and is_first():
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
     return quality
 

@@ -303,6 +303,44 @@ def test_without_any_quality_no_checkpoint_is_the_best(run: Run) -> None:
     assert run.state.best == -math.inf
 
 
+def test_the_validation_is_evaluated_within_epochs_too_and_only_their_ends_choose_the_best(
+    run: Run,
+) -> None:
+    seen = []
+
+    def quality(state: TrainingState) -> float:
+        seen.append((state.step, state.batch))
+        return -float(state.step)
+
+    run.quality = quality
+    run.go(evaluate_every=2)
+
+    assert seen == [(2, 2), (3, 0), (4, 1), (6, 0)]  # the end of the epoch is no second one
+    assert run.state.best_epoch == 1
+    assert run.loaded("best")["step"] == 3
+
+
+def test_an_evaluation_within_an_epoch_that_a_signal_stops_is_done_when_the_run_continues(
+    run: Run,
+) -> None:
+    seen = []
+
+    def quality(state: TrainingState) -> float:
+        seen.append(state.step)
+        if len(seen) == 1:
+            raise Interrupted(signal.SIGTERM)
+        return 0.0
+
+    run.quality = quality
+    with pytest.raises(Interrupted):
+        run.go(evaluate_every=2, checkpoint_every=100)
+    again = run.again()
+    assert again.state.is_due(2)
+    again.go(evaluate_every=2)
+
+    assert seen == [2, 2, 3, 4, 6]
+
+
 def test_a_finished_training_does_nothing(run: Run) -> None:
     run.go()
     saved = run.state.saved

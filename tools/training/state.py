@@ -158,7 +158,8 @@ class TrainingState:
 
     def is_due(self, every: int) -> bool:
         """Whether an evaluation within an epoch comes after this step and has not been yet."""
-        return every > 0 and self.step % every == 0 and self.step > self.evaluated_step
+        is_time = every > 0 and self.step % every == 0
+        return is_time and self.batch > 0 and self.step > self.evaluated_step
 
     def end_evaluation(self, quality: float) -> bool:
         """Take the value of an epoch in; whether it is the best so far."""

@@ -303,8 +303,12 @@ def test_without_any_quality_no_checkpoint_is_the_best(run: Run) -> None:
     assert run.state.best == -math.inf
 
 
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [(2, [(2, 2), (3, 0), (4, 1), (6, 0)]), (3, [(3, 0), (6, 0)])],  # no end comes twice
+)
 def test_the_validation_is_evaluated_within_epochs_too_and_only_their_ends_choose_the_best(
-    run: Run,
+    every: int, expected: list[tuple[int, int]], run: Run
 ) -> None:
     seen = []
 
@@ -313,9 +317,9 @@ def test_the_validation_is_evaluated_within_epochs_too_and_only_their_ends_choos
         return -float(state.step)
 
     run.quality = quality
-    run.go(evaluate_every=2)
+    run.go(evaluate_every=every)
 
-    assert seen == [(2, 2), (3, 0), (4, 1), (6, 0)]  # the end of the epoch is no second one
+    assert seen == expected
     assert run.state.best_epoch == 1
     assert run.loaded("best")["step"] == 3
 

@@ -7,7 +7,7 @@ intersection over union equals the devkit's. No boxes are ``torch.zeros(0, 4)``,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +105,11 @@ class ImageBatch:
     targets: Tensor
     weights: Tensor
     rois: tuple[Proposals, ...] = ()
+
+    def pin_memory(self) -> "ImageBatch":
+        """The same in memory that CUDA copies from while it computes; rois stay where they are."""
+        names = ("images", "sizes", "targets", "weights")
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
 
 @dataclass(frozen=True, slots=True)

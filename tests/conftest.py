@@ -35,6 +35,14 @@ def rng() -> torch.Generator:
 
 
 @pytest.fixture(scope="session")
+def cuda() -> str:
+    """The device; tests that ask for it carry the marker gpu."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return "cuda"
+
+
+@pytest.fixture(scope="session")
 def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a ``VOC2007`` in miniature (12 train, 6 val, 6 test); tests only read it."""
     root = tmp_path_factory.mktemp("tiny_voc")

@@ -15,10 +15,15 @@ from tools.pipelines.result_tables import with_tables
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
 RESULTS_PAGE = (PROJECT / "tools" / "results" / "README.md").read_text()
+RANKS_PAGE = (PROJECT / "tools" / "training" / "README.md").read_text()
 HELP = [import_module(f"tools.{name}").main.about for name in list_commands()]
 COMMANDS = [
-    re.findall(r"^(?:python -m tools\.|wsddn )(\w[^#\n]+)", text, flags=re.MULTILINE)
-    for text in (f"{README}\n{RESULTS_PAGE}", "\n".join(HELP))
+    re.findall(
+        r"^(?:python -m tools\.|wsddn |torchrun --nproc-per-node 8 -m tools\.)(\w[^#\n]+)",
+        text,
+        flags=re.MULTILINE,
+    )
+    for text in (f"{README}\n{RESULTS_PAGE}\n{RANKS_PAGE}", "\n".join(HELP))
 ]
 
 

@@ -23,12 +23,14 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import image_level_labels
 from data.proposals.files import pack_proposals
 from data.types import Annotation, Detections, ImageBatch, ImageSample, Proposals
 from tools.files.atomic import pack_arrays
+from tools.inputs.samples import Samples, TrainingBatches
 from tools.loggers.settings import VisdomSettings
 from tools.models.device import Device
 from tools.runs.checkpoint import load_checkpoint
@@ -120,6 +122,13 @@ class NumberedImages:
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
         return batch
+
+
+def training_batches(
+    inputs: Sequence[Samples], *, epoch: int, first: int, **options: Any
+) -> DataLoader[ImageBatch]:
+    """The batches of one epoch."""
+    return TrainingBatches(inputs, **options)(epoch, first)
 
 
 # Files and processes

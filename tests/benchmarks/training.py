@@ -2,6 +2,8 @@
 
 import math
 import multiprocessing
+import os
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,9 +22,10 @@ from data.transforms import resize_image
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
 from tests.benchmarks.measure import OURS, Goal, Measured, Row, World, in_turns
-from tests.worlds import FakeVisdom, forked
+from tests.worlds import FakeVisdom, forked, free_port
 from tools.loggers.logger import open_logger
 from tools.models.device import Device
+from tools.models.ranks import joined
 from tools.pages.predictions import log_images
 from tools.runs.kinds import TrainLocalizerSettings
 from tools.runs.settings import OptimSettings
@@ -37,6 +40,7 @@ from wsddn.settings import DetectorSettings
 
 CLASSES = 20
 GEMM, PORT, EVERY, EPOCH = "GEMM", "usual port", "every proposal", "epoch"
+ALONE = "one rank"
 PAPER = DetectorSettings("alexnet", width=4096, pool_size=6)
 VGG = DetectorSettings("vgg16", pool_size=7, frozen_layers=4)
 SMALL = DetectorSettings("alexnet", width=16)
@@ -239,11 +243,44 @@ def peak_memory(world: World) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
 
 
+def _ranks(world: World) -> Measured:
+    """CPU seconds of a step of each rank, of two that share gradients and of one."""
+    measured: Measured = {OURS: [], ALONE: []}
+    for _ in range(world.pick(2, 1)):
+        for name, count in ((OURS, 1 if world.tiny else 2), (ALONE, 1)):
+            measured[name].append(statistics.fmean(rank_seconds(world, count)))
+    return measured
+
+
+def rank_seconds(world: World, count: int) -> list[float]:
+    """Of a localizer's step, by rank; each in a process of its own."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{free_port()}", "WORLD_SIZE": f"{count}"}
+    ranks = [(world, place | {"RANK": f"{rank}"}) for rank in range(count)]
+    if world.tiny:
+        return [_as_rank(*each) for each in ranks]
+    with multiprocessing.get_context("spawn").Pool(count) as pool:
+        return pool.starmap(_as_rank, ranks, chunksize=1)
+
+
+def _as_rank(world: World, environment: Mapping[str, str]) -> float:
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    with joined("cpu"):
+        task, state, batch = default_localizer(world)
+        criterion, seconds = losses_of(task), []
+        for _ in range(1 + world.pick(4, 1)):
+            start = time.process_time()
+            optimize(state, criterion, [batch])
+            seconds.append(time.process_time() - start)
+    return statistics.fmean(seconds[1:])
+
+
 ROWS = {
     "B": Row("localizer step at 512², batch 8", _localizer, (Goal(GEMM, "≥", 0.9),)),
     "C": Row("detector step, 688 px, 2000 of our proposals", _detector, (Goal(PORT, "≥", 3.4),)),
     "C'": Row("the detector's head on frozen features", _head, (Goal(GEMM, "≥", 0.65),)),
     "I": Row("logging and images of an epoch of 992", _logging, (Goal(EPOCH, "≤", 0.01),)),
+    "J": Row("localizer step of each of two ranks", _ranks, (Goal(ALONE, "≥", 0.95),)),
     "drop": Row("detector step without 3 in 5 proposals", _dropping, (Goal(EVERY, "≤", 0.5),)),
     "memory": Row("VGG-16, 1200 px, up to 4000 proposals", _memory, (Goal("", "≤", 6),), "GB"),
 }

@@ -1,5 +1,6 @@
 """Ranks under torchrun that are killed and stopped."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,11 @@ def run(detector_words: Words, tmp_path: Path) -> Run:
                 assert process.poll() is None
                 time.sleep(0.01)
             hurt(process)
-        output, _ = process.communicate(timeout=60 if hurt else 600)
+        try:
+            output, _ = process.communicate(timeout=60 if hurt else 600)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         return process.returncode, output
 
     return train

@@ -50,7 +50,7 @@ BOXES = "Dashed: annotated boxes. Other lines: the top-scoring detections, in a 
 
 def run(settings: EvaluateSettings) -> None:
     """Evaluate one run, or several side by side."""
-    device = choose_device(settings.device, settings.amp)
+    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
     for folder in _folders(settings):
         read_settings(folder)  # a folder without a run is refused, not made
     with contextlib.ExitStack() as locks:

@@ -79,7 +79,7 @@ def run(settings: CheckReproductionSettings) -> None:
     folder = evaluation_folder(settings.run_dir, name)
     report = read_report(folder)
     again = _settings_again(settings, report, folder)
-    device = choose_device(again.device, again.amp)
+    device = choose_device(again.device, again.amp, tf32=again.tf32)
     torch.seed()  # torch begins every process with one seed: what is drawn would be drawn again
     found: list[Difference] = []
     with TemporaryDirectory(prefix="features-") as features:

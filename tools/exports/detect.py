@@ -56,7 +56,7 @@ def run(settings: DetectSettings) -> None:
         saved.detector()
     saved = saved.averaged_with(settings.also_runs, settings.checkpoint)
     amp = settings.amp if settings.cached else saved.uncached_amp(settings.amp)
-    device = choose_device(settings.device, amp)
+    device = choose_device(settings.device, amp, tf32=settings.tf32)
     images = given_or_trained(settings, saved.settings, saved.settings.classes)
     named = settings.split or ("all" if settings.images is not None else "")
     split = split_of_run(named, settings.run_dir, settings)

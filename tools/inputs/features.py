@@ -105,7 +105,7 @@ def cache_key(images: PixelSamples, features: nn.Module, device: Device) -> dict
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "orientation": "upright",
-        "computed": "float32",
+        "computed": "tf32" if device.tf32 else "float32",
         "kept": "float16",
         "device": device.kind,
         "threads": torch.get_num_threads(),  # on a CPU they decide in which order sums are added

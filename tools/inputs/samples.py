@@ -82,100 +82,112 @@ class PixelSamples:
 
 
 @dataclass(frozen=True, slots=True)
-class NotedSamples:
-    """Samples of which each worker process notes the one that it begins to read."""
+class View:
+    """One image of an epoch as it is seen there.
 
-    samples: Samples
-    begun: Begun
+    Attributes:
+        size: number of its size.
+        index: of the image.
+        flipped: left to right.
+        teaches: false for a rank for which nothing is left in the last step.
+    """
 
-    @property
-    def multiple(self) -> int:
-        """That of the samples."""
-        return self.samples.multiple
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def sample(self, index: int, *, flipped: bool) -> ImageSample:
-        """The sample itself."""
-        self.begun.note(index)
-        return self.samples.sample(index, flipped=flipped)
-
-    def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
-        """As the samples do."""
-        return self.samples.prepare(batch, device)
+    size: int
+    index: int
+    flipped: bool
+    teaches: bool = True
 
 
-class TrainingViews(Dataset[ImageSample]):
+def views_of_epoch(
+    inputs: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
+) -> list[View]:
     """The images of one epoch in its order, each flipped or not, each batch at one size.
 
     Order, flipping and sizes depend on (seed, epoch) alone, so an epoch can be entered in the
     middle, by any number of workers, with the same result.
     """
+    draws = np.random.default_rng((seed, epoch))
+    count = len(inputs[0])
+    order = draws.permutation(count)
+    flipped = draws.random(count) < (0.5 if flip else 0.0)
+    sizes = draws.integers(len(inputs), size=count).repeat(batch_size)[:count]
+    return [
+        View(int(size), int(index), bool(flipped[index]))
+        for size, index in zip(sizes, order, strict=True)
+    ]
+
+
+class _Views(Dataset[ImageSample]):
+    def __init__(self, inputs: Sequence[Samples], begun: Begun) -> None:
+        self.inputs = inputs
+        self.begun = begun
+
+    def __getitem__(self, view: View) -> ImageSample:
+        self.begun.note(view.index)
+        sample = self.inputs[view.size].sample(view.index, flipped=view.flipped)
+        if view.teaches:
+            return sample
+        return replace(sample, image_id="", weights=torch.zeros_like(sample.weights))
+
+
+class TrainingBatches:
+    """The batches of any epoch, loaded by processes that stay from one epoch to the next.
+
+    Attributes:
+        begun: the image that each of these processes has begun last.
+    """
 
     def __init__(
-        self, inputs: Sequence[Samples], *, seed: int, epoch: int, batch_size: int, flip: bool
+        self,
+        inputs: Sequence[Samples],
+        *,
+        seed: int,
+        batch_size: int,
+        flip: bool,
+        workers: int,
+        pinned: bool = False,
     ) -> None:
-        self.inputs = inputs
-        draws = np.random.default_rng((seed, epoch))
-        count = len(inputs[0])
-        self.order = draws.permutation(count)
-        self.flipped = draws.random(count) < (0.5 if flip else 0.0)
-        self.size = draws.integers(len(inputs), size=count).repeat(batch_size)[:count]
+        """Of a split.
 
-    def __len__(self) -> int:
-        return len(self.order)
+        Args:
+            inputs: the split at each size; every batch is drawn from one of them.
+            seed: of order, flipping and sizes.
+            batch_size: images of a batch, of each rank.
+            flip: mirror half of the images.
+            workers: processes that load images.
+            pinned: put batches where CUDA can take them while it computes.
+        """
+        self.inputs, self.seed, self.batch_size, self.flip = inputs, seed, batch_size, flip
+        self.begun = Begun(workers)
+        self._batches: list[list[View]] = []
+        self._loader: DataLoader[Any] = DataLoader(
+            _Views(inputs, self.begun),
+            batch_sampler=self._batches,
+            num_workers=workers,
+            collate_fn=partial(collate_images, multiple=inputs[0].multiple),
+            worker_init_fn=ignore_signals,
+            generator=torch.Generator(),  # or else it draws a seed from the model's generator
+            timeout=SECONDS if workers else 0,  # a stuck worker would be waited for forever
+            persistent_workers=workers > 0,
+            pin_memory=pinned,
+        )
 
-    def __getitem__(self, position: int) -> ImageSample:
-        if position == len(self):  # of a rank for which nothing is left in the last step
-            last = self[position - 1]
-            return replace(last, image_id="", weights=torch.zeros_like(last.weights))
-        index = int(self.order[position])
-        samples = self.inputs[int(self.size[position])]
-        return samples.sample(index, flipped=bool(self.flipped[index]))
+    def __call__(self, epoch: int, first: int) -> DataLoader[Any]:
+        """The batches of an epoch from number ``first`` on; the last one may be smaller.
 
-
-def training_batches(
-    inputs: Sequence[Samples],
-    *,
-    seed: int,
-    epoch: int,
-    first: int,
-    batch_size: int,
-    flip: bool,
-    workers: int,
-) -> DataLoader[Any]:
-    """The batches of an epoch from number ``first`` on; the last one may be smaller.
-
-    Ranks share each step's images, and all have as many batches. A rank for which none is left in
-    the last one takes an image without a name and without labels, which teaches nothing.
-
-    Args:
-        inputs: the split at each size; every batch is drawn from one of them.
-        seed: of order, flipping and sizes.
-        epoch: from 0.
-        first: number of the first batch.
-        batch_size: images of a batch, of each rank.
-        flip: mirror half of the images.
-        workers: processes that load images.
-    """
-    ranks = shard()
-    of_all = batch_size * ranks.count
-    views = TrainingViews(inputs, seed=seed, epoch=epoch, batch_size=of_all, flip=flip)
-    rest = range(first * of_all, len(views))
-    positions = list(ranks.of(rest))
-    if math.ceil(len(positions) / batch_size) < math.ceil(len(rest) / of_all):
-        positions.append(len(views))
-    return DataLoader(
-        views,
-        batch_size=batch_size,
-        sampler=positions,
-        num_workers=workers,
-        collate_fn=partial(collate_images, multiple=inputs[0].multiple),
-        worker_init_fn=ignore_signals,
-        generator=torch.Generator(),  # or else each start draws a seed from the model's generator
-        timeout=SECONDS if workers else 0,  # a stuck worker would be waited for forever
-    )
+        Ranks share each step's images, and all have as many batches. A rank for which none is left
+        in the last one takes an image without a name and without labels, which teaches nothing.
+        Asking again ends what was given before.
+        """
+        ranks, size = shard(), self.batch_size
+        views = views_of_epoch(
+            self.inputs, seed=self.seed, epoch=epoch, batch_size=size * ranks.count, flip=self.flip
+        )[first * size * ranks.count :]
+        own = list(ranks.of(views))
+        if math.ceil(len(own) / size) < math.ceil(len(views) / (size * ranks.count)):
+            own.append(replace(views[-1], teaches=False))
+        self._batches[:] = [own[start : start + size] for start in range(0, len(own), size)]
+        return self._loader
 
 
 def both_views(samples: Samples, index: int, device: Device) -> ImageBatch:

@@ -19,10 +19,12 @@ class Device:
     Attributes:
         kind: ``cpu``, ``cuda`` or ``mps``.
         amp: ``off``, ``bf16`` or ``fp16`` for convolutions and matrix products.
+        tf32: whether those of float32 have 10 bits.
     """
 
     kind: str
     amp: str
+    tf32: bool = False
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which the model's forward pass runs."""
@@ -60,8 +62,13 @@ def has_bf16(kind: str) -> bool:
     return kind != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def choose_device(name: str, amp: str) -> Device:
+def choose_device(name: str, amp: str, *, tf32: bool = False) -> Device:
     """``auto`` takes CUDA, then MPS, then the CPU; as number format bf16 where it is fast.
+
+    Args:
+        name: of the device.
+        amp: number format.
+        tf32: of float32 on CUDA, from now on in this process.
 
     Raises:
         ValueError: the device is not available, or fp16 is not possible on it.
@@ -75,7 +82,8 @@ def choose_device(name: str, amp: str) -> Device:
         amp = "bf16" if has_bf16(name) else "off"
     if amp == "fp16" and name != "cuda":
         raise ValueError(f"--amp fp16 needs a CUDA device, this is {name} (bf16 works everywhere)")
-    return Device(name, amp)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    return Device(name, amp, tf32 and name == "cuda")
 
 
 @contextmanager

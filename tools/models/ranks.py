@@ -69,10 +69,15 @@ def wait_for_all() -> None:
     exchange(0)
 
 
-def share_signals() -> None:
-    """Note a signal that another rank has received, so that all stop after the same step."""
-    if count() > 1 and (number := int(max(exchange(signals.received())))):
+def are_interrupted() -> bool:
+    """Whether any rank has received a signal, which all then note: they stop after the same step.
+
+    One that comes between is for the next time that they ask.
+    """
+    number = int(max(exchange(signals.received())))
+    if number:
         signals.note(number)
+    return bool(number)
 
 
 def with_shared_gradients(module: nn.Module) -> nn.Module:

@@ -16,3 +16,6 @@ class ComputeSettings:
     amp: Amp = "auto"
     """Number format of convolutions and matrix products; auto is bf16 where the device has
     instructions for it, and off, which is float32, elsewhere."""
+
+    tf32: bool = False
+    """On CUDA, let products of float32 have 10 bits: several times as fast where --amp is off."""

@@ -22,7 +22,7 @@ def run(settings: ViewHeatmapsSettings) -> None:
     # A few images are quicker computed than a cache filled.
     cached = settings.count >= len(dataset)
     amp = settings.amp if cached else saved.uncached_amp(settings.amp)
-    device = choose_device(settings.device, amp)
+    device = choose_device(settings.device, amp, tf32=settings.tf32)
     predictions = open_localizer(saved, dataset, device, cached=cached)
     folder = evaluation_folder(settings.run_dir, settings.name or split) / "heatmaps"
     backend = _open_backend(settings, folder)

@@ -80,14 +80,18 @@ class LoopSettings:
     accumulate: int = 1
     """Batches whose mean gradient makes one step."""
 
-    workers: int = 0
-    """Processes that load images; on few cores 0 is the fastest."""
+    workers: int | None = None
+    """Processes that load images; when not given none on a CPU, else one a core, at most 8."""
 
     log_every: int = 10
     """Iterations between two log lines; a line holds the mean losses since the one before."""
 
     checkpoint_every: int = 200
     """Iterations between two checkpoints; one is written at the end of every epoch too."""
+
+    evaluate_every: int = 0
+    """Iterations between two evaluations of the validation, beside that at the end of every epoch,
+    which alone chooses the best checkpoint; 0 for none."""
 
     histogram_every: int = 2000
     """Iterations between two histograms of weights and gradients; every epoch ends with one."""
@@ -100,7 +104,7 @@ class LoopSettings:
         check_range(self, "above 0", "epochs", "batch_size", "accumulate", group="loop.")
         every = ("log_every", "checkpoint_every", "histogram_every")
         check_range(self, "above 0", *every, group="loop.")
-        check_range(self, "0 or more", "workers", group="loop.")
+        check_range(self, "0 or more", "workers", "evaluate_every", group="loop.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +172,12 @@ class TrainSettings(ComputeSettings, DataSettings):
     seed: int = 0
     """Of weights, order, flipping and what is dropped."""
 
-    deterministic: bool = True
-    """Warn of operators that give other numbers each time (there are none on a CPU)."""
+    deterministic: bool | None = None
+    """Take operators that give the same numbers each time, and warn where there is none; when not
+    given on a CPU alone, where it costs nothing."""
+
+    compile: bool = False
+    """Compile the backbone with torch.compile: minutes at the start for quicker steps on CUDA."""
 
     resume: str = ""
     """auto continues from the newest good checkpoint, or starts; a path from that file."""

@@ -5,6 +5,7 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from data.evaluation.image_metrics import eval_classification, mean_over_present
 from data.parallel import own_error
 from data.types import ImageBatch
 from tools.cli.console import show_progress
-from tools.cli.signals import check_interrupted, is_interrupted
+from tools.cli.signals import check_interrupted
 from tools.loggers.logger import Logger
 from tools.models import ranks
 from tools.runs.settings import LoopSettings
@@ -67,7 +68,8 @@ def train(
         settings: epochs, how often to log and to save.
         logger: receives ``train/...``.
         checkpoints: folder for them.
-        end_of_epoch: evaluates and logs; its value chooses the best checkpoint.
+        end_of_epoch: evaluates and logs; its value chooses the best checkpoint. It is called within
+            an epoch, too, where ``state.batch`` is not 0, if the settings ask for that.
 
     Raises:
         FloatingPointError: a loss was not finite, at the next log line or checkpoint; the state
@@ -92,21 +94,23 @@ def train(
             size=settings.batch_size * count * ranks.count(),
             news=recent.__str__,
         )
+        between = partial(_evaluate_between, state, settings, end_of_epoch, checkpoints)
+        between(steps)  # where a run was stopped in it
         for group in shown:
-            ranks.share_signals()
             optimize(state, criterion, group)
             if state.step % settings.log_every == 0 or state.batch == steps:
                 recent.losses += state.read()
                 recent.image_map = _log(state, logger)
             if state.step % settings.histogram_every == 0 or state.batch == steps:
                 log_histograms(state, logger, every_layer=settings.histogram_every_layer)
-            if is_interrupted():
+            if ranks.are_interrupted():
                 state.save(checkpoints)
                 logger.flush()
                 ranks.wait_for_all()  # until it is written
                 check_interrupted()
             if state.step % settings.checkpoint_every == 0:
                 state.save(checkpoints)
+            between(steps)
         state.epoch, state.batch = state.epoch + 1, 0
     logger.flush()
 
@@ -183,6 +187,20 @@ def log_histograms(state: TrainingState, logger: Logger, *, every_layer: bool) -
         logger.histogram(f"weights/{layer}{suffix}", parameter.detach(), state.step)
         if parameter.grad is not None:
             logger.histogram(f"gradients/{layer}", parameter.grad, state.step)
+
+
+def _evaluate_between(
+    state: TrainingState,
+    settings: LoopSettings,
+    evaluate: Callable[[TrainingState], float],
+    checkpoints: Path,
+    steps: int,
+) -> None:
+    """Evaluate within an epoch of so many steps, if it is time; a signal then loses no step."""
+    if state.is_due(settings.evaluate_every) and state.batch < steps:
+        state.save(checkpoints)
+        evaluate(state)
+        state.evaluated_step = state.step
 
 
 def _close_epoch(

@@ -18,6 +18,7 @@ FREE_TO_CHANGE = frozenset(
         *("also_images", "also_labels"),
         *("resume", "feature_cache", "feature_cache_limit", "only_features", "weights", "device"),
         *("eval_image_sizes", "support_iou", "loop.workers", "loop.checkpoint_every"),
+        *("loop.evaluate_every", "deterministic", "compile", "tf32"),
     )
 )
 FREE_PREFIXES = ("boxes.", "visdom.")

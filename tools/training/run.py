@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
-from data.parallel import Begun
+from data.parallel import usable_cores
 from data.shard import parse_shard
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
@@ -23,9 +24,9 @@ from tools.evaluation.metrics import Evaluation
 from tools.evaluation.split import evaluate
 from tools.files.atomic import write_json
 from tools.inputs.datasets import has_split, open_dataset, warn_of_one_sided_classes
-from tools.inputs.samples import NotedSamples, training_batches
+from tools.inputs.samples import TrainingBatches
 from tools.loggers.logger import Logger, open_logger
-from tools.models.device import choose_device
+from tools.models.device import Device, choose_device
 from tools.models.ranks import (
     count,
     exchange,
@@ -48,6 +49,7 @@ from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 
 KEEP_IMAGES = ("--samples_per_plugin", "images=0")  # of every epoch; else TensorBoard keeps ten
+MOST_WORKERS = 8  # of a rank, as far as nobody asks for more
 SHOWN = {"image_map": "image mAP", "box_map_11point": "mAP", "corloc": "CorLoc"}
 
 
@@ -74,7 +76,7 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )
-    with joined(choose_device(settings.device, settings.amp).kind):
+    with joined(choose_device(settings.device, settings.amp, tf32=settings.tf32).kind):
         wait_for_all()  # the folder is as each rank has found it
         with locked_run(settings.run_dir):
             _train(settings, kind)
@@ -82,8 +84,8 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 
 def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     start = time.monotonic()
-    device = choose_device(settings.device, settings.amp)
-    seed_everything(settings.seed, deterministic=settings.deterministic)
+    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
+    seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     typed, settings = settings.run_dir, resolved(settings, dataset.classes)
     with saying(f"opening {settings.model.backbone}"):
@@ -99,6 +101,8 @@ def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         if is_first():
             write_environment(settings.run_dir)
         task.open(state.saved_model)
+        if settings.compile:
+            task.model.features.compile()
         training_mode(settings, task.model, task.model.features)
         _fit(task, state, resumed=resumed)
     if is_first():
@@ -122,10 +126,10 @@ def _datasets(settings: Settings) -> tuple[ImageSet, ImageSet | None]:
 def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     """Compute the features of a part of the images; no folder of a run is made."""
     device, shard = (
-        choose_device(settings.device, settings.amp),
+        choose_device(settings.device, settings.amp, tf32=settings.tf32),
         parse_shard(settings.only_features),
     )
-    seed_everything(settings.seed, deterministic=settings.deterministic)
+    seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     dataset = dataset.subset(shard.of(range(len(dataset))))
     if validation is not None:
@@ -139,32 +143,31 @@ def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
 def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> None:
     """Train from wherever the state is, evaluating each epoch; what is logged again goes first."""
     settings = task.settings
-    again = ("validation/", "baseline/") if state.evaluated < state.epoch else ()
+    is_again = state.evaluated < state.epoch or state.is_due(settings.loop.evaluate_every)
+    again = ("validation/", "baseline/") if is_again else ()
     step = state.step if resumed else None
-    begun = Begun(settings.loop.workers)
-    inputs = [NotedSamples(samples, begun) for samples in task.inputs]
+    batches = TrainingBatches(
+        task.inputs,
+        seed=settings.seed,
+        batch_size=settings.loop.batch_size,
+        flip=settings.flip,
+        workers=workers_of(settings, task.device),
+        pinned=task.device.kind == "cuda",
+    )
     with (
         (
             open_logger(settings.run_dir, settings.visdom, resume_step=step, again=again)
             if is_first()
             else Logger([])
         ) as logger,
-        begun.named(task.dataset.ids),
+        batches.begun.named(task.dataset.ids),
     ):
         if not resumed:
             task.log_baseline(logger, 0)
         train(
             state,
             losses_of(task),
-            lambda epoch, first: training_batches(
-                inputs,
-                seed=settings.seed,
-                epoch=epoch,
-                first=first,
-                batch_size=settings.loop.batch_size,
-                flip=settings.flip,
-                workers=settings.loop.workers,
-            ),
+            batches,
             settings=settings.loop,
             logger=logger,
             checkpoints=settings.run_dir / "checkpoints",
@@ -174,6 +177,19 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
             task.log_end(logger, state.step)
         best = {f"best_{_quality(task)}": state.best} if task.validation else {}
         logger.settings(flatten(to_dict(settings)), best)
+
+
+def is_deterministic(settings: TrainSettings, device: Device) -> bool:
+    """As asked for; else where it costs nothing."""
+    return device.kind == "cpu" if settings.deterministic is None else settings.deterministic
+
+
+def workers_of(settings: TrainSettings, device: Device) -> int:
+    """Processes that load images; where none are asked for, none on a CPU, which has other work."""
+    if settings.loop.workers is not None or device.kind == "cpu":
+        return settings.loop.workers or 0
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks on this machine
+    return min(MOST_WORKERS, max(1, usable_cores() // here - 1))
 
 
 def losses_of(task: Task[Settings, Any]) -> Criterion:
@@ -203,8 +219,9 @@ class _Losses(nn.Module):
 
 
 def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) -> float:
-    """Evaluate and show; returns what chooses the best checkpoint."""
+    """Evaluate and show, also within an epoch; returns what chooses the best checkpoint."""
     quality = float(state.epoch)  # without a validation the last epoch is the best
+    is_end = state.batch == 0
     trained = f"{_loss(state)}in {state.seconds - state.epoch_start:.0f} s"
     if task.validation is not None and task.predictions is not None:
         evaluation = evaluate(task.predictions)
@@ -217,8 +234,8 @@ def _end_epoch(task: Task[Settings, Any], state: TrainingState, logger: Logger) 
         numbers = [f"{word} {value:.4f}" for word, value in shown.items() if not math.isnan(value)]
         trained += f"; {', '.join(numbers)} on {task.validation.split}"
     task.log_baseline(logger, state.step)
-    echo(f"epoch {state.epoch}: {trained}")
-    if task.predictions is not None and is_first():
+    echo(f"epoch {state.epoch}: {trained}" if is_end else f"iteration {state.step}: {trained}")
+    if is_end and task.predictions is not None and is_first():
         log_images(logger, task.predictions, epoch=state.epoch - 1, step=state.step)
     return quality
 

@@ -1,5 +1,6 @@
 """What is drawn at random while training: seeds and states of the generators."""
 
+import os
 import random
 from typing import Any
 
@@ -8,10 +9,12 @@ import torch
 
 
 def seed_everything(seed: int, *, deterministic: bool) -> None:
-    """Seed Python, numpy and torch; ``deterministic`` also warns of operators that are not."""
+    """Seed Python, numpy and torch; ``deterministic`` also takes operators that are, or warns."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries draw from the global generator
     torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

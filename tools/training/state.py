@@ -18,7 +18,7 @@ from tools.runs.checkpoint import FORMAT_VERSION, save_checkpoint
 from tools.training.seeds import random_state, restore_random_state
 
 PROGRESS = (
-    *("evaluated", "window", "losses", "seconds"),
+    *("evaluated", "evaluated_step", "window", "losses", "seconds"),
     *("quality", "best_epoch", "epoch_loss", "epoch_start"),  # what is printed alone
 )
 
@@ -74,6 +74,7 @@ class TrainingState:
         batch: steps done of the epoch in progress.
         evaluated: epochs whose end has been evaluated.
         best: highest value of the metric that chooses the best checkpoint.
+        evaluated_step: iterations after which the last evaluation within an epoch came.
         quality: that metric after the last evaluated epoch; nan before.
         best_epoch: the epoch of the highest value; 0 where that is not known.
         epoch_loss: mean loss of the steps of the epoch in progress, or of the one that ended last;
@@ -97,6 +98,7 @@ class TrainingState:
     epoch: int = 0
     batch: int = 0
     evaluated: int = 0
+    evaluated_step: int = 0
     best: float = -math.inf
     quality: float = math.nan
     best_epoch: int = 0
@@ -153,6 +155,11 @@ class TrainingState:
             read.append(self.losses["loss"][-1])
             self.epoch_loss += (read[-1] - self.epoch_loss) / (step.batch + 1)
         return read
+
+    def is_due(self, every: int) -> bool:
+        """Whether an evaluation within an epoch comes after this step and has not been yet."""
+        is_time = every > 0 and self.step % every == 0
+        return is_time and self.batch > 0 and self.step > self.evaluated_step
 
     def end_evaluation(self, quality: float) -> bool:
         """Take the value of an epoch in; whether it is the best so far."""

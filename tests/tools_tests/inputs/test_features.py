@@ -18,11 +18,12 @@ from data.types import ImageSample
 from localizer.builders import build_localizer
 from localizer.model import Localizer
 from localizer.settings import LocalizerSettings
+from tests.worlds import training_batches
 from tools import feature_cache
 from tools.cli.signals import Interrupted, install_signal_handlers
 from tools.inputs.cache import list_features
 from tools.inputs.features import FeatureCache, FeatureSamples
-from tools.inputs.samples import PixelSamples, training_batches
+from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 
 CPU = Device("cpu", "off")

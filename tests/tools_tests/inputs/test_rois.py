@@ -12,9 +12,9 @@ from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
-from tests.worlds import write_proposals
+from tests.worlds import training_batches, write_proposals
 from tools.inputs.rois import WithProposals, limit_proposals, read_proposals, warn_of_scores
-from tools.inputs.samples import PixelSamples, training_batches
+from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from wsddn.settings import DetectorSettings
 

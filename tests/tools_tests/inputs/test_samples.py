@@ -11,12 +11,11 @@ import torch
 
 from data.datasets.image_set import ImageSet
 from data.datasets.voc import VOCSource
-from data.parallel import Begun
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample
 from localizer.backbones import BACKBONES
-from tests.worlds import NumberedImages
-from tools.inputs.samples import NotedSamples, PixelSamples, Samples, both_views, training_batches
+from tests.worlds import NumberedImages, training_batches
+from tools.inputs.samples import PixelSamples, Samples, TrainingBatches, both_views
 from tools.models.device import Device
 
 CPU = Device("cpu", "off")
@@ -108,12 +107,11 @@ class CrashingImages(NumberedImages):
 
 
 def test_an_image_that_crashes_its_worker_is_named() -> None:
-    begun = Begun(1)
-    inputs = NotedSamples(CrashingImages(10), begun)
+    batches = TrainingBatches([CrashingImages(10)], seed=0, batch_size=4, flip=True, workers=1)
     ids = [f"{index:06d}.jpg" for index in range(10)]
 
-    with pytest.raises(RuntimeError, match=r"^000005\.jpg: begun last "), begun.named(ids):
-        batches_of(inputs, workers=1)
+    with pytest.raises(RuntimeError, match=r"^000005\.jpg: begun last "), batches.begun.named(ids):
+        list(batches(0, 0))
 
 
 class StuckImages(NumberedImages):
@@ -124,14 +122,14 @@ class StuckImages(NumberedImages):
 
 @pytest.mark.slow
 def test_an_image_at_which_a_worker_is_stuck_is_named_within_a_minute() -> None:
-    begun, start = Begun(1), time.monotonic()
-    inputs = NotedSamples(StuckImages(10), begun)
+    batches = TrainingBatches([StuckImages(10)], seed=0, batch_size=4, flip=True, workers=1)
+    start = time.monotonic()
 
     with (
         pytest.raises(RuntimeError, match=r"^000005: .*timed out"),
-        begun.named([f"{k:06d}" for k in range(10)]),
+        batches.begun.named([f"{k:06d}" for k in range(10)]),
     ):
-        batches_of(inputs, workers=1)
+        list(batches(0, 0))
     assert time.monotonic() - start < 60
 
 

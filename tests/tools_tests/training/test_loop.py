@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from data.types import ImageBatch, ImageSample
-from tests.worlds import NumberedImages
+from tests.worlds import NumberedImages, training_batches
 from tools.cli.signals import Interrupted, install_signal_handlers, is_interrupted
-from tools.inputs.samples import training_batches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.loggers.metrics_file import MetricsFile
@@ -302,6 +301,48 @@ def test_without_any_quality_no_checkpoint_is_the_best(run: Run) -> None:
 
     assert load_checkpoint(run.folder, "best") is None
     assert run.state.best == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [(2, [(2, 2), (3, 0), (4, 1), (6, 0)]), (3, [(3, 0), (6, 0)])],  # no end comes twice
+)
+def test_the_validation_is_evaluated_within_epochs_too_and_only_their_ends_choose_the_best(
+    every: int, expected: list[tuple[int, int]], run: Run
+) -> None:
+    seen = []
+
+    def quality(state: TrainingState) -> float:
+        seen.append((state.step, state.batch))
+        return -float(state.step)
+
+    run.quality = quality
+    run.go(evaluate_every=every)
+
+    assert seen == expected
+    assert run.state.best_epoch == 1
+    assert run.loaded("best")["step"] == 3
+
+
+def test_an_evaluation_within_an_epoch_that_a_signal_stops_is_done_when_the_run_continues(
+    run: Run,
+) -> None:
+    seen = []
+
+    def quality(state: TrainingState) -> float:
+        seen.append(state.step)
+        if len(seen) == 1:
+            raise Interrupted(signal.SIGTERM)
+        return 0.0
+
+    run.quality = quality
+    with pytest.raises(Interrupted):
+        run.go(evaluate_every=2, checkpoint_every=100)
+    again = run.again()
+    assert again.state.is_due(2)
+    again.go(evaluate_every=2)
+
+    assert seen == [2, 2, 3, 4, 6]
 
 
 def test_a_finished_training_does_nothing(run: Run) -> None:

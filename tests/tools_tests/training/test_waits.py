@@ -20,8 +20,8 @@ from data.datasets.voc import VOCSource
 from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch
 from tests.tools_tests.conftest import Words
+from tests.worlds import training_batches
 from tools.cli.command import parse_settings
-from tools.inputs.samples import training_batches
 from tools.models.device import Device
 from tools.runs.kinds import TrainClassifierSettings, TrainLocalizerSettings, TrainWsddnSettings
 from tools.training.localizer import LocalizerTask

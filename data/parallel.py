@@ -37,6 +37,23 @@ def ignore_signals(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Inside, SIGTERM and SIGINT wait; start workers here.
+
+    They inherit that, for good: a signal to their group would otherwise end one that has not come
+    to ``ignore_signals`` yet.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @atexit.register  # runs before multiprocessing waits for its processes
 def _kill_stuck_workers() -> None:
     children = multiprocessing.active_children()
@@ -127,7 +144,9 @@ def map_parallel(
         worker_init_fn=ignore_signals,
         generator=torch.Generator(),  # or else it draws from the generator that models start from
     )
-    return _Results(iter(loader), items, begun)
+    with signals_held():
+        contents = iter(loader)
+    return _Results(contents, items, begun)
 
 
 def own_error(error: Exception) -> Exception:

@@ -103,6 +103,18 @@ def test_an_item_that_crashes_its_process_is_named() -> None:
         list(map_parallel(crash, paths, processes=2))
 
 
+def blocked(_: str) -> set[int]:
+    return {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())}
+
+
+def test_no_signal_of_the_group_reaches_a_process_that_is_starting() -> None:
+    numbers = {int(signal.SIGTERM), int(signal.SIGINT)}
+
+    for of_process in map_parallel(blocked, ["a", "b"], processes=2):
+        assert numbers <= of_process
+    assert not numbers & blocked("")
+
+
 def test_an_item_without_a_name_is_named_by_its_number() -> None:
     begun = Begun(3)
     begun.numbers[1] = 4

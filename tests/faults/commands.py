@@ -17,6 +17,11 @@ from typing import Any
 PRELOADED = ["tools.training.localizer", "tools.training.wsddn", "tools.loggers.tensorboard"]
 
 
+def patience(seconds: float) -> float:
+    """These seconds where nothing else runs; as many times more as processes share a core."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 @contextlib.contextmanager
 def started(
     command: str, argv: list[str], output: Path, *, kill_at: int | None = None

@@ -14,7 +14,7 @@ import torch
 from torchvision import models
 
 from data.synthetic.dataset import SYNTHETIC_CLASSES
-from tests.faults.commands import started
+from tests.faults.commands import patience, started
 from tests.tools_tests.conftest import Train, Words
 from tests.worlds import assert_same_run
 from tools import train_classifier, train_localizer, train_wsddn
@@ -109,7 +109,7 @@ def test_a_run_killed_at_random_moments_ends_as_any_other(
     moments = random.Random(seed)
     kills = 0
     for _ in range(5):
-        before, deadline = written(run_dir), time.monotonic() + 300
+        before, deadline = written(run_dir), time.monotonic() + patience(60)
         with started(training.command, argv, output) as process:
             while process.is_alive() and written(run_dir) <= before:  # each time a bit further
                 assert time.monotonic() < deadline
@@ -121,7 +121,7 @@ def test_a_run_killed_at_random_moments_ends_as_any_other(
         check_checkpoints(run_dir)
 
     with started(training.command, argv, output) as process:
-        process.join(120)
+        process.join(patience(120))
         assert process.exitcode == 0, output.read_text()[-2000:]
     assert kills >= 3
     assert_same_run(run_dir, training.whole)
@@ -134,7 +134,7 @@ def test_a_run_killed_inside_of_each_writer_ends_as_any_other(
     argv = training.words(run_dir, *EVERY_STEP, "--resume=auto")
     for number in itertools.count():
         with started(training.command, argv, output, kill_at=number) as process:
-            process.join(120)
+            process.join(patience(120))
             code = process.exitcode
         check_checkpoints(run_dir)
         if code == 0:

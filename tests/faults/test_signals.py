@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tests.faults.commands import started
+from tests.faults.commands import patience, started
 from tests.tools_tests.conftest import Words
 from tests.worlds import forked
 from tools import make_proposals
@@ -28,9 +28,9 @@ def stop_group(process: BaseProcess) -> None:
     assert process.pid
     assert process.is_alive()
     os.killpg(process.pid, signal.SIGTERM)
-    process.join(30)
+    process.join(patience(30))
     assert process.exitcode == 143
-    for _ in range(100):  # the system takes a moment to clear the workers away
+    for _ in range(int(patience(100))):  # the system takes a moment to clear the workers away
         try:
             os.killpg(process.pid, 0)
         except ProcessLookupError:
@@ -40,7 +40,7 @@ def stop_group(process: BaseProcess) -> None:
 
 
 def wait_until(is_reached: Callable[[], bool], process: BaseProcess) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while not is_reached():
         assert process.is_alive()
         assert time.monotonic() < deadline
@@ -151,7 +151,7 @@ def test_a_killed_worker_ends_the_training_and_is_told_with_its_images(
     argv = of_kind(run_dir, "--loop.epochs=90", "--loop.workers=2", "--loop.checkpoint-every=1")
     with started(kind, argv, output) as process:
         wait_until((run_dir / "checkpoints/last.json").exists, process)
-        deadline = time.monotonic() + 150  # a minute where nothing else runs
+        deadline = time.monotonic() + patience(60)
         process.join(random.Random(seed).uniform(0, 1))
         while process.is_alive() and time.monotonic() < deadline:
             for child in children(process):  # one that has ended its epoch is not missed

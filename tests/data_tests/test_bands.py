@@ -62,7 +62,7 @@ def test_a_tiff_file_of_bytes_is_a_photograph(tmp_path: Path, mode: str) -> None
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = save(tmp_path)
-    with pytest.raises(ValueError, match=r"a\.tif: .*5x6 pixels, of 4 bands, at most 29"):
+    with pytest.raises(ValueError, match=r"a\.tif: .*5x6 pixels of 4 bands, at most 29 pixels"):
         read_image(path, max_pixels=29)
     with pytest.raises(ValueError, match=r"a\.tif: the image is 5x6, its annotation says 6x5"):
         read_image(path, size=(5, 6))

@@ -135,13 +135,14 @@ def seen(
     out, places = tmp_path_factory.mktemp("seen"), dict[str, list[str]]()
     small = ["--device=cpu", "--amp=off", f"--voc-root={tiny_voc}"]
     runs = {"localizer": small_run, "detector": detector_run, "classifier": classifier}
+    robust = shutil.copytree(robust_run, out / "robust")
     for name, trained in runs.items():
         runs[name] = run_dir = Path(shutil.copytree(trained, out / name))
         places[f"TensorBoard, {name}"] = [*in_tensorboard(run_dir)]
         places[f"visdom, {name}"] = in_visdom(replay_visdom.main, f"--run-dir={run_dir}")
         report = run_dir / "evaluations" / "val"
         words = [f"--run-dir={run_dir}", "--split=val", *small]
-        words += [f"--beside={robust_run}"] if name == "localizer" else []
+        words += [f"--beside={robust}"] if name == "localizer" else []
         words += [f"--proposals={proposals_file}"] if name == "detector" else []
         with process_as_before():
             assert evaluate.main([*words, "--corloc-split="]) == 0
@@ -153,7 +154,7 @@ def seen(
         inspect_image.main, *image, f"--out={out / 'image.jpg'}"
     )
     places["visdom, view_heatmaps"] = in_visdom(
-        view_heatmaps.main, f"--run-dir={small_run}", "--split=val", "--to=visdom", *small
+        view_heatmaps.main, f"--run-dir={runs['localizer']}", "--split=val", "--to=visdom", *small
     )
     with process_as_before():
         words = [f"--run-dir={runs['classifier']}", "--processes=1", f"--out={out / 'gallery'}"]

@@ -45,6 +45,6 @@ def parse_shard(text: str, option: str = "shard") -> Shard:
 
 
 def join_shards(parts: Sequence[Sequence[Item]]) -> list[Item]:
-    """The sequence whose shards these are, in the order of their numbers."""
+    """The sequence that has these shards, in the order of their numbers."""
     count = len(parts)
     return [parts[n % count][n // count] for n in range(sum(map(len, parts)))]

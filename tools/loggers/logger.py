@@ -24,7 +24,7 @@ LOGGED_IMAGE = re.compile(r"ep(\d+)_iter\d+_((batch\d+_image\d+)(?:_.*)?)", re.D
 
 
 def image_tag(epoch: int, iteration: int, batch: int, image: int, class_name: str = "") -> str:
-    """Tag of a logged image; the title in visdom, whose filter finds an epoch or a class in it.
+    """Tag of a logged image; the title in visdom; its filter finds an epoch or a class in it.
 
     In visdom the images of epoch 0 remain; those of each later epoch replace the ones before. An
     image with a tag of another form has a window of its own. In TensorBoard an image has one tag

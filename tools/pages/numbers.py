@@ -41,7 +41,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def _check_numbers(numbers: Mapping[str, Any]) -> None:
-    """Refuse a model's part whose numbers are none."""
+    """Refuse a model's part with values that are no numbers."""
     named = metrics_of(numbers) | {"seconds": numbers.get("seconds")}
     for where, row in {"": named, **numbers["per_class"]}.items():
         for key, value in row.items():

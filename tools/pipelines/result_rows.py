@@ -66,12 +66,12 @@ class Row:
         config: file in tools/configs, or one with its whole path.
         settings: options added to it, for the training.
         seeds: one training each.
-        backbone: whose weights it needs, empty for none.
+        backbone: it needs the weights of this one, empty for none.
         kind: which table it is in, a key of ``KINDS``.
         split: evaluated on; those of val are trained on train.
-        training: the row whose training is evaluated, empty for its own.
+        training: the training of this row is evaluated, empty for its own.
         evaluation: options of evaluate.
-        also_runs: the rows of further detectors, same seed, whose scores are averaged with its own.
+        also_runs: rows of further detectors, same seed; the mean of their scores and its own is read.
         rescore_from: the rows of the localizers that rescore, same seed.
         proposals: whether a localizer's boxes are taken from proposals.
         also: whether the further images of ``--also-images`` are learned from too.

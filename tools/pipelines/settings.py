@@ -35,7 +35,7 @@ class BoxesSettings(ComputeSettings):
     """Files for other tools beside detections.json: coco, voc, yolo, labelme, label_studio."""
 
     # On VOC2007's test images fast has .375 mAP and .503 CorLoc, best .403 and .531 (three seeds).
-    # Of the boxes of 50 photographs of fruits whose labels are known .593 and .632 are right, one
+    # Of the boxes of 50 photographs of fruits with known labels .593 and .632 are right, one
     # seed; they took 1 and 4 CPU minutes with everything.
     quality: Literal["fast", "best"] = "best"
     """fast takes the localizer's boxes, from proposals; best trains a detector too, which takes

@@ -44,7 +44,7 @@ class BatchResult:
 
 @dataclass(frozen=True, slots=True)
 class UnreadStep:
-    """A step whose losses nobody has looked at.
+    """A step with losses that nobody has looked at.
 
     Attributes:
         step: iterations before it.

@@ -307,20 +307,20 @@ def _write_gallery(settings: BoxesSettings, models: Models) -> None:
 def _write_heatmaps(settings: BoxesSettings, models: Models, name: str) -> Path | None:
     """Those of a localizer for every image; returns their folder, None without a localizer."""
     localizers = models.rescore_from if models.takes_proposals else (models.run_dir,)
-    for run_dir in localizers:
-        view_heatmaps(
-            ViewHeatmapsSettings(
-                **_place(settings),
-                run_dir=run_dir,
-                split=ALL,
-                name=name,
-                count=sys.maxsize,
-                device=settings.device,
-                amp=settings.amp,
-            )
+    if not localizers:
+        return None
+    view_heatmaps(
+        ViewHeatmapsSettings(
+            **_place(settings),
+            run_dir=localizers[0],
+            split=ALL,
+            name=name,
+            count=sys.maxsize,
+            device=settings.device,
+            amp=settings.amp,
         )
-        return evaluation_folder(run_dir, name) / "heatmaps"
-    return None
+    )
+    return evaluation_folder(localizers[0], name) / "heatmaps"
 
 
 def _say_where(settings: BoxesSettings) -> None:

@@ -76,15 +76,15 @@ def train_run(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
         raise FileExistsError(
             f"{settings.run_dir}: holds a run already (--resume auto continues it)"
         )
-    with joined(choose_device(settings.device, settings.amp, tf32=settings.tf32).kind):
+    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
+    with joined(device.kind):
         wait_for_all()  # the folder is as each rank has found it
         with locked_run(settings.run_dir):
-            _train(settings, kind)
+            _train(settings, kind, device)
 
 
-def _train(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
+def _train(settings: Settings, kind: type[Task[Settings, Any]], device: Device) -> None:
     start = time.monotonic()
-    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
     seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     typed, settings = settings.run_dir, resolved(settings, dataset.classes)
@@ -125,10 +125,8 @@ def _datasets(settings: Settings) -> tuple[ImageSet, ImageSet | None]:
 
 def _fill_features(settings: Settings, kind: type[Task[Settings, Any]]) -> None:
     """Compute the features of a part of the images; no folder of a run is made."""
-    device, shard = (
-        choose_device(settings.device, settings.amp, tf32=settings.tf32),
-        parse_shard(settings.only_features),
-    )
+    device = choose_device(settings.device, settings.amp, tf32=settings.tf32)
+    shard = parse_shard(settings.only_features)
     seed_everything(settings.seed, deterministic=is_deterministic(settings, device))
     dataset, validation = _datasets(settings)
     dataset = dataset.subset(shard.of(range(len(dataset))))
@@ -198,7 +196,7 @@ def losses_of(task: Task[Settings, Any]) -> Criterion:
 
 
 class _Losses(nn.Module):
-    """The losses of a task as a module, whose gradients ranks can share.
+    """The losses of a task as a module, so that ranks can share its gradients.
 
     A rank's losses are multiplied so that their mean over the ranks is that of all their labels.
     """

@@ -71,7 +71,7 @@ class Row:
         split: evaluated on; those of val are trained on train.
         training: the training of this row is evaluated, empty for its own.
         evaluation: options of evaluate.
-        also_runs: rows of further detectors, same seed; the mean of their scores and its own is read.
+        also_runs: rows of further detectors, same seed; the mean of all their scores is read.
         rescore_from: the rows of the localizers that rescore, same seed.
         proposals: whether a localizer's boxes are taken from proposals.
         also: whether the further images of ``--also-images`` are learned from too.

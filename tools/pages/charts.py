@@ -125,7 +125,7 @@ def class_bars(
         crossed = [_number(marks[model].get(name)) for name in names]
         label = mark if number == 0 else None
         axes.plot(crossed, at, "|", color=INK, ms=7, mew=1.5, label=label)
-    _finish(axes, title, names)
+    _finish(figure, axes, title, names)
     return figure
 
 
@@ -141,7 +141,7 @@ def stacked_bars(
         lengths = np.array([_number(of_classes.get(name)) for name in names])
         axes.barh(np.arange(len(names)), lengths, 0.72, left=left, color=color, label=part)
         left += lengths
-    _finish(axes, title, names)
+    _finish(figure, axes, title, names)
     return figure
 
 
@@ -212,13 +212,13 @@ def _draw(axes: Axes, lines: Mapping[str, Sequence[tuple[float, float]]], title:
     axes.set_title(_short(title))
 
 
-def _finish(axes: Axes, title: str, names: Sequence[str]) -> None:
+def _finish(figure: Figure, axes: Axes, title: str, names: Sequence[str]) -> None:
     axes.set_title(_short(title, LONGEST_TITLE))
     axes.set_yticks(np.arange(len(names)), [_short(name) for name in names])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set_xlim(0, 1)
-    axes.legend(*_legend(axes), loc="upper center", bbox_to_anchor=(0.4, -0.06), ncols=3)
+    figure.legend(*_legend(axes), loc="outside lower center", ncols=3)
 
 
 def _legend(axes: Axes) -> tuple[list[Any], list[str]]:

@@ -10,7 +10,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -58,7 +58,7 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
         before = {"best": _entries(folder / "best.json"), **before}  # a resumed run then knows it
     try:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            torch.save(content, _OpenToTorch(file))  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
         entry = {"file": path.name, "sha256": _sha256(temporary), "step": content["step"]}
@@ -77,6 +77,25 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
         write_atomically(folder / f"{name}.json", _json([entry, *older][:count]))
     _remove_unlisted(folder)
     return path
+
+
+class _OpenToTorch:
+    """A file for ``torch.save`` that takes nothing more, without an error, when it is closed.
+
+    An error that ends a save, such as one of a lost worker that torch raises wherever the process
+    is, may leave torch's writer unfinished. It then writes when it is freed, and an error there
+    would abort the process.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+
+    def write(self, content: bytes) -> int:
+        return len(content) if self.file.closed else self.file.write(content)
+
+    def flush(self) -> None:
+        if not self.file.closed:
+            self.file.flush()
 
 
 def load_checkpoint(folder: Path, which: str = "last") -> dict[str, Any] | None:

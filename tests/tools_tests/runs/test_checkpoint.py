@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.worlds import Trap, files_of_at_most
+from tests.worlds import Trap, files_of_at_most, forked
 from tools.runs.checkpoint import (
     FORMAT_VERSION,
     check_lists,
@@ -441,3 +441,24 @@ def test_the_name_of_weights_never_changes() -> None:
     expected = "4bab788428211a3823a1aa54d335f86917c8bb98c30867f071b06a4fd56f16db"
 
     assert weights_sha256({"a": torch.tensor([1.0, 2.0])}) == expected
+
+
+def save_with_an_error_at_the_end(folder: Path) -> None:
+    """As when torch raises for a second lost worker before it has handled the first error."""
+
+    def stop(self: Any, *_: Any) -> None:
+        raise RuntimeError("DataLoader worker is killed")
+
+    torch.serialization._open_zipfile_writer_buffer.__exit__ = stop  # type: ignore[method-assign]
+    with contextlib.suppress(OSError):
+        save_checkpoint(folder, content(1))
+    os._exit(3)  # the writer was freed, and nothing has aborted
+
+
+def test_an_error_that_leaves_the_writer_unfinished_does_not_abort_the_process(
+    tmp_path: Path,
+) -> None:
+    with forked(save_with_an_error_at_the_end, tmp_path) as process:
+        process.join(60)
+        assert process.exitcode == 3
+    assert names(tmp_path) == []

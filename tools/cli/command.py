@@ -45,6 +45,9 @@ BAD_INPUT = (
 MOST_VALUES = 100_000  # of a file of settings
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG_HELP = "YAML file with any of these settings, or the name of one of tools/configs"
+# How the parser names a setting whose value it refuses, and types, which None alone needs no word.
+REFUSED = re.compile(r'Parser key "([\w.]+)"[^:]*:\s*(.*)', flags=re.DOTALL)
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 EPILOG = "Lists are written with blanks, --image-sizes 512 736; a flag without a value is true."
 
 if TYPE_CHECKING:
@@ -129,7 +132,21 @@ class _Parser(ArgumentParser):
             near = begun or difflib.get_close_matches(unknown, known, n=1)
             hint = f"did you mean --{known[near[0]]}?" if near else "see --help"
             message = f"unknown setting --{unknown} ({hint})".replace("_", "-")
+        elif refused := REFUSED.match(message):
+            message = _describe_refused(*refused.groups())
         raise ValueError(_with_dashes(message) if message.startswith("argument --") else message)
+
+
+def _describe_refused(name: str, said: str) -> str:
+    """The parser's message of a value that is of another type, in words of settings."""
+    option = f"--{name.replace('_', '-')}"
+    found = re.findall(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[([^\]]*)\])", said)
+    kinds = [KINDS.get(kind, "") if kind else f"one of {names}" for kind, names in found]
+    value = re.search(r"(?:Got|Given) value: ?(.*)$", said, flags=re.DOTALL)
+    if not kinds or value is None:
+        return f"{option}: {said}"
+    wanted = " or ".join(filter(None, kinds)).replace("'", "")
+    return f"{option} is {wanted}, got {value[1]!r}"
 
 
 def _with_dashes(text: str) -> str:

@@ -236,6 +236,25 @@ def test_an_unknown_setting_is_refused_with_a_suggestion(
 
 
 @pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("--optim.lr=fast", "--optim.lr is a number, got 'fast'"),
+        ("--loop.epochs=1.5", "--loop.epochs is a whole number, got '1.5'"),
+        ("--flip=maybe", "--flip is true or false, got 'maybe'"),
+        ("--amp=half", "--amp is one of auto, off, bf16, fp16, got 'half'"),
+        ("--image-sizes=[64,large]", "--image-sizes is a whole number, got 'large'"),
+        ("--feature-cache-limit=x", "--feature-cache-limit is a number, got 'x'"),
+        ("--model=3", "--model: "),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_words_of_settings(
+    word: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_code("--run-dir", "run", word) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
+
+
+@pytest.mark.parametrize(
     ("words", "named"),
     [
         ("--optim.lr .nan", "--optim.lr"),

@@ -127,3 +127,44 @@ class MakeResultsSettings:
 
     tables_only: bool = False
     """Write the tables from the files that are there, train nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunShardsSettings:
+    """Settings of the shards of one command."""
+
+    command: Literal[
+        "make_proposals", "detect", "train_localizer", "train_wsddn", "train_classifier"
+    ]
+    """What each shard runs; of a training the features alone."""
+
+    options: tuple[str, ...] = ()
+    """Of that command, such as max-boxes=1000 draw=false, without those of the shard (shard or
+    only-features, out, processes)."""
+
+    images: str = ""
+    """Folder or URL of images that each shard fetches its part of; when not given --options names
+    images that all machines see."""
+
+    out: str
+    """Folder or URL for the results and records of the shards."""
+
+    shards: int = 16
+    """How many; some for each machine, so that a lost one costs little."""
+
+    ray_address: str = ""
+    """HOST:PORT of the cluster's head, or auto for the cluster that this machine belongs to; when
+    not given the shards run here."""
+
+    cores: int = 1
+    """Cores of each shard."""
+
+    gpus: float = 0.0
+    """GPUs of each shard; .5 lets two share one."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts of none."""
+        check_range(self, "above 0", "shards", "cores")
+        check_range(self, "0 or more", "gpus")
+        if not self.out:
+            raise ValueError("--out is empty")

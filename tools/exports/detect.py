@@ -1,7 +1,7 @@
 """Detections on any images, as files and drawn."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from hashlib import sha256
@@ -164,11 +164,9 @@ def _predictions(
     saved: SavedRun, dataset: ImageSet, device: Device, settings: DetectSettings
 ) -> Predictions:
     """Of the run; proposals are made on the way where it takes some and none are given."""
-    proposals: Sequence[Path] | Mapping[str, Proposals] = settings.proposals
+    proposals: Sequence[Path] | Iterator[Proposals] = settings.proposals
     if saved.takes_proposals and not proposals:
-        made = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
-        named = zip(dataset.ids, made, strict=True)
-        proposals = dict(track(named, "proposals", total=len(dataset)))
+        proposals = propose_files(dataset.paths, ProposeSettings(), processes=settings.processes)
     return open_predictions(
         saved,
         dataset,

@@ -21,7 +21,8 @@ from data.types import ImageBatch, ImageSample
 from localizer.folding import fold_batch_norms
 from tools.cli.console import echo, track
 from tools.files.atomic import write_atomically
-from tools.inputs.samples import PixelSamples
+from tools.inputs.ahead import read_ahead
+from tools.inputs.samples import PixelSamples, Samples
 from tools.models.device import Device
 from tools.models.ranks import shard, wait_for_all
 from tools.runs.checkpoint import weights_sha256
@@ -174,21 +175,22 @@ class FeatureSamples:
     ) -> None:
         """Compute those of some images, after the first has told how much that is."""
         features = fold_batch_norms(device.place(features))
-        self._compute(missing[0], features, device)
+        images = read_ahead(self.images, device)
+        self._compute(missing[0], images, features, device)
         needed = self.files[missing[0]].stat().st_size * (len(missing) - 1)
         echo(f"features of {len(missing)} images: {needed / GB:.2g} GB in {self.folder}")
         cache.check_room(needed)
         done = len(self.files) - len(missing) + 1
         for index in track(missing[1:], "features", total=len(self.files), done=done):
-            self._compute(index, features, device)
+            self._compute(index, images, features, device)
 
     @torch.inference_mode()
-    def _compute(self, index: int, features: nn.Module, device: Device) -> None:
+    def _compute(self, index: int, images: Samples, features: nn.Module, device: Device) -> None:
         arrays = {}
         for name, flipped in (("upright", False), ("flipped", True)):
-            sample = self.images.sample(index, flipped=flipped)
-            batch = collate_images([sample], multiple=self.images.multiple)
-            computed = features(self.images.prepare(batch, device).images)[0]
+            sample = images.sample(index, flipped=flipped)
+            batch = collate_images([sample], multiple=images.multiple)
+            computed = features(images.prepare(batch, device).images)[0]
             arrays[name] = computed.to(torch.float16).contiguous().cpu().numpy()
         arrays["network_size"] = np.array(sample.network_size)
         file = io.BytesIO()

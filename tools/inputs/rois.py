@@ -1,6 +1,6 @@
 """What a detector takes: the samples of ``tools.inputs.samples`` with their proposals as rois."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,6 +65,40 @@ def with_proposals(
     return [WithProposals(samples, proposals, sizes) for samples in inputs]
 
 
+class ArrivingProposals(Mapping[str, Proposals]):
+    """Proposals that are still being made; asked for an image's, it waits until they are there.
+
+    Args:
+        ids: of the images.
+        coming: of each of them in this order, none is passed over.
+        min_size: as for ``read_proposals``, and so is ``max_proposals``.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        coming: Iterator[Proposals],
+        *,
+        min_size: float,
+        max_proposals: int,
+    ) -> None:
+        limited = (select_proposals(p, min_size=min_size, top_k=max_proposals) for p in coming)
+        self._ids = ids
+        self._coming = zip(ids, limited, strict=True)
+        self._here = dict[str, Proposals]()
+
+    def __getitem__(self, image_id: str) -> Proposals:
+        while image_id not in self._here and (arrived := next(self._coming, None)):
+            self._here[arrived[0]] = arrived[1]
+        return self._here[image_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
 def read_proposals(
     paths: Sequence[Path], dataset: ImageSet, *, min_size: float, max_proposals: int
 ) -> dict[str, Proposals]:
@@ -99,17 +133,9 @@ def read_proposals(
             f"{' and '.join(map(str, paths))}: no proposals of {name_first(missing)} "
             "(make_proposals with this split or folder makes them)"
         )
-    chosen = {image_id: found[image_id] for image_id in dataset.ids}
-    return limit_proposals(chosen, min_size=min_size, max_proposals=max_proposals)
-
-
-def limit_proposals(
-    proposals: Mapping[str, Proposals], *, min_size: float, max_proposals: int
-) -> dict[str, Proposals]:
-    """The first of each image's proposals that are large enough."""
     return {
-        image_id: select_proposals(of_image, min_size=min_size, top_k=max_proposals)
-        for image_id, of_image in proposals.items()
+        image_id: select_proposals(found[image_id], min_size=min_size, top_k=max_proposals)
+        for image_id in dataset.ids
     }
 
 

@@ -1,6 +1,7 @@
 """The device and number format of a computation, and evaluation mode."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from data.parallel import usable_cores
 from data.types import ImageBatch
+
+MOST_READERS = 8  # of a rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,14 @@ class Device:
     kind: str
     amp: str
     tf32: bool = False
+
+    @property
+    def readers(self) -> int:
+        """Processes or threads that read images for it; none for a CPU, which has other work."""
+        if self.kind == "cpu":
+            return 0
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks on this machine
+        return min(MOST_READERS, max(1, usable_cores() // here - 1))
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context in which the model's forward pass runs."""

@@ -1,6 +1,6 @@
 """What a trained run predicts for a data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,17 @@ from data.datasets.sources import given_or_trained
 from data.types import Proposals
 from tools.cli.console import warn
 from tools.cli.settings import to_dict
+from tools.inputs.ahead import read_ahead
 from tools.inputs.datasets import open_dataset
 from tools.inputs.features import FeatureCache, cache_key
 from tools.inputs.opening import open_samples
 from tools.inputs.proposal_scores import KeptScores
-from tools.inputs.rois import limit_proposals, read_proposals, warn_of_scores, with_proposals
+from tools.inputs.rois import (
+    ArrivingProposals,
+    read_proposals,
+    warn_of_scores,
+    with_proposals,
+)
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from tools.prediction.predictions import (
@@ -39,7 +45,7 @@ def open_predictions(
     device: Device,
     *,
     cached: bool,
-    proposals: Sequence[Path] | Mapping[str, Proposals] = (),
+    proposals: Sequence[Path] | Iterator[Proposals] = (),
     rescore_from: Sequence[Path] = (),
 ) -> Predictions:
     """What a trained run predicts for some images.
@@ -51,9 +57,9 @@ def open_predictions(
         device: computes.
         cached: take a frozen backbone's features, and the scores of proposals, from the run's
             cache, filling it where needed.
-        proposals: of these images: files of ``make_proposals``, or those of each image by its id.
-            None takes the files that a detector learned from; a localizer's boxes are then those
-            around the hot regions of its heatmaps.
+        proposals: of these images: files of ``make_proposals``, or those of each image in their
+            order, which may still be in the making. None takes the files that a detector learned
+            from; a localizer's boxes are then those around the hot regions of its heatmaps.
         rescore_from: runs of localizers that rescore the proposals of a detector.
 
     Raises:
@@ -66,7 +72,7 @@ def open_predictions(
         return open_localizer(saved, dataset, device, cached=cached, proposals=snapped)
     trained = saved.detector()[1]
     seen = _read(proposals or trained.proposals, dataset, trained.proposal_limits)
-    files = () if isinstance(proposals, Mapping) else tuple(proposals)
+    files = () if isinstance(proposals, Iterator) else tuple(proposals)
     if files and set(files).isdisjoint(trained.proposals):  # of which the training has warned
         warn_of_scores(files[0], seen, trained.model)
     rescorings = []
@@ -97,7 +103,7 @@ def _open_detector(
     )
     return Detector(
         model.head if takes_features else model,
-        with_proposals(samples, dataset, proposals),
+        with_proposals([read_ahead(each, device) for each in samples], dataset, proposals),
         dataset,
         device,
         trained.flip,
@@ -106,11 +112,11 @@ def _open_detector(
 
 
 def _read(
-    given: Sequence[Path] | Mapping[str, Proposals], dataset: ImageSet, limits: Mapping[str, Any]
+    given: Sequence[Path] | Iterator[Proposals], dataset: ImageSet, limits: Mapping[str, Any]
 ) -> Mapping[str, Proposals]:
     """The proposals of some images that are looked at."""
-    if isinstance(given, Mapping):
-        return limit_proposals(given, **limits)
+    if isinstance(given, Iterator):
+        return ArrivingProposals(dataset.ids, given, **limits)
     return read_proposals(given, dataset, **limits)
 
 
@@ -171,6 +177,7 @@ def open_localizer(
         model, dataset, trained, device, image_sizes=trained.evaluation_sizes, cached=takes_features
     )
     module = model.head() if takes_features else model
+    inputs = [read_ahead(each, device) for each in inputs]
     return LocalizerPredictions(
         module, inputs, dataset, device, trained.boxes, trained.crop, proposals
     )

@@ -1,6 +1,6 @@
 """A trained run in Python: opened once, then asked about single images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -70,9 +70,9 @@ class Predictor:
             ValueError: the file does not decode, or the tensor is no image.
         """
         dataset = self._dataset(image)
-        proposals: Mapping[str, Proposals] = {}
+        proposals: Iterator[Proposals] | tuple[()] = ()
         if self.saved.takes_proposals:
-            proposals = {dataset.ids[0]: propose(dataset[0].image, ProposeSettings())}
+            proposals = iter([propose(dataset[0].image, ProposeSettings())])
         return open_predictions(
             self.saved, dataset, self.device, cached=False, proposals=proposals
         )[0]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from data.datasets.image_set import ImageSet
 from data.datasets.sources import open_source, training_splits, without_added
 from data.evaluation.metrics import METRICS
-from data.parallel import usable_cores
 from data.shard import parse_shard
 from data.types import ImageBatch
 from tools.cli.console import echo, saying, suggest
@@ -49,7 +47,6 @@ from tools.training.state import TrainingState
 from tools.training.task import Settings, Task
 
 KEEP_IMAGES = ("--samples_per_plugin", "images=0")  # of every epoch; else TensorBoard keeps ten
-MOST_WORKERS = 8  # of a rank, as far as nobody asks for more
 SHOWN = {"image_map": "image mAP", "box_map_11point": "mAP", "corloc": "CorLoc"}
 
 
@@ -149,7 +146,7 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
         seed=settings.seed,
         batch_size=settings.loop.batch_size,
         flip=settings.flip,
-        workers=workers_of(settings, task.device),
+        workers=task.device.readers if settings.loop.workers is None else settings.loop.workers,
         pinned=task.device.kind == "cuda",
     )
     with (
@@ -180,14 +177,6 @@ def _fit(task: Task[Settings, Any], state: TrainingState, *, resumed: bool) -> N
 def is_deterministic(settings: TrainSettings, device: Device) -> bool:
     """As asked for; else where it costs nothing."""
     return device.kind == "cpu" if settings.deterministic is None else settings.deterministic
-
-
-def workers_of(settings: TrainSettings, device: Device) -> int:
-    """Processes that load images; where none are asked for, none on a CPU, which has other work."""
-    if settings.loop.workers is not None or device.kind == "cpu":
-        return settings.loop.workers or 0
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # ranks on this machine
-    return min(MOST_WORKERS, max(1, usable_cores() // here - 1))
 
 
 def losses_of(task: Task[Settings, Any]) -> Criterion:

@@ -1,6 +1,6 @@
 """Proposals as rois of the samples that a detector takes, and as a file holds them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,12 @@ from data.synthetic.dataset import SYNTHETIC_CLASSES
 from data.types import ImageBatch, ImageSample, Proposals
 from localizer.backbones import BACKBONES
 from tests.worlds import training_batches, write_proposals
-from tools.inputs.rois import WithProposals, limit_proposals, read_proposals, warn_of_scores
+from tools.inputs.rois import (
+    ArrivingProposals,
+    WithProposals,
+    read_proposals,
+    warn_of_scores,
+)
 from tools.inputs.samples import PixelSamples
 from tools.models.device import Device
 from wsddn.settings import DetectorSettings
@@ -159,14 +164,42 @@ def test_proposals_of_a_split_are_read_with_their_scores_from_a_file_with_more_i
 def test_the_first_with_both_sides_of_the_least_size_are_kept(
     min_size: int, count: int, boxes: list[list[float]]
 ) -> None:
-    given = {"a": THREE, "b": Proposals(THREE.boxes, None), "c": Proposals(NO_BOXES, None)}
+    given = [THREE, Proposals(THREE.boxes, None), Proposals(NO_BOXES, None)]
 
-    limited = limit_proposals(given, min_size=min_size, max_proposals=count)
+    limited = ArrivingProposals("abc", iter(given), min_size=min_size, max_proposals=count)
 
     assert limited["a"].boxes.tolist() == limited["b"].boxes.tolist() == boxes
     assert limited["a"].boxes.shape == (len(boxes), 4)
     assert limited["b"].scores is None
     assert limited["c"].boxes.shape == (0, 4)
+
+
+def test_proposals_in_the_making_are_waited_for_as_far_as_they_are_asked_for() -> None:
+    made = list[str]()
+
+    def coming() -> Iterator[Proposals]:
+        for name in "abc":
+            made.append(name)
+            yield THREE
+
+    arriving = ArrivingProposals("abc", coming(), min_size=0, max_proposals=9)
+    assert list(arriving) == ["a", "b", "c"]
+    assert made == []
+    assert arriving["b"].boxes.equal(arriving["a"].boxes)
+    assert made == ["a", "b"]
+    assert arriving.get("d") is None
+    assert len(arriving) == 3
+
+
+def test_an_image_whose_proposals_fail_is_an_error_when_it_is_asked_for() -> None:
+    def coming() -> Iterator[Proposals]:
+        yield THREE
+        raise ValueError("b.jpg: the image does not decode")
+
+    arriving = ArrivingProposals("ab", coming(), min_size=0, max_proposals=9)
+    assert len(arriving["a"].boxes) == 3
+    with pytest.raises(ValueError, match=r"b\.jpg: the image does not decode"):
+        arriving["b"]
 
 
 def leave_two_out(dataset: ImageSet, path: Path) -> str:

@@ -1,6 +1,5 @@
 """From labeled images to boxes and a gallery, stage by stage; what is finished stays."""
 
-import json
 import shlex
 import shutil
 import sys
@@ -12,14 +11,12 @@ from typing import Any, TypeVar
 
 from data.datasets.settings import DataSettings
 from data.datasets.sources import open_source
-from data.json_files import read_json
 from tools.cli.command import config_file, parse_settings
 from tools.cli.console import echo, suggest
 from tools.evaluation.evaluate import run as evaluate
 from tools.evaluation.settings import EvaluateSettings
 from tools.exports.detect import run as detect
 from tools.exports.settings import DetectSettings
-from tools.files.atomic import write_json
 from tools.files.formats import check_formats
 from tools.files.reviewed import read_reviewed
 from tools.inputs.datasets import looking_once
@@ -29,6 +26,7 @@ from tools.pages.settings import GallerySettings, ViewHeatmapsSettings
 from tools.pages.view_heatmaps import run as view_heatmaps
 from tools.pipelines.reviewed_labels import write_corrected_labels
 from tools.pipelines.settings import BoxesSettings
+from tools.pipelines.stages import Stage, make_stages
 from tools.preparation.check import run as check_data
 from tools.preparation.proposals import run as make_proposals
 from tools.preparation.settings import CheckDataSettings, MakeProposalsSettings
@@ -62,21 +60,6 @@ class Models:
     rescore_from: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A step that is made again only after a change.
-
-    Attributes:
-        name: shown and remembered.
-        product: its last file; without it the stage is not finished.
-        work: does it, or what is left of it.
-    """
-
-    name: str
-    product: Path
-    work: Callable[[], None]
-
-
 def run(settings: BoxesSettings) -> None:
     """Check, train, box, and make the gallery."""
     check_formats(settings.formats)
@@ -104,7 +87,7 @@ def run(settings: BoxesSettings) -> None:
         if settings.run_dir is not None:
             made_from.append(_contents_of(models.run_dir / "training.json"))
         with looking_once(out / STATES):
-            _make(_stages(settings, models), out / STAGES, made_from, settings)
+            make_stages(_stages(settings, models), out / STAGES, made_from)
         _say_where(settings)
 
 
@@ -148,7 +131,7 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
         Stage("localizer", out / LOCALIZER / trained, lambda: _train_localizer(settings)),
         Stage("proposals", made, lambda: _make_proposals(settings)),
         Stage("detector", out / DETECTOR / trained, lambda: _train_detector(settings)),
-        Stage("boxes", out / BOXES, lambda: _write_boxes(settings, models)),
+        Stage("boxes", out / BOXES, lambda: _write_boxes(settings, models), _chosen(settings)),
         Stage("gallery", out / PAGE, lambda: _write_gallery(settings, models)),
     ]
     left_out = set[str]()
@@ -159,30 +142,11 @@ def _stages(settings: BoxesSettings, models: Models) -> list[Stage]:
     return [stage for stage in stages if stage.name not in left_out]
 
 
-def _make(stages: list[Stage], record: Path, made_from: Any, settings: BoxesSettings) -> None:
-    """Every stage that is unfinished, was made from something else, or comes after such a one."""
-    done: dict[str, str] = {}
-    if record.is_file():
-        done = read_json(record, description="a record of stages")
-        if not isinstance(done, dict):
-            raise ValueError(f"{record}: not a record of stages (remove it to begin anew)")
-    for number, stage in enumerate(stages, start=1):
-        chosen = [*settings.formats] if stage.name == "boxes" else []
-        if stage.name == "boxes" and settings.quality != "best":
-            chosen.append(settings.quality)
-        if stage.name == "boxes" and settings.reviewed is not None:
-            chosen.append(_contents_of(settings.reviewed))
-        key = sha256(json.dumps([made_from, chosen]).encode()).hexdigest()
-        line = f"stage {number} of {len(stages)}: {stage.name}"
-        if done.get(stage.name) == key and stage.product.exists():
-            echo(f"{line}, done already")
-            continue
-        for later in stages[number - 1 :]:
-            done.pop(later.name, None)
-        write_json(record, done)
-        echo(line)
-        stage.work()
-        write_json(record, done := {**done, stage.name: key})
+def _chosen(settings: BoxesSettings) -> list[str]:
+    """What the boxes alone are made from."""
+    quality = [] if settings.quality == "best" else [settings.quality]
+    reviewed = [_contents_of(settings.reviewed)] if settings.reviewed is not None else []
+    return [*settings.formats, *quality, *reviewed]
 
 
 def _contents(settings: BoxesSettings) -> str:

@@ -68,6 +68,13 @@ def run(detector_words: Words, tmp_path: Path) -> Run:
     return train
 
 
+def test_two_runs_of_two_ranks_that_drop_at_random_are_the_same_bit_by_bit(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run("first")[0] == run("second")[0] == 0
+    assert_same_run(tmp_path / "first", tmp_path / "second")
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_killed_rank_is_named_ends_the_others_and_the_run_continues_bit_by_bit(
     number: int, run: Run, tmp_path: Path

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tools.cli.console import printable
@@ -176,17 +177,25 @@ def to_svg(figure: Figure, title: str) -> str:
     with warnings.catch_warnings():  # a browser has letters that matplotlib's font lacks
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
-        figure.savefig(buffer, format="svg", metadata=facts)
+        # savefig would draw all of it twice
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=facts)  # type: ignore[no-untyped-call]
     return buffer.getvalue().replace(INK, "currentColor")
 
 
-def embedded(figure: Figure, title: str) -> Markup:
-    """The drawing as a part of a page, as wide as its place; the title is read aloud."""
-    drawing = to_svg(figure, title)
-    drawing = drawing[drawing.index("<svg") :]
-    begin, rest = drawing.split(">", 1)
+def draw(charts: Mapping[str, Figure]) -> dict[str, str]:
+    """Each chart as ``to_svg`` gives it, by its heading, which is its title."""
+    return {heading: to_svg(chart, heading) for heading, chart in charts.items()}
+
+
+def embedded(drawings: Mapping[str, str]) -> dict[str, Markup]:
+    """Drawings as parts of a page, each as wide as its place; its heading is read aloud."""
+    return {heading: _embedded(drawing, heading) for heading, drawing in drawings.items()}
+
+
+def _embedded(drawing: str, heading: str) -> Markup:
+    begin, rest = drawing[drawing.index("<svg") :].split(">", 1)
     begin = re.sub(r' (width|height)="[^"]*"', "", begin)
-    return Markup(f'{begin} role="img" aria-label="{escape(printable(title))}">{rest}')
+    return Markup(f'{begin} role="img" aria-label="{escape(printable(heading))}">{rest}')
 
 
 def _drawable(curves: Curves) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -9,7 +9,7 @@ from data.evaluation.metrics import METRICS
 from tools.cli.console import echo, saying, table
 from tools.files.atomic import write_atomically, write_json
 from tools.loggers.metrics_file import read_metrics
-from tools.pages.charts import embedded, line_charts, sorted_classes
+from tools.pages.charts import draw, embedded, line_charts, sorted_classes
 from tools.pages.numbers import (
     class_metric,
     column_of,
@@ -61,7 +61,7 @@ def run(settings: CompareRunsSettings) -> None:
     key, _ = class_metric(models)
     with saying("drawing the curves"):
         drawn = line_charts(curves, x="iteration")
-        charts = [embedded(chart, heading) for heading, chart in drawn.items()]
+        charts = embedded(draw(drawn)).values()
     write_page(
         settings.out / "compare.html",
         "compare.html",

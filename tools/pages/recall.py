@@ -6,7 +6,7 @@ from pathlib import Path
 from data.proposals.recall import COUNTS, find_objects
 from data.types import Annotation, Proposals
 from tools.files.atomic import write_json
-from tools.pages.charts import embedded, line_charts
+from tools.pages.charts import draw, embedded, line_charts
 from tools.pages.page import write_page
 
 INFINITE = float("inf")
@@ -63,7 +63,7 @@ def write_recall_report(
     groups = {"by size": sizes, "by class": per_class}
     charts = line_charts(curves, x="boxes an image")
     content = {"title": title, "groups": groups, "overlaps": OVERLAPS}
-    content["charts"] = [embedded(chart, heading) for heading, chart in charts.items()]
+    content["charts"] = embedded(draw(charts)).values()
     write_page(folder / "recall.html", "recall.html", **content, **facts)
     whole = objects.recall((INFINITE,))
     return (

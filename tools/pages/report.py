@@ -20,13 +20,13 @@ from tools.files.atomic import MOST_BYTES, shortened, write_atomically, write_js
 from tools.pages.charts import (
     Curves,
     class_bars,
+    draw,
     embedded,
     line_charts,
     small_multiples,
     sorted_classes,
     stacked_bars,
     threshold_chart,
-    to_svg,
 )
 from tools.pages.draw import encode_jpeg
 from tools.pages.numbers import (
@@ -107,7 +107,7 @@ def write_report(folder: Path, report: Report) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {name: metrics_of(numbers) for name, numbers in report.models.items()}
-    learning = line_charts(report.curves, x="iteration")
+    learning = draw(line_charts(report.curves, x="iteration"))
     per_class = {name: numbers["per_class"] for name, numbers in report.models.items()}
     write_page(
         folder / "report.html",
@@ -123,12 +123,9 @@ def write_report(folder: Path, report: Report) -> None:
         columns={name: measured(headings(rows.values()), rows) for name, rows in per_class.items()},
         problems=_problems(report.models),
         environment=content["environment"],
-        charts=[embedded(chart, name) for name, chart in _class_charts(report.models).items()],
-        learning=[
-            embedded(chart, name)
-            for name, chart in {**learning, **_threshold_charts(report.models)}.items()
-        ],
-        folded={name: embedded(chart, name) for name, chart in _folded(report).items()},
+        charts=embedded(draw(_class_charts(report.models))).values(),
+        learning=embedded({**learning, **draw(_threshold_charts(report.models))}).values(),
+        folded=embedded(draw(_folded(report))),
         sheets=[
             (sheet, [(shown, _embedded(shown.image)) for shown in sheet.images])
             for sheet in report.sheets
@@ -203,7 +200,7 @@ def _problems(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def _write_figures(folder: Path, charts: Mapping[str, Figure]) -> None:
+def _write_figures(folder: Path, drawings: Mapping[str, str]) -> None:
     """A file for each learning curve by heading, in the place of those of an earlier report.
 
     In a name ``/`` becomes ``_``, and other characters that a file name cannot hold %XX; a name
@@ -212,10 +209,10 @@ def _write_figures(folder: Path, charts: Mapping[str, Figure]) -> None:
     folder.mkdir(exist_ok=True)
     for earlier in folder.glob("*.svg"):
         earlier.unlink()
-    for heading, chart in charts.items():
+    for heading, drawing in drawings.items():
         name = quote(heading.replace("/", "_"), safe=" ,()", errors="surrogateescape")
         path = folder / f"{shortened(name, MOST_BYTES - 4)}.svg"
-        write_atomically(path, to_svg(chart, heading).encode())
+        write_atomically(path, drawing.encode())
 
 
 def _tail_curves(models: Mapping[str, Mapping[str, Any]]) -> Curves:

@@ -12,6 +12,7 @@ from tools.pages.charts import (
     COLORS,
     INK,
     class_bars,
+    draw,
     embedded,
     line_charts,
     small_multiples,
@@ -117,7 +118,8 @@ def test_names_from_outside_are_text(name: str) -> None:
     (figure,) = line_charts({name: {name: [(0, 1.0)]}}, x="iteration").values()
     bars = class_bars("AP", {name: {name: 0.5}}, {name: {name: 0.5}}, mark="F2")
 
-    for svg in (to_svg(figure, name), to_svg(bars, name), embedded(figure, name)):
+    drawn = draw({name: figure})
+    for svg in (to_svg(bars, name), drawn[name], embedded(drawn)[name]):
         assert printable(name) in texts_of(svg)
         assert "<script" not in svg
 
@@ -133,16 +135,15 @@ def test_a_long_name_is_cut_in_a_drawing_and_whole_in_its_title() -> None:
 
 
 def test_a_drawing_takes_the_color_of_the_text_around_it_and_is_the_same_again() -> None:
-    def draw() -> Figure:
+    def chart() -> Figure:
         return line_charts({"loss": {"m": [(0, 1.0), (1, 0.5)]}}, x="iteration")["loss"]
 
-    svg = to_svg(draw(), "loss")
+    svg = to_svg(chart(), "loss")
     assert INK not in svg
     assert "currentColor" in svg
     assert COLORS[0] in svg
-    assert svg == to_svg(draw(), "loss")
-    part = embedded(draw(), 'a "loss"')
-    root = ET.fromstring(part)
+    assert svg == to_svg(chart(), "loss")
+    root = ET.fromstring(embedded({'a "loss"': svg})['a "loss"'])
     assert root.attrib["aria-label"] == 'a "loss"'
     assert not {"width", "height"} & root.attrib.keys()
     assert "viewBox" in root.attrib

@@ -6,9 +6,12 @@ import os
 import pickle
 import re
 import signal
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,11 +59,20 @@ def signals_held() -> Iterator[None]:
 
 @atexit.register  # runs before multiprocessing waits for its processes
 def _kill_stuck_workers() -> None:
-    children = multiprocessing.active_children()
-    if children and hasattr(signal, "SIGCHLD"):  # torch's handler raises for a worker that ends so
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _kill(multiprocessing.active_children())
+
+
+def _kill(children: Collection[BaseProcess]) -> None:
+    """End these processes at once; torch's handler of signals is not told of it."""
+    if not children:
+        return
+    can_tell = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if can_tell else None
     for child in children:
         child.kill()
+        child.join()
+    if can_tell:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 class Begun:
@@ -70,17 +82,26 @@ class Begun:
     """
 
     def __init__(self, workers: int) -> None:
-        numbers = torch.full((workers,), -1)
-        self.numbers = numbers.share_memory_()  # type: ignore[no-untyped-call]
+        self.numbers, self.pids = (
+            torch.full((workers,), -1).share_memory_()  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
 
     def note(self, number: int) -> None:
         """The worker process that calls this begins that item; another process notes nothing."""
         if worker := get_worker_info():
-            self.numbers[worker.id] = number
+            self.numbers[worker.id], self.pids[worker.id] = number, os.getpid()
+
+    def end(self) -> None:
+        """End the worker processes that have begun an item and are still there."""
+        known = set(self.pids.tolist())
+        _kill([each for each in multiprocessing.active_children() if each.pid in known])
 
     @contextmanager
     def named(self, items: Sequence[object]) -> Iterator[None]:
         """Inside, the error of a lost or stuck process names the items that were begun last.
+
+        The other processes end at once then; what they share may be locked for good.
 
         Raises:
             RuntimeError: a process was lost, or did not answer in time.
@@ -91,6 +112,7 @@ class Begun:
             reason = _of_worker(error)
             if reason is None or not len(self.numbers):
                 raise
+            self.end()
             begun = [(number, items[number]) for number in self.numbers.tolist() if number >= 0]
             names = [
                 str(item) if isinstance(item, (str, Path)) else f"item {number + 1} of {len(items)}"
@@ -189,6 +211,9 @@ class _Results(Iterator[Any]):
         self.contents = contents
         self.items = items
         self.begun = begun
+        # Where these results are a part of a cycle, torch asks its processes to end through queues
+        # that are closed already, and waits ten seconds for each of them.
+        weakref.finalize(self, begun.end)
 
     def __next__(self) -> Any:
         with self.begun.named(self.items):

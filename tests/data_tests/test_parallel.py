@@ -1,5 +1,7 @@
 """One function over many items: the same results in the same order from any number of processes."""
 
+import gc
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -113,6 +115,17 @@ def test_no_signal_of_the_group_reaches_a_process_that_is_starting() -> None:
     for of_process in map_parallel(blocked, ["a", "b"], processes=2):
         assert numbers <= of_process
     assert not numbers & blocked("")
+
+
+def test_processes_of_results_that_nobody_reads_any_more_end() -> None:
+    results = map_parallel(str.upper, ["a", "b", "c"] * 9, processes=2)
+    assert next(results) == "A"
+    cycle: list[object] = [results]
+    cycle.append(cycle)  # as an error and its frames are
+    del results, cycle
+
+    gc.collect()
+    assert multiprocessing.active_children() == []
 
 
 def test_an_item_without_a_name_is_named_by_its_number() -> None:

@@ -1,6 +1,7 @@
 """What a model takes: images, or the cached features of a frozen backbone, upright or flipped."""
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -159,6 +160,7 @@ class TrainingBatches:
         """
         self.inputs, self.seed, self.batch_size, self.flip = inputs, seed, batch_size, flip
         self.begun = Begun(workers)
+        weakref.finalize(self, self.begun.end)
         self._batches: list[list[View]] = []
         self._loader: DataLoader[Any] = DataLoader(
             _Views(inputs, self.begun),

@@ -384,7 +384,7 @@ def test_a_second_download_into_the_same_folder_is_refused(
         ("--mirrors=[ftp://host]", "ftp://host"),
         ("--mirrors=[http://]", "http://HOST"),
         ("--mirorrs=[http://host]", "did you mean --mirrors?"),
-        ("--keep-archives=perhaps", "keep_archives"),
+        ("--keep-archives=perhaps", "--keep-archives"),
     ],
 )
 def test_settings_without_sense_are_refused_before_any_work(

@@ -1,5 +1,6 @@
 """Settings of the commands of this room. Light: ``--help`` imports this."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -168,3 +169,5 @@ class RunShardsSettings:
         check_range(self, "0 or more", "gpus")
         if not self.out:
             raise ValueError("--out is empty")
+        if not re.fullmatch(r"|auto|(ray://)?[\w.-]+:\d+", self.ray_address):
+            raise ValueError(f"--ray-address is HOST:PORT or auto, got {self.ray_address!r}")

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ from tools.cli.signals import check_interrupted
 from tools.pipelines.settings import RunShardsSettings
 
 TRIES_AGAIN = 10  # of a shard whose machine was lost
+CONNECT_SECONDS = 10.0
 WAIT_SECONDS = 1.0  # between two looks for a signal
 
 
@@ -217,13 +219,18 @@ def _cluster(settings: RunShardsSettings) -> Iterator[Any]:
         raise ModuleNotFoundError(f"{error} (pip install 'wsddn-localizer[ray]')") from error
     own = signal.getsignal(signal.SIGTERM)
     place: dict[str, Any] = {"address": settings.ray_address}
+    host, _, port = settings.ray_address.removeprefix("ray://").rpartition(":")
     if not settings.ray_address:
         place = {"address": "local", "num_cpus": usable_cores(), "include_dashboard": False}
     try:
         with saying("connecting to the cluster"):
+            if host:  # Ray itself would try for minutes
+                socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
             ray.init(**place, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConnectionError(f"--ray-address {settings.ray_address}: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConnectionError(
+            f"--ray-address {settings.ray_address}: no cluster answers ({error})"
+        ) from error
     finally:
         signal.signal(signal.SIGTERM, own)  # Ray's own ends the process at once
     try:

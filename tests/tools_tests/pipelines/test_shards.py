@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools_tests.conftest import Words
-from tests.worlds import files_of, noise_image
+from tests.worlds import files_of, free_port, noise_image
 from tools import detect, make_proposals
 from tools.pipelines.settings import RunShardsSettings
 from tools.pipelines.shards import _job, make_shard
@@ -152,6 +152,15 @@ def test_shards_of_another_command_are_not_mixed_with(
         assert f"{record}: of another command" in capsys.readouterr().err
 
 
+def test_a_cluster_that_does_not_answer_is_told_at_once(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    address = f"127.0.0.1:{free_port()}"
+    assert main(options(images, tmp_path / "parts", "--ray-address", address)) == 1
+    assert f"error: --ray-address {address}: no cluster answers" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -183,6 +192,7 @@ def test_shards_of_another_command_are_not_mixed_with(
         (lambda words: [*words, "--cores", "0"], "--cores is above 0, got 0"),
         (lambda words: [*words, "--gpus=-1"], "--gpus is 0 or more, got -1"),
         (lambda words: [*words, "--out", ""], "--out is empty"),
+        (lambda words: [*words, "--ray-address", "head"], "--ray-address is HOST:PORT or auto"),
         (lambda words: [*words, "--images", "nowhere"], "nowhere: no images in it"),
         (lambda words: [*words, "--out", "nothing://a"], "Protocol not known: nothing"),
     ],

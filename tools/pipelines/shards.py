@@ -257,6 +257,8 @@ def _run_all(
             number = numbers.pop(reference)
             try:
                 yield number, ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                yield number, (1, f"{type(error.cause).__name__}: {error.cause}")
             except ray.exceptions.RayError as error:
                 yield number, (1, " ".join(str(error).split()))
 

@@ -67,6 +67,17 @@ def test_a_cluster_makes_what_shards_by_hand_are_and_only_what_is_missing(
         record = json.loads((out / f"{stem}.json").read_text())
         assert record["sha256"] == {"": sha256(made).hexdigest()}
 
+    (out / "00002-of-00002.json").unlink()
+    (out / "00002-of-00002.npz").unlink()
+    (out / "00002-of-00002.json.part").mkdir()  # where its record cannot be written
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert "1 of 2 shards are there already" in captured.out
+    assert "error: 1 of 2 shards failed, shard 2: " in captured.err.splitlines()[-1]
+    assert "00002-of-00002.json.part" in captured.err.splitlines()[-1]
+    (out / "00002-of-00002.json.part").rmdir()
+    assert main(words) == 0
+
     before = files_of(out)
     assert main(words) == 0  # nothing is left to be made, so no cluster is asked for
     assert "2 of 2 shards are there already" in capsys.readouterr().out

@@ -74,6 +74,8 @@ class ImageSet(Dataset[ImageSample]):
     def read(self, index: int, *, channels: int = 3) -> ImageSample:
         """Decode one image; the latest one stays, so its views and sizes decode it once.
 
+        Threads may call it side by side.
+
         Args:
             index: number of the image.
             channels: how many of them; the first three are RGB.
@@ -83,10 +85,12 @@ class ImageSet(Dataset[ImageSample]):
                 channels.
         """
         asked, size = (self.paths[index], channels), self.annotations[index].image_size
-        if self._latest is None or self._latest[0] != asked:
-            self._latest = asked, self._pixels(index, channels)
-        pixels = self._latest[1]
-        return ImageSample(self.ids[index], pixels, self.targets[index], self.weights[index], size)
+        latest = self._latest  # which another thread may replace
+        if latest is None or latest[0] != asked:
+            latest = self._latest = asked, self._pixels(index, channels)
+        return ImageSample(
+            self.ids[index], latest[1], self.targets[index], self.weights[index], size
+        )
 
     def _pixels(self, index: int, channels: int) -> Tensor:
         size = self.annotations[index].image_size

@@ -1,6 +1,7 @@
 """Some images of a split, with everything that belongs to them."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,13 @@ def test_an_image_that_is_asked_for_again_at_once_is_decoded_once(
     assert dataset[1].image is not first
     with pytest.raises(FileNotFoundError, match="no such image"):
         dataset.read(0)
+
+
+def test_threads_that_read_side_by_side_get_the_images_that_they_ask_for(dataset: ImageSet) -> None:
+    every = [dataset.read(index).image for index in range(len(dataset))]
+    asked = [*range(len(dataset))] * 30
+
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(lambda index: dataset.read(index).image, asked))
+
+    assert all(image.equal(every[index]) for index, image in zip(asked, images, strict=True))

@@ -1,8 +1,8 @@
 """Some images of a split, with everything that belongs to them."""
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,11 +72,19 @@ def test_an_image_that_is_asked_for_again_at_once_is_decoded_once(
         dataset.read(0)
 
 
-def test_threads_that_read_side_by_side_get_the_images_that_they_ask_for(dataset: ImageSet) -> None:
-    every = [dataset.read(index).image for index in range(len(dataset))]
-    asked = [*range(len(dataset))] * 30
+def test_an_image_that_another_thread_reads_meanwhile_is_not_taken_for_it(
+    dataset: ImageSet,
+) -> None:
+    class Interrupted(ImageSet):
+        """Another image is read whenever one is about to be remembered."""
 
-    with ThreadPoolExecutor(4) as pool:
-        images = list(pool.map(lambda index: dataset.read(index).image, asked))
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "_latest" and value and value[0][0] == self.paths[0]:
+                self.read(1)
 
-    assert all(image.equal(every[index]) for index, image in zip(asked, images, strict=True))
+    first, second = dataset[0].image, dataset[1].image
+    part = dataset.subset([0, 1])
+    part.__class__ = Interrupted
+    assert part.read(0).image.equal(first)
+    assert part.read(1).image.equal(second)

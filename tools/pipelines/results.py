@@ -117,11 +117,12 @@ def _train(row: Row, seed: int, settings: MakeResultsSettings, root: Path) -> tu
 
 def _command(name: str, words: Sequence[str], settings: MakeResultsSettings, seed: int) -> str:
     """A command with short names for what lies in the folder of runs and for further images."""
-    text = shlex.join(word.replace(str(CONFIGS), "tools/configs") for word in words)
+    short = {str(settings.also_images): "MORE", str(settings.also_labels): "MORE.csv"}
+    text = shlex.join(
+        short.get(word, word.replace(str(CONFIGS), "tools/configs")) for word in words
+    )
     for folder in (settings.runs / "proposals", settings.runs):
         text = text.replace(f"{folder}/", "")
-    for place, short in ((settings.also_images, "MORE"), (settings.also_labels, "MORE.csv")):
-        text = text.replace(f" {place} ", f" {short} ")
     return f"python -m tools.{name} {text.replace(f'-seed{seed}', '')}"
 
 

@@ -21,6 +21,7 @@ from tools.make_results import main
 from tools.pipelines import results as make_results
 from tools.pipelines.result_rows import KINDS, Row, read_rows
 from tools.pipelines.result_tables import CLASSES, class_table, marks, table, with_tables
+from tools.pipelines.settings import MakeResultsSettings
 from tools.runs.folder import evaluation_folder
 
 Make = Callable[..., int]
@@ -375,3 +376,7 @@ def test_a_row_may_learn_from_further_images_and_is_left_out_without_them(
     command = json.loads((results / "more-seed1.json").read_text())["commands"][0]
     assert "--also-images MORE --also-labels MORE.csv --proposals trainval.npz also.npz" in command
     assert str(tmp_path) not in command
+    given = MakeResultsSettings(also_images=images, also_labels=labels)
+    words = ["--also-images", str(images), "--also-labels", str(labels)]
+    shown = make_results._command("train_localizer", words, given, 1)
+    assert shown == "python -m tools.train_localizer --also-images MORE --also-labels MORE.csv"

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -171,12 +171,20 @@ def _url(place: str) -> str:
 
 
 def _list_images(place: str) -> list[str]:
-    """The path below a folder of every image, known by its ending, sorted."""
+    """The path below a folder of every image, known by its ending, sorted.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a path leads out of the folder.
+    """
     files, root = url_to_fs(place)
     found = [path.removeprefix(root).lstrip("/") for path in files.find(root)]
     names = sorted(name for name in found if name.lower().endswith(SUFFIXES))
     if not names:
         raise FileNotFoundError(f"{place}: no images in it ({', '.join(SUFFIXES)})")
+    for name in names:
+        if ".." in PurePosixPath(name).parts:  # a store of objects allows it
+            raise ValueError(f"{place}: {name!r} leads out of the folder")
     return names
 
 

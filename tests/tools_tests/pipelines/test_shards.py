@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from tests.tools_tests.conftest import Words
 from tests.worlds import files_of, free_port, noise_image
@@ -161,6 +162,19 @@ def test_shards_of_another_command_are_not_mixed_with(
         record.write_text(content)
         assert main(options(images, out)) == 2
         assert f"{record}: of another command" in capsys.readouterr().err
+
+
+def test_names_that_lead_out_of_the_folder_are_refused_before_anything_is_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = MemoryFileSystem()
+    store.store["/photographs/../../evil.jpg"] = MemoryFile(store, "/photographs/../../evil.jpg")
+    try:
+        words = options(Path("x"), tmp_path / "parts", "--images", "memory://photographs")
+        assert main(words) == 2
+    finally:
+        store.store.clear()
+    assert "'../../evil.jpg' leads out of the folder" in capsys.readouterr().err
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(

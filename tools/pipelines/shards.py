@@ -29,6 +29,7 @@ from data.shard import Shard
 from tools.cli.command import BAD_INPUT, parse_settings
 from tools.cli.console import echo, saying, suggest, warn
 from tools.cli.signals import check_interrupted
+from tools.files.digest import file_sha256
 from tools.pipelines.settings import RunShardsSettings
 
 TRIES_AGAIN = 10  # of a shard whose machine was lost
@@ -324,13 +325,9 @@ def _digests(made: Path) -> dict[str, str]:
     """The sha256 of a file, or of each file of a folder, by its path from there."""
     paths = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
     return {
-        path.relative_to(made).as_posix() if path != made else "": _sha256(path) for path in paths
+        path.relative_to(made).as_posix() if path != made else "": file_sha256(path)
+        for path in paths
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put(files: AbstractFileSystem, made: Path, place: str) -> None:

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from tools.cli.console import echo, saying, track, warn
 from tools.cli.settings import to_dict
 from tools.cli.signals import stop_at_once
 from tools.files.atomic import locked, pack_arrays, write_atomically
+from tools.files.digest import file_sha256
 from tools.inputs.datasets import bad_images
 from tools.pages.recall import write_recall_report
 from tools.preparation.settings import MakeProposalsSettings
@@ -121,10 +122,8 @@ def _convert(images: Mapping[str, Path], out: Path, mat: Path) -> None:
         load_proposals(out)  # a file of another kind is not overwritten
     with saying(f"converting {mat}"), stop_at_once():
         proposals = convert_mat(mat, images)
-    with mat.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, proposals, {"from_mat": mat.name, "sha256": digest})
+    _write(out, proposals, {"from_mat": mat.name, "sha256": file_sha256(mat)})
 
 
 def _write(out: Path, proposals: dict[str, Proposals], meta: dict[str, object]) -> None:

@@ -19,6 +19,7 @@ from data.checks import check_finite
 from data.json_files import read_json
 from tools.cli.console import warn
 from tools.files.atomic import why, write_atomically
+from tools.files.digest import file_sha256
 
 FORMAT_VERSION = 2
 KEYS = {
@@ -61,7 +62,7 @@ def save_checkpoint(folder: Path, content: dict[str, Any], *, is_best: bool = Fa
             torch.save(content, _OpenToTorch(file))  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        entry = {"file": path.name, "sha256": _sha256(temporary), "step": content["step"]}
+        entry = {"file": path.name, "sha256": file_sha256(temporary), "step": content["step"]}
         if any(old["file"] == path.name for old in before["last"]):
             for name, listed in before.items():  # the old content is valid until the rename
                 write_atomically(folder / f"{name}.json", _json([entry, *listed]))
@@ -159,7 +160,7 @@ def read_checkpoint(path: Path, *, sha256: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
     digests = {sha256} if sha256 is not None else _listed(path)
-    if digests and _sha256(path) not in digests:
+    if digests and file_sha256(path) not in digests:
         raise ValueError(f"{path}: the checkpoint is damaged (its sha256 differs)")
     try:
         if not digests:
@@ -234,11 +235,6 @@ def _check_sums(path: Path) -> None:
 
 def _json(entries: list[dict[str, Any]]) -> bytes:
     return json.dumps({"checkpoints": entries}, indent=1).encode()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_unlisted(folder: Path) -> None:

@@ -1,13 +1,14 @@
 """Whether a run may be continued, and from where."""
 
 from collections.abc import Mapping
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from data.datasets.image_set import ImageSet
 from tools.cli.console import echo, track
 from tools.cli.settings import flatten
+from tools.files.digest import file_sha256
 from tools.runs.checkpoint import check_lists, load_checkpoint, read_checkpoint
 from tools.training.state import TrainingState
 
@@ -30,9 +31,7 @@ def dataset_digest(dataset: ImageSet) -> str:
     digest = sha256()
     files = zip(dataset.ids, dataset.paths, strict=True)
     for image_id, path in track(files, f"checksums of {dataset.split}", total=len(dataset)):
-        with path.open("rb") as file:
-            content = file_digest(file, "sha256").hexdigest()
-        digest.update(f"{image_id}\n{content}\n".encode(errors="surrogateescape"))
+        digest.update(f"{image_id}\n{file_sha256(path)}\n".encode(errors="surrogateescape"))
     for labels in (dataset.targets, dataset.weights):
         digest.update(labels.numpy().tobytes())
     return digest.hexdigest()

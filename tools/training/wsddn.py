@@ -1,7 +1,6 @@
 """The training of a detector: from labels and proposals to a checkpoint."""
 
 from collections.abc import Mapping
-from hashlib import file_digest
 from pathlib import Path
 
 from torch import Tensor
@@ -10,6 +9,7 @@ from data.checks import name_first
 from data.datasets.image_set import ImageSet
 from data.types import ImageBatch, Proposals
 from tools.cli.console import warn
+from tools.files.digest import file_sha256
 from tools.inputs.rois import read_proposals, warn_of_scores, with_proposals
 from tools.models.device import Device
 from tools.prediction.predictions import Detector, DetectorPredictions
@@ -72,7 +72,7 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
     @property
     def digests(self) -> dict[str, str]:
         """Of the proposals."""
-        return {"--proposals": " ".join(map(_digest_of, self.settings.proposals))}
+        return {"--proposals": " ".join(map(file_sha256, self.settings.proposals))}
 
     def open(self, evaluated: WSDDN) -> None:
         """Open the inputs and the predictions."""
@@ -108,11 +108,6 @@ class DetectorTask(Task[TrainWsddnSettings, WSDDN]):
         """Whether a checkpoint that holds the backbone will be loaded anyway."""
         last = self.settings.run_dir / "checkpoints" / "last.json"
         return bool(self.settings.resume) and last.exists()
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _with_proposals(dataset: ImageSet, proposals: Mapping[str, Proposals]) -> ImageSet:

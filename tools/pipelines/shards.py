@@ -11,13 +11,9 @@ import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -29,64 +25,12 @@ from data.shard import Shard
 from tools.cli.command import BAD_INPUT, parse_settings
 from tools.cli.console import echo, saying, suggest, warn
 from tools.cli.signals import check_interrupted
-from tools.files.digest import file_sha256
 from tools.pipelines.settings import RunShardsSettings
+from tools.pipelines.shard_job import Job, make_shard
 
-TRIES_AGAIN = 10  # of a shard whose machine was lost
+TRIES_AGAIN = 10  # of a shard, each time after its machine was lost
 CONNECT_SECONDS = 10.0
 WAIT_SECONDS = 1.0  # between two looks for a signal
-
-
-@dataclass(frozen=True, slots=True)
-class Sharded:
-    """How a command makes a part.
-
-    Attributes:
-        option: that names the part.
-        out: ending of what ``--out`` names: empty for a folder, None where there is no such option.
-        processes: whether it has ``--processes``.
-    """
-
-    option: str
-    out: str | None
-    processes: bool
-
-
-SHARDED = {
-    "make_proposals": Sharded("--shard", ".npz", processes=True),
-    "detect": Sharded("--shard", "", processes=True),
-    **dict.fromkeys(
-        ("train_localizer", "train_wsddn", "train_classifier"),
-        Sharded("--only-features", None, processes=False),
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What all shards share; it is sent to the machines.
-
-    Attributes:
-        command: a key of ``SHARDED``.
-        words: after it, without those of the shard.
-        folder: where the command was typed, for the files that the words name.
-        images: URL of a folder, or empty.
-        out: URL of the folder of the results.
-        count: of shards.
-        cores: of each.
-    """
-
-    command: str
-    words: tuple[str, ...]
-    folder: Path
-    images: str
-    out: str
-    count: int
-    cores: int
-
-    def stem(self, number: int) -> str:
-        """Of the names of a shard's files; numbers from 1."""
-        return f"{number:05d}-of-{self.count:05d}"
 
 
 def run(settings: RunShardsSettings) -> None:
@@ -94,15 +38,14 @@ def run(settings: RunShardsSettings) -> None:
 
     Raises:
         ValueError: the words of the command, another command's shards, or, after all others were
-            made, a shard whose images or settings are wrong.
+            made, a shard with wrong images or settings.
         RuntimeError: a shard failed otherwise; the others were made.
     """
     names = _list_images(settings.images) if settings.images else []
-    job = _job(settings, len(names))
+    job = _job(settings, names)
     files, root = url_to_fs(job.out)
     files.makedirs(root, exist_ok=True)
-    key = _key(job, names)
-    done = _recorded(files, root, job, key)
+    done = _recorded(files, root, job)
     missing = [number for number in range(1, job.count + 1) if number not in done]
     if done:
         echo(f"{len(done)} of {job.count} shards are there already")
@@ -110,7 +53,7 @@ def run(settings: RunShardsSettings) -> None:
     failed = dict[int, tuple[int, str]]()
     if missing:
         with _cluster(settings) as remote:
-            for number, (code, message) in _run_all(remote, job, key, parts):
+            for number, (code, message) in _run_all(remote, job, parts):
                 if code:
                     failed[number] = code, message
                     warn(f"shard {number}/{job.count}: {message}")
@@ -128,41 +71,33 @@ def run(settings: RunShardsSettings) -> None:
     _suggest_joining(settings, job)
 
 
-def _job(settings: RunShardsSettings, images: int) -> Job:
-    """What is to be run, after its words were read as the command reads them."""
-    name, row = settings.command, SHARDED[settings.command]
-    own = [row.option, "--out", *(["--processes"] if row.processes else [])]
-    for word in settings.options:
-        option = word.partition("=")[0]
-        if f"--{option}" in own or (option == "images" and settings.images):
-            raise ValueError(f"--options: {option} is for run_shards to give")
-    if row.out is None and settings.images:
-        raise ValueError(f"--images: {name} reads images and labels by its own options")
+def _job(settings: RunShardsSettings, names: Sequence[str]) -> Job:
+    """What is to be run on some images, after its options were read as the command reads them."""
+    images = _url(settings.images) if settings.images else ""
+    count = min(settings.shards, len(names)) if names else settings.shards
+    made_by = [settings.command, *settings.options, images, count, *names]
     job = Job(
-        name,
-        tuple(f"--{word}" for word in settings.options),
+        settings.command,
+        tuple(f"--{option}" for option in settings.options),
         Path.cwd(),
-        _url(settings.images) if settings.images else "",
+        images,
         _url(settings.out),
-        min(settings.shards, images) if images else settings.shards,
+        count,
         settings.cores,
+        hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16],
     )
-    command = importlib.import_module(f"tools.{name}").main
+    if job.ending is None and images:
+        raise ValueError(f"--images: {job.command} reads images and labels by its own options")
+    for option in settings.options:
+        name = option.partition("=")[0]
+        if f"--{name}" in job.own_options(1, Path("work")):
+            raise ValueError(f"--options: {name} is for run_shards to give")
+    command = importlib.import_module(f"tools.{job.command}").main
     try:
-        parse_settings(command.settings_type, name, _words(job, 1, Path("work")))
+        parse_settings(command.settings_type, job.command, job.words(1, Path("work")))
     except BAD_INPUT as error:
         raise ValueError(f"--options: {error}") from error
     return job
-
-
-def _words(job: Job, number: int, folder: Path) -> list[str]:
-    """The words of a shard; what it reads and writes by itself lies in the folder."""
-    row = SHARDED[job.command]
-    given = ["--images", str(folder / "images")] if job.images else []
-    part = "1/1" if job.images else f"{number}/{job.count}"
-    out = [] if row.out is None else ["--out", str(folder / f"made{row.out}")]
-    processes = ["--processes", str(job.cores)] if row.processes else []
-    return [*job.words, *given, row.option, part, *out, *processes]
 
 
 def _url(place: str) -> str:
@@ -189,13 +124,7 @@ def _list_images(place: str) -> list[str]:
     return names
 
 
-def _key(job: Job, names: Sequence[str]) -> str:
-    """Of a command and its images; shards of two keys do not belong together."""
-    made_by = [job.command, *job.words, job.images, job.count, *names]
-    return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]
-
-
-def _recorded(files: AbstractFileSystem, root: str, job: Job, key: str) -> set[int]:
+def _recorded(files: AbstractFileSystem, root: str, job: Job) -> set[int]:
     """Numbers of the shards that are made.
 
     Raises:
@@ -205,7 +134,7 @@ def _recorded(files: AbstractFileSystem, root: str, job: Job, key: str) -> set[i
     numbers = set[int]()
     for path in files.glob(f"{root}/*-of-*.json"):
         try:
-            is_ours = json.loads(files.cat_file(path))["key"] == key
+            is_ours = json.loads(files.cat_file(path))["key"] == job.key
         except (ValueError, KeyError, TypeError):
             is_ours = False
         number = known.get(path.rpartition("/")[2])
@@ -253,12 +182,12 @@ def _cluster(settings: RunShardsSettings) -> Iterator[Any]:
 
 
 def _run_all(
-    remote: Any, job: Job, key: str, parts: Mapping[int, Sequence[str]]
+    remote: Any, job: Job, parts: Mapping[int, Sequence[str]]
 ) -> Iterator[tuple[int, tuple[int, str]]]:
     """Shards in the order in which they end: the number, an exit code and a message."""
     import ray
 
-    numbers = {remote.remote(job, key, number, names): number for number, names in parts.items()}
+    numbers = {remote.remote(job, number, names): number for number, names in parts.items()}
     while numbers:
         ended, _ = ray.wait(list(numbers), timeout=WAIT_SECONDS)
         check_interrupted()
@@ -272,80 +201,14 @@ def _run_all(
                 yield number, (1, " ".join(str(error).split()))
 
 
-def make_shard(job: Job, key: str, number: int, names: Sequence[str]) -> tuple[int, str]:
-    """Make one shard here, with what its record says of it written last.
-
-    Args:
-        job: what is made.
-        key: of the job.
-        number: of the shard, from 1.
-        names: of its images, where they are fetched.
-
-    Returns:
-        The exit code of its process, and its error if it has failed.
-    """
-    files, root = url_to_fs(job.out)
-    record = f"{root}/{job.stem(number)}.json"
-    if files.exists(record):  # its machine was lost after it was made
-        return 0, ""
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if job.images:
-            _fetch(job.images, names, folder / "images")
-        words = [sys.executable, "-m", f"tools.{job.command}", *_words(job, number, folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(job.cores)}
-        ended = subprocess.run(
-            words, cwd=job.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if ended.returncode:
-            said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
-            return ended.returncode, said[-1].removeprefix("error: ")
-        ending = SHARDED[job.command].out
-        digests = dict[str, str]()
-        if ending is not None:
-            made = folder / f"made{ending}"
-            digests = _digests(made)
-            _put(files, made, f"{root}/{job.stem(number)}{ending}")
-    content = json.dumps({"key": key, "sha256": digests}, indent=1).encode()
-    files.pipe_file(f"{record}.part", content)
-    files.mv(f"{record}.part", record)
-    return 0, ""
-
-
-def _fetch(place: str, names: Sequence[str], folder: Path) -> None:
-    """Copy files below a place to a folder, under the same names."""
-    files, root = url_to_fs(place)
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.get_file(f"{root}/{name}", str(path))
-
-
-def _digests(made: Path) -> dict[str, str]:
-    """The sha256 of a file, or of each file of a folder, by its path from there."""
-    paths = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
-    return {
-        path.relative_to(made).as_posix() if path != made else "": file_sha256(path)
-        for path in paths
-    }
-
-
-def _put(files: AbstractFileSystem, made: Path, place: str) -> None:
-    """Copy a file or a folder, in the place of what a lost machine has left there."""
-    if files.exists(place):
-        files.rm(place, recursive=True)
-    files.put(str(made), place, recursive=made.is_dir())
-
-
 def _suggest_joining(settings: RunShardsSettings, job: Job) -> None:
     """Suggest the command that makes one result of the shards, where it can read them."""
-    row = SHARDED[job.command]
-    if row.out is None or "://" in settings.out or "://" in settings.images:
+    if job.ending is None or "://" in settings.out or "://" in settings.images:
         return
-    parts = [Path(settings.out, f"{job.stem(n + 1)}{row.out}") for n in range(job.count)]
+    parts = [Path(settings.out, f"{job.stem(n + 1)}{job.ending}") for n in range(job.count)]
     images = ["--images", settings.images] if settings.images else []
-    out = Path(f"{settings.out.rstrip('/')}-joined{row.out}")
+    out = Path(f"{settings.out.rstrip('/')}-joined{job.ending}")
     suggest(
-        *("python", "-m", f"tools.{job.command}", *job.words, *images),
+        *("python", "-m", f"tools.{job.command}", *job.options, *images),
         *("--made", *parts, "--out", out),
     )

@@ -14,7 +14,8 @@ from tests.tools_tests.conftest import Words
 from tests.worlds import files_of, free_port, noise_image
 from tools import detect, make_proposals
 from tools.pipelines.settings import RunShardsSettings
-from tools.pipelines.shards import _job, make_shard
+from tools.pipelines.shard_job import make_shard
+from tools.pipelines.shards import _job
 from tools.run_shards import main
 
 SMALL = ("--search-sizes", "60", "--edge-sizes", "60", "--max-boxes", "50")
@@ -44,7 +45,7 @@ def options_of(words: list[str]) -> tuple[str, ...]:
 
 def one(settings: RunShardsSettings, names: list[str], number: int = 1) -> tuple[int, str]:
     """Make one shard in a process of its own, without a cluster."""
-    return make_shard(_job(settings, len(names)), "key", number, names)
+    return make_shard(_job(settings, names), number, names)
 
 
 def test_a_cluster_makes_what_shards_by_hand_are_and_only_what_is_missing(

@@ -1,4 +1,4 @@
-"""A cluster that loses a machine in the middle of its shards, and one whose command is stopped."""
+"""A cluster that loses a machine in the middle of its shards, and a command that is stopped."""
 
 import signal
 import time

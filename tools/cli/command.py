@@ -45,7 +45,7 @@ BAD_INPUT = (
 MOST_VALUES = 100_000  # of a file of settings
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG_HELP = "YAML file with any of these settings, or the name of one of tools/configs"
-# How the parser names a setting whose value it refuses, and types, which None alone needs no word.
+# How the parser names a setting with a value that it refuses, and the types that need a word.
 REFUSED = re.compile(r'Parser key "([\w.]+)"[^:]*:\s*(.*)', flags=re.DOTALL)
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text"}
 EPILOG = "Lists are written with blanks, --image-sizes 512 736; a flag without a value is true."

@@ -191,7 +191,7 @@ def test_proposals_in_the_making_are_waited_for_as_far_as_they_are_asked_for() -
     assert len(arriving) == 3
 
 
-def test_an_image_whose_proposals_fail_is_an_error_when_it_is_asked_for() -> None:
+def test_proposals_that_fail_are_an_error_when_they_are_asked_for() -> None:
     def coming() -> Iterator[Proposals]:
         yield THREE
         raise ValueError("b.jpg: the image does not decode")

@@ -29,8 +29,8 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def ignore_signals(_: int) -> None:
-    """Leave SIGTERM and SIGINT to the main process; for ``DataLoader(worker_init_fn=...)``.
+def _ignore_signals(_: int) -> None:
+    """Leave SIGTERM and SIGINT to the main process.
 
     systemd, SLURM and timeout signal every process of a group. A worker that ended then would be
     an error in the main process, before that one has saved its work. Workers end when the main
@@ -41,12 +41,7 @@ def ignore_signals(_: int) -> None:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT wait; start workers here.
-
-    They inherit that, for good: a signal to their group would otherwise end one that has not come
-    to ``ignore_signals`` yet.
-    """
+def _signals_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -76,26 +71,38 @@ def _kill(children: Collection[BaseProcess]) -> None:
 
 
 class Begun:
-    """Which item each of the worker processes has begun last; they and this one share it.
+    """The worker processes of a loader, and which item each of them has begun last.
 
     A process that is killed, or that crashes in a decoder, cannot tell it itself.
+
+    Attributes:
+        numbers: ``[W]`` of the items, -1 where a process has begun none; shared with the processes.
     """
 
     def __init__(self, workers: int) -> None:
-        self.numbers, self.pids = (
-            torch.full((workers,), -1).share_memory_()  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
+        self.numbers = torch.full((workers,), -1).share_memory_()  # type: ignore[no-untyped-call]
+        self._processes: set[BaseProcess] = set()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Inside, the processes are started, and SIGTERM and SIGINT wait.
+
+        They inherit that, for good: a signal to their group would otherwise end one that has not
+        come to ``_ignore_signals`` yet.
+        """
+        before = set(multiprocessing.active_children())
+        with _signals_held():
+            yield
+        self._processes |= set(multiprocessing.active_children()) - before
 
     def note(self, number: int) -> None:
         """The worker process that calls this begins that item; another process notes nothing."""
         if worker := get_worker_info():
-            self.numbers[worker.id], self.pids[worker.id] = number, os.getpid()
+            self.numbers[worker.id] = number
 
     def end(self) -> None:
-        """End the worker processes that have begun an item and are still there."""
-        known = set(self.pids.tolist())
-        _kill([each for each in multiprocessing.active_children() if each.pid in known])
+        """End the processes that are still there; a copy of this in one of them ends none."""
+        _kill(self._processes & set(multiprocessing.active_children()))
 
     @contextmanager
     def named(self, items: Sequence[object]) -> Iterator[None]:
@@ -122,6 +129,25 @@ class Begun:
                 f"{', '.join(names) or 'no item'}: begun last when a process was lost or stuck "
                 f"({str(reason).strip().rstrip('.') or type(reason).__name__})"
             ) from error
+
+
+class Loader(DataLoader[Any]):
+    """A loader whose processes leave signals to this one, and can be named and ended.
+
+    It draws nothing from the generator that models start from.
+    """
+
+    def __init__(self, dataset: Dataset[Any], begun: Begun, **options: Any) -> None:
+        """Of a data set whose items are noted in ``begun``; options are those of ``DataLoader``."""
+        super().__init__(
+            dataset, worker_init_fn=_ignore_signals, generator=torch.Generator(), **options
+        )
+        self._begun = begun
+
+    def __iter__(self) -> Any:
+        """Of all batches; processes that are not there yet are started."""
+        with self._begun.starting():
+            return super().__iter__()
 
 
 def _of_worker(error: BaseException) -> BaseException | None:
@@ -159,16 +185,8 @@ def map_parallel(
     if processes < 2:  # to start one would cost more than an item
         return map(function, items)
     begun = Begun(processes)
-    loader: DataLoader[bytes] = DataLoader(
-        _Mapped(function, items, begun),
-        batch_size=None,
-        num_workers=processes,
-        worker_init_fn=ignore_signals,
-        generator=torch.Generator(),  # or else it draws from the generator that models start from
-    )
-    with signals_held():
-        contents = iter(loader)
-    return _Results(contents, items, begun)
+    loader = Loader(_Mapped(function, items, begun), begun, batch_size=None, num_workers=processes)
+    return _Results(iter(loader), items, begun)
 
 
 def own_error(error: Exception) -> Exception:

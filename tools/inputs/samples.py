@@ -5,15 +5,15 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.collate import collate_images
 from data.datasets.image_set import ImageSet
-from data.parallel import Begun, ignore_signals
+from data.parallel import Begun, Loader
 from data.transforms import ResizeMode, normalize_images, resize_image
 from data.types import ImageBatch, ImageSample
 from localizer.backbones import Backbone
@@ -162,19 +162,18 @@ class TrainingBatches:
         self.begun = Begun(workers)
         weakref.finalize(self, self.begun.end)
         self._batches: list[list[View]] = []
-        self._loader: DataLoader[Any] = DataLoader(
+        self._loader = Loader(
             _Views(inputs, self.begun),
+            self.begun,
             batch_sampler=self._batches,
             num_workers=workers,
             collate_fn=partial(collate_images, multiple=inputs[0].multiple),
-            worker_init_fn=ignore_signals,
-            generator=torch.Generator(),  # or else it draws a seed from the model's generator
             timeout=SECONDS if workers else 0,  # a stuck worker would be waited for forever
             persistent_workers=workers > 0,
             pin_memory=pinned,
         )
 
-    def __call__(self, epoch: int, first: int) -> DataLoader[Any]:
+    def __call__(self, epoch: int, first: int) -> Loader:
         """The batches of an epoch from number ``first`` on; the last one may be smaller.
 
         Ranks share each step's images, and all have as many batches. A rank for which none is left

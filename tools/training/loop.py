@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from data.evaluation.image_metrics import eval_classification, mean_over_present
-from data.parallel import own_error, signals_held
+from data.parallel import own_error
 from data.types import ImageBatch
 from tools.cli.console import show_progress
 from tools.cli.signals import check_interrupted
@@ -86,10 +86,8 @@ def train(
             state.begin_epoch()
         rest = batches(state.epoch, state.batch * count)
         steps = state.batch + math.ceil(len(rest) / count)
-        with signals_held():
-            loaded = iter(rest)
         shown = show_progress(
-            _in_groups(loaded, count),
+            _in_groups(iter(rest), count),
             f"epoch {state.epoch + 1}/{settings.epochs}",
             total=steps,
             done=state.batch,

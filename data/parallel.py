@@ -91,9 +91,11 @@ class Begun:
         come to ``_ignore_signals`` yet.
         """
         before = set(multiprocessing.active_children())
-        with _signals_held():
-            yield
-        self._processes |= set(multiprocessing.active_children()) - before
+        try:
+            with _signals_held():
+                yield
+        finally:  # where a second one cannot be started, the first is there
+            self._processes |= set(multiprocessing.active_children()) - before
 
     def note(self, number: int) -> None:
         """The worker process that calls this begins that item; another process notes nothing."""

@@ -14,6 +14,7 @@ from tools.files.atomic import write_json
 
 PROJECT = Path(__file__).parents[2]
 OPENCV = "opencv-contrib-python-headless"
+SECONDS = 20  # that git may take; on a drive that is gone it never ends
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", OPENCV, "scikit-learn")
 
 
@@ -45,19 +46,22 @@ def _version(library: str) -> str | None:
 
 
 def _commit() -> str | None:
+    """None where there is no git, or it does not answer."""
     if not (PROJECT / ".git").exists() or shutil.which("git") is None:
         return None
     # tables are written between two trainings; they do not change the code
     code = ["--", ".", ":(exclude)README.md", ":(exclude)tools/results"]
-    head = _git("rev-parse", "--short", "HEAD")
-    changed = _git("status", "--porcelain", "--untracked-files=no", *code)
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", *code)
+    except subprocess.TimeoutExpired:
+        return None
     return f"{head}-dirty" if changed else head or None
 
 
 def _git(*arguments: str) -> str:
-    finished = subprocess.run(
-        ["git", "-C", str(PROJECT), *arguments], capture_output=True, text=True, check=False
-    )
+    command = ["git", "-C", str(PROJECT), *arguments]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     return finished.stdout.strip()
 
 

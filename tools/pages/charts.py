@@ -32,6 +32,7 @@ STYLE: Any = {
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # else its place is looked for, which takes a fifth of the drawing
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

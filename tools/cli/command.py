@@ -13,6 +13,7 @@ import sys
 import traceback
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -207,14 +208,21 @@ def settings_from(settings_type: type[Settings], values: Mapping[str, Any]) -> S
     Raises:
         ValueError: an unknown setting, or a value that the settings refuse.
     """
-    parser = _Parser()
-    parser.add_class_arguments(settings_type)
+    parser = _parser_of(settings_type)
     types = types_of(settings_type, prefix="")
     plain = {
         name: [value] if is_list(types.get(name)) and isinstance(value, str) else value
         for name, value in values.items()
     }
     return _instance(settings_type, parser, parser.parse_object(plain))
+
+
+@cache
+def _parser_of(settings_type: type[Any]) -> ArgumentParser:
+    """To make one takes as long as to use it, and several runs may be read."""
+    parser = _Parser()
+    parser.add_class_arguments(settings_type)
+    return parser
 
 
 def _instance(settings_type: type[Settings], parser: ArgumentParser, parsed: Any) -> Settings:

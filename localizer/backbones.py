@@ -212,10 +212,6 @@ def _efficientnet_lite0() -> nn.Module:
     return EfficientNetLite(0)
 
 
-def _efficientnet_lite1() -> nn.Module:
-    return EfficientNetLite(1)
-
-
 def _efficientnet_lite2() -> nn.Module:
     return EfficientNetLite(2)
 
@@ -260,7 +256,6 @@ BACKBONES: dict[str, Backbone] = {
         _FOUR_CHANNELS, build=_resnet18_four_channel, adapt=weights_of_four_channels
     ),
     "efficientnet_lite0": _LITE,
-    "efficientnet_lite1": replace(_LITE, build=_efficientnet_lite1),
     "efficientnet_lite2": replace(_LITE, build=_efficientnet_lite2),
 }
 

@@ -12,9 +12,9 @@ class LocalizerSettings:
 
     backbone: str = "alexnet"
     """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0,
-    efficientnet_lite1, efficientnet_lite2, or timm:NAME for a model of timm, such as
-    timm:convnext_atto; resnet18_two_branch and resnet18_four_channel see near infrared too. alexnet
-    gets the report's head, the others one 1x1 convolution."""
+    efficientnet_lite2, or timm:NAME for a model of timm, such as timm:convnext_atto;
+    resnet18_two_branch and resnet18_four_channel see near infrared too. alexnet gets the report's
+    head, the others one 1x1 convolution."""
 
     pooling: str = "max"
     """How a heatmap becomes the image's logit of the class: max, mean, log_sum_exp or top."""

@@ -11,8 +11,8 @@ class DetectorSettings:
 
     backbone: str = "efficientnet_lite0"
     """Convolutional part: alexnet, squeezenet1_1, vgg16, resnet18, resnet50, efficientnet_lite0,
-    efficientnet_lite1, efficientnet_lite2, or timm:NAME for a model of timm, such as
-    timm:convnext_atto. The paper's VGG-F is close to alexnet."""
+    efficientnet_lite2, or timm:NAME for a model of timm, such as timm:convnext_atto. The paper's
+    VGG-F is close to alexnet."""
 
     width: int = 1024
     """Outputs of fc6 and of fc7; 4096 in the paper, with which those of alexnet and vgg16 can be

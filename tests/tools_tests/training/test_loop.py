@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from data.types import ImageBatch, ImageSample
 from tests.worlds import NumberedImages, training_batches
 from tools.cli.signals import Interrupted, install_signal_handlers, is_interrupted
+from tools.inputs.samples import TrainingBatches
 from tools.loggers.backend import Backend
 from tools.loggers.logger import Logger
 from tools.loggers.metrics_file import MetricsFile
@@ -633,11 +634,11 @@ class MissingImages(NumberedImages):
 def test_an_image_that_a_worker_cannot_read_is_named_without_a_traceback(
     workers: int, run: Run
 ) -> None:
-    words: dict[str, Any] = {"seed": 0, "epoch": 0, "first": 0, "batch_size": 4, "flip": True}
-    loader = training_batches([MissingImages(COUNT)], workers=workers, **words)
+    images = [MissingImages(COUNT)]
+    batches = TrainingBatches(images, seed=0, batch_size=4, flip=True, workers=workers)
 
     with pytest.raises(ValueError, match=r"^5\.jpg: the image does not decode\n"):
-        run.go(batches=lambda epoch, first: loader)
+        run.go(batches=batches)
 
 
 @pytest.mark.slow

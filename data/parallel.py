@@ -134,13 +134,13 @@ class Begun:
 
 
 class Loader(DataLoader[Any]):
-    """A loader whose processes leave signals to this one, and can be named and ended.
+    """Its processes leave signals to this one, and can be named and ended.
 
     It draws nothing from the generator that models start from.
     """
 
     def __init__(self, dataset: Dataset[Any], begun: Begun, **options: Any) -> None:
-        """Of a data set whose items are noted in ``begun``; options are those of ``DataLoader``."""
+        """Of a data set that notes its items in ``begun``; options are those of ``DataLoader``."""
         super().__init__(
             dataset, worker_init_fn=_ignore_signals, generator=torch.Generator(), **options
         )

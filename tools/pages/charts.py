@@ -53,7 +53,7 @@ STYLE: Any = {
 WIDTH, HEIGHT = 4.2, 2.7  # inches of 72 points
 # Fractions; matplotlib's own layout takes as long as the drawing, so it is for names alone.
 MARGINS = {"left": 0.16, "right": 0.97, "top": 0.88, "bottom": 0.18}
-TICKS = 4  # most steps of an axis of numbers; each takes a fifteenth of the drawing
+TICKS = 4  # most steps of an axis of numbers; to draw them is most of the work
 COLUMNS = 5  # small multiples side by side
 LARGEST = 1e300  # larger numbers leave an axis no room, and are left out like infinite ones
 LONGEST, LONGEST_TITLE = 40, 60  # characters of a name in a drawing, and above wide bars

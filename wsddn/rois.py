@@ -15,6 +15,7 @@ from torchvision.ops import roi_pool
 
 from localizer.backbones import Geometry
 
+CELL_BITS = 15  # of the number of a row or a column of a map; four of them are one int64
 MOST_CELLS = 256  # in a row or a column of a map that ``pool_by_tables`` pools
 
 
@@ -49,8 +50,10 @@ def unique_cells(cells: Tensor) -> tuple[Tensor, Tensor]:
     """
     if torch.compiler.is_exporting():
         return cells, torch.arange(cells.shape[0], device=cells.device)
-    different, index = torch.unique(cells, dim=0, return_inverse=True)
-    return different, index
+    shifts = torch.arange(3, -1, -1, device=cells.device) * CELL_BITS
+    # one number a row: a tenth of the time that rows take
+    numbers, index = torch.unique((cells << shifts).sum(dim=1), return_inverse=True)
+    return (numbers[:, None] >> shifts) & (2**CELL_BITS - 1), index
 
 
 def pool_cells(features: Tensor, cells: Tensor, pool_size: int) -> Tensor:

@@ -132,6 +132,16 @@ def test_equal_cells_are_pooled_once_and_found_again() -> None:
     assert different[index].equal(cells)
 
 
+def test_different_cells_are_in_the_order_of_their_columns_and_rows(rng: torch.Generator) -> None:
+    cells = torch.randint(0, 2**15, (3, 4), generator=rng).repeat(4, 1)
+    cells = torch.cat([cells, torch.randint(0, 3, (300, 4), generator=rng)])
+
+    found = unique_cells(cells)
+
+    expected = torch.unique(cells, dim=0, return_inverse=True)
+    assert all(a.equal(b) for a, b in zip(found, expected, strict=True))
+
+
 def test_no_rois_have_no_features() -> None:
     cells = roi_cells(torch.zeros(0, 4), PLAIN, (4, 10))
 

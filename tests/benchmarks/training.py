@@ -127,7 +127,7 @@ def feature_batch(world: World, backbone: str, *, size: int, most: int) -> Image
     batch = proposal_batch(world, backbone, size=size, most=most)
     with torch.no_grad():
         features = BACKBONES[backbone].build().eval()(batch.images)
-    return replace(batch, images=world.device.layout(features))
+    return replace(batch, images=features)
 
 
 def beside_gemm(step: Callable[[], object], world: World, rounds: int) -> Measured:

@@ -159,7 +159,7 @@ class FeatureSamples:
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
         """Features as float32 on the device."""
         moved = device.move(batch)
-        return replace(moved, images=device.layout(moved.images.float()))
+        return replace(moved, images=moved.images.float())
 
     def _fill(self, features: nn.Module, cache: FeatureCache, device: Device) -> None:
         """Compute what is missing; each rank its part of it."""

@@ -76,10 +76,10 @@ class PixelSamples:
         return replace(original, image=image, network_size=size)
 
     def prepare(self, batch: ImageBatch, device: Device) -> ImageBatch:
-        """Bytes to normalized floats, padding to zeros, in the device's memory format."""
+        """Bytes to normalized floats, padding to zeros."""
         moved = device.move(batch)
         images = normalize_images(moved.images, batch.sizes, self.backbone.mean, self.backbone.std)
-        return replace(moved, images=device.layout(images))
+        return replace(moved, images=images)
 
 
 @dataclass(frozen=True, slots=True)

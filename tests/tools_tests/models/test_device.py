@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from data.types import ImageBatch, Proposals
+from localizer.backbones import backbone_named
 from tools.models.device import Device, choose_device, evaluation_mode
 
 
@@ -63,10 +64,28 @@ def test_convolutions_run_in_the_chosen_format_and_weights_stay_float32(
     device = Device("cpu", amp)
     module = device.place(nn.Conv2d(3, 4, 1))
     with device.autocast():
-        computed = module(device.layout(torch.ones(1, 3, 2, 2)))
+        computed = module(torch.ones(1, 3, 2, 2))
 
     assert computed.dtype == kind
     assert module.get_parameter("weight").dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "depthwise"),
+    [
+        ("alexnet", False),
+        ("resnet18", False),
+        ("efficientnet_lite0", True),
+        ("timm:mobilenetv3_small_050", True),
+    ],
+)
+def test_depthwise_convolutions_are_not_in_channels_last_on_a_gpu(
+    name: str, *, depthwise: bool
+) -> None:
+    model = backbone_named(name).build()
+    on_gpu = torch.contiguous_format if depthwise else torch.channels_last
+    assert Device("cuda", "bf16").layout(model) == on_gpu
+    assert Device("cpu", "bf16").layout(model) == torch.channels_last
 
 
 def batch_with_rois() -> ImageBatch:

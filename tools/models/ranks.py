@@ -1,7 +1,7 @@
 """Ranks: the processes of one command that ``torchrun`` has started, and what they tell each other.
 
 A command that nobody started this way is alone: rank 0 of 1, and none of this costs anything. What
-ranks exchange is small and goes over gloo, gradients over NCCL where there is CUDA.
+ranks exchange is small and goes over gloo, gradients over NCCL where each rank has its own GPU.
 """
 
 import os
@@ -103,9 +103,12 @@ def joined(kind: str) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    backend = "gloo"
     if kind == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
+        devices = torch.cuda.device_count()
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % devices)
+        if int(os.environ["LOCAL_WORLD_SIZE"]) <= devices:  # NCCL refuses two ranks on a device
+            backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=LONGEST)
     if not is_first():
         console.say_errors_alone()

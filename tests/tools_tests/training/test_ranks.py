@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 from torch import nn
 
 from tests.tools_tests.conftest import Words
@@ -126,6 +128,24 @@ def test_a_rank_that_fails_ends_the_others_with_its_number(
     said = (tmp_path / "output.txt").read_text()
     assert codes[1] == 1, said
     assert "error: rank 0 of 2 is gone" in said
+
+
+@pytest.mark.parametrize(
+    ("devices", "own", "backend"), [(4, 3, "cpu:gloo,cuda:nccl"), (2, 1, "gloo"), (1, 0, "gloo")]
+)
+def test_ranks_share_gpus_where_there_are_fewer(
+    devices: int, own: int, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": 4, "LOCAL_WORLD_SIZE": 4, "LOCAL_RANK": 3}.items():
+        monkeypatch.setenv(name, f"{value}")
+    chosen = list[object]()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(dist, "init_process_group", lambda name, timeout: chosen.append(name))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+
+    with ranks.joined("cuda"):
+        assert chosen == [own, backend]
 
 
 def test_a_command_that_nobody_started_in_ranks_is_alone() -> None:

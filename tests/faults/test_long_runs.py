@@ -65,8 +65,8 @@ def held(pid: int) -> tuple[float, int, int]:
 def growth(steps: Sequence[int], memory: Sequence[float]) -> float:
     """Megabytes in 1000 steps: the median between any two looks that are near each other.
 
-    A line through all would take one jump for a slope: a detector holds 14 MB more or less now and
-    then, for a thousand steps or two, and is back at the same level afterward.
+    A line through all would take a jump for a slope: where histograms are logged, every 2000 steps,
+    memory goes back to the system, and 14 MB of it are taken again at once or much later.
     """
     looks = list(zip(steps, memory, strict=True))
     pairs = [(t - s, after - before) for (s, before), (t, after) in combinations(looks, 2)]

@@ -8,9 +8,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data.datasets.image_set import ImageSet
 from data.datasets.settings import UsedImageSettings
 from data.datasets.sources import chosen_split, given_or_trained, open_source
 from data.evaluation.image_metrics import mean_over_present
@@ -18,15 +15,11 @@ from data.json_files import read_json
 from tools.cli.console import echo, saying, suggest, table
 from tools.cli.settings import flatten, to_dict, to_options
 from tools.evaluation.curves import learning_curves
+from tools.evaluation.files import check_same_images, write_files
 from tools.evaluation.metrics import Evaluation, number_or_none
 from tools.evaluation.settings import EvaluateSettings
 from tools.evaluation.split import evaluate, evaluate_corloc
 from tools.evaluation.threshold import choose_thresholds, settings_to_repeat
-from tools.files.atomic import write_scores
-from tools.files.boxed_images import BoxedImages, name_images
-from tools.files.detections import write_detections, write_devkit_files
-from tools.files.formats import FORMATS
-from tools.files.scores import rank_scores, read_scores
 from tools.models.device import Device, choose_device
 from tools.models.ranks import is_first, joined
 from tools.pages.numbers import headline_table, metrics_of
@@ -38,7 +31,7 @@ from tools.prediction.predictions import Predictions
 from tools.runs.checkpoint import weights_sha256
 from tools.runs.folder import evaluation_folder, locked_run, read_settings, split_of_run
 from tools.runs.kinds import TrainWsddnSettings
-from tools.runs.saved import SavedRun, learned_from_voc_alone, load_run
+from tools.runs.saved import SavedRun, load_run
 
 HEATMAPS = (
     "A heatmap runs from its lowest cell (blue) to its highest (red); the frame that no cell "
@@ -72,7 +65,7 @@ def _evaluate_runs(settings: EvaluateSettings, device: Device) -> None:
     box_curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     opened = [(saved, predictions_of(saved, settings, settings.split, device)) for saved in runs]
     for saved, predictions in opened:
-        _check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
+        check_same_images(_folder(settings, saved.run_dir), predictions.dataset)
     for saved, predictions in opened:
         models[saved.settings.name], evaluation = _evaluate(saved, predictions, settings, device)
         for class_name, curve in evaluation.box_curves.items():
@@ -197,7 +190,7 @@ def _evaluate(
     evaluation = evaluate(predictions, description=f"{saved.settings.name} on {settings.split}")
     if is_first():
         with saying("writing detections and scores"):
-            _write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
+            write_files(_folder(settings, saved.run_dir), saved, predictions.dataset, evaluation)
     metrics, per_class = dict(evaluation.metrics), evaluation.per_class
     curve = evaluation.threshold_curve
     has_boxes = any(len(annotation.boxes) for annotation in predictions.dataset.annotations)
@@ -235,49 +228,6 @@ def _corloc_split(saved: SavedRun, settings: EvaluateSettings) -> str:
 
 def _folder(settings: EvaluateSettings, run_dir: Path) -> Path:
     return evaluation_folder(run_dir, settings.name or settings.split)
-
-
-def _check_same_images(folder: Path, dataset: ImageSet) -> None:
-    """Refuse to replace the evaluation of other images.
-
-    Raises:
-        FileExistsError: the folder holds one.
-    """
-    path = folder / "scores.npz"
-    if path.exists() and set(read_scores(path).ids) != set(dataset.ids):
-        raise FileExistsError(f"{folder}: holds the evaluation of other images (--name)")
-
-
-def _write_files(folder: Path, saved: SavedRun, dataset: ImageSet, evaluation: Evaluation) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = {annotation.image_id: annotation.image_size for annotation in dataset.annotations}
-    write_detections(folder / "detections.json", dataset.classes, evaluation.detections, sizes)
-    competition = "comp3" if learned_from_voc_alone(saved.settings) else "comp4"
-    for earlier in (folder / "devkit").glob("comp[34]_det_*.txt"):
-        earlier.unlink()
-    write_devkit_files(
-        folder / "devkit", competition, dataset.split, dataset.classes, evaluation.detections
-    )
-    boxed = BoxedImages(
-        dataset.classes,
-        name_images(dataset, evaluation.detections),
-        dataset.split,
-        saved.settings.name,
-        {"description": f"objects of {dataset.split}; coco_results.json holds the detections"},
-        known=dataset.annotations,
-    )
-    FORMATS["coco"].write(folder, boxed)
-    write_scores(
-        folder / "scores.npz",
-        ids=np.array(dataset.ids),
-        classes=np.array(dataset.classes),
-        scores=evaluation.scores,
-        targets=dataset.targets.numpy(),
-        weights=dataset.weights.numpy(),
-    )
-    names, scores = rank_scores(dataset.ids, evaluation.scores)
-    classes = np.array(dataset.classes)
-    write_scores(folder / "ranked.npz", classes=classes, names=names, scores=scores)
 
 
 def _training_seconds(run_dir: Path) -> float | None:
